@@ -1,0 +1,51 @@
+# `make run` trains a network on handwritten digits; `make test` runs every check. Both set up what they need once.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types tests shapes format figures clean
+
+help:
+	@echo "make run      train a network on handwritten digits, by hand-derived backpropagation"
+	@echo "make test     every check: lint, types, the tests, the tests with shapes checked at run time"
+	@echo "make figures  renew the figures that the README shows"
+	@echo "make format   lay the code out"
+	@echo "make clean    remove what the others made"
+	@echo "PYTHON=python3.13 VENV=.venv-3.13 choose another Python and where its packages go"
+
+run: $(READY)
+	$(BIN)/python -m experiments.digits
+
+test: lint types tests shapes
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+tests: $(READY)
+	$(BIN)/pytest -n auto
+
+shapes: $(READY)
+	$(BIN)/pytest -n auto -m "not bad_input" --jaxtyping-packages=jnn,beartype.beartype
+
+figures: $(READY)
+	$(BIN)/python -m experiments.figures
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv* out build dist .pytest_cache .ruff_cache .hypothesis
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("jnn needs Python 3.11 or newer, $(PYTHON) is %d.%d: try make PYTHON=python3.12" % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,179 @@
+"""What every experiment shares: flags, the run itself, its three files, its exit code.
+
+A run writes `<out>/<name>/arrays.npz`, `figure.png` and `result.json` (config, claims, numbers, device, versions,
+seconds). An entry of `compute`'s dict that is one number is printed and put into `result.json`;
+`x_standard_error` is printed beside `x`. A run exits with 0, with 1 when a claim fails, with 2 for a user's mistake.
+"""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
+
+import jax
+import numpy as np
+import tyro
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+Arrays = Mapping[str, Any]
+
+
+class Config(Protocol):
+    """A frozen dataclass whose fields are the flags; `quick` holds the fields that `--quick` makes small."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    quick: ClassVar[Mapping[str, Any]]
+
+
+class Experiment(Protocol):
+    """A module with the four names, and the docstring that `--help` and the list show."""
+
+    __doc__: str | None
+    __file__: str
+    Config: Any
+
+    def compute(self, config: Any) -> dict[str, Any]: ...
+    def claims(self, config: Any, arrays: Arrays) -> dict[str, bool]: ...
+    def draw(self, figure: Figure, config: Any, arrays: Arrays) -> None: ...
+
+
+STYLE: Any = {
+    "axes.grid": True,
+    "axes.prop_cycle": "cycler(color=['0072B2', 'D55E00', '009E73', 'CC79A7', 'E69F00', '56B4E9'])",  # Okabe and Ito
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "font.size": 10,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "savefig.dpi": 100,
+}
+"""One look for all figures, in colours that colour-blind readers can tell apart."""
+
+C = TypeVar("C")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Flags(Generic[C]):
+    config: Annotated[C, tyro.conf.arg(name="")]
+    out: Path = Path("out")
+    """The folder that receives a folder of this experiment's name."""
+    quick: bool = False
+    """A small size that still exercises everything."""
+
+
+def main(experiment: Any, args: Sequence[str] | None = None) -> int:
+    """Run one experiment with the flags in `args` (by default the command line's). Returns the exit code."""
+    args = sys.argv[1:] if args is None else args
+    with _mistakes() as outcome:
+        quick = experiment.Config.quick if "--quick" in args else {}
+        flags = tyro.cli(
+            _Flags[experiment.Config],
+            prog=f"python -m experiments.{name_of(experiment)}",
+            description=experiment.__doc__,
+            args=args,
+            default=_Flags(config=experiment.Config(**quick)),
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+        outcome.code = 0 if run(experiment, flags.config, flags.out) else 1
+    return outcome.code
+
+
+def run(experiment: Experiment, config: Any, out: Path) -> bool:
+    """Compute, check the claims, draw, write and print. Returns whether every claim holds."""
+    name = name_of(experiment)
+    start = time.perf_counter()
+    with jax.default_matmul_precision("highest"):
+        arrays = {key: np.asarray(value) for key, value in experiment.compute(config).items()}
+    seconds = time.perf_counter() - start
+    claims = {claim: bool(holds) for claim, holds in experiment.claims(config, arrays).items()}
+    with rc_context(STYLE):
+        figure = Figure()
+        experiment.draw(figure, config, arrays)
+
+    numbers = {key: value.item() for key, value in arrays.items() if value.ndim == 0}
+    result = {
+        "experiment": name,
+        "config": dataclasses.asdict(config),
+        "claims": claims,
+        "numbers": numbers,
+        "seconds": seconds,
+        "device": jax.devices()[0].device_kind,
+        "platform": jax.default_backend(),
+        "versions": {
+            "python": platform.python_version(),
+            **{package: importlib.metadata.version(package) for package in ("jnn", "jax", "jaxlib", "numpy", "optax")},
+        },
+    }
+    folder = out / name
+    _write(folder, arrays, figure, json.dumps(result, indent=2, default=str))
+    for key in numbers:
+        if not key.endswith(_ERROR):
+            print(f"{key.replace('_', ' ')}: {said(key, numbers)}")
+    for claim, holds in claims.items():
+        print(f"{'ok   ' if holds else 'FALSE'} {claim}")
+    print(f"{name}: {seconds:.1f} s on {result['device']}; see {folder}")
+    return all(claims.values())
+
+
+def mean_and_standard_error(name: str, members: Any) -> dict[str, np.ndarray]:
+    """Two entries for `compute`'s dict: the mean over the members and, of two or more, its standard error."""
+    members = np.asarray(members, np.float64)
+    mean = {name: members.mean()}
+    return mean if len(members) < 2 else mean | {name + _ERROR: members.std(ddof=1) / np.sqrt(len(members))}
+
+
+def said(key: str, numbers: Arrays, scale: float = 1, unit: str = "") -> str:
+    """A number for people, with its standard error where there is one."""
+    error = f" ± {scale * numbers[key + _ERROR]:.2g}" if key + _ERROR in numbers else ""
+    return f"{scale * numbers[key]:.4g}{error} {unit}".strip()
+
+
+def name_of(experiment: Experiment) -> str:
+    """`digits` for experiments/digits.py, also when that was run as a script."""
+    return Path(experiment.__file__).stem
+
+
+_ERROR = "_standard_error"
+
+
+@dataclasses.dataclass
+class _Outcome:
+    code: int = 2
+
+
+@contextlib.contextmanager
+def _mistakes() -> Iterator[_Outcome]:
+    """Say what the user got wrong in one line, without a traceback; $JNN_TRACEBACK=1 shows it."""
+    outcome = _Outcome()
+    try:
+        yield outcome
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+        if os.environ.get("JNN_TRACEBACK"):
+            raise
+        print(f"error: {error} (JNN_TRACEBACK=1 shows where)", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        outcome.code = 130
+
+
+def _write(folder: Path, arrays: Arrays, figure: Figure, result: str) -> None:
+    """Write the three files whole or not at all: beside their place first, result.json last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as scratch:
+        written = [Path(scratch) / file for file in ("arrays.npz", "figure.png", "result.json")]
+        np.savez_compressed(written[0], **arrays)
+        figure.savefig(written[1], metadata={"Software": None})
+        written[2].write_text(result + "\n")
+        for path in written:
+            path.replace(folder / path.name)

@@ -1,0 +1,10 @@
+"""jnn: the notes on neural networks, as pure functions over parameter pytrees.
+
+The maths modules hold equations and nothing else; the machinery modules know files, optimisers and devices and
+take the maths as function arguments.
+"""
+
+from jnn import activations, backprop, costs, data, gradcheck, mlp, train
+
+__all__ = ["activations", "backprop", "costs", "data", "gradcheck", "mlp", "train"]
+__version__ = "0.1.0"

@@ -1,0 +1,77 @@
+"""The errors that everyone raises, from static shapes, dtypes and Python values only, so they work under `jit`.
+
+Each message says what was got, what is wanted and what to do.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+
+def positive(name: str, value: Any) -> None:
+    """Raise unless `value` is a finite number above zero, TypeError for no number; a traced one is not known yet."""
+    if isinstance(value, Tracer):
+        return
+    if not np.issubdtype(np.asarray(value).dtype, np.number):
+        raise TypeError(f"{name} is {value!r}; a number above 0 is wanted")
+    if not np.all((np.asarray(value) > 0) & np.isfinite(value)):
+        raise ValueError(f"{name} is {value}; a finite number above 0 is wanted")
+
+
+def key(name: str, value: Any) -> None:
+    """Raise TypeError unless `value` holds new-style random keys."""
+    if not jnp.issubdtype(getattr(value, "dtype", None) or type(value), jax.dtypes.prng_key):
+        raise TypeError(f"{name} is {value!r}; a key of jax.random.key(seed) is wanted")
+
+
+def count(name: str, value: Any, least: int = 1) -> None:
+    """Raise TypeError unless `value` is a Python whole number, ValueError unless it is at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} is {value!r}; a whole number is wanted")
+    if value < least:
+        raise ValueError(f"{name} is {value}; at least {least} is wanted")
+
+
+def floating(name: str, value: Any) -> None:
+    """Raise TypeError unless `value` is an array of floating dtype."""
+    dtype = jnp.result_type(value)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"{name} has dtype {dtype}; a floating dtype is wanted: {name}.astype(jnp.float32)")
+
+
+def shape(name: str, value: Any, wanted: tuple[int, ...], advice: str) -> None:
+    """Raise ValueError unless `value` has the shape `wanted`; `advice` says what to do."""
+    if jnp.shape(value) != wanted:
+        raise ValueError(f"{name} has shape {jnp.shape(value)}; {wanted} is wanted: {advice}")
+
+
+def sizes(value: Sequence[int]) -> None:
+    """Raise ValueError unless `value` lists at least two layer widths, each a whole number above 0."""
+    if len(value) < 2:
+        raise ValueError(f"sizes is {tuple(value)}; at least an input and an output width are wanted, as (784, 30, 10)")
+    for i, width in enumerate(value):
+        count(f"sizes[{i}]", width)
+
+
+def examples(data: Any) -> int:
+    """The number N of examples in the tuple `data`, the leading axis that all its arrays share.
+
+    Raises TypeError when data is no tuple, ValueError when it has no array, when one has no axis, when the leading
+    axes differ or when N = 0.
+    """
+    if not isinstance(data, tuple | list):
+        raise TypeError(f"data is of type {type(data).__name__}; a tuple of arrays is wanted, as (xs, ys)")
+    shapes = {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(data)}
+    said = ", ".join(f"data{path}: {shape}" for path, shape in shapes.items())
+    if not shapes or not all(shapes.values()):
+        raise ValueError(f"data is ({said}); arrays that share a leading axis of N examples are wanted")
+    if len({shape[0] for shape in shapes.values()}) > 1:
+        raise ValueError(f"the leading axes of data differ ({said}); one row an example is wanted in each")
+    n = next(iter(shapes.values()))[0]
+    if n == 0:
+        raise ValueError(f"data holds no example ({said}); at least one is wanted")
+    return n

@@ -1,0 +1,81 @@
+"""Activation functions with their derivatives, and softmax.
+
+`sigmoid`, `tanh`, `relu`, `identity` and `step` act elementwise on arrays of any shape: `sigmoid(z)` is sigma(z) and
+`sigmoid.prime(z)` is sigma'(z). All are finite for |z| up to 1e4. `softmax` couples the neurons of its layer, so it
+has a Jacobian instead of a derivative.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+from jaxtyping import ArrayLike as Like
+
+from jnn import _checks
+
+Elementwise = Callable[[Float[Like, "*shape"]], Float[Array, "*shape"]]
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Activation:
+    """An elementwise activation: calling it gives sigma(z), `prime` gives sigma'(z); shapes are kept.
+
+    It is a static pytree without leaves, so it passes through `jax.jit` as an ordinary argument.
+    """
+
+    name: str
+    value: Elementwise
+    prime: Elementwise
+
+    def __call__(self, z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+        return self.value(z)
+
+    def __repr__(self) -> str:
+        return f"activations.{self.name}"
+
+
+def _sigmoid_prime(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+    a = jax.nn.sigmoid(z)
+    return a * (1 - a)
+
+
+sigmoid = Activation("sigmoid", jax.nn.sigmoid, _sigmoid_prime)
+"""sigma(z) = 1 / (1 + exp(-z)), sigma'(z) = a (1 - a) with a = sigma(z)."""
+
+tanh = Activation("tanh", jnp.tanh, lambda z: 1 - jnp.tanh(z) ** 2)
+"""tanh(z), with tanh'(z) = 1 - tanh(z)^2 (exercise 5.1)."""
+
+relu = Activation("relu", jax.nn.relu, lambda z: jnp.where(jnp.greater(z, 0), 1.0, jnp.zeros_like(z)))
+"""max(z, 0), whose derivative at the kink is taken as 0."""
+
+identity = Activation("identity", jnp.asarray, jnp.ones_like)
+"""z itself: the output of a regression network."""
+
+step = Activation("step", lambda z: jnp.where(jnp.greater(z, 0), 1.0, jnp.zeros_like(z)), jnp.zeros_like)
+"""The perceptron of exercise 1.1: 1 where z > 0, else 0 (also at z = 0); its derivative is 0 wherever it exists."""
+
+
+def softmax(z: Float[Like, "*batch J"], c: float | Float[Array, ""] = 1.0) -> Float[Array, "*batch J"]:
+    """a_j = exp(c z_j) / sum_i exp(c z_i) over the last axis (section 3.2, exercise 3.3).
+
+    As c grows the output tends to one-hot at the largest z; a k-way tie tends to 1/k each. The largest z is
+    subtracted first, as the solution of exercise 3.3 does, so nothing overflows.
+
+    Raises ValueError unless c > 0.
+    """
+    _checks.positive("c", c)
+    largest = jax.lax.stop_gradient(jnp.max(z, axis=-1, keepdims=True))
+    e = jnp.exp(c * (z - largest))
+    return e / jnp.sum(e, axis=-1, keepdims=True)
+
+
+def softmax_jacobian(z: Float[Like, " J"], c: float | Float[Array, ""] = 1.0) -> Float[Array, "J J"]:
+    """da_j/dz_i = c (diag(a) - a a^T)_ji of `softmax`, which takes the place of sigma' in (2.1).
+
+    Raises ValueError unless c > 0.
+    """
+    a = softmax(z, c)
+    return c * (jnp.diag(a) - jnp.outer(a, a))

@@ -1,0 +1,105 @@
+"""Backpropagation by hand: equations (2.1) to (2.9) for one example, and the mini-batch mean in matrix form.
+
+The derivatives are written out; `jax.grad` appears nowhere. The notes' (2.1) covers outputs that act elementwise.
+For softmax the Jacobian diag(a) - a a^T stands in the place of sigma', and the product collapses to a - y, (3.6):
+each cost carries its own delta^L.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jnn import _checks, costs, mlp
+from jnn.activations import Activation, sigmoid
+from jnn.costs import Cost
+from jnn.mlp import Layer, Params
+
+
+def feedforward(
+    params: Params, x: Float[Array, " n_in"], *, hidden: Activation = sigmoid
+) -> tuple[list[Float[Array, " _"]], list[Float[Array, " _"]]]:
+    """The weighted inputs [z^2 ... z^L] and the activations [a^1 ... a^(L-1)] below them, for one example (2.2, a)."""
+    zs, activations = [], [x]
+    for w, b in params:
+        zs.append(w @ activations[-1] + b)
+        activations.append(hidden(zs[-1]))
+    return zs, activations[:-1]
+
+
+def errors(
+    params: Params,
+    zs: list[Float[Array, " _"]],
+    y: Float[Array, " n_out"],
+    *,
+    cost: Cost = costs.quadratic,
+    hidden: Activation = sigmoid,
+) -> list[Float[Array, " _"]]:
+    """The errors [delta^2 ... delta^L], delta^l = dC/dz^l, for one example whose weighted inputs are `zs`.
+
+    The last comes from the cost, (2.1) and (2.2); the others from (2.3), which is (2.4) to (2.6) in matrix form,
+    for l = L-1, ..., 2 (the notes print the range as L-1 <= l <= 2).
+    """
+    deltas = [cost.delta(zs[-1], y)]  # (2.1), (2.2)
+    for l in range(len(params) - 2, -1, -1):
+        deltas.append((params[l + 1].w.T @ deltas[-1]) * hidden.prime(zs[l]))  # (2.3)
+    return deltas[::-1]
+
+
+def value_and_grad(
+    params: Params,
+    x: Float[Array, " n_in"],
+    y: Float[Array, " n_out"],
+    *,
+    cost: Cost = costs.quadratic,
+    hidden: Activation = sigmoid,
+) -> tuple[Float[Array, ""], Params]:
+    """C(x) and its gradient by every weight and bias, for one example: equations (2.9).
+
+    The gradient has the structure of `params`. The sum inside the notes' (2.8) runs over layer l-1.
+
+    Raises ValueError for shapes that do not fit, TypeError for an x of integers.
+    """
+    n_in, *_, n_out = mlp.sizes(params)
+    _checks.shape("x", x, (n_in,), "one example; for a batch use minibatch_value_and_grad, or jax.vmap")
+    _checks.shape("y", y, (n_out,), "one entry for each neuron of the last layer; data.one_hot makes it of a label")
+    _checks.floating("x", x)
+    zs, activations = feedforward(params, x, hidden=hidden)
+    deltas = errors(params, zs, y, cost=cost, hidden=hidden)
+    grads = tuple(
+        Layer(w=jnp.outer(delta, a), b=delta)  # (2.8), (2.7)
+        for delta, a in zip(deltas, activations, strict=True)
+    )
+    return cost.value(zs[-1], y), grads
+
+
+def minibatch_value_and_grad(
+    params: Params,
+    xs: Float[Array, "m n_in"],
+    ys: Float[Array, "m n_out"],
+    *,
+    cost: Cost = costs.quadratic,
+    hidden: Activation = sigmoid,
+) -> tuple[Float[Array, ""], Params]:
+    """The mean of C(x) over a mini-batch and its gradient, (1/m) sum_x delta^l (a^(l-1))^T, in matrix form (2.2).
+
+    The same as the mean of `jax.vmap(value_and_grad)`, with one row an example: each line is one matrix product for
+    the whole batch. This is the gradient that trains.
+
+    Raises ValueError for shapes that do not fit, TypeError for xs of integers.
+    """
+    m = _checks.examples((xs, ys))
+    n_in, *_, n_out = mlp.sizes(params)
+    _checks.shape("xs", xs, (m, n_in), "one example a row; for one example use value_and_grad")
+    _checks.shape("ys", ys, (m, n_out), "one row an example; data.one_hot makes them of labels")
+    _checks.floating("xs", xs)
+    zs, activations = [], [xs]
+    for w, b in params:
+        zs.append(activations[-1] @ w.T + b[None])
+        activations.append(hidden(zs[-1]))
+
+    delta = cost.delta(zs[-1], ys) / m  # (2.1); the mean's 1/m once, where the arrays are smallest
+    grads = []
+    for l in range(len(params) - 1, -1, -1):
+        grads.append(Layer(w=delta.T @ activations[l], b=jnp.sum(delta, axis=0)))  # (2.8), (2.7)
+        if l > 0:
+            delta = (delta @ params[l].w) * hidden.prime(zs[l - 1])  # (2.3)
+    return jnp.mean(cost.value(zs[-1], ys)), tuple(grads[::-1])

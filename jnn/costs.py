@@ -1,0 +1,87 @@
+"""Cost functions: output activation, value and hand-derived error, all from the weighted inputs z of the last layer.
+
+A `Cost` has `output(z)` = a^L, `value(z, y)` = C and `delta(z, y)` = delta^L = dC/dz^L. They act over the last axis,
+so z and y may be one example [k] or a batch [..., k]. No logarithm of an activation is ever taken: values and
+gradients are finite for |z| up to 1e4.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+from jaxtyping import ArrayLike as Like
+
+from jnn import activations
+from jnn.activations import Activation
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Cost:
+    """One example's cost C as three functions of z = z^L and the desired output y.
+
+    output: a^L [..., k]. value: C [...], in nats for the two entropies. delta: dC/dz^L [..., k], the `error` of
+    section 2.1. Like an `Activation` it is a static pytree without leaves.
+    """
+
+    name: str
+    output: Callable[[Float[Like, "*batch k"]], Float[Array, "*batch k"]]
+    value: Callable[[Float[Like, "*batch k"], Float[Like, "*batch k"]], Float[Array, "*batch"]]
+    delta: Callable[[Float[Like, "*batch k"], Float[Like, "*batch k"]], Float[Array, "*batch k"]]
+
+    def __repr__(self) -> str:
+        return f"costs.{self.name}"
+
+
+@functools.cache
+def quadratic_with(output: Activation) -> Cost:
+    """The quadratic cost C = 1/2 ||y - a||^2 of section 2.1 with any elementwise output a = output(z).
+
+    `identity` and `tanh` suit regression. Its error is (2.1): delta = (a - y) output'(z), which keeps the factor
+    that makes learning slow where the output saturates (exercise 3.2).
+    """
+
+    def value(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
+        return jnp.sum((y - output(z)) ** 2, axis=-1) / 2
+
+    def delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
+        return (output(z) - y) * output.prime(z)  # (2.1)
+
+    name = "quadratic" if output is activations.sigmoid else f"quadratic_with({output!r})"
+    return Cost(name, output, value, delta)
+
+
+quadratic = quadratic_with(activations.sigmoid)
+"""C = 1/2 ||y - sigma(z)||^2, delta = (a - y) sigma'(z) (section 2.1)."""
+
+
+def _cross_entropy(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
+    ln_a, ln_1_minus_a = jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-jnp.asarray(z))
+    return -jnp.sum(y * ln_a + (1 - y) * ln_1_minus_a, axis=-1)
+
+
+cross_entropy = Cost("cross_entropy", activations.sigmoid, _cross_entropy, lambda z, y: activations.sigmoid(z) - y)
+"""C = -sum_j [y_j ln a_j + (1 - y_j) ln(1 - a_j)] with a = sigma(z), for y in [0, 1]; delta = a - y (exercise 3.2).
+
+The notes find the stationary point a = y (exercise 3.1). C is convex in a; for y in {0, 1} there is no stationary
+point and the infimum 0 lies at the boundary; for y inside (0, 1) the minimum is `binary_entropy(y)`, not 0.
+"""
+
+
+def _log_likelihood(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
+    return -jnp.sum(y * jax.nn.log_softmax(z), axis=-1)
+
+
+log_likelihood = Cost("log_likelihood", activations.softmax, _log_likelihood, lambda z, y: activations.softmax(z) - y)
+"""C = -ln a_r with a = softmax(z) and y one-hot at r (section 3.2); delta = a - y, (3.4) to (3.6).
+
+For y that spread one unit over several classes it is C = -sum_j y_j ln a_j; delta needs sum_j y_j = 1.
+"""
+
+
+def binary_entropy(y: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+    """H(y) = -[y ln y + (1 - y) ln(1 - y)] in nats for y in [0, 1] (figure 3.1), with H(0) = H(1) = 0."""
+    return -jax.scipy.special.xlogy(y, y) - jax.scipy.special.xlog1py(1 - y, -jnp.asarray(y))

@@ -1,0 +1,202 @@
+"""Data sets: scikit-learn's embedded digits (offline) and MNIST (local files, else downloaded once).
+
+Images are float32 in [0, 1], one row of pixels an example; labels are int32.
+"""
+
+import gzip
+import hashlib
+import math
+import os
+import struct
+import tempfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Float, Int
+
+from jnn import _checks
+
+
+class Split(NamedTuple):
+    """Images xs, one row of pixels an example, and the digit each one shows."""
+
+    xs: Float[Array, "N pixels"]
+    labels: Int[Array, " N"]
+
+
+class Dataset(NamedTuple):
+    """What to train on and what to test on."""
+
+    train: Split
+    test: Split
+
+
+MIRRORS = (
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+)
+"""Where `mnist` downloads from, in turn. The original host refuses automated downloads."""
+
+_SHA256_OF_CONTENT = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+
+
+def digits() -> Dataset:
+    """Scikit-learn's 1,797 handwritten digits of 8x8 pixels, offline: 1,437 to train on, 360 to test on.
+
+    The split is fixed, and balanced over the digits. Raises ImportError where scikit-learn is missing.
+    """
+    try:
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+    except ImportError as error:
+        raise ImportError("data.digits needs scikit-learn: pip install 'jnn[data]'") from error
+    images, labels = load_digits(return_X_y=True)
+    split: Any = train_test_split(images / 16, labels, test_size=360, random_state=0, stratify=labels)
+    train_xs, test_xs, train_labels, test_labels = split
+    return Dataset(_split(train_xs, train_labels), _split(test_xs, test_labels))
+
+
+def mnist(mirrors: Sequence[str] = MIRRORS) -> Dataset:
+    """MNIST: 60,000 images of 28x28 pixels to train on, 10,000 to test on (LeCun, Cortes and Burges, CC BY-SA 3.0).
+
+    The four IDX files, gzipped or not, are read from the folder $JNN_DATA_DIR, or from a cache in the user's own
+    cache folder when that is not set. A missing one is downloaded into that folder from the first of `mirrors` that
+    serves it whole; it gets its name there only after its content has been checked.
+
+    Raises ValueError for a damaged file, naming it and what to do; OSError when a file can be neither read, nor
+    downloaded from any mirror, nor written; ImportError when one must be downloaded and pooch is missing.
+    """
+    folder = _folder()
+    train_xs, train_labels, test_xs, test_labels = (_mnist_file(folder, name, mirrors) for name in _SHA256_OF_CONTENT)
+    return Dataset(
+        _split(train_xs.reshape(-1, 784) / np.float32(255), train_labels),
+        _split(test_xs.reshape(-1, 784) / np.float32(255), test_labels),
+    )
+
+
+def one_hot(labels: Int[Array, "*N"], classes: int) -> Float[Array, "*N classes"]:
+    """The desired output y of each label: 1 at the label, 0 elsewhere, float32.
+
+    Raises TypeError for labels that are no integers, ValueError for a label outside 0 ... classes-1; traced labels
+    are not known yet, and one outside gives a row of zeros.
+    """
+    _checks.count("classes", classes)
+    if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
+        raise TypeError(f"labels have dtype {jnp.result_type(labels)}; integers are wanted")
+    if not isinstance(labels, Tracer):
+        _check_labels("labels", np.asarray(labels), classes)
+    return jax.nn.one_hot(labels, classes, dtype=jnp.float32)
+
+
+def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
+    """The array of unsigned bytes in an IDX file, gzipped when its name ends in .gz.
+
+    The format: two zero bytes, 0x08 for unsigned bytes, the number of axes, each axis as a big-endian 32-bit whole
+    number, then the entries. Raises ValueError naming the file when it is damaged or of another format.
+    """
+    return _parse_idx(_content(Path(path)), path)
+
+
+def _split(xs: np.ndarray, labels: np.ndarray) -> Split:
+    return Split(jnp.asarray(xs, jnp.float32), jnp.asarray(labels, jnp.int32))
+
+
+def _folder() -> Path:
+    if chosen := os.environ.get("JNN_DATA_DIR"):
+        return Path(chosen).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "jnn" / "mnist"
+
+
+def _mnist_file(folder: Path, name: str, mirrors: Sequence[str]) -> np.ndarray:
+    found = [path for path in (folder / f"{name}.gz", folder / name) if path.exists()]
+    path = found[0] if found else _download(folder, f"{name}.gz", mirrors)
+    try:
+        return _check_mnist(path, name)
+    except ValueError as error:
+        raise ValueError(f"{error}; delete it, and it will be downloaded again") from error
+
+
+def _check_mnist(path: Path, name: str) -> np.ndarray:
+    """The array in the file at `path`, which must be MNIST's file `name` to the last bit."""
+    content = _content(path)
+    array = _parse_idx(content, path)
+    wanted = (60_000 if name.startswith("train") else 10_000, *((28, 28) if "images" in name else ()))
+    if array.shape != wanted:
+        raise ValueError(f"{path} holds an array of shape {array.shape}; {wanted} is wanted")
+    if array.ndim == 1:
+        _check_labels(str(path), array, 10)
+    if hashlib.sha256(content).hexdigest() != _SHA256_OF_CONTENT[name]:
+        raise ValueError(f"{path} is not MNIST's {name}: its content has another SHA-256")
+    return array
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path} is truncated or no gzip file ({error})") from error
+
+
+def _parse_idx(content: bytes, path: str | os.PathLike[str]) -> np.ndarray:
+    axes = content[3] if len(content) > 3 else 0
+    if content[:3] != b"\0\0\x08" or not 1 <= axes <= 8:
+        raise ValueError(f"{path} begins with 0x{content[:4].hex()}; an IDX file of bytes, 0x000008.., is wanted")
+    start = 4 + 4 * axes
+    shape = struct.unpack(f">{axes}I", content[4:start]) if len(content) >= start else ()
+    if not shape or len(content) - start != math.prod(shape):
+        raise ValueError(f"{path} is truncated or too long: {len(content)} bytes for an array of shape {shape}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _check_labels(name: str, labels: np.ndarray, classes: int) -> None:
+    wrong = np.argwhere((labels < 0) | (labels >= classes))
+    if len(wrong):
+        at = tuple(wrong[0].tolist())
+        raise ValueError(f"{name}: the label at {at} is {labels[at]}; 0 to {classes - 1} are wanted")
+
+
+def _download(folder: Path, filename: str, mirrors: Sequence[str]) -> Path:
+    """Fetch into a scratch folder beside the target, check the content there, and only then give it its name."""
+    try:
+        import pooch
+    except ImportError as error:
+        raise ImportError(
+            f"{folder / filename} is missing, and a download needs pooch: pip install 'jnn[data]'"
+        ) from error
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(dir=folder, prefix=".download-")
+    except OSError as error:
+        raise OSError(
+            f"{filename} is missing and cannot be saved in {folder} ({error}): set JNN_DATA_DIR to a folder "
+            "that holds it, or that can be written"
+        ) from error
+    failures = []
+    with scratch as workplace:
+        downloader: Any = pooch.HTTPDownloader(progressbar=True, timeout=60)
+        for mirror in mirrors:
+            try:
+                fetched = pooch.retrieve(mirror + filename, None, filename, workplace, downloader=downloader)
+                _check_mnist(Path(fetched), filename.removesuffix(".gz"))
+                Path(fetched).replace(folder / filename)
+                return folder / filename
+            except (OSError, ValueError) as error:
+                failures.append(f"{mirror}: {error}")
+    reasons = "; ".join(failures)
+    raise OSError(
+        f"{filename} could not be downloaded into {folder} ({reasons}): put the four MNIST files into a "
+        "folder by hand and set JNN_DATA_DIR to it"
+    )

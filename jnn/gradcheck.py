@@ -1,0 +1,233 @@
+"""A hand-derived gradient against autodiff against finite differences, leaf by leaf.
+
+    report = gradcheck.compare(f, grad_f, params, x, y)
+    print(report)                                     # a table: leaf, shape, errors, where the largest one is
+    gradcheck.assert_ok(f, grad_f, params, x, y)      # the same in a test
+
+`f(params, *rest)` is a scalar; `grad_f(params, *rest)` is its gradient by `params`, any pytree, either alone, as
+`jax.grad(f)` returns it, or as the pair (value, gradient), as `jax.value_and_grad(f)` does and `train` takes it.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_CHUNK = 256
+
+
+class Difference(NamedTuple):
+    """How far one array lies from its reference.
+
+    absolute: the largest |a - b|. relative: that over the largest |b| of the array (of the whole gradient where the
+    array is all zeros), so that one entry near zero does not blow it up. where: the index of the largest |a - b|.
+    compared: how many entries. rounding: the part of `absolute` that the reference's own arithmetic explains.
+    """
+
+    absolute: float
+    relative: float
+    where: tuple[int, ...]
+    compared: int
+    rounding: float = 0.0
+
+    def within(self, tolerance: float) -> bool:
+        """True when the difference is relatively small, or no larger than rounding; a NaN never is."""
+        return self.relative <= tolerance or self.absolute <= self.rounding
+
+
+class Leaf(NamedTuple):
+    """One row of the table: a leaf's path and shape, and the hand derivation against both references.
+
+    got: the shape of the hand gradient; where it is not that of the leaf the differences are infinite.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    got: tuple[int, ...]
+    autodiff: Difference
+    finite: Difference
+
+
+class Report(NamedTuple):
+    """The rows, the tolerances they are held to, and `.ok`. Printing it gives the table."""
+
+    leaves: tuple[Leaf, ...]
+    tolerance: float
+    finite_tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """True when every leaf is within both tolerances."""
+        return not self.wrong
+
+    @property
+    def wrong(self) -> tuple[Leaf, ...]:
+        """The leaves beyond a tolerance."""
+        return tuple(
+            leaf
+            for leaf in self.leaves
+            if not (leaf.autodiff.within(self.tolerance) and leaf.finite.within(self.finite_tolerance))
+        )
+
+    def __str__(self) -> str:
+        head = ("leaf", "shape", "autodiff: abs", "rel", "where", "finite diff.: abs", "rel", "where", "")
+        rows = [head, *(_row(leaf, "WRONG" if leaf in self.wrong else "ok") for leaf in self.leaves)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        verdict = f"{len(self.wrong)} of {len(self.leaves)} leaves wrong" if self.wrong else "all leaves ok"
+        held = f"tolerances {self.tolerance:g} against autodiff, {self.finite_tolerance:g} against finite differences"
+        return "\n".join([*lines, f"{verdict} ({held})"])
+
+
+def compare(
+    f: Callable[..., Any],
+    grad_f: Callable[..., Any],
+    *args: Any,
+    tolerance: float = 1e-10,
+    finite_tolerance: float = 1e-6,
+    double: bool = True,
+    most: int = 10_000,
+) -> Report:
+    """Differentiate `f` by its first argument in three ways and report the differences, leaf by leaf.
+
+    args: what both functions take; the first is differentiated, a pytree of floating leaves of any shape.
+    tolerance, finite_tolerance: relative to the largest entry of a leaf, as `Difference.relative` is.
+    double: floating arguments are converted to float64 and everything runs in it, so that a wrong formula and
+    rounding can be told apart; with False they keep their dtypes (float32 wants tolerances near 1e-5 and 1e-2).
+    most: finite differences (central, two evaluations an entry) take at most this many entries of a leaf, evenly
+    spaced; autodiff is compared on all of them.
+
+    Raises TypeError for a first argument with a leaf that is not floating, ValueError when f is not scalar, when
+    the gradient's tree is not that of the first argument, or when a tolerance or `most` is not above 0.
+    """
+    for name, value in {"tolerance": tolerance, "finite_tolerance": finite_tolerance, "most": most}.items():
+        if not value > 0:
+            raise ValueError(f"{name} is {value}; a number above 0 is wanted")
+    with jax.enable_x64(True) if double else contextlib.nullcontext():
+        args = jax.tree.map(_to_double, args) if double else args
+        _check_first(f, args)
+        hand = jax.tree.leaves(_gradient_of(grad_f, args))
+        value, auto = jax.value_and_grad(f)(*args)
+        paths, auto = zip(*jax.tree_util.tree_leaves_with_path(auto), strict=True)
+        scale = max(float(np.max(np.abs(leaf), initial=0.0)) for leaf in auto)
+        rows = []
+        for i, path in enumerate(paths):
+            some = _entries(auto[i].size, most)
+            finite, rounding = _central_differences(f, args, i, some, float(value))
+            rows.append(
+                Leaf(
+                    jax.tree_util.keystr(path),
+                    auto[i].shape,
+                    jnp.shape(hand[i]),
+                    _difference(hand[i], auto[i].shape, np.ravel(auto[i]), _entries(auto[i].size), scale),
+                    _difference(hand[i], auto[i].shape, finite, some, scale, rounding),
+                )
+            )
+    return Report(tuple(rows), tolerance, finite_tolerance)
+
+
+def assert_ok(f: Callable[..., Any], grad_f: Callable[..., Any], *args: Any, **options: Any) -> None:
+    """Raise AssertionError with the whole table unless `compare` of the same arguments is ok."""
+    report = compare(f, grad_f, *args, **options)
+    if not report.ok:
+        raise AssertionError(f"the gradient is wrong\n{report}")
+
+
+def _to_double(leaf: Any) -> Any:
+    floats = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+    return jnp.asarray(leaf, jnp.float64) if floats else leaf
+
+
+def _check_first(f: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    if not args:
+        raise ValueError("no argument to differentiate by: call compare(f, grad_f, params, ...)")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(args[0]):
+        dtype = jnp.result_type(leaf)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            name = f"params{jax.tree_util.keystr(path)}"
+            raise TypeError(
+                f"{name} has dtype {dtype}; only floating leaves have a gradient: pass it as a later argument"
+            )
+    out = jax.eval_shape(f, *args)
+    shapes = [leaf.shape for leaf in jax.tree.leaves(out)]
+    if shapes != [()]:
+        raise ValueError(f"f returns {out}; one scalar is wanted: sum or average it inside f")
+
+
+def _gradient_of(grad_f: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """The gradient alone. A tree never equals the pair (leaf, that same tree), so the two forms cannot be confused."""
+    out, wanted = grad_f(*args), jax.tree.structure(args[0])
+    if jax.tree.structure(out) == wanted:
+        return out
+    if isinstance(out, tuple) and len(out) == 2 and jax.tree.structure(out[1]) == wanted:
+        return out[1]
+    raise ValueError(
+        f"grad_f returns the tree {jax.tree.structure(out)}; that of the first argument is wanted, {wanted}, "
+        "alone or as (value, gradient)"
+    )
+
+
+def _entries(size: int, most: int | None = None) -> np.ndarray:
+    """Flat indices: all of them, or `most` of them evenly spaced."""
+    return np.arange(size) if most is None or size <= most else np.linspace(0, size - 1, most).astype(int)
+
+
+def _difference(
+    a: Any, shape: tuple[int, ...], b: np.ndarray, entries: np.ndarray, scale_of_all: float, rounding: float = 0.0
+) -> Difference:
+    """`a`, wanted in `shape`, at the flat `entries` against `b`, which holds those entries only."""
+    a = np.asarray(a)
+    if not entries.size or a.shape != shape:
+        lost = 0.0 if a.shape == shape else np.inf
+        return Difference(lost, lost, (), entries.size)
+    apart = np.abs(np.ravel(a)[entries] - b)
+    apart = np.where(np.isnan(apart), np.inf, apart)
+    worst = int(np.argmax(apart))
+    absolute, scale = float(apart[worst]), float(np.max(np.abs(b))) or scale_of_all
+    relative = 0.0 if absolute == 0 else absolute / scale if scale > 0 else np.inf
+    where = tuple(int(j) for j in np.unravel_index(entries[worst], a.shape))
+    return Difference(absolute, relative, where, entries.size, rounding)
+
+
+def _central_differences(
+    f: Callable[..., Any], args: tuple[Any, ...], i: int, entries: np.ndarray, value: float
+) -> tuple[np.ndarray, float]:
+    """(f(x + h e) - f(x - h e)) / 2h along the flat `entries` of leaf i of args[0], and the quotient's rounding.
+
+    h is the cube root of epsilon, relative for entries above 1: there truncation and rounding balance.
+    """
+    if not entries.size:
+        return np.zeros(0), 0.0
+    leaves, tree = jax.tree.flatten(args[0])
+    shape, epsilon = leaves[i].shape, float(jnp.finfo(leaves[i].dtype).eps)
+    cube_root = epsilon ** (1 / 3)
+
+    @jax.jit
+    def slopes(entries: jax.Array, leaves: list[Any], rest: tuple[Any, ...]) -> jax.Array:
+        flat = jnp.ravel(leaves[i])
+
+        def at(moved: jax.Array) -> Any:
+            return f(jax.tree.unflatten(tree, [*leaves[:i], moved.reshape(shape), *leaves[i + 1 :]]), *rest)
+
+        def slope(k: jax.Array) -> jax.Array:
+            h = cube_root * jnp.maximum(1.0, jnp.abs(flat[k]))
+            up, down = flat.at[k].add(h), flat.at[k].add(-h)
+            return (at(up) - at(down)) / (up[k] - down[k])
+
+        return jax.lax.map(slope, entries, batch_size=min(_CHUNK, len(entries)))
+
+    return np.asarray(slopes(jnp.asarray(entries), leaves, args[1:])), 8 * epsilon * abs(value) / cube_root
+
+
+def _row(leaf: Leaf, verdict: str) -> tuple[str, ...]:
+    def numbers(d: Difference) -> tuple[str, str, str]:
+        return f"{d.absolute:.1e}", f"{d.relative:.1e}", str(list(d.where))
+
+    if leaf.got != leaf.shape:
+        verdict = f"{verdict}: gradient of shape {leaf.got}"
+    partial = f" ({leaf.finite.compared} entries)" if leaf.finite.compared < leaf.autodiff.compared else ""
+    absolute, relative, where = numbers(leaf.finite)
+    return (leaf.path or "(it)", str(leaf.shape), *numbers(leaf.autodiff), absolute, relative, where + partial, verdict)

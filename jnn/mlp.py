@@ -1,0 +1,102 @@
+"""Multilayer perceptrons: a tuple of layers, from its random start to its output.
+
+One example is the definition; `jax.vmap(mlp.forward, in_axes=(None, 0))` is a batch.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import Initializer
+from jaxtyping import Array, Float, Key
+
+from jnn import _checks
+from jnn.activations import Activation, sigmoid
+
+
+class Layer(NamedTuple):
+    """The weights into one layer and its biases.
+
+    `w[j, k]` goes from neuron k of the layer before to neuron j of this one (chapter 2's order; chapter 1 of the
+    notes writes the indices the other way round).
+    """
+
+    w: Float[Array, "n_out n_in"]
+    b: Float[Array, " n_out"]
+
+
+Params = tuple[Layer, ...]
+
+scaled_normal = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=-1, out_axis=-2)
+"""Weights from N(0, 1/n_in), so that weighted inputs start with a variance near 1 whatever the width."""
+
+unit_normal = jax.nn.initializers.normal(1.0)
+"""Weights or biases from N(0, 1), the start of Nielsen's chapter 1."""
+
+
+def init(
+    key: Key[Array, ""],
+    sizes: Sequence[int],
+    *,
+    weights: Initializer = scaled_normal,
+    biases: Initializer = jax.nn.initializers.zeros,
+    dtype: jax.typing.DTypeLike = jnp.float32,
+) -> Params:
+    """Random parameters of a network with layers of `sizes` neurons, the input layer first.
+
+    (784, 30, 10) gives two `Layer`s: w [30, 784], b [30] and w [10, 30], b [10]. `weights` and `biases` are
+    initialisers as in `jax.nn.initializers`: functions of (key, shape, dtype).
+
+    Raises ValueError for fewer than two sizes or a size below 1, TypeError for a size that is no whole number
+    or a key that `jax.random.key` did not make.
+    """
+    _checks.key("key", key)
+    _checks.sizes(sizes)
+    keys = jax.random.split(key, (len(sizes) - 1, 2))
+    return tuple(
+        Layer(w=weights(w_key, (n_out, n_in), dtype), b=biases(b_key, (n_out,), dtype))
+        for (w_key, b_key), n_in, n_out in zip(keys, sizes[:-1], sizes[1:], strict=True)
+    )
+
+
+def sizes(params: Params) -> tuple[int, ...]:
+    """The number of neurons of every layer, the input layer first: what `init` was given.
+
+    Raises ValueError when there is no layer or the layers do not chain.
+    """
+    if not params:
+        raise ValueError("params holds no layer; at least one mlp.Layer(w, b) is wanted, as mlp.init makes")
+    widths = [jnp.shape(params[0].w)[-1] if jnp.ndim(params[0].w) else 0]
+    for i, (w, b) in enumerate(params):
+        n_out = jnp.shape(b)[0] if jnp.ndim(b) else 0
+        advice = (
+            f"one row for each of its {n_out} biases, one column for each of {widths[-1]} neurons in the layer before"
+        )
+        _checks.shape(f"params[{i}].w", w, (n_out, widths[-1]), advice)
+        widths.append(n_out)
+    return tuple(widths)
+
+
+def logits(params: Params, x: Float[Array, " n_in"], *, hidden: Activation = sigmoid) -> Float[Array, " n_out"]:
+    """z^L, the weighted input to the last layer, for one example x.
+
+    z^l = w^l a^(l-1) + b^l and a^l = hidden(z^l) for 2 <= l <= L (sections 2.1 and 2.2; the notes call z the
+    weighted output once).
+
+    Raises ValueError for shapes that do not fit, TypeError for an x of integers.
+    """
+    _checks.shape("x", x, sizes(params)[:1], "one example; for a batch use jax.vmap(f, in_axes=(None, 0))")
+    _checks.floating("x", x)
+    *below, last = params
+    a = x
+    for w, b in below:
+        a = hidden(w @ a + b)
+    return last.w @ a + last.b
+
+
+def forward(
+    params: Params, x: Float[Array, " n_in"], *, hidden: Activation = sigmoid, output: Activation = sigmoid
+) -> Float[Array, " n_out"]:
+    """a^L = output(z^L), the output of the network for one example x; raises as `logits` does."""
+    return output(logits(params, x, hidden=hidden))

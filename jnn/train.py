@@ -1,0 +1,326 @@
+"""Mini-batch training of any gradient with any optax optimiser: step -> epoch -> run, and fit on the host.
+
+`data` is a tuple of arrays that share a leading axis of N examples, usually (xs, ys). `grad(params, *batch)` returns
+(value, gradient): `backprop.minibatch_value_and_grad`, or `jax.value_and_grad` of a loss of your own.
+
+An epoch visits every example once, in an order drawn from its key. When batch_size does not divide N, the last
+mini-batch is smaller; a batch_size above N gives one mini-batch of all N.
+
+`grad`, `transform` and `evaluate` are compiled into the program, which is reused while they and the optimiser stay
+the same objects. Arrays they need are best bound with `jax.tree_util.Partial(f, xs=xs)`: bound arrays enter the
+program as arguments, where arrays captured by a lambda would be copied into it as constants and compile slowly.
+"""
+
+import contextlib
+import functools
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Int, Key
+from jaxtyping import ArrayLike as Like
+
+from jnn import _checks
+
+Grad = Callable[..., tuple[Float[Array, ""], Any]]
+Transform = Callable[..., tuple[Any, ...]]
+Evaluate = Callable[[Any], Any]
+
+
+class State(NamedTuple):
+    """What a step of training changes: the parameters and the optimiser's own state."""
+
+    params: Any
+    opt_state: Any
+
+
+class History(NamedTuple):
+    """What training leaves behind: the mean cost of every mini-batch, before its step, and `evaluate`'s metrics.
+
+    The leaves of metrics have a leading axis of epochs; metrics is None without `evaluate`.
+    """
+
+    values: Float[Array, "*members epochs steps"]
+    metrics: Any
+
+
+class Report(NamedTuple):
+    """What `fit` tells its callbacks after an epoch: its number from 1, the state, its values and its metrics."""
+
+    epoch: int
+    state: State
+    values: Float[Array, "*members steps"]
+    metrics: Any
+
+
+def sgd(eta: float | Float[Array, ""]) -> optax.GradientTransformation:
+    """Stochastic gradient descent of section 2.2: w <- w - eta (1/m) sum_x dC/dw (the notes lost the minus signs).
+
+    Raises ValueError unless eta > 0; a traced eta, as under `jax.vmap` over learning rates, is not checked.
+    """
+    _checks.positive("eta", eta)
+    return optax.sgd(eta)
+
+
+def init(optimizer: optax.GradientTransformation, params: Any) -> State:
+    """The state before the first step."""
+    return State(params, optimizer.init(params))
+
+
+def step(
+    grad: Grad, optimizer: optax.GradientTransformation, state: State, batch: Any
+) -> tuple[State, Float[Array, ""]]:
+    """One update by one mini-batch (section 2.2, step 2). Returns the new state and the value before the update.
+
+    Not compiled: call it inside `jax.jit`. Optimisers that look at the value, or search along a line, get both.
+    """
+    value, grads = grad(state.params, *batch)
+    updates, opt_state = optax.with_extra_args_support(optimizer).update(
+        grads, state.opt_state, state.params, value=value, grad=grads, value_fn=lambda params: grad(params, *batch)[0]
+    )
+    return State(optax.apply_updates(state.params, updates), opt_state), value
+
+
+def epoch(
+    key: Key[Array, ""],
+    grad: Grad,
+    optimizer: optax.GradientTransformation,
+    state: State,
+    data: Any,
+    *,
+    batch_size: int,
+    transform: Transform | None = None,
+) -> tuple[State, Float[Array, " steps"]]:
+    """Every example once, in a fresh order, as one `lax.scan` in one program.
+
+    Returns the new state and the value of each of the ceil(N / batch_size) mini-batches, before its update.
+    `transform(key, *batch)` returns what `grad` gets after params in place of the mini-batch, with a fresh key each
+    step: augmentation or noise, or the mini-batch and the key itself, for a `grad` that draws.
+
+    Raises ValueError for data without examples or with leading axes that differ and for a batch_size below 1;
+    TypeError for data that are no tuple, a batch_size that is no whole number, a key not made by `jax.random.key`
+    and a transform that returns no tuple.
+    """
+    _check(key, data, batch_size)
+    return _epoch_program(key, _partial(grad), optimizer, state, data, batch_size, _partial(transform))
+
+
+def run(
+    key: Key[Array, ""],
+    grad: Grad,
+    optimizer: optax.GradientTransformation,
+    state: State,
+    data: Any,
+    *,
+    epochs: int,
+    batch_size: int,
+    transform: Transform | None = None,
+    evaluate: Evaluate | None = None,
+) -> tuple[State, History]:
+    """A whole training as one program; `jax.vmap` it over keys, learning rates or regularisation strengths.
+
+    Epoch t = 0, 1, ... draws from `jax.random.fold_in(key, t)`, so a longer run begins with the shorter one.
+    `evaluate(params)` measures after each epoch. Returns the last state and the history: values [epochs, steps].
+
+    Raises as `epoch` does, and for `epochs` as for `batch_size`.
+    """
+    _check(key, data, batch_size)
+    _checks.count("epochs", epochs)
+    return _run_program(
+        key, _partial(grad), optimizer, state, data, epochs, batch_size, _partial(transform), _partial(evaluate)
+    )
+
+
+def fit(
+    key: Key[Array, "*members"],
+    grad: Grad,
+    optimizer: optax.GradientTransformation,
+    state: State,
+    data: Any,
+    *,
+    epochs: int,
+    batch_size: int,
+    transform: Transform | None = None,
+    evaluate: Evaluate | None = None,
+    callbacks: Sequence[Callable[[Report], Any]] = (),
+    progress: bool = True,
+) -> tuple[State, History]:
+    """The same training as `run`, driven from the host an epoch at a time.
+
+    A key of shape [S] trains S members side by side under one `jax.vmap`: the leaves of state then have a leading
+    axis S, and so have those of the returned state and history.
+
+    progress: a bar on stderr, where tqdm is installed, with the mean cost and the scalar metrics (over the members).
+    callbacks: each is called with a `Report` after every epoch; training stops early when one returns True.
+
+    Raises as `run` does, and FloatingPointError when a value is NaN or infinite, naming the epoch, the mini-batch
+    and what to do.
+    """
+    _check(key, data, batch_size)
+    _checks.count("epochs", epochs)
+    data = jax.tree.map(jnp.asarray, data)
+    grad, transform, evaluate = _partial(grad), _partial(transform), _partial(evaluate)
+    measured = []
+    with contextlib.ExitStack() as stack:
+        listeners = [*callbacks, *_progress_bar(epochs, stack, wanted=progress)]
+        for t in range(epochs):
+            state, *values_and_metrics = _members_program(
+                key, t, grad, optimizer, state, data, batch_size, transform, evaluate
+            )
+            measured.append(values_and_metrics)
+            report = Report(t + 1, state, *values_and_metrics)
+            _check_finite(report, data)
+            wishes = [listener(report) for listener in listeners]
+            if True in wishes:
+                break
+    return state, History(*jax.tree.map(lambda *leaves: jnp.stack(leaves, key.ndim), *measured))
+
+
+# One epoch as a pure function; `epoch`, `run` and `fit` are programs around it.
+
+
+def _epoch(
+    key: Key[Array, ""],
+    grad: Grad,
+    optimizer: optax.GradientTransformation,
+    state: State,
+    data: Any,
+    batch_size: int,
+    transform: Transform | None,
+) -> tuple[State, Float[Array, " steps"]]:
+    n = _checks.examples(data)
+    order_key, transform_key = jax.random.split(key)
+    order = jax.random.permutation(order_key, n)
+
+    def one_step(state: State, i_and_rows: tuple[Int[Array, ""], Int[Array, " m"]]) -> tuple[State, Float[Array, ""]]:
+        i, rows = i_and_rows
+        batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), data)
+        if transform is not None:
+            batch = transform(jax.random.fold_in(transform_key, i), *batch)
+            if not isinstance(batch, tuple):
+                raise TypeError(f"transform returns a {type(batch).__name__}; a tuple is wanted, as (xs, ys)")
+        return step(grad, optimizer, state, batch)
+
+    full, rest = divmod(n, batch_size)
+    rows = order[: full * batch_size].reshape(full, batch_size)
+    state, values = jax.lax.scan(one_step, state, (jnp.arange(full), rows))
+    if rest:
+        state, value = one_step(state, (jnp.asarray(full), order[-rest:]))
+        values = jnp.append(values, value)
+    return state, values
+
+
+def _epoch_and_metrics(
+    key: Key[Array, ""],
+    t: Int[Like, ""],
+    grad: Grad,
+    optimizer: optax.GradientTransformation,
+    state: State,
+    data: Any,
+    batch_size: int,
+    transform: Transform | None,
+    evaluate: Evaluate | None,
+) -> tuple[State, Float[Array, " steps"], Any]:
+    """Epoch t of a training, then what `evaluate` says of its parameters."""
+    state, values = _epoch(jax.random.fold_in(key, t), grad, optimizer, state, data, batch_size, transform)
+    return state, values, None if evaluate is None else evaluate(state.params)
+
+
+_epoch_program = jax.jit(_epoch, static_argnames=("optimizer", "batch_size"))
+
+
+@functools.partial(jax.jit, static_argnames=("optimizer", "epochs", "batch_size"))
+def _run_program(
+    key: Key[Array, ""],
+    grad: Grad,
+    optimizer: optax.GradientTransformation,
+    state: State,
+    data: Any,
+    epochs: int,
+    batch_size: int,
+    transform: Transform | None,
+    evaluate: Evaluate | None,
+) -> tuple[State, History]:
+    def one_epoch(state: State, t: Int[Array, ""]) -> tuple[State, History]:
+        state, values, metrics = _epoch_and_metrics(
+            key, t, grad, optimizer, state, data, batch_size, transform, evaluate
+        )
+        return state, History(values, metrics)
+
+    return jax.lax.scan(one_epoch, state, jnp.arange(epochs))
+
+
+@functools.partial(jax.jit, static_argnames=("optimizer", "batch_size"))
+def _members_program(
+    key: Key[Array, "*members"],
+    t: Int[Like, ""],
+    grad: Grad,
+    optimizer: optax.GradientTransformation,
+    state: State,
+    data: Any,
+    batch_size: int,
+    transform: Transform | None,
+    evaluate: Evaluate | None,
+) -> tuple[State, Float[Array, "*members steps"], Any]:
+    def member(key: Key[Array, ""], state: State) -> tuple[State, Float[Array, " steps"], Any]:
+        return _epoch_and_metrics(key, t, grad, optimizer, state, data, batch_size, transform, evaluate)
+
+    return (jax.vmap(member) if key.ndim else member)(key, state)
+
+
+def _partial(f: Callable[..., Any] | None) -> Any:
+    """`f` as a pytree that `jit` takes as an argument: its bound arrays are leaves, the function itself is static."""
+    return f if f is None or isinstance(f, Partial) else Partial(f)
+
+
+def _check(key: Any, data: Any, batch_size: int) -> None:
+    _checks.key("key", key)
+    _checks.examples(data)
+    _checks.count("batch_size", batch_size)
+
+
+def _check_finite(report: Report, data: Any) -> None:
+    bad = np.argwhere(~np.isfinite(np.asarray(report.values)))
+    if not len(bad):
+        return
+    *member, first = bad[np.argmin(bad[:, -1])].tolist()
+    who = f" of member {member[0]}" if member else ""
+    value = float(report.values[(*member, first)])
+    raise FloatingPointError(
+        f"the cost{who} became {value} in epoch {report.epoch}, mini-batch {first + 1}; {_blame(data)}"
+    )
+
+
+def _blame(data: Any) -> str:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(data):
+        rows = np.flatnonzero(~np.isfinite(np.asarray(leaf).reshape(len(leaf), -1)).all(axis=1))
+        if rows.size:
+            name = f"data{jax.tree_util.keystr(path)}"
+            return (
+                f"{name} is not finite in {rows.size} of {len(leaf)} examples, first row {rows[0]}: mend or drop them"
+            )
+    return "the data are finite: lower the learning rate, or look for an overflow or a division by zero in the cost"
+
+
+def _progress_bar(epochs: int, stack: contextlib.ExitStack, *, wanted: bool) -> list[Callable[[Report], None]]:
+    """A listener that draws, or none; tqdm is optional and only decorates."""
+    if not wanted or importlib.util.find_spec("tqdm") is None:
+        return []
+    from tqdm import tqdm
+
+    bar = stack.enter_context(tqdm(total=epochs, unit="epoch"))
+
+    def draw(report: Report) -> None:
+        shown = {"cost": report.values}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(report.metrics):
+            if jnp.ndim(leaf) < report.values.ndim:  # one number a member
+                shown[jax.tree_util.keystr(path, simple=True, separator=".") or "metric"] = leaf
+        bar.set_postfix({name: f"{float(jnp.mean(value)):.4f}" for name, value in shown.items()}, refresh=False)
+        bar.update()
+
+    return [draw]
