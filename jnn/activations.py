@@ -42,10 +42,15 @@ def _sigmoid_prime(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
     return a * (1 - a)
 
 
+def _tanh_prime(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+    a = jnp.tanh(z)
+    return (1 - a) * (1 + a)  # 1 - a^2 without its rounding error near saturation
+
+
 sigmoid = Activation("sigmoid", jax.nn.sigmoid, _sigmoid_prime)
 """sigma(z) = 1 / (1 + exp(-z)), sigma'(z) = a (1 - a) with a = sigma(z)."""
 
-tanh = Activation("tanh", jnp.tanh, lambda z: 1 - jnp.tanh(z) ** 2)
+tanh = Activation("tanh", jnp.tanh, _tanh_prime)
 """tanh(z), with tanh'(z) = 1 - tanh(z)^2 (exercise 5.1)."""
 
 relu = Activation("relu", jax.nn.relu, lambda z: jnp.where(jnp.greater(z, 0), 1.0, jnp.zeros_like(z)))

@@ -75,10 +75,14 @@ def _log_likelihood(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> F
     return -jnp.sum(y * jax.nn.log_softmax(z), axis=-1)
 
 
-log_likelihood = Cost("log_likelihood", activations.softmax, _log_likelihood, lambda z, y: activations.softmax(z) - y)
+def _log_likelihood_delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
+    return jnp.sum(jnp.asarray(y), axis=-1, keepdims=True) * activations.softmax(z) - y  # (3.6), where the sum is 1
+
+
+log_likelihood = Cost("log_likelihood", activations.softmax, _log_likelihood, _log_likelihood_delta)
 """C = -ln a_r with a = softmax(z) and y one-hot at r (section 3.2); delta = a - y, (3.4) to (3.6).
 
-For y that spread one unit over several classes it is C = -sum_j y_j ln a_j; delta needs sum_j y_j = 1.
+For soft y it is C = -sum_j y_j ln a_j, with delta = (sum_j y_j) a - y: exact also where rounding leaves a sum near 1.
 """
 
 

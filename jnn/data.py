@@ -115,8 +115,18 @@ def _split(xs: np.ndarray, labels: np.ndarray) -> Split:
 def _folder() -> Path:
     if chosen := os.environ.get("JNN_DATA_DIR"):
         return Path(chosen).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "jnn" / "mnist"
+    return Path(_pooch().os_cache("jnn")) / "mnist"
+
+
+def _pooch() -> Any:
+    try:
+        import pooch
+    except ImportError as error:
+        raise ImportError(
+            "data.mnist needs pooch: pip install 'jnn[data]', or set JNN_DATA_DIR to a folder with the four files"
+        ) from error
+    pooch.get_logger().setLevel("WARNING")
+    return pooch
 
 
 def _mnist_file(folder: Path, name: str, mirrors: Sequence[str]) -> np.ndarray:
@@ -169,13 +179,7 @@ def _check_labels(name: str, labels: np.ndarray, classes: int) -> None:
 
 def _download(folder: Path, filename: str, mirrors: Sequence[str]) -> Path:
     """Fetch into a scratch folder beside the target, check the content there, and only then give it its name."""
-    try:
-        import pooch
-    except ImportError as error:
-        raise ImportError(
-            f"{folder / filename} is missing, and a download needs pooch: pip install 'jnn[data]'"
-        ) from error
-    pooch.get_logger().setLevel("WARNING")
+    pooch = _pooch()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(dir=folder, prefix=".download-")
@@ -186,15 +190,15 @@ def _download(folder: Path, filename: str, mirrors: Sequence[str]) -> Path:
         ) from error
     failures = []
     with scratch as workplace:
-        downloader: Any = pooch.HTTPDownloader(progressbar=True, timeout=60)
-        for mirror in mirrors:
+        downloader = pooch.HTTPDownloader(progressbar=True, timeout=60)
+        for i, mirror in enumerate(mirrors):
+            fetched = Path(workplace) / str(i) / filename
             try:
-                fetched = pooch.retrieve(mirror + filename, None, filename, workplace, downloader=downloader)
-                _check_mnist(Path(fetched), filename.removesuffix(".gz"))
-                Path(fetched).replace(folder / filename)
-                return folder / filename
+                pooch.retrieve(mirror + filename, None, filename, fetched.parent, downloader=downloader)
+                _check_mnist(fetched, filename.removesuffix(".gz"))
+                return fetched.replace(folder / filename)
             except (OSError, ValueError) as error:
-                failures.append(f"{mirror}: {error}")
+                failures.append(f"{mirror}: {error}".replace(f"{fetched.parent}{os.sep}", ""))
     reasons = "; ".join(failures)
     raise OSError(
         f"{filename} could not be downloaded into {folder} ({reasons}): put the four MNIST files into a "

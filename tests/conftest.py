@@ -1,0 +1,29 @@
+import os
+from pathlib import Path
+
+import jax
+import pytest
+from hypothesis import settings
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_captured_constants_warn_bytes", 2**20)  # data belong into a program's arguments
+
+settings.register_profile("jnn", deadline=None, derandomize=True)
+settings.load_profile("jnn")
+
+
+@pytest.fixture
+def x64():
+    """Float64 for one test."""
+    with jax.enable_x64(True):
+        yield
+
+
+def pytest_collection_modifyitems(items):
+    """Leave the tests on the real MNIST out where it is not at hand: nothing here uses the network."""
+    folder = os.environ.get("JNN_DATA_DIR")
+    if not (folder and any(Path(folder).glob("train-images-idx3-ubyte*"))):
+        reason = "set JNN_DATA_DIR to a folder with the four MNIST files"
+        for item in items:
+            if "mnist" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=reason))

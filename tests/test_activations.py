@@ -1,0 +1,104 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jnn import activations
+from tests.helpers import ELEMENTWISE
+
+HUGE = jnp.array([-1e4, -1e3, -100.0, -1.0, -1e-8, 1e-8, 1.0, 100.0, 1e3, 1e4])
+
+
+@pytest.mark.parametrize("f", ELEMENTWISE, ids=repr)
+def test_prime_is_the_derivative(f, x64):
+    z = jnp.linspace(-5, 5, 40).reshape(8, 5)  # 0 is not among them
+    wanted = jax.vmap(jax.vmap(jax.grad(f)))(z)
+    np.testing.assert_allclose(f.prime(z), wanted, rtol=1e-12, atol=1e-15)
+    assert f(z).shape == f.prime(z).shape == z.shape
+
+
+@pytest.mark.parametrize("f", [*ELEMENTWISE, activations.softmax], ids=[*map(repr, ELEMENTWISE), "softmax"])
+def test_finite_for_huge_weighted_inputs(f):
+    assert np.all(np.isfinite(f(HUGE)))
+    assert np.all(np.isfinite(jax.grad(lambda z: jnp.sum(f(z) ** 2))(HUGE)))
+    if f is not activations.softmax:
+        assert np.all(np.isfinite(f.prime(HUGE)))
+
+
+@pytest.mark.parametrize("f", ELEMENTWISE, ids=repr)
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_dtype_is_kept(f, dtype):
+    z = jnp.ones((2, 3), dtype)
+    assert f(z).dtype == f.prime(z).dtype == dtype
+    assert activations.softmax(z).dtype == dtype
+
+
+def test_sigmoid_against_its_formula():
+    z = np.linspace(-20, 20, 81)
+    np.testing.assert_allclose(activations.sigmoid(z), 1 / (1 + np.exp(-z)), rtol=1e-6)
+    assert activations.sigmoid(0.0) == 0.5
+    assert activations.sigmoid.prime(0.0) == 0.25
+
+
+def test_tanh_prime_where_it_saturates():
+    """1 - a^2 to the last bits of float32, where computing it so would lose half of them to cancellation."""
+    z = jnp.linspace(3, 7, 20)
+    a = np.asarray(jnp.tanh(z), np.float64)
+    np.testing.assert_allclose(activations.tanh.prime(z), 1 - a**2, rtol=3e-7)
+
+
+def test_values_at_zero():
+    assert activations.step(0.0) == 0  # the perceptron of exercise 1.2 outputs 0 there
+    assert activations.step(jnp.array(1e-30)) == 1
+    assert activations.relu.prime(0.0) == 0
+    assert activations.tanh.prime(0.0) == 1  # exactly 1 (exercise 5.1)
+
+
+@given(st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=8), st.floats(0.125, 8, width=32))
+def test_softmax_is_a_distribution_that_a_shift_does_not_change(z, c):
+    z = jnp.array(z, jnp.float32)
+    a = activations.softmax(z, c)
+    np.testing.assert_allclose(jnp.sum(a), 1, rtol=1e-6)
+    assert np.all(a >= 0)
+    np.testing.assert_allclose(activations.softmax(z + 8, c), a, rtol=1e-3, atol=1e-6)
+
+
+def test_softmax_against_its_formula_batch_by_batch(x64):
+    z = jax.random.normal(jax.random.key(0), (2, 3, 5))
+    e = np.exp(1.7 * np.asarray(z))
+    np.testing.assert_allclose(activations.softmax(z, 1.7), e / e.sum(-1, keepdims=True), rtol=1e-13)
+
+
+def test_softmax_limit_in_c():
+    """Exercise 3.3: one-hot at a unique largest z, 1/k each at a k-way tie (the notes leave ties out)."""
+    np.testing.assert_array_equal(activations.softmax(jnp.array([1.0, 3.0, 2.0]), 1e4), [0, 1, 0])
+    np.testing.assert_array_equal(activations.softmax(jnp.array([3.0, 1.0, 3.0]), 1e4), [0.5, 0, 0.5])
+
+
+def test_softmax_jacobian(x64):
+    z = jax.random.normal(jax.random.key(1), (6,))
+    wanted = jax.jacobian(activations.softmax)(z, 1.7)
+    np.testing.assert_allclose(activations.softmax_jacobian(z, 1.7), wanted, rtol=1e-12, atol=1e-16)
+
+
+def test_activations_pass_through_jit_as_arguments():
+    traces = []
+
+    @jax.jit
+    def apply(f, z):
+        traces.append(f)
+        return f(z)
+
+    for f in (activations.sigmoid, activations.tanh, activations.sigmoid):
+        apply(f, jnp.ones(3))
+    assert traces == [activations.sigmoid, activations.tanh]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("c", [0, -1.0, float("nan")])
+@pytest.mark.parametrize("f", [activations.softmax, activations.softmax_jacobian])
+def test_c_must_be_positive(f, c):
+    with pytest.raises(ValueError, match="c is .*above 0 is wanted"):
+        f(jnp.ones(3), c)

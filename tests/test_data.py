@@ -1,0 +1,275 @@
+import gzip
+import hashlib
+import os
+import struct
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jnn import data
+
+NAMES = tuple(data._SHA256_OF_CONTENT)
+LABELS = "t10k-labels-idx1-ubyte"
+
+
+def idx(array):
+    return b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def stand_in(name):
+    """One of MNIST's files in its right shape: every image blank but for one pixel, labels 0 to 9 in turn."""
+    n = 60_000 if name.startswith("train") else 10_000
+    if "labels" in name:
+        return idx(np.arange(n, dtype=np.uint8) % 10)
+    images = np.zeros((n, 28, 28), np.uint8)
+    images[:, 3, 5] = 255
+    return idx(images)
+
+
+@pytest.fixture(scope="session")
+def contents():
+    return {name: stand_in(name) for name in NAMES}
+
+
+@pytest.fixture(scope="session")
+def files(contents):
+    return {name: gzip.compress(content, 1) for name, content in contents.items()}
+
+
+@pytest.fixture
+def folder(contents, monkeypatch, tmp_path):
+    """An empty $JNN_DATA_DIR; the stand-ins are what the hashes want."""
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    monkeypatch.setattr(data, "_SHA256_OF_CONTENT", hashes)
+    monkeypatch.setenv("JNN_DATA_DIR", str(tmp_path / "mnist"))
+    return tmp_path / "mnist"
+
+
+@pytest.fixture
+def server(files):
+    """Mirrors on the loopback: the first part of a path says how it answers."""
+    requests = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            requests.append(self.path)
+            how, name = self.path.strip("/").removesuffix(".gz").split("/")
+            body = files[name]
+            if how == "forbidden":
+                self.send_error(403)
+                return
+            if how == "corrupt":
+                body = gzip.compress(b"\0\0\x08\x01" + os.urandom(400))
+            if how == "html":
+                body = b"<html>not here</html>"
+            if how == "truncated":
+                body = body[: len(body) // 2]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body) * (2 if how == "broken" else 1)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield lambda *hows: [f"http://127.0.0.1:{server.server_port}/{how}/" for how in hows], requests
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def save(folder, files, **instead):
+    """Fill `folder` with the stand-ins; `instead` has the bytes of some, by name with underscores."""
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / f"{name}.gz").write_bytes(instead.get(name.replace("-", "_"), content))
+
+
+# Digits and labels
+
+
+def test_digits():
+    train, test = data.digits()
+    assert train.xs.shape == (1437, 64)
+    assert test.xs.shape == (360, 64)
+    assert train.xs.dtype == test.xs.dtype == jnp.float32
+    assert train.labels.dtype == test.labels.dtype == jnp.int32
+    assert (train.xs.min(), train.xs.max()) == (0, 1)
+    assert len({x.tobytes() for x in np.concatenate([train.xs, test.xs])}) > 1790  # no image stands in both
+    assert np.bincount(test.labels).tolist() == [36, 36, 35, 37, 36, 37, 36, 36, 35, 36]
+
+
+def test_digits_are_split_in_the_same_way_every_time():
+    a, b = data.digits(), data.digits()
+    assert jax.tree.all(jax.tree.map(np.array_equal, a, b))
+    assert a.test.labels[:10].tolist() == [7, 6, 3, 7, 7, 3, 2, 8, 9, 3]
+
+
+def test_one_hot():
+    ys = data.one_hot(jnp.array([2, 0]), 3)
+    assert ys.dtype == jnp.float32
+    np.testing.assert_array_equal(ys, [[0, 0, 1], [1, 0, 0]])
+    np.testing.assert_array_equal(data.one_hot(jnp.asarray(1), 2), [0, 1])
+    np.testing.assert_array_equal(jax.jit(data.one_hot, static_argnums=1)(jnp.array([2, 0]), 3), ys)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("label", [-1, 3])
+def test_one_hot_of_a_label_outside(label):
+    with pytest.raises(ValueError, match=rf"labels: the label at \(1,\) is {label}; 0 to 2 are wanted"):
+        data.one_hot(jnp.array([0, label]), 3)
+
+
+@pytest.mark.bad_input
+def test_one_hot_of_floats_or_no_classes():
+    with pytest.raises(TypeError, match="labels have dtype float32; integers"):
+        data.one_hot(jnp.array([0.0]), 3)
+    with pytest.raises(ValueError, match="classes is 0"):
+        data.one_hot(jnp.array([0]), 0)
+
+
+# IDX files
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_read_idx(tmp_path, suffix):
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    path = tmp_path / f"some{suffix}"
+    path.write_bytes(gzip.compress(idx(array)) if suffix else idx(array))
+    np.testing.assert_array_equal(data.read_idx(path), array)
+
+
+GOOD = idx(np.arange(12, dtype=np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        (GOOD[:-1], "truncated or too long: 19 bytes"),
+        (GOOD + b"\0", "truncated or too long"),
+        (GOOD[:6], "truncated or too long"),
+        (b"", "begins with 0x; an IDX file"),
+        (b"\0\0\x0d" + GOOD[3:], "begins with 0x00000d01"),
+        (b"\0\0\x08\0" + GOOD[4:], "begins with 0x00000800"),
+        (b"<html>", "begins with 0x3c68746d"),
+    ],
+)
+def test_read_idx_of_a_damaged_file(tmp_path, content, wrong):
+    path = tmp_path / "some-idx1-ubyte"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"some-idx1-ubyte .*{wrong}"):
+        data.read_idx(path)
+
+
+# MNIST from files
+
+
+def test_mnist_from_files(folder, files, contents):
+    save(folder, files)
+    (folder / f"{LABELS}.gz").unlink()
+    (folder / LABELS).write_bytes(contents[LABELS])  # not gzipped: as good
+    train, test = data.mnist(mirrors=())
+    assert train.xs.shape == (60_000, 784)
+    assert test.xs.shape == (10_000, 784)
+    assert train.xs.dtype == jnp.float32
+    assert train.labels.dtype == jnp.int32
+    assert test.xs[0].nonzero()[0].tolist() == [3 * 28 + 5]
+    assert test.xs.max() == 1
+    assert test.labels[:12].tolist() == [*range(10), 0, 1]
+
+
+OTHER = np.arange(10_000, dtype=np.uint8) % 10
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        (gzip.compress(idx(OTHER))[:-20], "truncated or no gzip file"),
+        (b"no gzip at all", "truncated or no gzip file"),
+        (gzip.compress(idx(OTHER)[:-1]), "truncated or too long"),
+        (gzip.compress(b"\0\0\x09\1" + idx(OTHER)[4:]), "begins with 0x00000901"),
+        (gzip.compress(idx(OTHER[:-1])), r"shape \(9999,\); \(10000,\) is wanted"),
+        (gzip.compress(idx(OTHER.reshape(100, 100))), r"shape \(100, 100\); \(10000,\) is wanted"),
+        (gzip.compress(idx(np.where(np.arange(10_000) == 7, 10, OTHER).astype(np.uint8))), r"label at \(7,\) is 10"),
+        (gzip.compress(idx(OTHER[::-1])), "another SHA-256"),
+    ],
+)
+def test_a_damaged_file_is_named_and_left_alone(folder, files, content, wrong):
+    save(folder, files, t10k_labels_idx1_ubyte=content)
+    before = sorted(path.name for path in folder.iterdir())
+    with pytest.raises(ValueError, match=rf"(?s){LABELS}\.gz.*{wrong}.*delete it"):
+        data.mnist(mirrors=())
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert (folder / f"{LABELS}.gz").read_bytes() == content
+
+
+# MNIST from mirrors
+
+
+def test_mnist_is_downloaded_once(folder, server, capsys):
+    mirrors, requests = server
+    train, _ = data.mnist(mirrors("good"))
+    assert train.xs.shape == (60_000, 784)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(f"{name}.gz" for name in NAMES)
+    assert len(requests) == 4
+    assert "100%" in capsys.readouterr().err  # the progress bar
+    data.mnist(mirrors("good"))
+    assert len(requests) == 4
+
+
+@pytest.mark.parametrize("first", ["forbidden", "truncated", "broken", "corrupt", "html"])
+def test_the_next_mirror_serves_when_one_does_not(folder, files, server, first):
+    mirrors, requests = server
+    save(folder, files)
+    (folder / f"{LABELS}.gz").unlink()
+    data.mnist(mirrors(first, "good"))
+    assert requests == [f"/{how}/{LABELS}.gz" for how in (first, "good")]
+    assert (folder / f"{LABELS}.gz").read_bytes() == files[LABELS]
+
+
+def test_nothing_is_left_behind_when_every_mirror_fails(folder, server):
+    mirrors, _ = server
+    with pytest.raises(
+        OSError,
+        match=r"(?s)train-images-idx3-ubyte\.gz could not .*403.*/truncated/: train-images-idx3-ubyte\.gz is truncated .*JNN_DATA_DIR",
+    ):
+        data.mnist([*mirrors("forbidden", "truncated"), "http://127.0.0.1:9/"])
+    assert not list(folder.iterdir())
+
+
+def test_a_folder_that_cannot_be_made(folder, server):
+    folder.write_text("a file is in the way")
+    with pytest.raises(OSError, match=r"cannot be saved in .*set JNN_DATA_DIR"):
+        data.mnist(server[0]("good"))
+    assert folder.read_text() == "a file is in the way"
+
+
+def test_the_cache_is_the_users_own(monkeypatch):
+    monkeypatch.delenv("JNN_DATA_DIR")
+    folder = data._folder()
+    assert folder.is_absolute()
+    assert folder.parts[-2:] == ("jnn", "mnist")
+
+
+def test_the_mirrors_are_two_and_encrypted():
+    assert len(data.MIRRORS) == 2
+    assert all(mirror.startswith("https://") and mirror.endswith("/") for mirror in data.MIRRORS)
+
+
+# The real one
+
+
+@pytest.mark.mnist
+def test_real_mnist():
+    train, test = data.mnist(mirrors=())
+    assert (len(train.xs), len(test.xs)) == (60_000, 10_000)
+    assert train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert np.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    np.testing.assert_allclose(jnp.mean(train.xs), 0.1307, atol=1e-4)

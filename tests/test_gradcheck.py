@@ -1,0 +1,179 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jnn import activations, backprop, costs, gradcheck, mlp
+from tests.helpers import examples, network
+
+
+def mean_cost(params, xs, ys):
+    z = jax.vmap(mlp.logits, in_axes=(None, 0))(params, xs)
+    return jnp.mean(costs.quadratic.value(z, ys))
+
+
+def derivation(params, xs, ys, *, plant=None):
+    """The mini-batch gradient written out once more, with an error planted in it."""
+    m = len(xs)
+    zs, below = [], [xs]
+    for w, b in params:
+        zs.append(below[-1] @ w.T + b[None])
+        below.append(activations.sigmoid(zs[-1]))
+    delta = costs.quadratic.delta(zs[-1], ys) / (1 if plant == "a missing 1/m" else m)
+    if plant == "a swapped sign":
+        delta = -delta
+    grads = []
+    for l in range(len(params) - 1, -1, -1):
+        w_grad = delta.T @ below[l]
+        if plant == "one wrong entry" and l == 1:
+            w_grad = w_grad.at[2, 3].multiply(1.001)
+        if plant == "a transposed gradient" and l == 1:
+            w_grad = w_grad.T
+        grads.append(mlp.Layer(w_grad, jnp.sum(delta, axis=0)))
+        if l > 0:
+            w = params[l].w.T if plant == "a transposed weight" and l == 1 else params[l].w
+            prime = 1.0 if plant == "a dropped sigma'" else activations.sigmoid.prime(zs[l - 1])
+            delta = (delta @ w) * prime
+    return jnp.mean(costs.quadratic.value(zs[-1], ys)), tuple(grads[::-1])
+
+
+SQUARE = (6, 4, 4, 3)  # a hidden square matrix, so that its transpose fits and only the numbers betray it
+
+
+@pytest.mark.parametrize("double", [True, False])
+def test_the_right_derivation_passes(double):
+    args = (network(0, SQUARE), *examples(1, 5, SQUARE))
+    tolerances = {} if double else {"tolerance": 1e-5, "finite_tolerance": 1e-2}
+    report = gradcheck.compare(mean_cost, derivation, *args, double=double, **tolerances)
+    assert report.ok, str(report)
+    assert len(report.leaves) == 6
+    gradcheck.assert_ok(mean_cost, backprop.minibatch_value_and_grad, *args)
+
+
+@pytest.mark.parametrize(
+    ("plant", "wrong"),
+    [
+        ("a dropped sigma'", {"[0].w", "[0].b", "[1].w", "[1].b"}),
+        ("a transposed weight", {"[0].w", "[0].b"}),
+        ("a missing 1/m", {"[0].w", "[0].b", "[1].w", "[1].b", "[2].w", "[2].b"}),
+        ("a swapped sign", {"[0].w", "[0].b", "[1].w", "[1].b", "[2].w", "[2].b"}),
+        ("one wrong entry", {"[1].w"}),
+        ("a transposed gradient", {"[1].w"}),
+    ],
+)
+def test_a_planted_error_is_found_and_placed(plant, wrong):
+    args = (network(0, SQUARE), *examples(1, 5, SQUARE))
+    report = gradcheck.compare(mean_cost, functools.partial(derivation, plant=plant), *args)
+    assert not report.ok
+    assert {leaf.path for leaf in report.wrong} == wrong
+    for leaf in report.wrong:
+        assert leaf.autodiff.relative > 1e-4
+        assert leaf.finite.relative > 1e-4
+    assert str(report).count("WRONG") == len(wrong)
+    if plant == "one wrong entry":
+        assert report.wrong[0].autodiff.where == report.wrong[0].finite.where == (2, 3)
+    with pytest.raises(AssertionError, match=rf"(?s)the gradient is wrong.*{len(wrong)} of 6 leaves wrong"):
+        gradcheck.assert_ok(mean_cost, functools.partial(derivation, plant=plant), *args)
+
+
+def test_a_gradient_of_another_shape_is_a_wrong_leaf():
+    report = gradcheck.compare(lambda p: jnp.sum(p["w"] ** 2), lambda p: {"w": 2 * p["w"].T}, {"w": jnp.ones((2, 3))})
+    assert not report.ok
+    assert report.leaves[0].got == (3, 2)
+    assert "gradient of shape (3, 2)" in str(report)
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
+def test_a_gradient_that_is_not_finite_is_wrong(bad):
+    report = gradcheck.compare(lambda p: jnp.sum(p**2), lambda p: (2 * p).at[1].set(bad), jnp.ones(3))
+    assert not report.ok
+    assert report.leaves[0].autodiff.where == (1,)
+
+
+def test_any_pytree_and_both_forms_of_gradient():
+    params = {"a": [jnp.ones(2), (jnp.full((1, 3), 0.5), None)], "b": jnp.asarray(2.0)}
+
+    def f(p, scale):
+        return scale * (jnp.sum(p["a"][0] ** 3) + jnp.prod(p["a"][1][0]) * p["b"])
+
+    assert gradcheck.compare(f, jax.grad(f), params, 3.0).ok
+    report = gradcheck.compare(f, jax.value_and_grad(f), params, 3.0)
+    assert report.ok
+    assert [leaf.path for leaf in report.leaves] == ["['a'][0]", "['a'][1][0]", "['b']"]
+    assert [leaf.shape for leaf in report.leaves] == [(2,), (1, 3), ()]
+
+
+def test_a_derivation_is_tested_against_finite_differences_too():
+    """A custom rule that lies makes autodiff agree with the hand derivation; only the differences see it."""
+
+    @jax.custom_jvp
+    def cube(x):
+        return x**3
+
+    cube.defjvp(lambda primals, tangents: (cube(primals[0]), 2 * primals[0] ** 2 * tangents[0]))
+    report = gradcheck.compare(lambda x: jnp.sum(cube(x)), lambda x: 2 * x**2, jnp.arange(1.0, 4.0))
+    assert report.leaves[0].autodiff.relative == 0
+    assert not report.ok
+    np.testing.assert_allclose(report.leaves[0].finite.relative, 1 / 3, rtol=1e-6)
+
+
+def test_zero_and_empty_leaves_are_ok():
+    params = {"used": jnp.ones(2), "unused": jnp.ones(3), "none": jnp.zeros((0, 2))}
+    report = gradcheck.compare(
+        lambda p: jnp.sum(jnp.exp(p["used"])), jax.grad(lambda p: jnp.sum(jnp.exp(p["used"]))), params
+    )
+    assert report.ok, str(report)
+
+
+def test_large_leaves_are_sampled_by_finite_differences_and_say_so():
+    report = gradcheck.compare(lambda p: jnp.sum(p**2), lambda p: 2 * p, jnp.ones((20, 10)), most=7)
+    assert report.ok
+    assert (report.leaves[0].autodiff.compared, report.leaves[0].finite.compared) == (200, 7)
+    assert "(7 entries)" in str(report)
+
+
+def test_integers_may_be_later_arguments():
+    def f(p, labels):
+        return jnp.sum(p[labels] ** 2)
+
+    assert gradcheck.compare(f, jax.grad(f), jnp.arange(4.0), jnp.array([1, 1, 3])).ok
+
+
+def test_the_default_precision_is_left_as_it_was():
+    gradcheck.compare(lambda p: jnp.sum(p**2), lambda p: 2 * p, jnp.ones(2))
+    assert jnp.zeros(1).dtype == jnp.float32
+
+
+def test_the_table():
+    report = gradcheck.compare(lambda p: jnp.sum(p**3), lambda p: 3 * p**2, jnp.array([1.0, 2.0]))
+    head, row, verdict = str(report).splitlines()
+    columns = ["abs", "rel", "where"]
+    assert head.split() == ["leaf", "shape", "autodiff:", *columns, "finite", "diff.:", *columns]
+    assert row.startswith("(it)  (2,)")
+    assert verdict.startswith("all leaves ok (tolerances 1e-10 against autodiff")
+
+
+@pytest.mark.bad_input
+class TestBadInput:
+    def test_no_argument(self):
+        with pytest.raises(ValueError, match="no argument"):
+            gradcheck.compare(jnp.sum, jnp.ones_like)
+
+    def test_integer_parameters(self):
+        with pytest.raises(TypeError, match=r"params\['k'\] has dtype int.*later argument"):
+            gradcheck.compare(lambda p: 1.0 * p["k"], lambda p: p, {"k": jnp.asarray(3)})
+
+    def test_an_f_that_is_not_scalar(self):
+        with pytest.raises(ValueError, match="one scalar is wanted"):
+            gradcheck.compare(lambda p: p**2, lambda p: 2 * p, jnp.ones(3))
+
+    def test_a_gradient_of_another_tree(self):
+        with pytest.raises(ValueError, match="grad_f returns the tree"):
+            gradcheck.compare(lambda p: jnp.sum(p["w"]), lambda p: jnp.ones(3), {"w": jnp.ones(3)})
+
+    @pytest.mark.parametrize("option", ["tolerance", "finite_tolerance", "most"])
+    def test_an_option_that_is_not_positive(self, option):
+        with pytest.raises(ValueError, match=f"{option} is 0"):
+            gradcheck.compare(lambda p: jnp.sum(p**2), lambda p: 2 * p, jnp.ones(3), **{option: 0})

@@ -1,0 +1,413 @@
+import functools
+import itertools
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.tree_util import Partial
+
+from jnn import activations, backprop, costs, mlp, train
+from tests.helpers import examples, network, relative_error
+
+GRAD = backprop.minibatch_value_and_grad
+SGD = train.sgd(0.5)
+
+
+def start(optimizer=SGD, seed=0):
+    return train.init(optimizer, network(seed))
+
+
+def member(tree, i):
+    return jax.tree.map(lambda leaf: leaf[i], tree)
+
+
+def mean_cost(params, xs, ys):
+    z = jax.vmap(mlp.logits, in_axes=(None, 0))(params, xs)
+    return jnp.mean(costs.quadratic.value(z, ys))
+
+
+def identify(params, xs):
+    """A grad that records which examples it saw: the value is a number that names the mini-batch."""
+    return jnp.sum(2.0 ** xs[:, 0]), jax.tree.map(jnp.zeros_like, params)
+
+
+def seen(values):
+    """The examples in each mini-batch that `identify` saw."""
+    return [[i for i in range(24) if int(value) >> i & 1] for value in np.asarray(values)]
+
+
+# One step and one epoch
+
+
+def test_a_step_is_section_2_2(x64):
+    """w <- w - (eta/m) sum_x delta (a)^T, b <- b - (eta/m) sum_x delta."""
+    params, (xs, ys) = network(0, dtype=jnp.float64), examples(1, 6, dtype=jnp.float64)
+    state, value = train.step(GRAD, train.sgd(0.7), train.init(train.sgd(0.7), params), (xs, ys))
+    _, grads = jax.vmap(backprop.value_and_grad, in_axes=(None, 0, 0))(params, xs, ys)
+    wanted = jax.tree.map(lambda p, g: p - 0.7 / 6 * jnp.sum(g, axis=0), params, grads)
+    assert relative_error(state.params, wanted) < 1e-14
+    np.testing.assert_allclose(value, mean_cost(params, xs, ys), rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "lengths"), [(12, 4, [4] * 3), (11, 4, [4, 4, 3]), (3, 8, [3]), (5, 1, [1] * 5)]
+)
+def test_an_epoch_sees_every_example_once(n, batch_size, lengths):
+    """Also when batch_size does not divide N (a smaller last mini-batch) or exceeds it (one mini-batch of all)."""
+    xs = jnp.arange(float(n))[:, None]
+    _, values = train.epoch(jax.random.key(0), identify, SGD, start(), (xs,), batch_size=batch_size)
+    batches = seen(values)
+    assert [len(batch) for batch in batches] == lengths
+    assert sorted(itertools.chain(*batches)) == list(range(n))
+
+
+def test_the_order_is_fresh_for_every_key_and_the_same_for_the_same():
+    xs = (jnp.arange(12.0)[:, None],)
+    orders = [
+        seen(train.epoch(jax.random.key(seed), identify, SGD, start(), xs, batch_size=3)[1]) for seed in (0, 1, 2, 0)
+    ]
+    assert orders[0] == orders[3]
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+
+
+@pytest.mark.parametrize("n", [12, 14])
+def test_an_epoch_is_a_loop_over_steps(n):
+    data = examples(1, n)
+    state, values = train.epoch(jax.random.key(3), GRAD, SGD, start(), data, batch_size=4)
+    order = jax.random.permutation(jax.random.split(jax.random.key(3))[0], n)
+    looped, costs_seen = start(), []
+    for i in range(0, n, 4):
+        rows = order[i : i + 4]
+        looped, value = train.step(GRAD, SGD, looped, member(data, rows))
+        costs_seen.append(value)
+    assert relative_error(state.params, looped.params) < 1e-6
+    np.testing.assert_allclose(values, jnp.stack(costs_seen), rtol=1e-6)
+
+
+def test_autodiff_of_a_loss_of_ones_own_trains_the_same():
+    data = examples(1, 12)
+    by_hand, _ = train.epoch(jax.random.key(0), GRAD, SGD, start(), data, batch_size=4)
+    autodiff, _ = train.epoch(jax.random.key(0), jax.value_and_grad(mean_cost), SGD, start(), data, batch_size=4)
+    assert relative_error(by_hand.params, autodiff.params) < 1e-5
+
+
+OPTIMIZERS = {
+    "adamw": optax.adamw(1e-2),
+    "momentum": optax.sgd(0.1, momentum=0.9, nesterov=True),
+    "schedule": optax.sgd(optax.cosine_decay_schedule(0.5, 100)),
+    "clip": optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(0.5)),
+    "plateau": optax.chain(optax.sgd(0.5), optax.contrib.reduce_on_plateau()),
+    "lbfgs": optax.lbfgs(),
+    "injected": optax.inject_hyperparams(optax.sgd)(learning_rate=0.5),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_any_optax_transformation_is_the_optimizer(name):
+    """Also those that want the value, and those that search along a line and want the function."""
+    optimizer, data = OPTIMIZERS[name], examples(1, 24)
+    state, history = train.run(jax.random.key(0), GRAD, optimizer, start(optimizer), data, epochs=8, batch_size=8)
+    assert np.all(np.isfinite(history.values))
+    assert mean_cost(state.params, *data) < mean_cost(start().params, *data)
+
+
+def test_sgd_is_optax_sgd():
+    grads, params = network(1), network(2)
+    ours, theirs = (o.update(grads, o.init(params), params)[0] for o in (train.sgd(0.3), optax.sgd(0.3)))
+    assert relative_error(ours, theirs) == 0
+
+
+# transform, evaluate, and what may be bound to functions
+
+
+def test_transform_changes_each_batch_inside_the_program():
+    data = examples(1, 12)
+    doubled = (2 * data[0], data[1])
+    options = {"batch_size": 5}
+    want, _ = train.epoch(jax.random.key(0), GRAD, SGD, start(), doubled, **options)
+    got, _ = train.epoch(
+        jax.random.key(0), GRAD, SGD, start(), data, transform=lambda key, xs, ys: (2 * xs, ys), **options
+    )
+    assert relative_error(got.params, want.params) < 1e-6
+
+
+def test_transform_gets_a_fresh_key_each_step_and_may_pass_it_on():
+    """A dropout grad(params, xs, ys, key) takes the key so."""
+
+    def grad(params, xs, key):
+        return jax.random.uniform(key), jax.tree.map(jnp.zeros_like, params)
+
+    options = {"batch_size": 3, "transform": lambda key, xs: (xs, key)}
+    draws = [
+        train.epoch(jax.random.key(seed), grad, SGD, start(), (jnp.zeros((8, 1)),), **options)[1] for seed in (0, 1)
+    ]
+    assert len(np.unique(np.concatenate(draws))) == 6
+
+
+def test_evaluate_measures_after_each_epoch():
+    xs, ys = examples(1, 12)
+    evaluate = Partial(lambda params, xs, ys: {"cost": mean_cost(params, xs, ys), "b": params[0].b}, xs=xs, ys=ys)
+    arguments = (GRAD, SGD)
+    state, history = train.run(
+        jax.random.key(0), *arguments, start(), (xs, ys), epochs=3, batch_size=4, evaluate=evaluate
+    )
+    assert history.values.shape == (3, 3)
+    assert history.metrics["b"].shape == (3, 5)
+    looped = start()
+    for t in range(3):
+        looped, _ = train.epoch(jax.random.fold_in(jax.random.key(0), t), *arguments, looped, (xs, ys), batch_size=4)
+        np.testing.assert_allclose(history.metrics["cost"][t], mean_cost(looped.params, xs, ys), rtol=1e-5)
+    assert relative_error(state.params, looped.params) < 1e-5
+
+
+def test_without_evaluate_there_are_no_metrics():
+    _, history = train.run(jax.random.key(0), GRAD, SGD, start(), examples(1, 8), epochs=2, batch_size=4)
+    assert history.metrics is None
+
+
+def test_bound_arrays_are_arguments_of_the_program_and_costs_static():
+    """One program for two sets of bound arrays and for two equal Partials: nothing is traced again."""
+    traces = []
+
+    def grad(params, xs, ys, *, cost, scale):
+        traces.append(cost)
+        value, grads = GRAD(params, xs, ys, cost=cost)
+        return scale * value, jax.tree.map(lambda g: scale * g, grads)
+
+    values = []
+    for scale in (1.0, 2.0, 1.0):
+        bound = Partial(grad, cost=costs.cross_entropy, scale=jnp.asarray(scale))
+        values.append(train.epoch(jax.random.key(0), bound, SGD, start(), examples(1, 8), batch_size=8)[1][0])
+    assert traces == [costs.cross_entropy]
+    np.testing.assert_allclose(values, [values[0], 2 * values[0], values[0]], rtol=1e-6)
+
+
+# run and fit
+
+
+def test_run_is_fit_and_a_longer_run_begins_with_the_shorter():
+    data = examples(1, 22)
+    arguments = (jax.random.key(0), GRAD, SGD, start(), data)
+    options = {"batch_size": 4, "evaluate": Partial(mean_cost, xs=data[0], ys=data[1])}
+    state, history = train.run(*arguments, epochs=4, **options)
+    fitted, same = train.fit(*arguments, epochs=4, progress=False, **options)
+    assert relative_error(fitted.params, state.params) < 1e-6
+    assert relative_error(same, history) < 1e-6
+    assert history.values.shape == (4, 6)
+    _, longer = train.run(*arguments, epochs=6, **options)
+    np.testing.assert_allclose(longer.values[:4], history.values, rtol=1e-6)
+
+
+def test_run_vmaps_over_keys_learning_rates_and_regularisation():
+    data = examples(1, 12)
+
+    def decayed(params, xs, ys, lam):
+        value, grads = GRAD(params, xs, ys)
+        return value, jax.tree.map(lambda g, p: g + lam * p, grads, params)
+
+    def train_one(key, eta, lam):
+        optimizer = train.sgd(eta)
+        return train.run(key, Partial(decayed, lam=lam), optimizer, start(optimizer), data, epochs=2, batch_size=4)
+
+    keys, etas, lams = jax.random.split(jax.random.key(0), 3), jnp.array([0.1, 1.0, 3.0]), jnp.array([0.0, 0.01, 0.1])
+    states, histories = jax.jit(jax.vmap(train_one))(keys, etas, lams)
+    assert histories.values.shape == (3, 2, 3)
+    for i in range(3):
+        state, history = train_one(keys[i], float(etas[i]), lams[i])
+        assert relative_error(member(states.params, i), state.params) < 1e-5
+        np.testing.assert_allclose(histories.values[i], history.values, rtol=1e-5)
+
+
+def test_fit_trains_members_side_by_side():
+    """A key of shape [S] and a state with a leading axis S: each member is the run with its own key and start."""
+    data, keys = examples(1, 11), jax.random.split(jax.random.key(5), 3)
+    states = jax.vmap(lambda key: train.init(SGD, mlp.init(key, (7, 5, 4, 3))))(keys)
+    options = {"epochs": 3, "batch_size": 4, "evaluate": Partial(mean_cost, xs=data[0], ys=data[1])}
+    fitted, history = train.fit(keys, GRAD, SGD, states, data, progress=False, **options)
+    assert history.values.shape == (3, 3, 3)
+    for i in range(3):
+        one = member(states, i)
+        state, alone = train.run(keys[i], GRAD, SGD, one, data, **options)
+        assert relative_error(member(fitted.params, i), state.params) < 1e-5
+        assert relative_error(member(history, i), alone) < 1e-5
+
+
+def test_callbacks_hear_of_every_epoch_and_may_stop():
+    reports = []
+
+    def listen(report):
+        reports.append(report)
+        return report.epoch == 3
+
+    data = examples(1, 8)
+    evaluate = Partial(mean_cost, xs=data[0], ys=data[1])
+    state, history = train.fit(
+        jax.random.key(0), GRAD, SGD, start(), data, epochs=9, batch_size=4, evaluate=evaluate, callbacks=[listen]
+    )
+    assert [report.epoch for report in reports] == [1, 2, 3]
+    assert history.values.shape == (3, 2)
+    assert relative_error(reports[-1].state, state) == 0
+    np.testing.assert_allclose(history.metrics, [report.metrics for report in reports])
+
+
+def test_the_bar_shows_the_cost_and_the_scalar_metrics(capsys):
+    keys = jax.random.split(jax.random.key(0), 2)
+    states = jax.vmap(lambda key: train.init(SGD, mlp.init(key, (7, 5, 4, 3))))(keys)
+
+    def evaluate(params):
+        return {"half": jnp.asarray(0.5), "many": jnp.ones(3)}
+
+    train.fit(keys, GRAD, SGD, states, examples(1, 8), epochs=4, batch_size=4, evaluate=evaluate)
+    shown = capsys.readouterr().err
+    assert "4/4" in shown
+    assert "half=0.5" in shown
+    assert "cost=" in shown
+    assert "many" not in shown
+
+
+def test_fit_trains_without_tqdm(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.delitem(sys.modules, "tqdm", raising=False)
+    _, history = train.fit(jax.random.key(0), GRAD, SGD, start(), examples(1, 8), epochs=2, batch_size=4)
+    assert history.values.shape == (2, 2)
+    assert not capsys.readouterr().err
+
+
+def test_numpy_data_train_too():
+    data = jax.tree.map(np.asarray, examples(1, 8))
+    state, _ = train.fit(jax.random.key(0), GRAD, SGD, start(), data, epochs=1, batch_size=4, progress=False)
+    wanted, _ = train.run(jax.random.key(0), GRAD, SGD, start(), examples(1, 8), epochs=1, batch_size=4)
+    assert relative_error(state.params, wanted.params) < 1e-6
+
+
+# What a program may cost and where it runs
+
+
+def test_programs_trace_once_for_one_shape():
+    traces = []
+
+    def grad(params, xs, ys):
+        traces.append(1)
+        return GRAD(params, xs, ys)
+
+    data = examples(1, 8)
+    for seed in range(3):
+        train.epoch(jax.random.key(seed), grad, SGD, start(seed=seed), data, batch_size=4)
+    assert len(traces) == 1
+    train.fit(jax.random.key(0), grad, SGD, start(), data, epochs=5, batch_size=4, progress=False)
+    assert len(traces) == 2
+
+
+@pytest.mark.parametrize("cost", [costs.quadratic, costs.cross_entropy, costs.log_likelihood], ids=repr)
+def test_training_lowers_for_every_platform(cost):
+    """The whole run, for cpu, cuda, rocm and tpu; no host callback and no float64 in it."""
+    data = examples(1, 11)
+    program = functools.partial(
+        train.run, grad=Partial(GRAD, cost=cost, hidden=activations.tanh), optimizer=SGD, epochs=2, batch_size=4
+    )
+
+    def whole(key, params, xs, ys):
+        evaluate = Partial(mean_cost, xs=xs, ys=ys)
+        return program(key, state=train.init(SGD, params), data=(xs, ys), evaluate=evaluate)
+
+    platforms = ("cpu", "cuda", "rocm", "tpu")
+    exported = jax.export.export(jax.jit(whole), platforms=platforms)(jax.random.key(0), network(0), *data)
+    assert exported.platforms == platforms
+    module = exported.mlir_module()
+    assert "stablehlo.dot_general" in module
+    assert "callback" not in module
+    assert "f64" not in module
+
+
+def test_learning_lowers_the_cost():
+    data = examples(1, 24)
+    state, history = train.run(jax.random.key(0), GRAD, train.sgd(3.0), start(), data, epochs=60, batch_size=6)
+    assert mean_cost(state.params, *data) < 0.3 * mean_cost(start().params, *data)
+    assert history.values[-1].mean() < history.values[0].mean()
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("culprit", ["data", "eta"])
+def test_a_cost_that_is_not_finite_stops_fit_and_names_the_epoch(culprit):
+    xs, ys = examples(1, 8)
+
+    def quartic(params, xs):
+        return jnp.mean(jnp.sum(params[None] - xs, axis=-1) ** 4)
+
+    if culprit == "data":
+        with pytest.raises(FloatingPointError, match=r"nan in epoch 1, mini-batch \d; data\[0\].*1 of 8 .*row 5"):
+            data = (xs.at[5, 2].set(jnp.nan), ys)
+            train.fit(jax.random.key(0), GRAD, SGD, start(), data, epochs=3, batch_size=4, progress=False)
+    else:
+        state = train.init(SGD, jnp.full(7, 3.0))
+        with pytest.raises(FloatingPointError, match=r"(inf|nan) in epoch \d, .*data are finite: lower the learning"):
+            grad = jax.value_and_grad(quartic)
+            train.fit(jax.random.key(0), grad, SGD, state, (xs,), epochs=9, batch_size=4, progress=False)
+
+
+def test_a_member_that_diverges_is_named():
+    keys = jax.random.split(jax.random.key(0), 3)
+    states = jax.vmap(lambda key: train.init(SGD, mlp.init(key, (7, 5, 4, 3))))(keys)
+    broken = states.params[0]._replace(b=states.params[0].b.at[1].set(jnp.nan))
+    states = states._replace(params=(broken, *states.params[1:]))
+    with pytest.raises(FloatingPointError, match=r"the cost of member 1 became nan in epoch 1"):
+        train.fit(keys, GRAD, SGD, states, examples(1, 8), epochs=3, batch_size=4, progress=False)
+
+
+@pytest.mark.bad_input
+class TestBadInput:
+    @pytest.fixture(params=["epoch", "run", "fit"])
+    def program(self, request):
+        extra = {} if request.param == "epoch" else {"epochs": 2}
+        return functools.partial(getattr(train, request.param), **extra)
+
+    @pytest.mark.parametrize("eta", [0, 0.0, -1.0, float("nan"), float("inf")])
+    def test_eta(self, eta):
+        with pytest.raises(ValueError, match="eta is .*above 0 is wanted"):
+            train.sgd(eta)
+
+    def test_an_eta_that_is_no_number(self):
+        with pytest.raises(TypeError, match="eta is 'fast'"):
+            train.sgd("fast")
+
+    def test_no_examples(self, program):
+        with pytest.raises(ValueError, match=r"no example .*data\[0\]: \(0, 7\)"):
+            program(jax.random.key(0), GRAD, SGD, start(), (jnp.zeros((0, 7)), jnp.zeros((0, 3))), batch_size=4)
+
+    def test_leading_axes_that_differ(self, program):
+        with pytest.raises(ValueError, match=r"differ \(data\[0\]: \(8, 7\), data\[1\]: \(6, 3\)\)"):
+            program(jax.random.key(0), GRAD, SGD, start(), (jnp.zeros((8, 7)), jnp.zeros((6, 3))), batch_size=4)
+
+    @pytest.mark.parametrize("data", [(), (jnp.asarray(1.0),)])
+    def test_nothing_with_a_leading_axis(self, program, data):
+        with pytest.raises(ValueError, match="share a leading axis"):
+            program(jax.random.key(0), GRAD, SGD, start(), data, batch_size=4)
+
+    def test_a_bare_array(self, program):
+        with pytest.raises(TypeError, match=r"a tuple of arrays is wanted, as \(xs, ys\)"):
+            program(jax.random.key(0), GRAD, SGD, start(), jnp.zeros((8, 7)), batch_size=4)
+
+    @pytest.mark.parametrize(("batch_size", "kind"), [(0, ValueError), (-1, ValueError), (2.0, TypeError)])
+    def test_batch_size(self, program, batch_size, kind):
+        with pytest.raises(kind, match="batch_size is"):
+            program(jax.random.key(0), GRAD, SGD, start(), examples(1, 8), batch_size=batch_size)
+
+    @pytest.mark.parametrize("f", [train.run, train.fit])
+    @pytest.mark.parametrize(("epochs", "kind"), [(0, ValueError), (1.5, TypeError)])
+    def test_epochs(self, f, epochs, kind):
+        with pytest.raises(kind, match="epochs is"):
+            f(jax.random.key(0), GRAD, SGD, start(), examples(1, 8), epochs=epochs, batch_size=4)
+
+    def test_a_key_of_the_old_kind(self, program):
+        with pytest.raises(TypeError, match=r"jax\.random\.key"):
+            program(jnp.zeros(2, jnp.uint32), GRAD, SGD, start(), examples(1, 8), batch_size=4)
+
+    def test_a_transform_that_returns_no_tuple(self, program):
+        with pytest.raises(TypeError, match="transform returns a"):
+            options = {"batch_size": 4, "transform": lambda key, xs, ys: xs}
+            program(jax.random.key(0), GRAD, SGD, start(), examples(1, 8), **options)
