@@ -1,0 +1,77 @@
+"""Every experiment at its quick size: the claims hold and every figure is drawn."""
+
+import importlib
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import __main__ as command
+from experiments import backprop_check, digits, runner
+from jnn import backprop
+
+
+@pytest.mark.parametrize("name", command.names())
+def test_quick(name, tmp_path):
+    experiment = importlib.import_module(f"experiments.{name}")
+    assert runner.main(experiment, ["--quick", "--out", str(tmp_path)]) == 0
+    result = json.loads((tmp_path / name / "result.json").read_text())
+    assert result["claims"]
+    assert all(result["claims"].values())
+    assert (tmp_path / name / "figure.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("name", command.names())
+def test_four_names_and_a_line_of_their_own(name):
+    experiment = importlib.import_module(f"experiments.{name}")
+    assert callable(experiment.compute)
+    assert callable(experiment.claims)
+    assert callable(experiment.draw)
+    assert set(experiment.Config.quick) <= set(experiment.Config.__dataclass_fields__)
+    first, blank, *_ = experiment.__doc__.splitlines()
+    assert first.endswith(".")
+    assert not blank
+
+
+@pytest.mark.parametrize("cost", ["cross_entropy", "log_likelihood"])
+def test_digits_with_the_other_costs(cost):
+    arrays = digits.compute(digits.Config(cost=cost, eta=0.5, epochs=5, seeds=2, hidden=(20, 15)))
+    assert arrays["test_accuracy"] > 0.8
+
+
+def test_digits_by_default_reaches_its_accuracy():
+    arrays = digits.compute(digits.Config())
+    assert arrays["accuracies"].shape == (5, 30)
+    assert arrays["test_accuracy"] >= 0.94
+    assert all(digits.claims(digits.Config(), arrays).values())
+
+
+def test_digits_claims_can_fail():
+    arrays = {"test_accuracy": np.asarray(0.3), "costs": np.array([[0.1, 0.2]])}
+    assert not any(digits.claims(digits.Config(), arrays).values())
+    assert len(digits.claims(digits.Config(), arrays)) == 3
+    assert len(digits.claims(digits.Config(data="mnist"), arrays)) == 3
+    assert len(digits.claims(digits.Config(hidden=(5,)), arrays)) == 2
+
+
+def test_backprop_check_finds_a_wrong_derivation(monkeypatch):
+    right = backprop.minibatch_value_and_grad
+
+    def wrong(params, xs, ys, **options):
+        value, (first, *rest) = right(params, xs, ys, **options)
+        return value, (first._replace(b=first.b * jnp.asarray(1 + 1e-10, first.b.dtype)), *rest)
+
+    monkeypatch.setattr(backprop, "minibatch_value_and_grad", wrong)
+    config = backprop_check.Config(networks=1, deepest=2, seed=7)
+    claims = backprop_check.claims(config, {k: np.asarray(v) for k, v in backprop_check.compute(config).items()})
+    assert [claim for claim, holds in claims.items() if not holds] == [
+        "matrix form by hand equals jax.grad of the mean cost to 1e-12 in float64"
+    ]
+
+
+@pytest.mark.mnist
+def test_digits_on_mnist():
+    """Nielsen's network after one epoch; he reports 91.29 % for his."""
+    arrays = digits.compute(digits.Config(data="mnist", epochs=1, seeds=2))
+    assert arrays["test_accuracy"] > 0.91
