@@ -35,7 +35,9 @@ shapes: $(READY)
 	$(BIN)/pytest -n auto -m "not bad_input" --jaxtyping-packages=jnn,beartype.beartype
 
 figures: $(READY)
-	$(BIN)/python -m experiments.figures
+	$(BIN)/python -m experiments all
+	mkdir -p figures
+	for name in digits backprop_check; do cp out/$$name/figure.png figures/$$name.png; done
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
