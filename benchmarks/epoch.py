@@ -94,9 +94,9 @@ def example_by_example(
                 b_sums[l] += delta
                 delta = (weights[l].T @ delta) * below[l] * (1 - below[l])
         for w, w_sum in zip(weights, w_sums, strict=True):
-            w -= eta / len(rows) * w_sum
+            np.subtract(w, eta / len(rows) * w_sum, out=w)
         for b, b_sum in zip(biases, b_sums, strict=True):
-            b -= eta / len(rows) * b_sum
+            np.subtract(b, eta / len(rows) * b_sum, out=b)
 
 
 def main(config: Config) -> None:

@@ -48,7 +48,7 @@ def quadratic_with(output: Activation) -> Cost:
         return jnp.sum((y - output(z)) ** 2, axis=-1) / 2
 
     def delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
-        return -(y - output(z)) * output.prime(z)  # (2.1); y - a as in the value, so that XLA computes it once
+        return -jnp.subtract(y, output(z)) * output.prime(z)  # (2.1); y - a as in the value: XLA computes it once
 
     name = "quadratic" if output is activations.sigmoid else f"quadratic_with({output!r})"
     return Cost(name, output, value, delta)
