@@ -250,7 +250,7 @@ def test_a_folder_that_cannot_be_made(folder, server):
 
 
 def test_the_cache_is_the_users_own(monkeypatch):
-    monkeypatch.delenv("JNN_DATA_DIR")
+    monkeypatch.delenv("JNN_DATA_DIR", raising=False)
     folder = data._folder()
     assert folder.is_absolute()
     assert folder.parts[-2:] == ("jnn", "mnist")
