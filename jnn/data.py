@@ -198,9 +198,16 @@ def _download(folder: Path, filename: str, mirrors: Sequence[str]) -> Path:
                 _check_mnist(fetched, filename.removesuffix(".gz"))
                 return fetched.replace(folder / filename)
             except (OSError, ValueError) as error:
-                failures.append(f"{mirror}: {error}".replace(f"{fetched.parent}{os.sep}", ""))
+                failures.append(f"{mirror}: {_root(error)}".replace(f"{fetched.parent}{os.sep}", ""))
     reasons = "; ".join(failures)
     raise OSError(
         f"{filename} could not be downloaded into {folder} ({reasons}): put the four MNIST files into a "
         "folder by hand and set JNN_DATA_DIR to it"
     )
+
+
+def _root(error: BaseException) -> BaseException:
+    """What a network library's error wraps, layer upon layer; an error of ours says it all by itself."""
+    while not isinstance(error, ValueError) and error.__context__ is not None:
+        error = error.__context__
+    return error
