@@ -97,10 +97,6 @@ def run(experiment: Experiment, config: Any, out: Path) -> bool:
         arrays = {key: np.asarray(value) for key, value in experiment.compute(config).items()}
     seconds = time.perf_counter() - start
     claims = {claim: bool(holds) for claim, holds in experiment.claims(config, arrays).items()}
-    with rc_context(STYLE):
-        figure = Figure()
-        experiment.draw(figure, config, arrays)
-
     numbers = {key: value.item() for key, value in arrays.items() if value.ndim == 0}
     result = {
         "experiment": name,
@@ -116,7 +112,10 @@ def run(experiment: Experiment, config: Any, out: Path) -> bool:
         },
     }
     folder = out / name
-    _write(folder, arrays, figure, json.dumps(result, indent=2, default=str))
+    with rc_context(STYLE):
+        figure = Figure()
+        experiment.draw(figure, config, arrays)
+        _write(folder, arrays, figure, json.dumps(result, indent=2, default=str))
     for key in numbers:
         if not key.endswith(_ERROR):
             print(f"{key.replace('_', ' ')}: {said(key, numbers)}")

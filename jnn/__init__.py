@@ -4,7 +4,7 @@ The maths modules hold equations and nothing else; the machinery modules know fi
 take the maths as function arguments.
 """
 
-from jnn import activations, backprop, costs, data, gradcheck, mlp, train
+from jnn import activations, backprop, costs, data, gradcheck, mlp, perceptron, train, universal
 
-__all__ = ["activations", "backprop", "costs", "data", "gradcheck", "mlp", "train"]
+__all__ = ["activations", "backprop", "costs", "data", "gradcheck", "mlp", "perceptron", "train", "universal"]
 __version__ = "0.1.0"

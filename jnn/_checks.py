@@ -22,6 +22,14 @@ def positive(name: str, value: Any) -> None:
         raise ValueError(f"{name} is {value}; a finite number above 0 is wanted")
 
 
+def below(low_name: str, low: Any, high_name: str, high: Any) -> None:
+    """Raise ValueError unless low < high, both finite."""
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        raise ValueError(
+            f"{low_name} is {low} and {high_name} is {high}; finite and {low_name} < {high_name} is wanted"
+        )
+
+
 def key(name: str, value: Any) -> None:
     """Raise TypeError unless `value` holds new-style random keys."""
     if not jnp.issubdtype(getattr(value, "dtype", None) or type(value), jax.dtypes.prng_key):

@@ -1,0 +1,142 @@
+"""Exercise 1.3: a layer of four neurons turns ten digit neurons into the bits of the digit.
+
+First under the exercise's worst case, 0.99 for the digit and 0.01 for all others, by our weights and by those the
+notes print, which read 9 = 1001 as 1011 = 11. Then behind a network trained on scikit-learn's digits.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Int
+from matplotlib.figure import Figure
+
+from experiments import runner
+from jnn import backprop, costs, data, mlp, perceptron, train
+from jnn.mlp import Layer
+
+
+@dataclass(frozen=True)
+class Config:
+    """The layer's scale, and how the network before it is trained."""
+
+    quick: ClassVar[Mapping[str, Any]] = {"epochs": 5}
+
+    c: float = 20.0
+    """The layer's weights are c and -c."""
+    hidden: int = 30
+    """Hidden neurons of the trained network."""
+    epochs: int = 60
+    """How often it sees every training image."""
+    eta: float = 0.5
+    """Its learning rate, with the cross-entropy cost and mini-batches of 10."""
+    seed: int = 0
+    """Where the random numbers start."""
+
+
+def notes_layer(c: float) -> Layer:
+    """The weights as the notes print them: bit 1' has +1 for 9, too."""
+    layer = perceptron.bits_layer(c)
+    return layer._replace(w=layer.w.at[1, 9].set(c))
+
+
+def decode(bits: Float[Array, "*batch 4"]) -> Int[Array, "*batch"]:
+    """The number whose bits are on, 0' the least significant."""
+    return (bits > 0.5).astype(int) @ 2 ** jnp.arange(4)
+
+
+def compute(config: Config) -> dict[str, Any]:
+    """The bits in the worst case, and of test images."""
+    worst = jnp.where(jnp.eye(10, dtype=bool), 0.99, 0.01)
+    outputs = jax.vmap(mlp.forward, in_axes=(None, 0))
+    layer = perceptron.bits_layer(config.c)
+    bits, notes_bits = outputs((layer,), worst), outputs((notes_layer(config.c),), worst)
+
+    (xs, labels), test = data.digits()
+    init_key, train_key = jax.random.split(jax.random.key(config.seed))
+    optimizer = train.sgd(config.eta)
+    state, _ = train.run(
+        train_key,
+        Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy),
+        optimizer,
+        train.init(optimizer, mlp.init(init_key, (xs.shape[1], config.hidden, 10))),
+        (xs, data.one_hot(labels, 10)),
+        epochs=config.epochs,
+        batch_size=10,
+    )
+    digits = outputs(state.params, test.xs)
+    by_bits = decode(outputs((*state.params, layer), test.xs))
+    at_label = jnp.take_along_axis(digits, test.labels[:, None], axis=1)[:, 0]
+    others = jnp.max(jnp.where(jax.nn.one_hot(test.labels, 10, dtype=bool), 0.0, digits), axis=1)
+    return {
+        "bits": bits,
+        "notes_bits": notes_bits,
+        "decoded": decode(bits),
+        "notes_decoded": decode(notes_bits),
+        "labels": test.labels,
+        "read_by_bits": by_bits,
+        "sure": (at_label >= 0.99) & (others <= 0.01),
+        "accuracy_of_the_digit_neurons": jnp.mean(jnp.argmax(digits, axis=1) == test.labels),
+        "accuracy_of_the_bits": jnp.mean(by_bits == test.labels),
+    }
+
+
+def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
+    """Ten digits out of ten, the notes' nine, and every test image that meets the exercise's assumption."""
+    true_bits = (np.arange(10)[:, None] >> np.arange(4)) & 1
+    within = np.exp(-0.9 * config.c) + 1e-6
+    return {
+        "in the worst case all ten digits come out": bool(np.all(arrays["decoded"] == np.arange(10))),
+        "every bit is right to within exp(-0.9 c)": bool(np.all(np.abs(arrays["bits"] - true_bits) <= within)),
+        "with the notes' weights 9 comes out as 11, and the others right": bool(
+            np.array_equal(arrays["notes_decoded"], [*range(9), 11])
+        ),
+        "every test image that meets the exercise's assumption is read right": bool(
+            np.any(arrays["sure"])
+            and np.all(arrays["read_by_bits"][arrays["sure"]] == arrays["labels"][arrays["sure"]])
+        ),
+    }
+
+
+def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+    """The bits of the ten digits by both layers, and what the bits say of test images."""
+    del config
+    figure.set_size_inches(10, 3.8)
+    *layers, trained = np.ravel(figure.subplots(1, 3, width_ratios=(1, 1, 1.5)))
+    for axes, name, decoded, title in (
+        (layers[0], "bits", "decoded", "weights by binary digits"),
+        (layers[1], "notes_bits", "notes_decoded", "as the notes print them"),
+    ):
+        axes.imshow(arrays[name][:, ::-1], cmap="Blues", vmin=0, vmax=1.3, aspect="auto")
+        for digit, number in enumerate(arrays[decoded]):
+            wrong = number != digit
+            axes.text(3.7, digit, f"= {number}", va="center", color="C1" if wrong else "black")
+            for bit in range(4):
+                on = arrays[name][digit, bit] > 0.5
+                axes.text(3 - bit, digit, int(on), ha="center", va="center", color="white" if on else "grey")
+        axes.set(title=title, xlabel="bit", ylabel="digit", yticks=range(10))
+        axes.set_xticks(range(4), ["3'", "2'", "1'", "0'"])
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+    counts = np.zeros((10, 16))
+    np.add.at(counts, (arrays["labels"], arrays["read_by_bits"]), 1)
+    trained.imshow(np.sqrt(counts), cmap="Blues", aspect="auto")
+    for label, number in np.argwhere(counts):
+        many = counts[label, number] > 0.5 * counts.max()
+        colour = "C1" if label != number else "white" if many else "black"
+        trained.text(
+            number, label, int(counts[label, number]), ha="center", va="center", color=colour, fontsize="small"
+        )
+    accuracy = 100 * arrays["accuracy_of_the_bits"]
+    trained.set(title=f"test images, {accuracy:.1f} % right by bits", xlabel="number by bits", ylabel="label")
+    trained.set(xticks=range(16), yticks=range(10))
+    trained.grid(visible=False)
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))

@@ -1,0 +1,84 @@
+"""Figure 4.1: a sigmoid neuron with a large weight is a step, and its bias says where.
+
+The neuron sigma(w x + b) with b = -s w passes 1/2 at x = s and rises from 0.01 to 0.99 over a width of 2 ln(99) / w.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from matplotlib.figure import Figure
+
+from experiments import runner
+from jnn import mlp, universal
+
+
+@dataclass(frozen=True)
+class Config:
+    """The steepest weight is the notes' w = 1000."""
+
+    quick: ClassVar[Mapping[str, Any]] = {"points": 201}
+
+    weights: tuple[float, ...] = (5.0, 20.0, 100.0, 1000.0)
+    """The weights w, for one step at s."""
+    s: float = 0.4
+    """Where those steps are."""
+    steps: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
+    """Where the steps of the largest weight are."""
+    points: int = 2001
+    """Values of x between 0 and 1."""
+
+
+def output(s: float, w: float, x: Array) -> Float[Array, " points"]:
+    """The neuron that steps up at s, for each x."""
+    return jax.vmap(mlp.forward, in_axes=(None, 0))(universal.step(s, w), x[:, None])[:, 0]
+
+
+def compute(config: Config) -> dict[str, Any]:
+    """The curves of both panels, and each weight's output at s and at both ends of its rise."""
+    x = jnp.linspace(0, 1, config.points)
+    rises = [config.s + jnp.log(99.0) / w * jnp.array([-1, 0, 1]) for w in config.weights]
+    return {
+        "x": x,
+        "by_weight": jnp.stack([output(config.s, w, x) for w in config.weights]),
+        "by_step": jnp.stack([output(s, max(config.weights), x) for s in config.steps]),
+        "at_the_rise": jnp.stack([output(config.s, w, rise) for w, rise in zip(config.weights, rises, strict=True)]),
+    }
+
+
+def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
+    """Where the steps are, how wide, and how near to a true step."""
+    distance, below = np.abs(arrays["x"] - config.s), arrays["x"] < config.s
+    apart = np.where(below, arrays["by_weight"], 1 - arrays["by_weight"])
+    bound = np.exp(-np.array(config.weights)[:, None] * distance)
+    crossings = np.array([np.interp(0.5, curve, arrays["x"]) for curve in arrays["by_step"]])
+    return {
+        "every neuron rises from 0.01 to 0.99 over 2 ln(99) / w around s": bool(
+            np.allclose(arrays["at_the_rise"], (0.01, 0.5, 0.99), atol=1e-3)
+        ),
+        "the difference to a true step is at most exp(-w |x - s|)": bool(np.all(apart <= bound + 1e-6)),
+        "the bias -s w puts the step at s": bool(np.allclose(crossings, config.steps, atol=1 / config.points)),
+    }
+
+
+def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+    """One panel for the weights, one for the biases."""
+    figure.set_size_inches(9, 3.4)
+    left, right = np.ravel(figure.subplots(1, 2, sharey=True))
+    for w, curve in zip(config.weights, arrays["by_weight"], strict=True):
+        left.plot(arrays["x"], curve, label=f"$w = {w:g},\\ b = {-config.s * w:g}$")
+    for s, curve in zip(config.steps, arrays["by_step"], strict=True):
+        right.plot(arrays["x"], curve, label=f"$b = {-s * max(config.weights):g}$")
+    left.set(title=f"the weight: how steep, at $s = -b/w = {config.s:g}$", xlabel="$x$", ylabel=r"$\sigma(w x + b)$")
+    right.set(title=f"the bias: where, with $w = {max(config.weights):g}$", xlabel="$x$")
+    left.legend(loc="lower right")
+    right.legend(loc="lower right")
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))

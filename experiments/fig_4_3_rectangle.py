@@ -1,0 +1,94 @@
+"""Figure 4.3: two steps and an output neuron are an indicator of an interval, sigma(h a_1 - h a_2 - h/2).
+
+The steps rise smoothly over a thousandth of the axis; the output neuron, with its own large h, makes them far sharper.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments import runner
+from jnn import mlp, universal
+from jnn.activations import sigmoid
+
+
+@dataclass(frozen=True)
+class Config:
+    """The notes' weights."""
+
+    quick: ClassVar[Mapping[str, Any]] = {"points": 201}
+
+    s1: float = 0.4
+    """Where the output steps up."""
+    s2: float = 0.6
+    """Where it steps down."""
+    w: float = 10_000.0
+    """The weights w_1 = w_2 of the steps."""
+    h: float = 10_000.0
+    """The output neuron's weights are h and -h, its bias -h/2."""
+    points: int = 2001
+    """Values of x."""
+
+
+def compute(config: Config) -> dict[str, Any]:
+    """The hidden and the output activations over [0, 1], over a close look at s1, and at both knots."""
+    net = universal.rectangle(config.s1, config.s2, w=config.w, h=config.h)
+    hidden = jax.vmap(lambda x: sigmoid(mlp.logits(net[:1], x)))
+    output = jax.vmap(lambda x: mlp.forward(net, x)[0])
+    x = jnp.linspace(0, 1, config.points)[:, None]
+    near = config.s1 + jnp.linspace(-10, 10, config.points)[:, None] / config.w
+    return {
+        "x": x[:, 0],
+        "output": output(x),
+        "steps": hidden(x).T,
+        "x_near": near[:, 0],
+        "output_near": output(near),
+        "steps_near": hidden(near).T,
+        "output_at_the_knots": output(net[0].b[:, None] / -config.w),
+    }
+
+
+def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
+    """1 inside, 0 outside, something between at the ends, and sharper than the steps."""
+    x, output = arrays["x"], arrays["output"]
+    inside = (x > config.s1) & (x < config.s2)
+    away = np.minimum(np.abs(x - config.s1), np.abs(x - config.s2)) > 1e-6
+
+    def rise(curve: np.ndarray) -> int:
+        return np.sum((curve > 0.01) & (curve < 0.99))
+
+    return {
+        "the output is 1 for x in (s1, s2), to 1e-6": bool(np.all(output[inside & away] >= 1 - 1e-6)),
+        "the output is 0 outside, to 1e-6": bool(np.all(output[~inside & away] <= 1e-6)),
+        "at s1 and s2 the output is between 0 and 1": bool(
+            np.all((arrays["output_at_the_knots"] > 0.01) & (arrays["output_at_the_knots"] < 0.99))
+        ),
+        "the output rises at least 100 times faster than its steps": bool(
+            100 * rise(arrays["output_near"]) <= rise(arrays["steps_near"][0])
+        ),
+    }
+
+
+def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+    """The rectangle with its two steps, and one of its sides from near."""
+    figure.set_size_inches(9, 3.6)
+    whole, near = np.ravel(figure.subplots(1, 2, sharey=True))
+    whole.fill_between(arrays["x"], arrays["output"], color="C0", alpha=0.15)
+    whole.plot(arrays["x"], arrays["output"], label=r"$\sigma(h a_1 - h a_2 - h/2)$", linewidth=2)
+    for i, curve in enumerate(arrays["steps"]):
+        whole.plot(arrays["x"], curve, "--", color=f"C{i + 1}", label=f"$a_{i + 1}$")
+    near.plot(1000 * (arrays["x_near"] - config.s1), arrays["output_near"], linewidth=2)
+    near.plot(1000 * (arrays["x_near"] - config.s1), arrays["steps_near"][0], "--", color="C1")
+    whole.set(xlabel="$x$", title=f"$w = {config.w:g}$, $h = {config.h:g}$")
+    near.set(xlabel=r"$(x - s_1) \times 10^3$", title="its side at $s_1$", xticks=(-1, 0, 1))
+    figure.legend(*whole.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))

@@ -1,0 +1,129 @@
+"""Section 4.2, and on: training refines a network that chapter 4 built, to a far smaller error with the same neurons.
+
+Nielsen's f again. The construction with steep steps has almost no gradient in its hidden layers; with softer steps,
+which are as good an approximation to begin with, mini-batch training by hand-derived backpropagation moves them all.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.tree_util import Partial
+from matplotlib.figure import Figure
+
+from experiments import runner
+from experiments.fig_4_5_approximation import evaluate, f
+from jnn import _checks, activations, backprop, costs, mlp, train, universal
+
+GRAD = Partial(backprop.minibatch_value_and_grad, cost=costs.quadratic_with(activations.identity))
+
+
+@dataclass(frozen=True)
+class Config:
+    """The networks, how soft they start, and how they are trained."""
+
+    quick: ClassVar[Mapping[str, Any]] = {"bins": (10,), "epochs": 500, "seeds": 2}
+
+    bins: tuple[int, ...] = (10, 20, 50)
+    """Indicator neurons of each network."""
+    steepness: float = 4.0
+    """Of the softer steps, as weight times bin width."""
+    h: float = 16.0
+    """Of the softer indicators."""
+    epochs: int = 2000
+    """Visits to each of the training points."""
+    eta: float = 0.01
+    """Adam's first learning rate, which falls to 0 along a cosine."""
+    points: int = 2000
+    """Training points, evenly spaced in [0, 1]."""
+    batch_size: int = 500
+    """Points in a mini-batch."""
+    seeds: int = 3
+    """Trainings with mini-batches in another order, side by side."""
+    seed: int = 0
+    """Where the random numbers start."""
+
+
+def refine(config: Config, bins: int) -> tuple[mlp.Params, mlp.Params]:
+    """The soft construction, and its parameters after training with a leading axis of seeds."""
+    start = universal.approximate(f, 0.0, 1.0, bins, w=config.steepness * bins, h=config.h)
+    xs = (jnp.arange(config.points)[:, None] + 0.5) / config.points
+    steps = config.epochs * -(-config.points // config.batch_size)
+    optimizer = optax.adam(optax.cosine_decay_schedule(config.eta, steps))
+    training = partial(train.run, epochs=config.epochs, batch_size=config.batch_size)
+    keys = jax.random.split(jax.random.key(config.seed), config.seeds)
+    state = train.init(optimizer, start)
+    trained, _ = jax.vmap(training, in_axes=(0, None, None, None, None))(keys, GRAD, optimizer, state, (xs, f(xs)))
+    return start, trained.params
+
+
+def compute(config: Config) -> dict[str, Any]:
+    """Curves and root-mean-square errors of the steep construction, the soft one and what training makes of it."""
+    _checks.count("seeds", config.seeds)
+    x = jnp.linspace(0, 1, 10_001)[:, None]
+    found: dict[str, Any] = {"x": x[:, 0], "f": f(x)[:, 0]}
+    for bins in config.bins:
+        soft, trained = refine(config, bins)
+        curves = {
+            "steep": evaluate(universal.approximate(f, 0.0, 1.0, bins), x)[:, 0],
+            "soft": evaluate(soft, x)[:, 0],
+            "trained": jax.vmap(evaluate, in_axes=(0, None))(trained, x)[..., 0],
+        }
+        errors = {name: np.sqrt(np.mean((curve - found["f"]) ** 2, axis=-1)) for name, curve in curves.items()}
+        found |= {f"{name}_{bins}": curve for name, curve in curves.items()}
+        found |= {f"{name}_rms_{bins}": error for name, error in errors.items() if name != "trained"}
+        found |= runner.mean_and_standard_error(f"times_smaller_with_{bins}_bins", errors["steep"] / errors["trained"])
+    return found
+
+
+def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
+    """At the same number of parameters, a much smaller error."""
+    times = 5 if config.quick.get("epochs", 0) < config.epochs else 2
+    return {
+        f"with {bins} bins the rms error is at least {times} times smaller than the construction's": bool(
+            arrays[f"times_smaller_with_{bins}_bins"] >= times
+        )
+        for bins in config.bins
+    }
+
+
+def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+    """The first network before and after, and the errors of all."""
+    figure.set_size_inches(10, 3.6)
+    curves, apart, errors = np.ravel(figure.subplots(1, 3))
+    bins = config.bins[0]
+    looks = {"steep": ("C0", "construction"), "soft": ("C4", "softer start"), "trained": ("C1", "trained")}
+    for name, (colour, label) in looks.items():
+        curve = arrays[f"{name}_{bins}"] if name != "trained" else arrays[f"{name}_{bins}"][0]
+        curves.plot(arrays["x"], curve, color=colour, label=label)
+        apart.plot(arrays["x"], np.abs(curve - arrays["f"]), color=colour, linewidth=1)
+    curves.plot(arrays["x"], arrays["f"], "k:", label="$f$")
+    curves.set(title=f"{bins} indicator neurons", xlabel="$x$")
+    curves.legend(fontsize="small")
+    apart.set(title="distance from $f$", xlabel="$x$", yscale="log", ylim=(1e-5, 1))
+    for name, (colour, _) in looks.items():
+        values = [np.atleast_1d(_rms(arrays, name, bins)) for bins in config.bins]
+        errors.errorbar(
+            config.bins,
+            [np.mean(value) for value in values],
+            yerr=[np.std(value, ddof=1) / np.sqrt(len(value)) if len(value) > 1 else 0 for value in values],
+            color=colour,
+            marker="o",
+        )
+    errors.set(title="rms error", xlabel="indicator neurons", xscale="log", yscale="log")
+    errors.set_xticks(config.bins, [str(bins) for bins in config.bins])
+    errors.set_xticks([], minor=True)
+
+
+def _rms(arrays: runner.Arrays, name: str, bins: int) -> Any:
+    return np.sqrt(np.mean((arrays[f"{name}_{bins}"] - arrays["f"]) ** 2, axis=-1))
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))

@@ -1,0 +1,129 @@
+"""Exercise 1.4: among all steps of one length, the one against the gradient lowers the cost the most.
+
+The gradient is that of a network's quadratic cost on handwritten digits. Steps dv of length epsilon by the formula
+and along many random directions: grad C . dv, to which the exercise's claim refers, and the true change of C, which
+the product approaches as epsilon falls.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Key
+from matplotlib.figure import Figure
+
+from experiments import runner
+from jnn import _checks, backprop, data, mlp, perceptron
+
+
+@dataclass(frozen=True)
+class Config:
+    """How many directions, in how many dimensions, and how long the steps."""
+
+    quick: ClassVar[Mapping[str, Any]] = {"directions": 500, "changes": 100}
+
+    directions: int = 20_000
+    """Random directions whose product with the gradient is taken, for each number of dimensions."""
+    dimensions: tuple[int, ...] = (2, 10, 100)
+    """How many of the network's last parameters move; at the end, all of them."""
+    changes: int = 1000
+    """Random directions along which the cost itself is followed."""
+    examples: int = 100
+    """Digits over which the cost is the mean."""
+    shortest: float = 0.01
+    """The shortest step."""
+    longest: float = 10.0
+    """The longest."""
+    seed: int = 0
+    """Where the random numbers start."""
+
+
+def directions(key: Key[Array, ""], count: int, m: int) -> Float[Array, "count m"]:
+    """Random steps of length 1, uniform over all directions."""
+    dv = jax.random.normal(key, (count, m))
+    return dv / jnp.linalg.norm(dv, axis=1, keepdims=True)
+
+
+def compute(config: Config) -> dict[str, Any]:
+    """Over epsilon |grad C|: products with the gradient, and changes of the cost."""
+    for field in ("directions", "changes", "examples"):
+        _checks.count(field, getattr(config, field))
+    params_key, *keys = jax.random.split(jax.random.key(config.seed), 3 + len(config.dimensions))
+    (xs, labels), _ = data.digits()
+    xs, ys = xs[: config.examples], data.one_hot(labels[: config.examples], 10)
+    params = mlp.init(params_key, (xs.shape[1], 30, 10))
+    cost, gradient = backprop.minibatch_value_and_grad(params, xs, ys)
+    flat, unravel = ravel_pytree(gradient)
+    lengths = jnp.logspace(jnp.log10(config.shortest), jnp.log10(config.longest), 31)
+
+    @jax.jit
+    @partial(jax.vmap, in_axes=(0, None))
+    @partial(jax.vmap, in_axes=(None, 0))
+    def change(dv: Float[Array, " m"], epsilon: Float[Array, ""]) -> Float[Array, ""]:
+        moved = jax.tree.map(jnp.add, params, unravel(epsilon * dv))
+        return (backprop.minibatch_value_and_grad(moved, xs, ys)[0] - cost) / (epsilon * jnp.linalg.norm(flat))
+
+    best = ravel_pytree(perceptron.steepest_step(gradient, 1.0))[0]
+    dimensions = (*config.dimensions, flat.size)
+    products = [
+        directions(key, config.directions, m) @ flat[-m:] / jnp.linalg.norm(flat[-m:])
+        for key, m in zip(keys[1:], dimensions, strict=True)
+    ]
+    return {
+        "dimensions": dimensions,
+        "products": jnp.stack(products),
+        "product_of_the_formula": flat @ best / jnp.linalg.norm(flat),
+        "length_of_the_formula": jnp.linalg.norm(best),
+        "lengths": lengths,
+        "changes": change(directions(keys[0], config.changes, flat.size), lengths),
+        "change_by_the_formula": change(best[None], lengths)[0],
+    }
+
+
+def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
+    """The formula's length and product; no random step does better; the limit of short steps."""
+    del config
+    return {
+        "the formula's step has length epsilon": bool(abs(arrays["length_of_the_formula"] - 1) < 1e-5),
+        "its product with the gradient is -epsilon |grad C|": bool(abs(arrays["product_of_the_formula"] + 1) < 1e-5),
+        "no random step of that length has a smaller product": bool(np.all(arrays["products"] >= -1 - 1e-5)),
+        "the shortest step by the formula changes C by -epsilon |grad C|, to 1 %": bool(
+            abs(arrays["change_by_the_formula"][0] + 1) < 0.01
+        ),
+        "along no random direction does the shortest step lower C as much": bool(
+            np.all(arrays["changes"][:, 0] > arrays["change_by_the_formula"][0])
+        ),
+    }
+
+
+def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+    """The products by the number of dimensions, and the changes of the cost by the length of the step."""
+    figure.set_size_inches(9, 3.8)
+    left, right = np.ravel(figure.subplots(1, 2))
+    places = np.arange(len(arrays["dimensions"]))
+    violins = left.violinplot(list(arrays["products"]), places, widths=0.8, showextrema=False)
+    for body in violins["bodies"]:
+        body.set(color="C0", alpha=0.5)
+    left.plot(places, arrays["products"].min(axis=1), "v", color="C0", label=f"best of {config.directions:,} random")
+    left.axhline(-1, color="C1", linewidth=2, label=r"$\Delta v = -\epsilon \nabla C / \|\nabla C\|$")
+    left.set_xticks(places, [f"{m:,}" for m in arrays["dimensions"]])
+    left.set(xlabel="parameters that move", ylabel=r"$\nabla C \cdot \Delta v \;/\; \epsilon \|\nabla C\|$")
+    left.set(ylim=(-1.1, 1.5))
+    left.legend(loc="upper right")
+    low, high = arrays["changes"].min(axis=0), arrays["changes"].max(axis=0)
+    right.fill_between(
+        arrays["lengths"], low, high, color="C0", alpha=0.4, label=f"{config.changes:,} random directions"
+    )
+    right.semilogx(arrays["lengths"], arrays["change_by_the_formula"], color="C1", linewidth=2, label="the formula")
+    right.set(xlabel=r"$\epsilon$", ylabel=r"$\Delta C \;/\; \epsilon \|\nabla C\|$", ylim=(-1.1, 1.5))
+    right.legend(loc="upper left")
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))

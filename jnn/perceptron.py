@@ -1,0 +1,66 @@
+"""Chapter 1: perceptrons and the sigmoid neurons that take their place, the layer of bits, the steepest step.
+
+A network of perceptrons is an ordinary `mlp` network with the step activation in every layer.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jnn import _checks, mlp
+from jnn.activations import step
+from jnn.mlp import Layer, Params
+
+
+def forward(params: Params, x: Float[Array, " n_in"]) -> Float[Array, " n_out"]:
+    """The outputs, each 0 or 1, of a network of perceptrons for one example x; raises as `mlp.logits` does."""
+    return mlp.forward(params, x, hidden=step, output=step)
+
+
+def scale(params: Params, c: float | Float[Array, ""]) -> Params:
+    """Every weight and bias times c > 0.
+
+    It changes no output of perceptrons (exercise 1.1). With sigmoid neurons, `mlp.forward(scale(params, c), x)` tends
+    to `forward(params, x)` as c grows (exercise 1.2), unless w.x + b = 0 for one of the perceptrons: there the
+    sigmoid neuron stays at 1/2 for every c, where the perceptron gives 0.
+
+    Raises ValueError unless c > 0.
+    """
+    _checks.positive("c", c)
+    return jax.tree.map(lambda leaf: c * leaf, params)
+
+
+def bits_layer(c: float = 20.0) -> Layer:
+    """The layer of exercise 1.3: w [4, 10] and b [4] turn ten digit neurons into four bits, bit 0' first.
+
+    w[j, i] is c where bit j of the digit i is set and -c where not; b = 0. When one digit's activation is at least
+    0.99 and the others are at most 0.01, z_j is at least 0.9 c or at most -0.9 c, and sigma(z) is a bit to within
+    exp(-0.9 c).
+
+    The notes give 1' the weight +1 for the digit 9 too, which would decode 9 = 1001 as 1011 = 11, and call 1' the
+    second most significant bit; it is the second least significant.
+
+    Raises ValueError unless c > 0.
+    """
+    _checks.positive("c", c)
+    bits = (jnp.arange(10)[None] >> jnp.arange(4)[:, None]) & 1
+    return Layer(w=c * (2.0 * bits - 1), b=jnp.zeros(4))
+
+
+def steepest_step(gradient: Any, epsilon: float | Float[Array, ""]) -> Any:
+    """The step dv of length epsilon for which grad C . dv is least: dv = -epsilon grad C / |grad C| (exercise 1.4).
+
+    `gradient` is any pytree, and so is the step; the lengths are taken over all leaves together. The product is then
+    -epsilon |grad C|, by Cauchy and Schwarz: the notes bound its absolute value, and the claim is about the value
+    itself. Where the gradient is 0 all steps are alike, and the step is 0.
+
+    Raises ValueError unless epsilon > 0.
+    """
+    _checks.positive("epsilon", epsilon)
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf), initial=0.0) for leaf in jax.tree.leaves(gradient)]))
+    unit = jax.tree.map(lambda leaf: leaf / jnp.where(largest > 0, largest, 1), gradient)  # squares neither over- nor
+    norm = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(unit)))  # underflow
+    eta = epsilon / jnp.where(norm > 0, norm, 1)
+    return jax.tree.map(lambda leaf: -eta * leaf, unit)

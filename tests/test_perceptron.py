@@ -1,0 +1,168 @@
+"""Exercises 1.1 to 1.4."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jnn import mlp, perceptron
+from jnn.activations import sigmoid
+from tests.helpers import SIZES, network
+
+seeds = st.integers(0, 2**31 - 1)
+widths = st.lists(st.integers(1, 6), min_size=2, max_size=5)
+
+
+def drawn(seed, sizes):
+    """A network and an input, both from N(0, 1)."""
+    return network(seed, tuple(sizes)), jax.random.normal(jax.random.key(seed + 1), (sizes[0],))
+
+
+def loop_of_perceptrons(params, x):
+    """Each perceptron by itself, in Python."""
+    for w, b in params:
+        x = [
+            1.0 if sum(w_k * x_k for w_k, x_k in zip(row, x, strict=True)) + b_j > 0 else 0.0
+            for row, b_j in zip(w, b, strict=True)
+        ]
+    return x
+
+
+@given(seeds, widths)
+def test_forward_is_perceptron_by_perceptron(seed, sizes):
+    params, x = drawn(seed, sizes)
+    params64, x64 = jax.tree.map(lambda a: np.asarray(a, np.float64), (params, x))
+    np.testing.assert_array_equal(perceptron.forward(params, x), loop_of_perceptrons(params64, x64))
+
+
+@given(seeds, widths, st.integers(-60, 60))
+def test_exercise_1_1_for_powers_of_two_exactly(seed, sizes, exponent):
+    params, x = drawn(seed, sizes)
+    scaled = perceptron.scale(params, 2.0**exponent)
+    np.testing.assert_array_equal(perceptron.forward(scaled, x), perceptron.forward(params, x))
+
+
+@given(seeds, widths, st.floats(1e-6, 1e6))
+def test_exercise_1_1_for_any_c(seed, sizes, c):
+    """In integers times c every rounded sum has the sign of the exact one, unless that is 0: so biases are half-odd."""
+    keys = jax.random.split(jax.random.key(seed), len(sizes))
+    params = tuple(
+        mlp.Layer(
+            w=jax.random.randint(key, (n_out, n_in), -9, 10).astype(jnp.float32),
+            b=jax.random.randint(key, (n_out,), -9, 10) + 0.5,
+        )
+        for key, n_in, n_out in zip(keys[1:], sizes[:-1], sizes[1:], strict=True)
+    )
+    x = jax.random.randint(keys[0], tuple(sizes[:1]), 0, 2).astype(jnp.float32)
+    np.testing.assert_array_equal(perceptron.forward(perceptron.scale(params, c), x), perceptron.forward(params, x))
+
+
+@given(seeds, widths)
+def test_exercise_1_2_the_limit(seed, sizes):
+    """Once c |w.x + b| is above 100 for every perceptron, the sigmoid network is the network of perceptrons."""
+    params, x = drawn(seed, sizes)
+    inputs = np.concatenate([mlp.logits(params[:l], x, hidden=perceptron.step) for l in range(1, len(sizes))])
+    c = 100 / np.min(np.abs(inputs))
+    limit = mlp.forward(perceptron.scale(params, c), x)
+    np.testing.assert_allclose(limit, perceptron.forward(params, x), atol=1e-6)
+
+
+@pytest.mark.parametrize("c", [1.0, 100.0, 1e4, 1e6])
+def test_exercise_1_2_fails_at_zero(c):
+    """w.x + b = 0 for the first neuron, and a second layer that takes 1/2 for a 1 where the perceptron's is 0."""
+    params = (mlp.Layer(jnp.array([[1.0, -1.0]]), jnp.zeros(1)), mlp.Layer(jnp.array([[4.0]]), -jnp.ones(1)))
+    x = jnp.array([3.0, 3.0])
+    scaled = perceptron.scale(params, c)
+    assert sigmoid(mlp.logits(scaled[:1], x))[0] == 0.5
+    assert perceptron.forward(params[:1], x)[0] == 0
+    assert perceptron.forward(params, x)[0] == 0
+    assert mlp.forward(scaled, x)[0] > 0.7
+
+
+def bits_of(digit):
+    return np.array([int(bit) for bit in f"{digit:04b}"[::-1]])
+
+
+@given(st.integers(0, 9), st.floats(0.99, 1.0), st.lists(st.floats(0, 0.01), min_size=9, max_size=9))
+def test_bits_of_every_digit(digit, own, others):
+    x = jnp.array([*others[:digit], own, *others[digit:]], jnp.float32)
+    output = mlp.forward((perceptron.bits_layer(),), x)
+    np.testing.assert_allclose(output, bits_of(digit), atol=np.exp(-0.9 * 20) + 1e-7)
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_bits_in_the_worst_case(digit):
+    x = jnp.full(10, 0.01).at[digit].set(0.99)
+    z = mlp.logits((perceptron.bits_layer(1.0),), x)
+    assert np.min(np.abs(z)) >= 0.9 - 1e-6
+    np.testing.assert_array_equal(z > 0, bits_of(digit))
+
+
+def test_the_notes_weights_read_nine_as_eleven():
+    layer = perceptron.bits_layer()
+    notes = layer._replace(w=layer.w.at[1, 9].set(20.0))
+    read = [
+        sum(2**j for j, bit in enumerate(mlp.forward((notes,), x)) if bit > 0.5)
+        for x in jnp.where(jnp.eye(10, dtype=bool), 0.99, 0.01)
+    ]
+    assert read == [*range(9), 11]
+
+
+def test_the_bits_layer_goes_behind_a_network():
+    params = (*network(0, (7, 5, 10)), perceptron.bits_layer())
+    assert mlp.sizes(params) == (7, 5, 10, 4)
+    assert mlp.forward(params, jnp.ones(7)).shape == (4,)
+
+
+@given(seeds, st.floats(1e-3, 1e3))
+def test_steepest_step_beats_random_steps(seed, epsilon):
+    gradient = network(seed)
+    step = perceptron.steepest_step(gradient, epsilon)
+    assert jax.tree.structure(step) == jax.tree.structure(gradient)
+    flat, dv = (jax.flatten_util.ravel_pytree(tree)[0] for tree in (gradient, step))
+    norm = jnp.linalg.norm(flat)
+    np.testing.assert_allclose(jnp.linalg.norm(dv), epsilon, rtol=1e-5)
+    np.testing.assert_allclose(flat @ dv, -epsilon * norm, rtol=1e-5)
+    np.testing.assert_allclose(dv, -(epsilon / norm) * flat, rtol=1e-4, atol=1e-6 * epsilon)
+    others = jax.random.normal(jax.random.key(seed), (1000, flat.size))
+    others = epsilon * others / jnp.linalg.norm(others, axis=1, keepdims=True)
+    assert jnp.min(others @ flat) > flat @ dv
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_steepest_step_of_tiny_and_huge_gradients(size):
+    step = perceptron.steepest_step(jnp.array([3.0, -4.0]) * size, 0.5)
+    np.testing.assert_allclose(step, [-0.3, 0.4], rtol=1e-6)
+
+
+def test_steepest_step_at_a_stationary_point_is_zero():
+    np.testing.assert_array_equal(perceptron.steepest_step({"w": jnp.zeros(3)}, 0.1)["w"], 0)
+
+
+def test_steepest_step_is_optax_normalised_descent():
+    gradient = network(3)
+    tx = optax.chain(optax.normalize_by_update_norm(), optax.scale(-0.25))
+    updates, _ = tx.update(gradient, tx.init(gradient))
+    step = perceptron.steepest_step(gradient, 0.25)
+    for ours, theirs in zip(jax.tree.leaves(step), jax.tree.leaves(updates), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("c", [0.0, -2.0, float("nan"), float("inf")])
+def test_scales_that_are_not_positive(c):
+    with pytest.raises(ValueError, match="c is .*above 0 is wanted"):
+        perceptron.scale(network(0), c)
+    with pytest.raises(ValueError, match="c is .*above 0 is wanted"):
+        perceptron.bits_layer(c)
+    with pytest.raises(ValueError, match="epsilon is .*above 0 is wanted"):
+        perceptron.steepest_step(jnp.ones(3), c)
+
+
+@pytest.mark.bad_input
+def test_wrong_input_to_perceptrons():
+    with pytest.raises(ValueError, match=r"x has shape \(2, 7\)"):
+        perceptron.forward(network(0, SIZES), jnp.ones((2, 7)))

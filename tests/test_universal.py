@@ -1,0 +1,344 @@
+"""Chapter 4: steps, rectangles, towers and the networks that approximate any function."""
+
+import itertools
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jnn import activations, backprop, costs, gradcheck, mlp, train, universal
+from tests.helpers import relative_error
+
+evaluate = jax.jit(jax.vmap(partial(mlp.forward, output=activations.identity), in_axes=(None, 0)))
+outputs = jax.jit(jax.vmap(mlp.forward, in_axes=(None, 0)))
+finite = st.floats(-5, 5, width=32)
+
+
+def smooth(seed, m, n):
+    """A random smooth function from R^m to R^n, and the largest slope it can have."""
+    draws = np.random.default_rng(seed)
+    a, b = draws.normal(size=(n, m)), draws.normal(size=n)
+
+    def f(x):
+        return jnp.sin(jnp.asarray(a, x.dtype) @ x + jnp.asarray(b, x.dtype))
+
+    return f, np.linalg.norm(a, 2)
+
+
+def boxes(m):
+    ends = st.lists(st.tuples(finite, st.floats(0.5, 4, width=32)), min_size=m, max_size=m)
+    return ends.map(lambda pairs: ([low for low, _ in pairs], [low + width for low, width in pairs]))
+
+
+def piecewise_constant(f, lower, upper, bins, xs):
+    """The function that the network stands for, directly: f at the centre of the cell that x is in."""
+    lower, upper, bins = np.asarray(lower), np.asarray(upper), np.asarray(bins)
+    width = (upper - lower) / bins
+    centres = lower + (np.floor((xs - lower) / width) + 0.5) * width
+    return np.stack([np.asarray(f(jnp.asarray(c, jnp.float32))) for c in centres])
+
+
+def inside_points(seed, lower, upper, bins, count=40, margin=0.02):
+    """Points of random cells that keep a margin, as a fraction of the bin, from every knot."""
+    draws = np.random.default_rng(seed)
+    lower, upper, bins = np.asarray(lower), np.asarray(upper), np.asarray(bins)
+    cells = draws.integers(0, bins, (count, len(bins))) + draws.uniform(margin, 1 - margin, (count, len(bins)))
+    return lower + cells * (upper - lower) / bins
+
+
+# Steps, rectangles and towers
+
+
+@given(finite, st.floats(0.5, 5000), finite)
+def test_a_step_is_the_notes_neuron(s, w, x):
+    (layer,) = universal.step(s, w)
+    assert layer.w.shape == (1, 1)
+    np.testing.assert_allclose(layer.w[0, 0], w, rtol=1e-6)
+    np.testing.assert_allclose(layer.b[0], -s * w, rtol=1e-6)
+    apart = abs(float(mlp.forward((layer,), jnp.array([x]))[0]) - (x > s))
+    assert apart <= np.exp(-w * abs(x - s) + 1e-5 * w) + 1e-6  # float32 moves the step by a few 1e-6
+
+
+@given(finite)
+def test_a_step_is_one_half_at_its_knot(s):
+    np.testing.assert_array_equal(mlp.forward(universal.step(s), jnp.array([s], jnp.float32)), 0.5)
+
+
+def test_rectangle_is_figure_4_2():
+    """Its weights as the notes name them."""
+    hidden, output = universal.rectangle(0.25, 0.75, w=1000.0, h=100.0)
+    np.testing.assert_array_equal(hidden.w, [[1000], [1000]])
+    np.testing.assert_array_equal(hidden.b, [-250, -750])
+    np.testing.assert_array_equal(output.w, [[100, -100]])
+    np.testing.assert_array_equal(output.b, [-50])
+
+
+@given(finite, st.floats(2**-9, 10, width=32))
+def test_rectangle_is_an_indicator(s1, width):
+    s2 = float(np.float32(s1 + width))
+    net = universal.rectangle(s1, s2)
+    x = s1 + (s2 - s1) * np.array([-3, -0.02, 0.02, 0.5, 0.98, 1.02, 4])
+    np.testing.assert_allclose(
+        outputs(net, jnp.asarray(x[:, None], jnp.float32))[:, 0], [0, 0, 1, 1, 1, 0, 0], atol=1e-6
+    )
+    np.testing.assert_allclose(outputs(net, jnp.array([[s1], [s2]], jnp.float32)), 0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize("m", [1, 2, 3, 4])
+def test_tower_inside_outside_faces_and_edges(m):
+    """Every place is below, at, inside, at or above on each axis; the number of knots decides."""
+    lower, upper = np.arange(m) - 1.5, 2 * np.arange(m) + 0.5
+    net = universal.tower(lower, upper)
+    places = np.array(list(itertools.product((-0.3, 0.0, 0.4, 1.0, 1.2), repeat=m)))
+    found = outputs(net, jnp.asarray(lower + places * (upper - lower), jnp.float32))[:, 0]
+    outside = ((places < 0) | (places > 1)).any(axis=1)
+    knots = np.isin(places, (0.0, 1.0)).sum(axis=1)
+    wanted = np.where(outside | (knots > 1), 0, np.where(knots == 1, 0.5, 1))
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(("m", "bias"), [(1, -0.5), (2, -1.5), (3, -2.5), (4, -3.5)])
+def test_tower_has_the_corrected_bias(m, bias):
+    """The notes print -(2h-1)/2 for m variables."""
+    net = universal.tower([0.0] * m, [1.0] * m, h=64.0)
+    np.testing.assert_array_equal(net[1].b, [64 * bias])
+    assert net[0].w.shape == (2 * m, m)
+    assert net[1].w.shape == (1, 2 * m)
+
+
+def test_one_weight_for_each_axis():
+    net = universal.tower((0.0, 0.0), (1.0, 1.0), w=(8.0, 32.0))
+    np.testing.assert_array_equal(net[0].w, [[8, 0], [8, 0], [0, 32], [0, 32]])
+
+
+# Approximation
+
+
+@settings(max_examples=15)
+@given(st.data(), st.integers(0, 999), st.sampled_from([1, 2, 3]), st.sampled_from([1, 3]))
+def test_the_network_is_its_piecewise_constant_function(data, seed, m, n):
+    lower, upper = data.draw(boxes(m))
+    bins = data.draw(st.lists(st.integers(1, 5), min_size=m, max_size=m))
+    f, slope = smooth(seed, m, n)
+    net = universal.approximate(f, lower, upper, bins)
+    assert [layer.w.shape for layer in net] == [(sum(bins) + m, m), (np.prod(bins), sum(bins) + m), (n, np.prod(bins))]
+    xs = inside_points(seed, lower, upper, bins)
+    found = evaluate(net, jnp.asarray(xs, jnp.float32))
+    np.testing.assert_allclose(found, piecewise_constant(f, lower, upper, bins, xs), atol=1e-5)
+    half_diagonal = np.linalg.norm((np.array(upper) - lower) / bins) / 2
+    values = jax.vmap(f)(jnp.asarray(xs, jnp.float32))
+    assert np.max(np.linalg.norm(found - values, axis=1)) <= slope * half_diagonal + 1e-5
+
+
+@settings(max_examples=25)
+@given(st.data(), st.integers(0, 999), st.sampled_from([1, 2, 3]), st.floats(1, 12), st.floats(4, 60))
+def test_the_bound_for_soft_networks(data, seed, m, t, h):
+    """The leak is attained to within its own size: steps are so soft here that it is far above rounding."""
+    bins = data.draw(st.lists(st.integers(1, 5), min_size=m, max_size=m))
+    f, _ = smooth(seed, m, 1)
+    margin = 0.1
+    net = universal.approximate(f, [0.0] * m, bins, bins, w=t / margin, h=h)  # bins of width 1
+    xs = inside_points(seed, [0.0] * m, bins, bins, margin=margin)
+    wanted = piecewise_constant(f, [0.0] * m, bins, bins, xs)
+    apart = np.max(np.abs(evaluate(net, jnp.asarray(xs, jnp.float32)) - wanted))
+    largest = float(jnp.max(jnp.abs(net[2].w)))
+    assert apart <= float(universal.leak(bins, t, h=h)) * largest + 1e-5
+
+
+def test_the_leak_of_the_defaults_is_negligible():
+    assert universal.leak((100, 100, 100), 0.01 * universal.STEEPNESS) < 1e-12
+    assert universal.leak((10,), 0.5, h=4.0) > 0.1
+
+
+def test_knots_of_one_and_of_two_axes():
+    """The mean of two cells at a knot, half a cell at the box's boundary, 0 where knots cross and outside."""
+    net = universal.approximate(lambda x: 1 + x[0] + 10 * x[1], (0.0, 0.0), (2.0, 2.0), 2)
+    points = jnp.array(
+        [(0.5, 0.5), (1.0, 0.5), (0.0, 0.5), (0.5, 1.0), (1.0, 1.0), (0.0, 0.0), (-1.0, 0.5), (0.5, 3.0)]
+    )
+    np.testing.assert_allclose(evaluate(net, points)[:, 0], [6.5, 7.0, 3.25, 11.5, 0, 0, 0, 0], atol=1e-5)
+
+
+def test_one_dimension_has_no_dip_between_bins():
+    """Neighbouring indicators sum to 1 across their knot, so the output goes from one height to the other."""
+    net = universal.approximate(lambda x: 3 + x, 0.0, 2.0, 2, w=64.0, h=8.0)
+    curve = evaluate(net, jnp.linspace(0.9, 1.1, 101)[:, None])[:, 0]
+    heights = net[2].w[0]
+    assert np.all(np.diff(curve) >= -1e-6)
+    assert curve.min() >= heights.min() - 0.1
+    np.testing.assert_allclose(curve[50], heights.mean(), rtol=1e-3)
+
+
+def test_heights_are_means_over_the_samples():
+    """Exactly for the midpoint rule: of x^2 over [0, 1] and [1, 2], 1/3 and 7/3 less h^2/12."""
+    for samples in (1, 4):
+        net = universal.approximate(lambda x: x**2, 0.0, 2.0, 2, samples=samples)
+        np.testing.assert_allclose(net[2].w[0], np.array([1 / 3, 7 / 3]) - 1 / (12 * samples**2), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "f", [lambda x: x[0] * x[1], lambda x: (x[0] * x[1])[None], lambda x: jnp.stack([x[0] * x[1]])], ids=range(3)
+)
+def test_a_number_is_a_vector_of_one(f):
+    net = universal.approximate(f, (0.0, 0.0), (1.0, 1.0), 3)
+    np.testing.assert_allclose(net[2].w.reshape(3, 3), np.outer([1, 3, 5], [1, 3, 5]) / 36, rtol=1e-6)
+
+
+def test_first_order_decay():
+    f, _ = smooth(5, 1, 1)
+    bins = [8, 32, 128]
+    x = jnp.asarray(np.random.default_rng(0).uniform(size=(2000, 1)), jnp.float32)
+    errors = [
+        np.sqrt(np.mean((evaluate(universal.approximate(f, 0.0, 1.0, b), x) - jax.vmap(f)(x)) ** 2)) for b in bins
+    ]
+    rate = np.polyfit(np.log(bins), np.log(errors), 1)[0]
+    assert -1.05 < rate < -0.95
+
+
+def test_default_weights_are_powers_of_two_above_the_steepness():
+    net = universal.approximate(lambda x: x.sum(), (0.0, 0.0), (1.0, 3.0), (10, 7))
+    w = np.unique(np.asarray(net[0].w)[net[0].w > 0])
+    assert np.all(np.log2(w) == np.round(np.log2(w)))
+    assert np.all((w >= 1000 / np.array([3 / 7, 0.1])) & (w < 2000 / np.array([3 / 7, 0.1])))
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_memory_is_what_is_said(n):
+    f, _ = smooth(0, 3, n)
+    net = universal.approximate(f, [0.0] * 3, [1.0] * 3, (2, 3, 4))
+    assert universal.parameter_bytes((2, 3, 4), n) == sum(leaf.nbytes for leaf in jax.tree.leaves(net))
+    assert universal.parameter_bytes((2, 3, 4), n, dtype=jnp.float16) * 2 == universal.parameter_bytes((2, 3, 4), n)
+
+
+def test_other_dtypes(x64):
+    net = universal.approximate(jnp.sin, 0.0, 1.0, 4, dtype=jnp.float64)
+    assert {leaf.dtype for leaf in jax.tree.leaves(net)} == {jnp.dtype("float64")}
+    np.testing.assert_allclose(evaluate(net, jnp.array([[0.3]]))[0, 0], np.sin(0.375), rtol=1e-14)
+
+
+# As parameters like any others
+
+
+def test_a_constructed_network_is_differentiated_by_hand():
+    f, _ = smooth(1, 2, 3)
+    net = universal.approximate(f, (0.0, 0.0), (1.0, 1.0), (3, 2), w=8.0, h=4.0)
+    cost = costs.quadratic_with(activations.identity)
+    x, y = jnp.array([0.3, 0.6]), jnp.array([0.1, -0.2, 0.5])
+    report = gradcheck.compare(
+        lambda net, x, y: cost.value(mlp.logits(net, x), y), partial(backprop.value_and_grad, cost=cost), net, x, y
+    )
+    assert report.ok, report
+    _, grads = backprop.value_and_grad(net, x, y, cost=cost)
+    assert all(jnp.any(leaf != 0) for leaf in jax.tree.leaves(grads))
+
+
+def test_a_constructed_network_trains_further():
+    f, _ = smooth(2, 1, 1)
+    net = universal.approximate(f, 0.0, 1.0, 5, w=20.0, h=16.0)
+    xs = jnp.linspace(0, 1, 200)[:, None]
+    grad = jax.tree_util.Partial(backprop.minibatch_value_and_grad, cost=costs.quadratic_with(activations.identity))
+    optimizer = optax.adam(0.01)
+    state, history = train.run(
+        jax.random.key(0), grad, optimizer, train.init(optimizer, net), (xs, jax.vmap(f)(xs)), epochs=100, batch_size=20
+    )
+    assert jnp.mean(history.values[-1]) < jnp.mean(history.values[0]) / 5
+    assert relative_error(state.params[0], net[0]) > 0  # the steps have moved
+
+
+# Matmul precision
+
+
+def with_bf16_inputs(net, x):
+    """What a matrix unit does at its default precision: operands rounded to 8 bits, sums in float32."""
+
+    def rounded(a):
+        return jax.lax.reduce_precision(a, exponent_bits=8, mantissa_bits=7)
+
+    for w, b in net[:-1]:
+        x = activations.sigmoid(rounded(w) @ rounded(x) + b)
+    return rounded(net[-1].w) @ rounded(x) + net[-1].b
+
+
+def test_bf16_inputs_move_the_steps_and_round_the_heights():
+    net = universal.approximate(lambda x: jnp.sin(3 * x), 0.0, 1.0, 400)
+    x = (jnp.arange(400)[:, None] + 0.5) / 400
+    exact = jax.vmap(lambda x: jnp.sin(3 * x))(x)
+    bf16 = jax.vmap(partial(with_bf16_inputs, net))(x)
+    assert jnp.max(jnp.abs(evaluate(net, x) - exact)) < 1e-5
+    assert jnp.max(jnp.abs(bf16 - exact)) > 5e-3  # x is in the wrong bin, and heights have three digits
+
+
+def test_the_precision_of_the_runner_reaches_every_product():
+    net = universal.approximate(jnp.sin, 0.0, 1.0, 4)
+
+    def precisions():
+        text = jax.jit(mlp.logits).lower(net, jnp.ones(1)).as_text()
+        products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+        assert len(products) == 3
+        return {("HIGHEST" in line) for line in products}
+
+    assert precisions() == {False}
+    with jax.default_matmul_precision("highest"):  # as experiments/runner.py sets it
+        assert precisions() == {True}
+
+
+# Bad input
+
+
+def line(x):
+    return x[0]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: universal.step(0.5, 0.0), ValueError, "w is 0.0"),
+        (lambda: universal.step(0.5, -3.0), ValueError, "w is -3.0"),
+        (lambda: universal.step(float("nan")), ValueError, "s is nan"),
+        (lambda: universal.rectangle(2.0, 1.0), ValueError, "s1 is 2.0 and s2 is 1.0; .*s1 < s2"),
+        (lambda: universal.rectangle(1.0, 1.0), ValueError, "s1 < s2"),
+        (lambda: universal.rectangle(1.0, 2.0, w=0.0), ValueError, "w is 0.0"),
+        (lambda: universal.rectangle(1.0, 2.0, h=-1.0), ValueError, "h is -1.0"),
+        (lambda: universal.tower((0.0, 1.0), (1.0, 1.0)), ValueError, r"lower\[1\] is 1.0 and upper\[1\] is 1.0"),
+        (lambda: universal.tower((0.0, 1.0), (1.0,)), ValueError, r"lower has shape \(2,\) and upper \(1,\)"),
+        (lambda: universal.tower((0.0, 1.0), (1.0, 2.0), w=(1.0, 2.0, 3.0)), ValueError, r"w has shape \(3,\)"),
+        (lambda: universal.tower((0.0, 1.0), (1.0, 2.0), w=(1.0, 0.0)), ValueError, "w is"),
+        (lambda: universal.approximate(line, 1.0, 0.0, 3), ValueError, r"lower\[0\] is 1.0 and upper\[0\] is 0.0"),
+        (lambda: universal.approximate(line, 0.0, float("inf"), 3), ValueError, r"upper\[0\] is inf"),
+        (lambda: universal.approximate(line, 0.0, 1.0, 0), ValueError, r"bins\[0\] is 0; at least 1"),
+        (lambda: universal.approximate(line, 0.0, 1.0, 2.5), TypeError, r"bins\[0\] is 2.5"),
+        (lambda: universal.approximate(line, 0.0, 1.0, (2, 2)), ValueError, "bins has 2 entries"),
+        (lambda: universal.approximate(line, 0.0, 1.0, 3, samples=0), ValueError, "samples is 0"),
+        (lambda: universal.approximate(lambda x: jnp.ones((2, 3)), 0.0, 1.0, 3), ValueError, r"f gives .*\(2, ?3\)"),
+        (lambda: universal.approximate(lambda x: (x, x), 0.0, 1.0, 3), ValueError, "f gives .*number, is wanted"),
+        (
+            lambda: universal.approximate(lambda x: 1 / (x[0] - 0.5), 0.0, 1.0, 5),
+            ValueError,
+            r"f is not finite at x = \[0.5\], 1 of 5 points",
+        ),
+        (lambda: universal.approximate(jnp.log, -1.0, 1.0, 4), ValueError, r"at x = \[-0.75\], 2 of 4"),
+        (lambda: universal.approximate(line, 1e8, 1e8 + 16, 100), ValueError, "knots .* coincide in float32"),
+        (
+            lambda: universal.approximate(line, (0.0,) * 3, (1.0,) * 3, 1000),
+            ValueError,
+            r"1000000000 indicators of 3003 steps, .* MiB; at most max_bytes = 1024 MiB",
+        ),
+        (lambda: universal.approximate(line, 0.0, 1.0, 10**12), ValueError, "raise max_bytes"),
+    ],
+)
+def test_bad_input(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+@pytest.mark.bad_input
+def test_the_caller_can_set_the_limit():
+    with pytest.raises(ValueError, match="max_bytes"):
+        universal.approximate(line, 0.0, 1.0, 100, max_bytes=10_000)
+    assert len(universal.approximate(line, 0.0, 1.0, 100, max_bytes=50_000)) == 3
