@@ -37,7 +37,7 @@ shapes: $(READY)
 figures: $(READY)
 	$(BIN)/python -m experiments all
 	mkdir -p figures
-	for name in digits backprop_check; do cp out/$$name/figure.png figures/$$name.png; done
+	for figure in out/*/figure.png; do cp $$figure figures/$$(basename $$(dirname $$figure)).png; done
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
 
 from experiments import runner
@@ -90,19 +92,17 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     shown = (config.bins[len(config.bins) // 2 - 1], config.bins[-1])
     names = ("f", *(f"network_{bins}" for bins in shown))
     titles = ("$f$", *(f"${bins}^3$ cells" for bins in shown))
-    limit = np.max(np.abs(arrays["f"]))
+    colours = CenteredNorm(halfrange=float(np.max(np.abs(arrays["f"]))))
     axes_grid = left.subplots(len(config.slices), 3, sharex=True, sharey=True, squeeze=False)
     for i, x3 in enumerate(config.slices):
         for axes, name, title in zip(axes_grid[i], names, titles, strict=True):
-            image = axes.imshow(
-                arrays[name][i].T, origin="lower", extent=(-1, 1, -1, 1), cmap="PuOr", vmin=-limit, vmax=limit
-            )
+            axes.imshow(arrays[name][i].T, origin="lower", extent=(-1, 1, -1, 1), cmap="PuOr", norm=colours)
             axes.set(title=title if i == 0 else "", xticks=(-1, 0, 1), yticks=(-1, 0, 1))
             axes.grid(visible=False)
         axes_grid[i, 0].set_ylabel(f"$x_3 = {x3:g}$\n$x_2$")
     for axes in axes_grid[-1]:
         axes.set_xlabel("$x_1$")
-    left.colorbar(image, ax=axes_grid, shrink=0.6)
+    left.colorbar(ScalarMappable(colours, "PuOr"), ax=axes_grid, shrink=0.6)
     decay = right.subplots()
     for norm, marker in (("sup", "o"), ("rms", "s")):
         decay.loglog(config.bins, arrays[norm], marker, label=f"{norm} error")

@@ -61,7 +61,7 @@ def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
     away = np.minimum(np.abs(x - config.s1), np.abs(x - config.s2)) > 1e-6
 
     def rise(curve: np.ndarray) -> int:
-        return np.sum((curve > 0.01) & (curve < 0.99))
+        return int(np.count_nonzero((curve > 0.01) & (curve < 0.99)))
 
     return {
         "the output is 1 for x in (s1, s2), to 1e-6": bool(np.all(output[inside & away] >= 1 - 1e-6)),

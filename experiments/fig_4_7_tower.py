@@ -86,8 +86,8 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     figure.set_size_inches(10, 4.2)
     x, y = np.meshgrid(arrays["x"], arrays["y"], indexing="ij")
     panels = (("tower", r"$\sigma(z)$", (0, 0.5, 1)), ("level", "$z/h$ without the bias, which cuts at 3/2", (0, 1, 2)))
-    for i, (name, title, ticks) in enumerate(panels):
-        axes: Any = figure.add_subplot(1, 2, i + 1, projection="3d")
+    both: Any = [figure.add_subplot(1, 2, i, projection="3d") for i in (1, 2)]
+    for axes, (name, title, ticks) in zip(both, panels, strict=True):
         axes.plot_surface(
             x,
             y,
@@ -105,7 +105,7 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
         axes.set_box_aspect((3, 4, 2.4), zoom=1.05)
         axes.view_init(elev=32, azim=-125)
     (x1, y1), (x2, y2) = config.lower, config.upper
-    axes.plot([x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], 1.5, color="C1", linewidth=2, zorder=10)
+    both[1].plot([x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], 1.5, color="C1", linewidth=2, zorder=10)
 
 
 if __name__ == "__main__":

@@ -191,13 +191,13 @@ def _box(lower: Axes, upper: Axes, bins: int | Sequence[int]) -> tuple[np.ndarra
     lower, upper = (np.atleast_1d(np.asarray(end, np.float64)) for end in (lower, upper))
     if lower.shape != upper.shape or lower.ndim > 1:
         raise ValueError(f"lower has shape {lower.shape} and upper {upper.shape}; one number an axis is wanted in each")
-    bins = (bins,) * len(lower) if np.ndim(bins) == 0 else tuple(bins)
-    if len(bins) != len(lower):
-        raise ValueError(f"bins has {len(bins)} entries; one number is wanted, or one for each of {len(lower)} axes")
-    for k, b in enumerate(bins):
+    counts: tuple[int, ...] = tuple(bins) if isinstance(bins, Sequence) else (bins,) * len(lower)
+    if len(counts) != len(lower):
+        raise ValueError(f"bins has {len(counts)} entries; one number is wanted, or one for each of {len(lower)} axes")
+    for k, b in enumerate(counts):
         _checks.count(f"bins[{k}]", b)
         _checks.below(f"lower[{k}]", lower[k], f"upper[{k}]", upper[k])
-    return lower, upper, bins
+    return lower, upper, counts
 
 
 def _knots(lower: np.ndarray, upper: np.ndarray, bins: Sequence[int], dtype: jax.typing.DTypeLike) -> list[np.ndarray]:
