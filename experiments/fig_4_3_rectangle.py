@@ -22,7 +22,7 @@ from jnn.activations import sigmoid
 class Config:
     """The notes' weights."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"points": 201}
+    quick: ClassVar[Mapping[str, Any]] = {"points": 1001}
 
     s1: float = 0.4
     """Where the output steps up."""

@@ -26,7 +26,7 @@ PUBLISHED = {25: 0.131, 50: 0.068, 100: 0.034}
 class Config:
     """Panels with few neurons, and the sizes at which the error is measured."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"bins": (10, 25, 50, 100)}
+    quick: ClassVar[Mapping[str, Any]] = {"bins": (25, 50, 100, 200)}
 
     neurons: tuple[int, int] = (10, 50)
     """Indicator neurons in the two panels."""
@@ -50,7 +50,7 @@ evaluate = jax.jit(jax.vmap(mlp.logits, in_axes=(None, 0)))
 def errors(config: Config, bins: int) -> Float[Array, " points"]:
     """The network's distance from f at points of every bin that keep their margin from the knots."""
     within = jnp.linspace(config.margin, 1 - config.margin, config.per_bin)
-    x = (jnp.arange(bins)[:, None] + within).ravel()[:, None] / bins
+    x = (jnp.arange(bins)[:, None] + within[None]).ravel()[:, None] / bins
     return jnp.abs(evaluate(universal.approximate(f, 0.0, 1.0, bins), x) - f(x))[:, 0]
 
 

@@ -67,7 +67,7 @@ def compute(config: Config) -> dict[str, Any]:
     """Curves and root-mean-square errors of the steep construction, the soft one and what training makes of it."""
     _checks.count("seeds", config.seeds)
     x = jnp.linspace(0, 1, 10_001)[:, None]
-    found: dict[str, Any] = {"x": x[:, 0], "f": f(x)[:, 0]}
+    found: dict[str, Any] = {"x": x[:, 0], "f": np.asarray(f(x)[:, 0])}
     for bins in config.bins:
         soft, trained = refine(config, bins)
         curves = {
@@ -75,7 +75,7 @@ def compute(config: Config) -> dict[str, Any]:
             "soft": evaluate(soft, x)[:, 0],
             "trained": jax.vmap(evaluate, in_axes=(0, None))(trained, x)[..., 0],
         }
-        errors = {name: np.sqrt(np.mean((curve - found["f"]) ** 2, axis=-1)) for name, curve in curves.items()}
+        errors = {name: np.sqrt(np.mean((np.asarray(curve) - found["f"]) ** 2, axis=-1)) for name, curve in curves.items()}
         found |= {f"{name}_{bins}": curve for name, curve in curves.items()}
         found |= {f"{name}_rms_{bins}": error for name, error in errors.items() if name != "trained"}
         found |= runner.mean_and_standard_error(f"times_smaller_with_{bins}_bins", errors["steep"] / errors["trained"])

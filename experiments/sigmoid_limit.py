@@ -70,7 +70,7 @@ def compute(config: Config) -> dict[str, Any]:
 
     def distances(params: mlp.Params, x: Array) -> Array:
         sigmoids = jax.vmap(lambda c: mlp.forward(perceptron.scale(params, c), x))(cs)
-        return jnp.max(jnp.abs(sigmoids - perceptron.forward(params, x)), axis=1)
+        return jnp.max(jnp.abs(sigmoids - perceptron.forward(params, x)[None]), axis=1)
 
     def first_neuron(params: mlp.Params, x: Array) -> Array:
         return jax.vmap(lambda c: sigmoid(mlp.logits(perceptron.scale(params[:1], c), x))[0])(cs)
