@@ -75,7 +75,9 @@ def compute(config: Config) -> dict[str, Any]:
             "soft": evaluate(soft, x)[:, 0],
             "trained": jax.vmap(evaluate, in_axes=(0, None))(trained, x)[..., 0],
         }
-        errors = {name: np.sqrt(np.mean((np.asarray(curve) - found["f"]) ** 2, axis=-1)) for name, curve in curves.items()}
+        errors = {
+            name: np.sqrt(np.mean((np.asarray(curve) - found["f"]) ** 2, axis=-1)) for name, curve in curves.items()
+        }
         found |= {f"{name}_{bins}": curve for name, curve in curves.items()}
         found |= {f"{name}_rms_{bins}": error for name, error in errors.items() if name != "trained"}
         found |= runner.mean_and_standard_error(f"times_smaller_with_{bins}_bins", errors["steep"] / errors["trained"])

@@ -4,7 +4,19 @@ The maths modules hold equations and nothing else; the machinery modules know fi
 take the maths as function arguments.
 """
 
-from jnn import activations, backprop, costs, data, gradcheck, mlp, perceptron, train, universal
+from jnn import activations, backprop, costs, data, gradcheck, lstm, mlp, perceptron, rnn, train, universal
 
-__all__ = ["activations", "backprop", "costs", "data", "gradcheck", "mlp", "perceptron", "train", "universal"]
+__all__ = [
+    "activations",
+    "backprop",
+    "costs",
+    "data",
+    "gradcheck",
+    "lstm",
+    "mlp",
+    "perceptron",
+    "rnn",
+    "train",
+    "universal",
+]
 __version__ = "0.1.0"

@@ -83,3 +83,29 @@ def examples(data: Any) -> int:
     if n == 0:
         raise ValueError(f"data holds no example ({said}); at least one is wanted")
     return n
+
+
+def sequence(xs: Any, p: int) -> tuple[int, ...]:
+    """The batch axes () or (B,) of sequences [T, p] or [T, B, p]; raise ValueError for others and for T = 0."""
+    if jnp.ndim(xs) not in (2, 3) or jnp.shape(xs)[-1] != p or jnp.shape(xs)[0] == 0:
+        raise ValueError(
+            f"xs has shape {jnp.shape(xs)}; [T, {p}] or [T, B, {p}] is wanted, with time first and T at least 1"
+        )
+    floating("xs", xs)
+    return jnp.shape(xs)[1:-1]
+
+
+def one_dtype(**trees: Any) -> None:
+    """Raise TypeError unless all leaves have one dtype."""
+    dtypes = {name: {str(jnp.result_type(leaf)) for leaf in jax.tree.leaves(tree)} for name, tree in trees.items()}
+    if len(set().union(*dtypes.values())) > 1:
+        said = ", ".join(f"{name}: {'/'.join(sorted(found))}" for name, found in dtypes.items())
+        raise TypeError(f"the dtypes differ ({said}); one is wanted: use astype")
+
+
+def memory(name: str, value: Any, batch: tuple[int, ...], d: int) -> jax.Array:
+    """`value` with the batch axes; raise ValueError unless it is [d] or [*batch, d]."""
+    if jnp.shape(value) not in ((d,), (*batch, d)):
+        also = f", or ({d},) for all sequences alike" if batch else ""
+        raise ValueError(f"{name} has shape {jnp.shape(value)}; {(*batch, d)} is wanted{also}")
+    return jnp.broadcast_to(value, (*batch, d))

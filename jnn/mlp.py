@@ -31,6 +31,9 @@ Params = tuple[Layer, ...]
 scaled_normal = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=-1, out_axis=-2)
 """Weights from N(0, 1/n_in), so that weighted inputs start with a variance near 1 whatever the width."""
 
+orthogonal = jax.nn.initializers.orthogonal()
+"""Random orthogonal weights, which keep the length of what they act on: for recurrent layers."""
+
 unit_normal = jax.nn.initializers.normal(1.0)
 """Weights or biases from N(0, 1), the start of Nielsen's chapter 1."""
 

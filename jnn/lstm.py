@@ -1,0 +1,382 @@
+"""Chapter 5: the long short-term memory of equations (5.1) to (5.6), with its backpropagation through time by hand.
+
+A step is the six equations, in the order of figure 5.2. `scan` repeats it with `lax.scan` and leaves derivatives to
+autodiff, any number of times and in both modes. `unroll` gives the same values, and its reverse mode is derived by
+hand; it is the one that trains.
+
+The field knows rem, save, focus and ltm' as the forget, input and output gates and the candidate; ltm and wm as the
+cell and hidden states c and h (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import Initializer
+from jaxtyping import Array, Bool, Float, Key
+
+from jnn import _checks
+from jnn.activations import sigmoid
+from jnn.mlp import orthogonal, scaled_normal
+
+
+class Gate(NamedTuple):
+    """One layer inside the cell. The notes print W in R^(p x d); W x_t needs d x p."""
+
+    W: Float[Array, "d p"]
+    U: Float[Array, "d d"]
+    b: Float[Array, " d"]
+
+
+class Params(NamedTuple):
+    """The four layers: what to remember, to save, to focus on, and the candidate for the long-term memory."""
+
+    rem: Gate
+    save: Gate
+    focus: Gate
+    ltm: Gate
+
+
+class State(NamedTuple):
+    """The long-term and the working memory, [d] for one sequence or [B, d] for a batch."""
+
+    ltm: Float[Array, "*batch d"]
+    wm: Float[Array, "*batch d"]
+
+
+def init(
+    key: Key[Array, ""],
+    inputs: int,
+    units: int,
+    *,
+    input_weights: Initializer = scaled_normal,
+    recurrent_weights: Initializer = orthogonal,
+    rem_bias: float = 1.0,
+    dtype: jax.typing.DTypeLike = jnp.float32,
+) -> Params:
+    """Random parameters for inputs of size p = `inputs` and d = `units` memory cells.
+
+    W is from N(0, 1/p) and U orthogonal, unless other initialisers are given. Biases are 0, but for that of rem: at
+    `rem_bias` = 1 a cell begins by remembering (Jozefowicz, Zaremba and Sutskever 2015); 0 treats all gates alike.
+
+    Raises ValueError for sizes below 1, TypeError for sizes that are no whole numbers or a key of another kind.
+    """
+    _checks.key("key", key)
+    _checks.count("inputs", inputs)
+    _checks.count("units", units)
+
+    def gate(keys: Key[Array, "2"], bias: float) -> Gate:
+        return Gate(
+            W=input_weights(keys[0], (units, inputs), dtype),
+            U=recurrent_weights(keys[1], (units, units), dtype),
+            b=jnp.full(units, bias, dtype),
+        )
+
+    biases = (rem_bias, 0.0, 0.0, 0.0)
+    return Params(*(gate(keys, bias) for keys, bias in zip(jax.random.split(key, (4, 2)), biases, strict=True)))
+
+
+def zero_state(units: int, *, dtype: jax.typing.DTypeLike = jnp.float32) -> State:
+    """Empty memories [d]: the start of one sequence, or of every sequence of a batch."""
+    _checks.count("units", units)
+    return State(jnp.zeros(units, dtype), jnp.zeros(units, dtype))
+
+
+def step(params: Params, state: State, x: Float[Array, "*batch p"]) -> State:
+    """The memories after one more input x_t (figure 5.2)."""
+    rem = sigmoid(_weighted_input(params.rem, x, state.wm))  # (5.1)
+    save = sigmoid(_weighted_input(params.save, x, state.wm))  # (5.3)
+    focus = sigmoid(_weighted_input(params.focus, x, state.wm))  # (5.5)
+    candidate = jnp.tanh(_weighted_input(params.ltm, x, state.wm))  # (5.2), ltm' in the notes
+    ltm = rem * state.ltm + save * candidate  # (5.4)
+    wm = focus * jnp.tanh(ltm)  # (5.6)
+    return State(ltm, wm)
+
+
+def scan(
+    params: Params, state: State, xs: Float[Array, "T *batch p"], *, mask: Bool[Array, "T *batch"] | None = None
+) -> tuple[State, State]:
+    """The last state and the states after every step, [T, d] or [T, B, d], for xs [T, p] or [T, B, p].
+
+    `state` may be [d], the same for all sequences of a batch, or [B, d]. Where `mask` [T] or [T, B] is False the
+    state stays as it is: sequences of other lengths end early and their last state is their own. Differentiable by
+    autodiff any number of times, in both modes.
+
+    Raises ValueError for shapes that do not fit and for T = 0; TypeError for dtypes that are mixed or not floating
+    and for a mask that is not of booleans.
+    """
+    state = _check(params, state, xs, mask)
+
+    def one(state: State, inputs: tuple[Array, Array | None]) -> tuple[State, State]:
+        x, m = inputs
+        new = _frozen(m, step(params, state, x), state)
+        return new, new
+
+    return jax.lax.scan(one, state, (xs, mask))
+
+
+def unroll(
+    params: Params,
+    state: State,
+    xs: Float[Array, "T *batch p"],
+    *,
+    mask: Bool[Array, "T *batch"] | None = None,
+    segment: int | None = None,
+) -> tuple[State, State]:
+    """As `scan` in arguments and values; reverse mode is backpropagation through time, by hand.
+
+    Write dq for the derivative of the loss by q. Going backwards from t = T to 1, with dwm_t and dltm_t made of what
+    step t+1 hands back and of what the loss says of these states themselves:
+
+        dfocus_t  = dwm_t tanh(ltm_t)                                    from (5.6)
+        dltm_t   += dwm_t focus_t (1 - tanh(ltm_t)^2)                    from (5.6)
+        drem_t    = dltm_t ltm_(t-1),    dsave_t = dltm_t ltm'_t         from (5.4)
+        dltm'_t   = dltm_t save_t,       dltm_(t-1) = dltm_t rem_t       from (5.4)
+        dz_t      = dq_t q_t (1 - q_t)   for q = rem, save and focus     from (5.1), (5.3), (5.5)
+        dz_t      = dltm'_t (1 - ltm'_t^2)   for the candidate           from (5.2)
+        dwm_(t-1) = sum of U^T dz_t over the four layers
+
+    and then, for each layer and all times and examples in one product, dW = sum dz_t x_t^T,
+    dU = sum dz_t wm_(t-1)^T, db = sum dz_t; dx_t = sum of W^T dz_t over the layers. Where the mask freezes a state,
+    dz_t = 0 and both derivatives pass unchanged.
+
+    `segment` = k keeps only every k-th state for the way back and computes the gates of k steps anew from it, which
+    takes memory for T/k + k steps instead of T, for about one more forward pass; k near sqrt(T) takes the least.
+
+    Raises as `scan` does; ValueError for a segment below 1; TypeError in forward mode, for which `scan` is there.
+    """
+    state = _check(params, state, xs, mask)
+    if xs.ndim == 2:
+        batch = jax.tree.map(lambda a: a[None], state), xs[:, None], None if mask is None else mask[:, None]
+        last, states = _unroll_in_segments(params, *batch, segment)
+        return jax.tree.map(lambda a: a[0], last), jax.tree.map(lambda a: a[:, 0], states)
+    return _unroll_in_segments(params, state, xs, mask, segment)
+
+
+def stack(
+    layers: Sequence[Params],
+    states: Sequence[State],
+    xs: Float[Array, "T *batch p"],
+    *,
+    mask: Bool[Array, "T *batch"] | None = None,
+) -> tuple[tuple[State, ...], tuple[State, ...]]:
+    """Layers upon each other, each reading the working memories of the one below; last and all states of every layer."""
+    lasts, everything = [], []
+    for params, initial in zip(layers, states, strict=True):
+        last, after = unroll(params, initial, xs, mask=mask)
+        lasts.append(last)
+        everything.append(after)
+        xs = after.wm
+    return tuple(lasts), tuple(everything)
+
+
+def both_directions(
+    forwards: Params,
+    backwards: Params,
+    state: State,
+    xs: Float[Array, "T *batch p"],
+    *,
+    mask: Bool[Array, "T *batch"] | None = None,
+) -> tuple[tuple[State, State], Float[Array, "T *batch 2d"]]:
+    """One LSTM reads xs forwards, another backwards: both last states, and the working memories side by side."""
+    last, states = unroll(forwards, state, xs, mask=mask)
+    flipped = None if mask is None else jnp.flip(mask, 0)
+    first, reverse = unroll(backwards, state, jnp.flip(xs, 0), mask=flipped)
+    return (last, first), jnp.concatenate([states.wm, jnp.flip(reverse.wm, 0)], axis=-1)
+
+
+def to_torch(params: Params) -> dict[str, Float[Array, "..."]]:
+    """The arrays of a one-layer `torch.nn.LSTM`, by the names of its state_dict; its second bias is 0."""
+    gates = (params.save, params.rem, params.ltm, params.focus)  # torch's order: i, f, g, o
+    b = jnp.concatenate([gate.b for gate in gates])
+    return {
+        "weight_ih_l0": jnp.concatenate([gate.W for gate in gates]),
+        "weight_hh_l0": jnp.concatenate([gate.U for gate in gates]),
+        "bias_ih_l0": b,
+        "bias_hh_l0": jnp.zeros_like(b),
+    }
+
+
+def from_torch(arrays: Mapping[str, Any], *, layer: int = 0) -> Params:
+    """The parameters of one layer of a `torch.nn.LSTM`, from its state_dict as arrays: `tensor.numpy()` each.
+
+    Raises ValueError when an array is missing.
+    """
+    names = [f"{kind}_l{layer}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    if missing := [name for name in names if name not in arrays]:
+        raise ValueError(f"no {', '.join(missing)} among {', '.join(arrays)}; an LSTM's state_dict is wanted")
+    w, u, b_ih, b_hh = (jnp.asarray(arrays[name]) for name in names)
+    save, rem, ltm, focus = (
+        Gate(*parts) for parts in zip(*(jnp.split(a, 4) for a in (w, u, b_ih + b_hh)), strict=True)
+    )
+    return Params(rem, save, focus, ltm)
+
+
+_FLAX = {"rem": "f", "save": "i", "focus": "o", "ltm": "g"}
+
+
+def to_flax(params: Params) -> dict[str, dict[str, Array]]:
+    """The parameters of flax.linen's `LSTMCell` and `OptimizedLSTMCell`: kernels [p, d] and [d, d], one bias."""
+    cell: dict[str, dict[str, Array]] = {}
+    for name, letter in _FLAX.items():
+        gate: Gate = getattr(params, name)
+        cell["i" + letter] = {"kernel": gate.W.T}
+        cell["h" + letter] = {"kernel": gate.U.T, "bias": gate.b}
+    return cell
+
+
+def from_flax(cell: Mapping[str, Mapping[str, Any]]) -> Params:
+    """The inverse of `to_flax`; raises ValueError when a part is missing."""
+    if missing := [kind + letter for letter in _FLAX.values() for kind in "ih" if kind + letter not in cell]:
+        raise ValueError(f"no {', '.join(missing)} among {', '.join(cell)}; the parameters of an LSTMCell are wanted")
+    return Params(
+        **{
+            name: Gate(
+                jnp.asarray(cell["i" + letter]["kernel"]).T,
+                jnp.asarray(cell["h" + letter]["kernel"]).T,
+                jnp.asarray(cell["h" + letter]["bias"]),
+            )
+            for name, letter in _FLAX.items()
+        }
+    )
+
+
+def _weighted_input(gate: Gate, x: Float[Array, "*batch p"], wm: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
+    z = x @ gate.W.T + wm @ gate.U.T
+    return z + jnp.broadcast_to(gate.b, z.shape)
+
+
+def _frozen(mask: Bool[Array, "*batch"] | None, new: Any, old: Any) -> Any:
+    """`new` where the mask is True or there is none, else `old`."""
+    return new if mask is None else jax.tree.map(lambda a, b: jnp.where(mask[..., None], a, b), new, old)
+
+
+# The unrolled net, always with a batch axis.
+
+
+def _unroll_in_segments(
+    params: Params,
+    state: State,
+    xs: Float[Array, "T B p"],
+    mask: Bool[Array, "T B"] | None,
+    segment: int | None,
+) -> tuple[State, State]:
+    if segment is None:
+        return _unroll_or_explain(params, state, xs, mask)
+    _checks.count("segment", segment)
+    full = len(xs) // segment * segment
+    inputs = (xs, mask)
+    whole = jax.tree.map(lambda a: a[:full].reshape(-1, segment, *a.shape[1:]), inputs)
+    again = jax.checkpoint(lambda state, inputs: _unroll_or_explain(params, state, *inputs))
+    state, states = jax.lax.scan(again, state, whole)
+    states = jax.tree.map(lambda a: a.reshape(full, *a.shape[2:]), states)
+    if full < len(xs):
+        state, rest = again(state, jax.tree.map(lambda a: a[full:], inputs))
+        states = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), states, rest)
+    return state, states
+
+
+def _unroll_or_explain(params: Params, state: State, xs: Array, mask: Array | None) -> tuple[State, State]:
+    try:
+        return _unroll(params, state, xs, mask)
+    except TypeError as error:
+        if "forward-mode" not in str(error):
+            raise
+        raise TypeError("lstm.unroll has reverse mode only, by hand; use lstm.scan for forward mode") from error
+
+
+@jax.custom_vjp
+def _unroll(
+    params: Params, state: State, xs: Float[Array, "T B p"], mask: Bool[Array, "T B"] | None
+) -> tuple[State, State]:
+    last, (states, _) = _forward(params, state, xs, mask)
+    return last, states
+
+
+def _forward(params: Params, state: State, xs: Array, mask: Array | None) -> tuple[State, tuple[State, Any]]:
+    """The last state; all states and gates."""
+    W, U, b = (jnp.concatenate(parts) for parts in zip(*params, strict=True))
+    # Products with weights [p, 4d] as they lie are faster inside the loop than with transposed ones.
+    W, U = jax.lax.optimization_barrier((W.T, U.T))
+
+    def one(state: State, inputs: tuple[Array, Array | None]) -> tuple[State, tuple[State, Any]]:
+        x, m = inputs
+        z = x @ W + state.wm @ U + b[None]
+        z_rem, z_save, z_focus, z_ltm = jnp.split(z, 4, axis=1)
+        rem, save, focus = _sigmoid(z_rem), _sigmoid(z_save), _sigmoid(z_focus)  # (5.1), (5.3), (5.5)
+        candidate = jnp.tanh(z_ltm)  # (5.2)
+        ltm = rem * state.ltm + save * candidate  # (5.4)
+        new = _frozen(m, State(ltm, focus * jnp.tanh(ltm)), state)  # (5.6)
+        return new, (new, (rem, save, focus, candidate))
+
+    return jax.lax.scan(one, state, (xs, mask))
+
+
+def _forward_for_backward(params: Params, state: State, xs: Array, mask: Array | None) -> tuple[Any, Any]:
+    last, (states, gates) = _forward(params, state, xs, mask)
+    return (last, states), (params, state, xs, mask, states, gates)
+
+
+def _backward(saved: Any, derivatives: tuple[State, State]) -> tuple[Params, State, Array, None]:
+    """The derivation of `unroll`, line by line."""
+    params, first, xs, mask, states, gates = saved
+    dlast, dstates = derivatives
+    W, U, _ = (jnp.concatenate(parts) for parts in zip(*params, strict=True))
+
+    def one(carry: tuple[State, Array], inputs: Any) -> tuple[tuple[State, Array], Array]:
+        dstate, ltm = carry
+        t, dhere, m, (rem, save, focus, candidate) = inputs
+        dltm, dwm = dstate.ltm + dhere.ltm, dstate.wm + dhere.wm
+        ltm_before = jnp.where(t > 0, states.ltm[jnp.maximum(t - 1, 0)], first.ltm)
+        tanh_ltm = jnp.tanh(ltm)
+        dltm_gated = dltm + dwm * focus * (1 - tanh_ltm**2)
+        dz = jnp.concatenate(
+            [
+                dltm_gated * ltm_before * rem * (1 - rem),
+                dltm_gated * candidate * save * (1 - save),
+                dwm * tanh_ltm * focus * (1 - focus),
+                dltm_gated * save * (1 - candidate**2),
+            ],
+            axis=1,
+        )
+        if m is not None:
+            dz = jnp.where(m[:, None], dz, 0)
+        return (_frozen(m, State(dltm_gated * rem, dz @ U), State(dltm, dwm)), ltm_before), dz
+
+    inputs = (jnp.arange(len(xs)), dstates, mask, gates)
+    (dfirst, _), dz = jax.lax.scan(one, (dlast, states.ltm[-1]), inputs, reverse=True)
+    wm_before = jnp.concatenate([first.wm[None], states.wm[:-1]])
+    dz = dz.reshape(-1, dz.shape[-1])
+    inputs_t = jax.lax.optimization_barrier(jnp.concatenate([_rows(xs), _rows(wm_before)], axis=1).T)
+    dWU = jax.lax.optimization_barrier(inputs_t @ dz).T  # else XLA would compute dz^T inputs, at half the speed
+    dW, dU, db = dWU[:, : W.shape[1]], dWU[:, W.shape[1] :], jnp.sum(dz, axis=0)
+    dparams = Params(*(Gate(*parts) for parts in zip(*(jnp.split(a, 4) for a in (dW, dU, db)), strict=True)))
+    return dparams, dfirst, (dz @ W).reshape(xs.shape), None
+
+
+_unroll.defvjp(_forward_for_backward, _backward)
+
+
+def _sigmoid(z: Float[Array, "B d"]) -> Float[Array, "B d"]:
+    """Sigma as a tanh: one kind of function for all four gates, and the faster one."""
+    return 0.5 + 0.5 * jnp.tanh(0.5 * z)
+
+
+def _rows(a: Float[Array, "T B k"]) -> Float[Array, "TB k"]:
+    return a.reshape(-1, a.shape[-1])
+
+
+def _check(params: Params, state: State, xs: Any, mask: Any) -> State:
+    """Raise for what does not fit; the state, with a batch axis where xs has one."""
+    d, p = jnp.shape(params.rem.W)
+    for name, gate in params._asdict().items():
+        for part, wanted in (("W", (d, p)), ("U", (d, d)), ("b", (d,))):
+            _checks.shape(f"params.{name}.{part}", getattr(gate, part), wanted, "all four gates are alike in shape")
+    batch = _checks.sequence(xs, p)
+    _checks.one_dtype(params=params, state=state, xs=xs)
+    if mask is not None:
+        _checks.shape("mask", mask, xs.shape[:-1], "one entry for each time and sequence, False where it is over")
+        if not jnp.issubdtype(jnp.result_type(mask), jnp.bool_):
+            raise TypeError(f"mask has dtype {jnp.result_type(mask)}; booleans are wanted: mask.astype(bool)")
+    return State(*(_checks.memory(f"state.{name}", value, batch, d) for name, value in state._asdict().items()))
