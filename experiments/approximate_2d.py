@@ -76,9 +76,11 @@ def evaluate(net: mlp.Params, points: Float[Array, "P 2"]) -> Float[Array, "P n"
 
 def compute(config: Config) -> dict[str, Any]:
     """The surface, the picture, their networks, and the surface's errors by the number of bins."""
-    shown = 4 * (jnp.arange(96) + 0.5) / 96 - 2
-    grid = _grid(shown)
-    found: dict[str, Any] = {"surface": jax.vmap(surface)(grid).reshape(96, 96)}
+    if len(config.bins) < 2:
+        raise ValueError(f"bins is {config.bins}; two sizes at least are wanted")
+    ends = 4 * (jnp.arange(96) + 0.5) / 96 - 2
+    grid = _grid(ends)
+    found: dict[str, Any] = {"ends": ends, "surface": jax.vmap(surface)(grid).reshape(96, 96)}
     slope = jnp.max(jnp.linalg.norm(jax.vmap(jax.grad(surface))(_grid(jnp.linspace(-2, 2, 201))), axis=1))
     found["bounds"] = [slope * np.sqrt(2) * 2 / bins for bins in config.bins]  # half the diagonal of a cell
     within = np.linspace(0.025, 0.975, 3)
@@ -104,7 +106,7 @@ def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
     """The bound by the modulus of continuity, first order, and a picture that gets nearer."""
     coarse, fine = (arrays[f"picture_rms_{bins}"] for bins in config.picture_bins)
     return {
-        "no error exceeds the most that f changes over half a cell's diagonal": bool(
+        "no error exceeds half a cell's diagonal times the largest slope of f": bool(
             np.all(arrays["errors"] <= arrays["bounds"])
         ),
         "the sup error decays at first order: a rate of -1 +- 0.2": bool(abs(arrays["rate"] + 1) < 0.2),
@@ -119,10 +121,14 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     shown = (None, *config.bins[1:3])
     for i, bins in enumerate(shown):
         axes: Any = upper.add_subplot(1, 4, i + 1, projection="3d")
-        ends = np.linspace(-2, 2, 96)
         z = arrays["surface" if bins is None else f"surface_{bins}"]
         axes.plot_surface(
-            *np.meshgrid(ends, ends, indexing="ij"), z, cmap="viridis", rcount=96, ccount=96, antialiased=False
+            *np.meshgrid(arrays["ends"], arrays["ends"], indexing="ij"),
+            z,
+            cmap="viridis",
+            rcount=96,
+            ccount=96,
+            antialiased=False,
         )
         axes.set(
             title="$f$" if bins is None else f"${bins} \\times {bins}$ cells", xticks=(-2, 0, 2), yticks=(-2, 0, 2)

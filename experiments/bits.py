@@ -96,9 +96,9 @@ def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
         "with the notes' weights 9 comes out as 11, and the others right": bool(
             np.array_equal(arrays["notes_decoded"], [*range(9), 11])
         ),
-        "every test image that meets the exercise's assumption is read right": bool(
-            np.any(arrays["sure"])
-            and np.all(arrays["read_by_bits"][arrays["sure"]] == arrays["labels"][arrays["sure"]])
+        "some test images meet the exercise's assumption": bool(np.any(arrays["sure"])),
+        "every test image that meets it is read right": bool(
+            np.all(arrays["read_by_bits"][arrays["sure"]] == arrays["labels"][arrays["sure"]])
         ),
     }
 

@@ -1,7 +1,7 @@
 """Section 4.2, and on: training refines a network that chapter 4 built, to a far smaller error with the same neurons.
 
 Nielsen's f again. The construction with steep steps has almost no gradient in its hidden layers; with softer steps,
-which are as good an approximation to begin with, mini-batch training by hand-derived backpropagation moves them all.
+which begin as a somewhat worse approximation, mini-batch training by hand-derived backpropagation moves them all.
 """
 
 import sys
@@ -79,7 +79,7 @@ def compute(config: Config) -> dict[str, Any]:
             name: np.sqrt(np.mean((np.asarray(curve) - found["f"]) ** 2, axis=-1)) for name, curve in curves.items()
         }
         found |= {f"{name}_{bins}": curve for name, curve in curves.items()}
-        found |= {f"{name}_rms_{bins}": error for name, error in errors.items() if name != "trained"}
+        found |= {f"{name}_rms_{bins}": np.atleast_1d(error) for name, error in errors.items()}
         found |= runner.mean_and_standard_error(f"times_smaller_with_{bins}_bins", errors["steep"] / errors["trained"])
     return found
 
@@ -110,7 +110,7 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     curves.legend(fontsize="small")
     apart.set(title="distance from $f$", xlabel="$x$", yscale="log", ylim=(1e-5, 1))
     for name, (colour, _) in looks.items():
-        values = [np.atleast_1d(_rms(arrays, name, bins)) for bins in config.bins]
+        values = [arrays[f"{name}_rms_{bins}"] for bins in config.bins]
         errors.errorbar(
             config.bins,
             [np.mean(value) for value in values],
@@ -121,10 +121,6 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     errors.set(title="rms error", xlabel="indicator neurons", xscale="log", yscale="log")
     errors.set_xticks(config.bins, [str(bins) for bins in config.bins])
     errors.set_xticks([], minor=True)
-
-
-def _rms(arrays: runner.Arrays, name: str, bins: int) -> Any:
-    return np.sqrt(np.mean((arrays[f"{name}_{bins}"] - arrays["f"]) ** 2, axis=-1))
 
 
 if __name__ == "__main__":

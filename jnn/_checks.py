@@ -11,23 +11,37 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+Scalar = int | float | np.number | jax.Array
+"""One number."""
+
+
+def number(name: str, value: Any) -> None:
+    """Raise unless `value` is one finite number, TypeError where it is none; a traced one is not known yet."""
+    if np.ndim(value) != 0 or not jnp.issubdtype(getattr(value, "dtype", type(value)), jnp.number):
+        raise TypeError(f"{name} is {value!r}; one number is wanted")
+    if not isinstance(value, Tracer) and not np.isfinite(value):
+        raise ValueError(f"{name} is {value}; a finite number is wanted")
+
 
 def positive(name: str, value: Any) -> None:
-    """Raise unless `value` is a finite number above zero, TypeError for no number; a traced one is not known yet."""
+    """Raise unless `value` is a finite number above zero, TypeError for no number; a traced one is not known yet.
+
+    An array, as of one learning rate for each member, has every entry checked.
+    """
     if isinstance(value, Tracer):
         return
-    if not np.issubdtype(np.asarray(value).dtype, np.number):
+    if not jnp.issubdtype(getattr(value, "dtype", np.asarray(value).dtype), jnp.number):
         raise TypeError(f"{name} is {value!r}; a number above 0 is wanted")
     if not np.all((np.asarray(value) > 0) & np.isfinite(value)):
         raise ValueError(f"{name} is {value}; a finite number above 0 is wanted")
 
 
 def below(low_name: str, low: Any, high_name: str, high: Any) -> None:
-    """Raise ValueError unless low < high, both finite."""
-    if not (np.isfinite(low) and np.isfinite(high) and low < high):
-        raise ValueError(
-            f"{low_name} is {low} and {high_name} is {high}; finite and {low_name} < {high_name} is wanted"
-        )
+    """Raise ValueError unless low < high, both finite; TypeError for what is no number."""
+    number(low_name, low)
+    number(high_name, high)
+    if not low < high:
+        raise ValueError(f"{low_name} is {low} and {high_name} is {high}; {low_name} < {high_name} is wanted")
 
 
 def key(name: str, value: Any) -> None:

@@ -161,7 +161,7 @@ def stack(
     *,
     mask: Bool[Array, "T *batch"] | None = None,
 ) -> tuple[tuple[State, ...], tuple[State, ...]]:
-    """Layers upon each other, each reading the working memories of the one below; last and all states of every layer."""
+    """Layers upon each other, each reading the working memories of the one below: last and all states of each."""
     lasts, everything = [], []
     for params, initial in zip(layers, states, strict=True):
         last, after = unroll(params, initial, xs, mask=mask)

@@ -3,6 +3,7 @@
 A network of perceptrons is an ordinary `mlp` network with the step activation in every layer.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -19,48 +20,57 @@ def forward(params: Params, x: Float[Array, " n_in"]) -> Float[Array, " n_out"]:
     return mlp.forward(params, x, hidden=step, output=step)
 
 
-def scale(params: Params, c: float | Float[Array, ""]) -> Params:
+def scale(params: Params, c: _checks.Scalar) -> Params:
     """Every weight and bias times c > 0.
 
-    It changes no output of perceptrons (exercise 1.1). With sigmoid neurons, `mlp.forward(scale(params, c), x)` tends
-    to `forward(params, x)` as c grows (exercise 1.2), unless w.x + b = 0 for one of the perceptrons: there the
-    sigmoid neuron stays at 1/2 for every c, where the perceptron gives 0.
+    It changes no output of perceptrons (exercise 1.1): exactly so for powers of two; otherwise up to rounding, which
+    can decide a w.x + b of 0. With sigmoid neurons, `mlp.forward(scale(params, c), x)` tends to `forward(params, x)`
+    as c grows (exercise 1.2), unless w.x + b = 0 for one of the perceptrons: there the perceptron gives 0 and the
+    sigmoid neuron 1/2, for every c in the first layer, in the limit further up.
 
-    Raises ValueError unless c > 0.
+    Raises ValueError unless c > 0, TypeError unless it is one number.
     """
+    _checks.number("c", c)
     _checks.positive("c", c)
     return jax.tree.map(lambda leaf: c * leaf, params)
 
 
-def bits_layer(c: float = 20.0) -> Layer:
+def bits_layer(c: _checks.Scalar = 20.0, *, dtype: jax.typing.DTypeLike = jnp.float32) -> Layer:
     """The layer of exercise 1.3: w [4, 10] and b [4] turn ten digit neurons into four bits, bit 0' first.
 
     w[j, i] is c where bit j of the digit i is set and -c where not; b = 0. When one digit's activation is at least
-    0.99 and the others are at most 0.01, z_j is at least 0.9 c or at most -0.9 c, and sigma(z) is a bit to within
+    0.99 and the others are between 0 and 0.01, z_j is at least 0.9 c or at most -0.9 c, and sigma(z) is a bit to within
     exp(-0.9 c).
 
     The notes give 1' the weight +1 for the digit 9 too, which would decode 9 = 1001 as 1011 = 11, and call 1' the
     second most significant bit; it is the second least significant.
 
-    Raises ValueError unless c > 0.
+    Raises ValueError unless c > 0, TypeError unless it is one number.
     """
+    _checks.number("c", c)
     _checks.positive("c", c)
     bits = (jnp.arange(10)[None] >> jnp.arange(4)[:, None]) & 1
-    return Layer(w=c * (2.0 * bits - 1), b=jnp.zeros(4))
+    return Layer(w=jnp.asarray(c * (2.0 * bits - 1), dtype), b=jnp.zeros(4, dtype))
 
 
-def steepest_step(gradient: Any, epsilon: float | Float[Array, ""]) -> Any:
+def steepest_step(gradient: Any, epsilon: _checks.Scalar) -> Any:
     """The step dv of length epsilon for which grad C . dv is least: dv = -epsilon grad C / |grad C| (exercise 1.4).
 
     `gradient` is any pytree, and so is the step; the lengths are taken over all leaves together. The product is then
     -epsilon |grad C|, by Cauchy and Schwarz: the notes bound its absolute value, and the claim is about the value
     itself. Where the gradient is 0 all steps are alike, and the step is 0.
 
-    Raises ValueError unless epsilon > 0.
+    Raises ValueError unless epsilon > 0, TypeError unless it is one number.
     """
+    _checks.number("epsilon", epsilon)
     _checks.positive("epsilon", epsilon)
-    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf), initial=0.0) for leaf in jax.tree.leaves(gradient)]))
-    unit = jax.tree.map(lambda leaf: leaf / jnp.where(largest > 0, largest, 1), gradient)  # squares neither over- nor
-    norm = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(unit)))  # underflow
-    eta = epsilon / jnp.where(norm > 0, norm, 1)
-    return jax.tree.map(lambda leaf: -eta * leaf, unit)
+    leaves = jax.tree.leaves(gradient)
+    wide = jnp.result_type(jnp.float32, *leaves)
+    # Entries are divided by the largest before they are squared, so no square over- or underflows.
+    largest = functools.reduce(
+        jnp.maximum, [jnp.max(jnp.abs(leaf), initial=0).astype(wide) for leaf in leaves], jnp.zeros((), wide)
+    )
+    largest = jnp.where(largest == 0, 1, largest)
+    square = sum(jnp.sum((leaf.astype(wide) / largest) ** 2) for leaf in leaves)
+    norm = jnp.sqrt(jnp.where(square == 0, 1, square))
+    return jax.tree.map(lambda leaf: (-epsilon * (leaf.astype(wide) / largest / norm)).astype(leaf.dtype), gradient)

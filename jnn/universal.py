@@ -4,7 +4,8 @@ Steep sigmoid neurons make steps, two steps on each axis make the indicator of a
 indicators with the values of f. The results are evaluated by `mlp.forward`, differentiated and trained like any other
 parameters.
 
-Weights that are powers of two make the steps sharp to the last bit, as w s is then exact: so are the defaults.
+Weights that are powers of two make the steps sharp to the last bit, as w s is then exact: so are the defaults. That
+needs products at full precision: on accelerators evaluate under `jax.default_matmul_precision("highest")`.
 """
 
 import math
@@ -14,35 +15,48 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from jnn import _checks
 from jnn.mlp import Layer, Params
 
-Axes = float | Sequence[float] | np.ndarray | Array
-"""One number for each axis of R^m; one alone where m = 1, or for all axes alike."""
+Axes = _checks.Scalar | Sequence[int | float] | np.ndarray
+"""One number for each axis of R^m, or one alone: for m = 1, and a weight alone for all axes alike."""
+
+Bins = int | np.integer | Sequence[int | np.integer] | np.ndarray | Array
+"""The number of intervals along each axis, or one number for all."""
 
 STEEPNESS = 1000.0
-"""The least default steepness of a step, as weight times bin width: it rises from 0.01 to 0.99 in 1 % of the bin."""
+"""The default weight of a step is the power of two next above this over the bin width.
+
+It then rises from 0.01 to 0.99 within 1 % of a bin.
+"""
 
 HEIGHT = 128.0
-"""The default h: an indicator's neuron is off to within exp(-64), less than half a unit in the last place of 1."""
+"""The default h: away from the knots, an indicator is within exp(-64) of 0 or 1."""
 
 
-def step(s: float, w: float = 1024.0, *, dtype: jax.typing.DTypeLike = jnp.float32) -> Params:
+def step(s: _checks.Scalar, w: _checks.Scalar = 1024.0, *, dtype: jax.typing.DTypeLike = jnp.float32) -> Params:
     """One sigmoid neuron that steps up from 0 to 1 at s: weight w, bias -s w (section 4.1, figure 4.1).
 
     sigma(w (x - s)) differs from the step by at most exp(-w |x - s|), and is 1/2 at x = s.
 
-    Raises ValueError unless w > 0 and s is finite.
+    Raises ValueError unless w > 0 and s is finite, and when w or s w is too large or too small for dtype.
     """
+    _checks.number("s", s)
+    _checks.number("w", w)
     _checks.positive("w", w)
-    _check_finite("s", s)
-    return (_steps([np.array([s])], np.array([w]), dtype),)
+    return (_steps([np.array([s], np.float64)], np.array([w], np.float64), _real(dtype)),)
 
 
 def rectangle(
-    s1: float, s2: float, *, w: float | None = None, h: float = HEIGHT, dtype: jax.typing.DTypeLike = jnp.float32
+    s1: _checks.Scalar,
+    s2: _checks.Scalar,
+    *,
+    w: _checks.Scalar | None = None,
+    h: _checks.Scalar = HEIGHT,
+    dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> Params:
     """The network of figure 4.2: sigma(h a_1 - h a_2 - h/2) is near 1 for x in (s1, s2) and near 0 outside.
 
@@ -60,7 +74,7 @@ def tower(
     upper: Axes,
     *,
     w: Axes | None = None,
-    h: float = HEIGHT,
+    h: _checks.Scalar = HEIGHT,
     dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> Params:
     """The network of figure 4.6 for a box in R^m: near 1 inside the box from `lower` to `upper`, near 0 outside.
@@ -72,6 +86,7 @@ def tower(
 
     Raises ValueError unless lower < upper on every axis, w > 0 and h > 0.
     """
+    dtype = _real(dtype)
     knots = _knots(*_box(lower, upper, 1), dtype)
     return _indicators(knots, _weights(w, knots), h, dtype)
 
@@ -80,10 +95,10 @@ def approximate(
     f: Callable[[Float[Array, " m"]], Any],
     lower: Axes,
     upper: Axes,
-    bins: int | Sequence[int],
+    bins: Bins,
     *,
     w: Axes | None = None,
-    h: float = HEIGHT,
+    h: _checks.Scalar = HEIGHT,
     samples: int = 1,
     max_bytes: int = 2**30,
     dtype: jax.typing.DTypeLike = jnp.float32,
@@ -93,63 +108,78 @@ def approximate(
     f maps x [m] to [n] or to a number (n = 1), in JAX. The box is cut into `bins` intervals along each axis, one
     number or one for each; an indicator neuron for each of the prod(bins) cells feeds the linear output with the
     value of f at the cell's centre, or with its mean over `samples` points along each axis. Step neurons are shared
-    by all cells: m (bins + 1) of them. Evaluate by `mlp.forward(net, x, output=activations.identity)`.
+    by all cells: m (bins + 1) of them. Evaluate by `mlp.forward(net, x, output=activations.identity)`,
+    which is `mlp.logits(net, x)`. Under `jit` and `grad`, f may depend on traced values; the rest may not.
 
     Layers, S = sum(bins + 1) and B = prod(bins): w [S, m], [B, S] and [n, B]; `parameter_bytes` says the memory.
 
-    Let x be at a distance from every knot s of its axis k: w_k |x_k - s| >= t. Then the network is near the
-    piecewise-constant function p it stands for, |net(x) - p(x)| <= leak(bins, t, h=h) max|p|, and so
+    Let w_k |x_k - s| >= t for every knot s of every axis k. Then the network is near the piecewise-constant function p
+    it stands for, |net(x) - p(x)| <= leak(bins, t, h=h) max|p|, and so
 
         |net(x) - f(x)| <= omega(r) + leak(bins, t, h=h) max|p|,
 
-    where r is half the diagonal of a cell and omega(r) the most that f changes over a distance r. With the default
-    w and h the second term is below 1e-12 beyond 1 % of a bin from every knot. At a knot of one axis the two
-    indicators are 1/2 each and the output is the mean of the two cells (half the cell's value, on the boundary of
-    the box); where knots of two axes cross, all indicators are near 0, and so is the output. Outside the box, too.
+    where omega(r) is the most that f changes over a distance r, and r is half the diagonal of a cell (with samples > 1
+    the whole diagonal). With the default w and h, leak is below 1e-12 beyond 1 % of a bin from every knot. At a knot
+    of one axis the two indicators are 1/2 each and the output is the mean of the two cells (half the cell's value, on
+    the boundary of the box); where knots of two axes cross, all indicators are near 0, and so is the output. It is
+    near 0 outside the box, too.
 
     Raises ValueError unless lower < upper on every axis, bins >= 1, w > 0, h > 0 and samples >= 1; when knots
-    coincide in dtype, when f gives no vector or a value that is not finite (says where), and when the parameters
-    take more than `max_bytes`; TypeError for bins or samples that are no whole numbers.
+    coincide or weights over- or underflow in dtype, when f gives no vector or a value that is not finite (says where),
+    and when the parameters, or the points at which f is taken, need more than `max_bytes`; TypeError for bins or
+    samples that are no whole numbers, and for f or a dtype that is not real.
     """
     _checks.count("samples", samples)
-    lower, upper, bins = _box(lower, upper, bins)
-    n = _outputs(f, len(bins), dtype)
-    _check_memory(bins, n, dtype, max_bytes)
-    knots = _knots(lower, upper, bins, dtype)
+    dtype = _real(dtype)
+    lower, upper, counts = _box(lower, upper, bins)
+    n = _outputs(f, len(counts), dtype)
+    _check_memory(counts, n, samples, dtype, max_bytes)
+    knots = _knots(lower, upper, counts, dtype)
     indicators = _indicators(knots, _weights(w, knots), h, dtype)
     heights = _heights(f, knots, samples, dtype).reshape(-1, n)
     return (*indicators, Layer(w=heights.T, b=jnp.zeros(n, dtype)))
 
 
-def leak(bins: Sequence[int], t: float | Float[Array, ""], *, h: float = HEIGHT) -> Float[Array, ""]:
+def leak(bins: Bins, t: _checks.Scalar, *, h: _checks.Scalar = HEIGHT) -> Float[Array, ""]:
     """How far the network of `approximate` can be from its piecewise-constant function, per unit of its maximum.
 
-    This holds where w_k |x_k - s| >= t for every knot s of every axis k. Every step is then within
-    e = sigma(-t) of 0 or 1. The weighted input of the cell's own indicator is at least h (1/2 - 2 m e), of any other
-    at most -h (1/2 - e), so that together they err by at most B sigma(-h (1/2 - 2 m e)) with B = prod(bins).
+    This holds where w_k |x_k - s| >= t for every knot s of every axis k; `bins` has one entry for each axis. Every step
+    is then within e = sigma(-t) of 0 or 1. The weighted input of the cell's own indicator is at least
+    h (1/2 - 2 m e), of any other at most -h (1/2 - e), so that together they err by at most B sigma(-h (1/2 - 2 m e))
+    with B = prod(bins). At the centre of a single cell they err by just that.
     """
-    e = jax.nn.sigmoid(-jnp.asarray(t))
-    return math.prod(bins) * jax.nn.sigmoid(-h * (0.5 - 2 * len(bins) * e))
+    _checks.positive("t", t)
+    _checks.positive("h", h)
+    counts = _counts(bins)
+    e = jax.nn.sigmoid(-jnp.asarray(t, float))
+    return float(math.prod(counts)) * jax.nn.sigmoid(-h * (0.5 - 2 * len(counts) * e))
 
 
-def parameter_bytes(bins: Sequence[int], n: int, *, dtype: jax.typing.DTypeLike = jnp.float32) -> int:
-    """The memory of `approximate`'s parameters in bytes: S m + S + B S + B + n B + n numbers."""
-    steps, cells = sum(b + 1 for b in bins), math.prod(bins)
-    return jnp.dtype(dtype).itemsize * (steps * len(bins) + steps + cells * steps + cells + n * cells + n)
+def parameter_bytes(bins: Bins, n: int, *, dtype: jax.typing.DTypeLike = jnp.float32) -> int:
+    """The memory of `approximate`'s parameters in bytes: S m + S + B S + B + n B + n numbers, `bins` for each axis."""
+    counts = _counts(bins)
+    steps, cells = sum(b + 1 for b in counts), math.prod(counts)
+    return jnp.dtype(dtype).itemsize * (steps * len(counts) + steps + cells * steps + cells + n * cells + n)
 
 
 def _steps(knots: list[np.ndarray], w: np.ndarray, dtype: jax.typing.DTypeLike) -> Layer:
     """One neuron for each knot of each axis: weight w_k from input k alone, bias -s w_k (section 4.1)."""
     weights = np.concatenate([np.full(len(s), w_k) for s, w_k in zip(knots, w, strict=True)])
     axis = np.repeat(np.arange(len(knots)), [len(s) for s in knots])
-    return Layer(
-        w=jnp.asarray(weights[:, None] * np.eye(len(knots))[axis], dtype),
-        b=jnp.asarray(-weights * np.concatenate(knots), dtype),
-    )
+    biases = -weights * np.concatenate(knots)
+    with np.errstate(over="ignore", under="ignore"):
+        w_cast, b_cast = (a.astype(jnp.dtype(dtype)) for a in (weights, biases))
+    if not (np.isfinite(w_cast).all() and np.isfinite(b_cast).all() and (w_cast > 0).all()):
+        raise ValueError(
+            f"steps of weights {weights.min():g} to {weights.max():g} do not fit in {jnp.dtype(dtype)}: "
+            "give another w, use fewer bins or another dtype"
+        )
+    return Layer(w=jnp.asarray(w_cast[:, None] * np.eye(len(knots), dtype=w_cast.dtype)[axis]), b=jnp.asarray(b_cast))
 
 
-def _indicators(knots: list[np.ndarray], w: np.ndarray, h: float, dtype: jax.typing.DTypeLike) -> Params:
+def _indicators(knots: list[np.ndarray], w: np.ndarray, h: _checks.Scalar, dtype: jax.typing.DTypeLike) -> Params:
     """Steps, then a neuron for each cell: h (a_lower - a_upper) summed over the axes, bias -(2m-1) h/2 (4.3)."""
+    _checks.number("h", h)
     _checks.positive("h", h)
     bins = [len(s) - 1 for s in knots]
     cells = np.indices(bins).reshape(len(bins), -1)  # the last axis varies fastest
@@ -168,14 +198,18 @@ def _heights(f: Callable[[Any], Any], knots: list[np.ndarray], samples: int, dty
     points = [(s[:-1, None] + np.diff(s)[:, None] * offsets).ravel() for s in knots]
     grid = np.stack(np.meshgrid(*points, indexing="ij"), axis=-1).reshape(-1, len(knots))
     values = jax.vmap(f)(jnp.asarray(grid, dtype))
-    finite = np.isfinite(np.asarray(values)).reshape(len(grid), -1).all(axis=1)
-    if not finite.all():
+    split = [size for s in knots for size in (len(s) - 1, samples)]
+    heights = values.reshape(*split, -1).mean(axis=tuple(range(1, len(split), 2))).astype(dtype)
+    if not isinstance(heights, Tracer) and not np.isfinite(heights).all():
+        finite = np.isfinite(np.asarray(values, np.float64)).reshape(len(grid), -1).all(axis=1)
         where = ", ".join(f"{x:g}" for x in grid[np.argmin(finite)])
         raise ValueError(
-            f"f is not finite at x = [{where}], {np.sum(~finite)} of {len(grid)} points: choose a box in which it is"
+            f"the means of f over the cells overflow {jnp.dtype(dtype)}: scale f down"
+            if finite.all()
+            else f"f is not finite at x = [{where}], {np.sum(~finite)} of {len(grid)} points: "
+            "choose a box in which it is"
         )
-    split = [size for s in knots for size in (len(s) - 1, samples)]
-    return values.reshape(*split, -1).mean(axis=tuple(range(1, len(split), 2))).astype(dtype)
+    return heights
 
 
 def _outputs(f: Callable[[Any], Any], m: int, dtype: jax.typing.DTypeLike) -> int:
@@ -183,21 +217,38 @@ def _outputs(f: Callable[[Any], Any], m: int, dtype: jax.typing.DTypeLike) -> in
     out = jax.eval_shape(f, jax.ShapeDtypeStruct((m,), dtype))
     if not isinstance(out, jax.ShapeDtypeStruct) or out.ndim > 1 or out.size == 0:
         raise ValueError(f"f gives {out} for x of shape {(m,)}; an array of shape [n], or a number, is wanted")
+    if jnp.issubdtype(out.dtype, jnp.complexfloating):
+        raise TypeError(f"f gives {out.dtype}; real values are wanted: give real and imaginary parts as two outputs")
     return out.size
 
 
-def _box(lower: Axes, upper: Axes, bins: int | Sequence[int]) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+def _box(lower: Axes, upper: Axes, bins: Bins) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
     """The corners [m] and the number of bins along each axis, checked."""
     lower, upper = (np.atleast_1d(np.asarray(end, np.float64)) for end in (lower, upper))
-    if lower.shape != upper.shape or lower.ndim > 1:
+    if lower.shape != upper.shape or lower.ndim > 1 or lower.size == 0:
         raise ValueError(f"lower has shape {lower.shape} and upper {upper.shape}; one number an axis is wanted in each")
-    counts: tuple[int, ...] = tuple(bins) if isinstance(bins, Sequence) else (bins,) * len(lower)
+    counts = _counts(bins) * (len(lower) if np.asarray(bins).ndim == 0 else 1)
     if len(counts) != len(lower):
         raise ValueError(f"bins has {len(counts)} entries; one number is wanted, or one for each of {len(lower)} axes")
-    for k, b in enumerate(counts):
-        _checks.count(f"bins[{k}]", b)
+    for k in range(len(lower)):
         _checks.below(f"lower[{k}]", lower[k], f"upper[{k}]", upper[k])
     return lower, upper, counts
+
+
+def _counts(bins: Bins) -> tuple[int, ...]:
+    """Python's own whole numbers, which do not overflow."""
+    counts = np.atleast_1d(np.asarray(bins)).tolist()
+    for k, b in enumerate(counts):
+        _checks.count(f"bins[{k}]", b)
+    return tuple(counts)
+
+
+def _real(dtype: jax.typing.DTypeLike) -> np.dtype:
+    """The dtype that arrays will have: float64 is float32 unless it is enabled."""
+    canonical = jax.dtypes.canonicalize_dtype(dtype)
+    if not jnp.issubdtype(canonical, jnp.floating):
+        raise TypeError(f"dtype is {canonical}; a floating dtype is wanted")
+    return canonical
 
 
 def _knots(lower: np.ndarray, upper: np.ndarray, bins: Sequence[int], dtype: jax.typing.DTypeLike) -> list[np.ndarray]:
@@ -226,16 +277,17 @@ def _weights(w: Axes | None, knots: list[np.ndarray]) -> np.ndarray:
     return np.broadcast_to(np.asarray(w, np.float64), len(knots))
 
 
-def _check_finite(name: str, value: Any) -> None:
-    if not np.isfinite(value):
-        raise ValueError(f"{name} is {value}; a finite number is wanted")
-
-
-def _check_memory(bins: Sequence[int], n: int, dtype: jax.typing.DTypeLike, max_bytes: int) -> None:
-    needed = parameter_bytes(bins, n, dtype=dtype)
+def _check_memory(bins: Sequence[int], n: int, samples: int, dtype: jax.typing.DTypeLike, max_bytes: int) -> None:
+    needed, cells = parameter_bytes(bins, n, dtype=dtype), math.prod(bins)
+    points = cells * samples ** len(bins)
     if needed > max_bytes:
         raise ValueError(
-            f"bins {tuple(bins)} make {math.prod(bins)} indicators of {sum(bins) + len(bins)} steps, which take "
+            f"bins {tuple(bins)} make {cells} indicators of {sum(bins) + len(bins)} steps, which take "
             f"{needed / 2**20:.0f} MiB; at most max_bytes = {max_bytes / 2**20:.0f} MiB is wanted: use fewer bins, "
             "or raise max_bytes"
+        )
+    if 8 * points * (len(bins) + n) > max_bytes:
+        raise ValueError(
+            f"{samples} samples along each axis of {cells} cells are {points} points, which take more than "
+            f"max_bytes = {max_bytes / 2**20:.0f} MiB: use fewer samples or bins, or raise max_bytes"
         )

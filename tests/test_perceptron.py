@@ -82,6 +82,15 @@ def test_exercise_1_2_fails_at_zero(c):
     assert mlp.forward(scaled, x)[0] > 0.7
 
 
+def test_exercise_1_2_fails_at_zero_in_the_limit_further_up():
+    """The second perceptron's input is 0; its sigmoid neuron tends to 1/2 as its own input becomes exact."""
+    params = (mlp.Layer(jnp.array([[1.0]]), jnp.array([-0.5])), mlp.Layer(jnp.array([[1.0]]), jnp.array([-1.0])))
+    x = jnp.ones(1)
+    assert perceptron.forward(params, x)[0] == 0
+    outputs = np.array([mlp.forward(perceptron.scale(params, c), x)[0] for c in (1.0, 16.0, 64.0)])
+    np.testing.assert_allclose(outputs, [0.407, 0.4987, 0.5], atol=5e-4)
+
+
 def bits_of(digit):
     return np.array([int(bit) for bit in f"{digit:04b}"[::-1]])
 
@@ -138,6 +147,15 @@ def test_steepest_step_of_tiny_and_huge_gradients(size):
     np.testing.assert_allclose(step, [-0.3, 0.4], rtol=1e-6)
 
 
+def test_steepest_step_keeps_dtypes_and_passes_nan_on():
+    many = perceptron.steepest_step({"a": jnp.ones(100_000, jnp.float16), "b": jnp.ones(3)}, 1.0)
+    assert many["a"].dtype == jnp.float16
+    assert many["b"].dtype == jnp.float32
+    np.testing.assert_allclose(jnp.linalg.norm(many["a"].astype(jnp.float32)), 1.0, rtol=1e-2)
+    assert np.all(np.isnan(perceptron.steepest_step(jnp.array([jnp.nan, 1e10]), 0.1)))
+    assert perceptron.steepest_step({}, 0.1) == {}
+
+
 def test_steepest_step_at_a_stationary_point_is_zero():
     np.testing.assert_array_equal(perceptron.steepest_step({"w": jnp.zeros(3)}, 0.1)["w"], 0)
 
@@ -154,12 +172,20 @@ def test_steepest_step_is_optax_normalised_descent():
 @pytest.mark.bad_input
 @pytest.mark.parametrize("c", [0.0, -2.0, float("nan"), float("inf")])
 def test_scales_that_are_not_positive(c):
-    with pytest.raises(ValueError, match="c is .*above 0 is wanted"):
+    with pytest.raises(ValueError, match="c is .* is wanted"):
         perceptron.scale(network(0), c)
-    with pytest.raises(ValueError, match="c is .*above 0 is wanted"):
+    with pytest.raises(ValueError, match="c is .* is wanted"):
         perceptron.bits_layer(c)
-    with pytest.raises(ValueError, match="epsilon is .*above 0 is wanted"):
+    with pytest.raises(ValueError, match="epsilon is .* is wanted"):
         perceptron.steepest_step(jnp.ones(3), c)
+
+
+@pytest.mark.parametrize("bad", [jnp.ones(2), None, "2", [1.0]])
+@pytest.mark.bad_input
+def test_scales_that_are_no_number(bad):
+    for call in (lambda: perceptron.scale(network(0), bad), lambda: perceptron.steepest_step(jnp.ones(3), bad)):
+        with pytest.raises(TypeError, match="one number is wanted"):
+            call()
 
 
 @pytest.mark.bad_input

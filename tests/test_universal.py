@@ -138,7 +138,7 @@ def test_the_network_is_its_piecewise_constant_function(data, seed, m, n):
 @settings(max_examples=25)
 @given(st.data(), st.integers(0, 999), st.sampled_from([1, 2, 3]), st.floats(1, 12), st.floats(4, 60))
 def test_the_bound_for_soft_networks(data, seed, m, t, h):
-    """The leak is attained to within its own size: steps are so soft here that it is far above rounding."""
+    """Steps are so soft here that the leak is far above rounding."""
     bins = data.draw(st.lists(st.integers(1, 5), min_size=m, max_size=m))
     f, _ = smooth(seed, m, 1)
     margin = 0.1
@@ -148,6 +148,40 @@ def test_the_bound_for_soft_networks(data, seed, m, t, h):
     apart = np.max(np.abs(evaluate(net, jnp.asarray(xs, jnp.float32)) - wanted))
     largest = float(jnp.max(jnp.abs(net[2].w)))
     assert apart <= float(universal.leak(bins, t, h=h)) * largest + 1e-5
+
+
+@pytest.mark.parametrize("m", [1, 2, 3])
+@pytest.mark.parametrize(("t", "h"), [(3.0, 6.0), (5.0, 10.0), (2.0, 4.0)])
+def test_the_bound_is_attained_at_the_centre_of_one_cell(m, t, h):
+    net = universal.approximate(lambda x: 1.0, [0.0] * m, [1.0] * m, 1, w=2 * t, h=h)
+    np.testing.assert_allclose(
+        1 - evaluate(net, jnp.full((1, m), 0.5))[0, 0], universal.leak((1,) * m, t, h=h), rtol=1e-5
+    )
+
+
+def test_means_over_a_cell_are_within_its_whole_diagonal():
+    """At a corner of the cell, |x| is farther from its mean than half the diagonal."""
+    net = universal.approximate(jnp.linalg.norm, (0.0, 0.0), (1.0, 1.0), 1, samples=16)
+    x = jnp.array([[0.01, 0.01]])
+    error = abs(evaluate(net, x)[0, 0] - jnp.linalg.norm(x))
+    assert 2**0.5 / 2 < error < 2**0.5
+
+
+def test_f_may_be_traced():
+    """The gradient by a parameter of f goes through the heights."""
+
+    def height(a):
+        return evaluate(universal.approximate(lambda x: a * x[0], 0.0, 1.0, 4), jnp.array([[0.3]]))[0, 0]
+
+    np.testing.assert_allclose(jax.jit(jax.grad(height))(2.0), 0.375, rtol=1e-6)
+
+
+@pytest.mark.parametrize("bins", [(2, 3), [2, 3], np.array([2, 3]), jnp.array([2, 3])], ids=type)
+def test_bins_of_every_kind(bins):
+    net = universal.approximate(lambda x: x.sum(), np.zeros(2), jnp.ones(2), bins)
+    assert net[1].w.shape == (6, 7)
+    assert universal.parameter_bytes(bins, 1) == sum(leaf.nbytes for leaf in jax.tree.leaves(net))
+    assert universal.leak(bins, 5) > 0
 
 
 def test_the_leak_of_the_defaults_is_negligible():
@@ -181,9 +215,7 @@ def test_heights_are_means_over_the_samples():
         np.testing.assert_allclose(net[2].w[0], np.array([1 / 3, 7 / 3]) - 1 / (12 * samples**2), rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "f", [lambda x: x[0] * x[1], lambda x: (x[0] * x[1])[None], lambda x: jnp.stack([x[0] * x[1]])], ids=range(3)
-)
+@pytest.mark.parametrize("f", [lambda x: x[0] * x[1], lambda x: (x[0] * x[1])[None]], ids=["number", "vector"])
 def test_a_number_is_a_vector_of_one(f):
     net = universal.approximate(f, (0.0, 0.0), (1.0, 1.0), 3)
     np.testing.assert_allclose(net[2].w.reshape(3, 3), np.outer([1, 3, 5], [1, 3, 5]) / 36, rtol=1e-6)
@@ -273,7 +305,7 @@ def test_bf16_inputs_move_the_steps_and_round_the_heights():
     assert jnp.max(jnp.abs(bf16 - exact)) > 5e-3  # x is in the wrong bin, and heights have three digits
 
 
-def test_the_precision_of_the_runner_reaches_every_product():
+def test_default_matmul_precision_reaches_every_product():
     net = universal.approximate(jnp.sin, 0.0, 1.0, 4)
 
     def precisions():
@@ -283,7 +315,7 @@ def test_the_precision_of_the_runner_reaches_every_product():
         return {("HIGHEST" in line) for line in products}
 
     assert precisions() == {False}
-    with jax.default_matmul_precision("highest"):  # as experiments/runner.py sets it
+    with jax.default_matmul_precision("highest"):  # which experiments/runner.py sets
         assert precisions() == {True}
 
 
@@ -330,6 +362,25 @@ def line(x):
             r"1000000000 indicators of 3003 steps, .* MiB; at most max_bytes = 1024 MiB",
         ),
         (lambda: universal.approximate(line, 0.0, 1.0, 10**12), ValueError, "raise max_bytes"),
+        (
+            lambda: universal.approximate(line, [0.0] * 3, [1.0] * 3, np.full(3, 3_000_000)),
+            ValueError,
+            "raise max_bytes",
+        ),
+        (lambda: universal.approximate(line, [0.0] * 3, [1.0] * 3, 20, samples=99), ValueError, "99 samples .* points"),
+        (lambda: universal.approximate(line, 0.0, 1.0, 100, dtype=jnp.float16), ValueError, "131072 .* float16"),
+        (lambda: universal.approximate(lambda x: 3e38, 0.0, 1.0, 2, samples=4), ValueError, "means of f .* overflow"),
+        (lambda: universal.approximate(line, 0.0, 1.0, 3, dtype=jnp.int32), TypeError, "a floating dtype is wanted"),
+        (lambda: universal.approximate(lambda x: 1j * x, 0.0, 1.0, 3), TypeError, "f gives complex64"),
+        (lambda: universal.tower(0.0, 1e-37), ValueError, "do not fit in float32"),
+        (lambda: universal.tower([], []), ValueError, r"lower has shape \(0,\)"),
+        (lambda: universal.step(1e20, 1e20), ValueError, "do not fit in float32"),
+        (lambda: universal.step(0.5, 1e-50), ValueError, "do not fit in float32"),
+        (lambda: universal.step([0.1, 0.2]), TypeError, r"s is \[0.1, 0.2\]; one number"),
+        (lambda: universal.step(None), TypeError, "s is None; one number"),
+        (lambda: universal.rectangle(0.0, "1"), TypeError, "s2 is '1'; one number"),
+        (lambda: universal.tower(0.0, 1.0, h=[1.0, 2.0]), TypeError, "h is .* one number"),
+        (lambda: universal.leak((10,), -1.0), ValueError, "t is -1.0"),
     ],
 )
 def test_bad_input(call, error, message):
