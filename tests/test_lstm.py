@@ -1,0 +1,374 @@
+"""Equations (5.1) to (5.6), and backpropagation through time by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+
+from jnn import lstm
+from tests.helpers import relative_error
+
+
+def case(seed, T=6, B=4, p=3, d=5, dtype=jnp.float32):
+    """Parameters with biases, an initial state, xs, and weights for a loss of all states and of the last one."""
+    keys = jax.random.split(jax.random.key(seed), 8)
+    batch = () if B is None else (B,)
+    biases = jax.random.normal(keys[1], (4, d), dtype)
+    params = lstm.init(keys[0], p, d, dtype=dtype)
+    params = lstm.Params(*(gate._replace(b=b) for gate, b in zip(params, biases, strict=True)))
+    state = lstm.State(*jax.random.normal(keys[2], (2, *batch, d), dtype))
+    xs = jax.random.normal(keys[3], (T, *batch, p), dtype)
+    weights = jax.random.normal(keys[4], (2, T, *batch, d), dtype), jax.random.normal(keys[5], (2, *batch, d), dtype)
+    return (params, state, xs), weights
+
+
+def loss_of(run, weights, **options):
+    def loss(params, state, xs):
+        last, states = run(params, state, xs, **options)
+        return sum(
+            jnp.sum(jnp.sin(states[i]) * weights[0][i]) + jnp.sum(last[i] ** 2 * weights[1][i]) for i in range(2)
+        )
+
+    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
+
+
+def lengths_mask(T, lengths):
+    return jnp.arange(T)[:, None] < jnp.array(lengths)[None]
+
+
+def pick(tree, i):
+    """The i-th of every leaf: one sequence of a batch."""
+    return jax.tree.map(lambda a: a[i], tree)
+
+
+def sigma(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def loop(params, state, xs):
+    """Figure 5.2 for one sequence, in NumPy: the states after every step."""
+    p = jax.tree.map(np.asarray, params)
+    ltm, wm = map(np.asarray, state)
+    states = []
+    for x in np.asarray(xs):
+        rem = sigma(p.rem.W @ x + p.rem.U @ wm + p.rem.b)
+        save = sigma(p.save.W @ x + p.save.U @ wm + p.save.b)
+        focus = sigma(p.focus.W @ x + p.focus.U @ wm + p.focus.b)
+        candidate = np.tanh(p.ltm.W @ x + p.ltm.U @ wm + p.ltm.b)
+        ltm = rem * ltm + save * candidate
+        wm = focus * np.tanh(ltm)
+        states.append((ltm, wm))
+    return [np.stack(memory) for memory in zip(*states, strict=True)]
+
+
+# Values
+
+
+@pytest.mark.parametrize("run", [lstm.scan, lstm.unroll])
+@pytest.mark.parametrize("T", [1, 6])
+def test_one_sequence_is_figure_5_2(x64, run, T):
+    arguments, _ = case(0, T=T, B=None, dtype=jnp.float64)
+    last, states = run(*arguments)
+    wanted = loop(*arguments)
+    np.testing.assert_allclose(states.ltm, wanted[0], rtol=1e-12)
+    np.testing.assert_allclose(states.wm, wanted[1], rtol=1e-12)
+    for memory, end in zip(states, last, strict=True):
+        np.testing.assert_array_equal(memory[-1], end)
+
+
+@pytest.mark.parametrize("run", [lstm.scan, lstm.unroll])
+def test_a_batch_is_its_sequences(run):
+    (params, state, xs), _ = case(1)
+    last, states = run(params, state, xs)
+    assert states.wm.shape == (6, 4, 5)
+    assert last.ltm.shape == (4, 5)
+    for i in range(4):
+        wanted = loop(params, [memory[i] for memory in state], xs[:, i])
+        np.testing.assert_allclose(states.ltm[:, i], wanted[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(states.wm[:, i], wanted[1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("run", [lstm.scan, lstm.unroll])
+def test_one_zero_state_starts_every_sequence(run):
+    (params, _, xs), _ = case(1)
+    last, _ = run(params, lstm.zero_state(5), xs)
+    batched = lstm.State(jnp.zeros((4, 5)), jnp.zeros((4, 5)))
+    assert relative_error(last, run(params, batched, xs)[0]) == 0
+
+
+def test_gates_are_between_0_and_1_and_finite_far_out():
+    (params, state, xs), weights = case(2)
+    for run in (lstm.scan, lstm.unroll):
+        value, grads = loss_of(run, weights)(params, state, 1e4 * xs)
+        assert np.isfinite(value)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize("run", [lstm.scan, lstm.unroll])
+def test_a_mask_ends_sequences_early(run):
+    (params, state, xs), _ = case(3)
+    lengths = [6, 1, 4, 2]
+    last, states = run(params, state, xs, mask=lengths_mask(6, lengths))
+    for i, length in enumerate(lengths):
+        start = pick(state, i)
+        alone, all_alone = run(params, start, xs[:length, i])
+        for memory, end, wanted in zip(states, last, all_alone, strict=True):
+            np.testing.assert_allclose(memory[:length, i], wanted, rtol=1e-5, atol=1e-6)
+            np.testing.assert_array_equal(memory[length:, i], jnp.broadcast_to(end[i], (6 - length, 5)))
+        assert relative_error(pick(last, i), alone) < 1e-5
+
+
+# Derivatives
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 999), st.integers(1, 9), st.sampled_from([None, 1, 3]), st.integers(1, 4), st.integers(1, 5))
+def test_bptt_by_hand_equals_autodiff(seed, T, B, p, d):
+    with jax.enable_x64(True):
+        arguments, weights = case(seed, T, B, p, d, dtype=jnp.float64)
+        by_hand, by_autodiff = (loss_of(run, weights)(*arguments) for run in (lstm.unroll, lstm.scan))
+        np.testing.assert_allclose(by_hand[0], by_autodiff[0], rtol=1e-13)
+        assert relative_error(by_hand[1], by_autodiff[1]) < 1e-12
+
+
+@pytest.mark.parametrize("segment", [None, 1, 3, 6, 10])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("B", [None, 4])
+def test_bptt_by_hand_with_masks_and_segments(x64, segment, masked, B):
+    arguments, weights = case(4, B=B, dtype=jnp.float64)
+    mask = lengths_mask(6, [6, 1, 4, 2]) if masked else None
+    mask = mask[:, 2] if masked and B is None else mask
+    by_hand = loss_of(lstm.unroll, weights, mask=mask, segment=segment)(*arguments)
+    by_autodiff = loss_of(lstm.scan, weights, mask=mask)(*arguments)
+    np.testing.assert_allclose(by_hand[0], by_autodiff[0], rtol=1e-13)
+    assert relative_error(by_hand[1], by_autodiff[1]) < 1e-12
+
+
+def test_bptt_by_hand_in_float32():
+    arguments, weights = case(5, T=50, B=8, p=6, d=12)
+    by_hand, by_autodiff = (loss_of(run, weights)(*arguments) for run in (lstm.unroll, lstm.scan))
+    assert relative_error(by_hand[1], by_autodiff[1]) < 1e-4
+
+
+def test_bptt_by_hand_equals_finite_differences(x64):
+    (params, state, xs), weights = case(6, dtype=jnp.float64)
+    check_grads(lambda *a: loss_of(lstm.unroll, weights)(*a)[0], (params, state, xs), order=1, modes=["rev"], rtol=1e-6)
+
+
+def test_second_derivatives(x64):
+    """Reverse over scan in both modes; the derivation by hand is differentiated like any other code."""
+    (params, state, xs), weights = case(7, T=3, B=2, dtype=jnp.float64)
+
+    def value(run, x):
+        return jnp.sum(run(params, state, x)[1].wm * weights[0][1])
+
+    by_scan = jax.jacfwd(jax.grad(lambda x: value(lstm.scan, x)))(xs)
+    by_hand = jax.jacrev(jax.grad(lambda x: value(lstm.unroll, x)))(xs)
+    assert relative_error(by_hand, by_scan) < 1e-10
+
+
+def test_segments_take_less_memory():
+    """Of the compiled program: temporary memory for T = 1024 steps, by segments of 32."""
+    (params, state, xs), _ = case(8, T=1024, B=8, p=4, d=32)
+
+    def temporary(segment):
+        def loss(params, state, xs):
+            return jnp.sum(lstm.unroll(params, state, xs, segment=segment)[0].wm)
+
+        return jax.jit(jax.grad(loss)).lower(params, state, xs).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary(32) < temporary(None) / 5
+
+
+def test_the_program_does_not_grow_with_time():
+    def size(T):
+        arguments, weights = case(9, T=T)
+        return len(loss_of(lstm.unroll, weights).lower(*arguments).as_text().splitlines())
+
+    assert size(10) == size(1000)
+
+
+def test_unroll_traces_once_for_one_shape():
+    traces = []
+
+    @jax.jit
+    def run(params, state, xs):
+        traces.append(1)
+        return lstm.unroll(params, state, xs)
+
+    arguments, _ = case(10)
+    for _ in range(3):
+        run(*arguments)
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "rocm", "tpu"])
+@pytest.mark.parametrize("run", [lstm.scan, lstm.unroll])
+def test_lowers_for_every_platform(platform, run):
+    arguments, weights = case(11)
+    exported = jax.export.export(loss_of(run, weights), platforms=[platform])(*arguments)
+    assert exported.platforms == (platform,)
+    assert "f64" not in exported.mlir_module()
+
+
+# Compositions
+
+
+def test_stack_feeds_working_memories_upwards():
+    (params, state, xs), _ = case(12)
+    upper = lstm.init(jax.random.key(0), 5, 7)
+    lasts, states = lstm.stack((params, upper), (state, lstm.zero_state(7)), xs)
+    lower_last, lower = lstm.unroll(params, state, xs)
+    upper_last, top = lstm.unroll(upper, lstm.zero_state(7), lower.wm)
+    assert relative_error(lasts, (lower_last, upper_last)) == 0
+    assert relative_error(states, (lower, top)) == 0
+
+
+def test_both_directions_read_to_the_end_and_to_the_beginning():
+    (params, state, xs), _ = case(13)
+    other = lstm.init(jax.random.key(1), 3, 5)
+    mask = lengths_mask(6, [6, 1, 4, 2])
+    (last, first), wm = lstm.both_directions(params, other, state, xs, mask=mask)
+    assert wm.shape == (6, 4, 10)
+    for i, length in enumerate([6, 1, 4, 2]):
+        start = pick(state, i)
+        ahead, ahead_states = lstm.unroll(params, start, xs[:length, i])
+        back, back_states = lstm.unroll(other, start, xs[:length, i][::-1])
+        assert relative_error(pick((last, first), i), (ahead, back)) < 1e-5
+        wanted = jnp.concatenate([ahead_states.wm, back_states.wm[::-1]], axis=-1)
+        np.testing.assert_allclose(wm[:length, i], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_init():
+    params = lstm.init(jax.random.key(0), 400, 50, rem_bias=2.0)
+    for name, gate in params._asdict().items():
+        assert (gate.W.shape, gate.U.shape, gate.b.shape) == ((50, 400), (50, 50), (50,))
+        np.testing.assert_array_equal(gate.b, 2.0 if name == "rem" else 0.0)
+        np.testing.assert_allclose(gate.U @ gate.U.T, np.eye(50), atol=1e-5)
+        np.testing.assert_allclose(jnp.std(gate.W), 1 / 20, rtol=0.05)
+    assert not np.allclose(params.rem.W, params.save.W)
+
+
+# Weights of other libraries
+
+
+def test_torch_layout_there_and_back():
+    (params, _, _), _ = case(14)
+    arrays = lstm.to_torch(params)
+    assert {name: a.shape for name, a in arrays.items()} == {
+        "weight_ih_l0": (20, 3),
+        "weight_hh_l0": (20, 5),
+        "bias_ih_l0": (20,),
+        "bias_hh_l0": (20,),
+    }
+    assert relative_error(lstm.from_torch(arrays), params) == 0
+    np.testing.assert_array_equal(arrays["weight_ih_l0"][5:10], params.rem.W)
+    second = {name.replace("l0", "l1"): a for name, a in arrays.items()}
+    assert relative_error(lstm.from_torch(second, layer=1), params) == 0
+
+
+def test_flax_layout_there_and_back():
+    (params, _, _), _ = case(15)
+    assert relative_error(lstm.from_flax(lstm.to_flax(params)), params) == 0
+
+
+def test_against_torch():
+    torch = pytest.importorskip("torch")
+    (params, state, xs), weights = case(16, T=20, B=6)
+    net = torch.nn.LSTM(3, 5)
+    net.load_state_dict({name: torch.tensor(np.asarray(a)) for name, a in lstm.to_torch(params).items()})
+    x = torch.tensor(np.asarray(xs), requires_grad=True)
+    start = [torch.tensor(np.asarray(memory)[None], requires_grad=True) for memory in (state.wm, state.ltm)]
+    output, (_, _) = net(x, tuple(start))
+    loss = (output * torch.tensor(np.asarray(weights[0][1]))).sum()
+    loss.backward()
+
+    def ours(params, state, xs):
+        return jnp.sum(lstm.unroll(params, state, xs)[1].wm * weights[0][1])
+
+    value, (dparams, dstate, dxs) = jax.value_and_grad(ours, argnums=(0, 1, 2))(params, state, xs)
+    theirs = lstm.from_torch({name: np.asarray(p.grad) for name, p in net.named_parameters()})
+    theirs = lstm.Params(*(gate._replace(b=gate.b / 2) for gate in theirs))  # both of torch's biases have it
+    np.testing.assert_allclose(value, loss.item(), rtol=1e-5)
+    assert relative_error(dparams, theirs) < 1e-5
+    np.testing.assert_allclose(dxs, x.grad.numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(dstate.wm, start[0].grad[0].numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(dstate.ltm, start[1].grad[0].numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["LSTMCell", "OptimizedLSTMCell"])
+def test_against_flax(cell):
+    linen = pytest.importorskip("flax.linen")
+    (params, state, xs), _ = case(17, T=20, B=6)
+    _, output = linen.RNN(getattr(linen, cell)(5), time_major=True, return_carry=True).apply(
+        {"params": {"cell": lstm.to_flax(params)}}, xs, initial_carry=tuple(state)
+    )
+    np.testing.assert_allclose(lstm.unroll(params, state, xs)[1].wm, output, rtol=1e-4, atol=1e-5)
+
+
+# Bad input
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda p, s, x: (p, s, x[..., :2]), ValueError, r"xs has shape \(6, 4, 2\); \[T, 3\] or \[T, B, 3\]"),
+        (lambda p, s, x: (p, s, x[None]), ValueError, r"xs has shape \(1, 6, 4, 3\)"),
+        (lambda p, s, x: (p, s, x[0, 0]), ValueError, r"xs has shape \(3,\)"),
+        (lambda p, s, x: (p, s, x[:0]), ValueError, "T at least 1"),
+        (lambda p, s, x: (p, s._replace(ltm=s.ltm[:, :4]), x), ValueError, r"state.ltm has shape \(4, 4\); \(4, 5\)"),
+        (lambda p, s, x: (p, s._replace(wm=s.wm[:3]), x), ValueError, r"state.wm has shape \(3, 5\)"),
+        (lambda p, s, x: (p, s, x.astype(jnp.bfloat16)), TypeError, "dtypes differ .*xs: bfloat16"),
+        (lambda p, s, x: (p, s, x.astype(int)), TypeError, "xs has dtype int32; a floating dtype"),
+        (lambda p, s, x: (p._replace(save=p.save._replace(U=p.save.U[:3])), s, x), ValueError, r"params.save.U has"),
+        (lambda p, s, x: (p._replace(ltm=p.ltm._replace(W=p.ltm.W.T)), s, x), ValueError, r"params.ltm.W has"),
+    ],
+)
+@pytest.mark.parametrize("run", [lstm.scan, lstm.unroll])
+def test_bad_input(run, change, error, message):
+    arguments, _ = case(0)
+    with pytest.raises(error, match=message):
+        run(*change(*arguments))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("run", [lstm.scan, lstm.unroll])
+def test_bad_masks(run):
+    arguments, _ = case(0)
+    with pytest.raises(ValueError, match=r"mask has shape \(6,\); \(6, 4\) is wanted"):
+        run(*arguments, mask=jnp.ones(6, bool))
+    with pytest.raises(TypeError, match=r"mask has dtype float32; booleans are wanted: mask.astype\(bool\)"):
+        run(*arguments, mask=jnp.ones((6, 4)))
+
+
+@pytest.mark.bad_input
+def test_bad_segments():
+    arguments, _ = case(0)
+    with pytest.raises(ValueError, match="segment is 0; at least 1"):
+        lstm.unroll(*arguments, segment=0)
+
+
+@pytest.mark.bad_input
+def test_forward_mode_through_unroll():
+    (params, state, xs), _ = case(0)
+    with pytest.raises(TypeError, match="reverse mode only, by hand; use lstm.scan for forward mode"):
+        jax.jvp(lambda xs: lstm.unroll(params, state, xs)[0].wm, (xs,), (xs,))
+    with pytest.raises(TypeError, match="use lstm.scan"):
+        jax.jacfwd(lambda xs: lstm.unroll(params, state, xs)[0].wm)(xs)
+    jax.jacfwd(lambda xs: lstm.scan(params, state, xs)[0].wm)(xs)
+
+
+@pytest.mark.bad_input
+def test_missing_weights():
+    arrays = lstm.to_torch(case(0)[0][0])
+    del arrays["bias_hh_l0"]
+    with pytest.raises(ValueError, match="no bias_hh_l0 among weight_ih_l0"):
+        lstm.from_torch(arrays)
+    cell = lstm.to_flax(case(0)[0][0])
+    del cell["hf"]
+    with pytest.raises(ValueError, match="no hf among"):
+        lstm.from_flax(cell)
