@@ -4,13 +4,9 @@ All take turns in one process, after a warm-up, with the same data, mini-batches
 and minima over the rounds, and the ratio to the first row. `--out` receives them as JSON, too.
 """
 
-import json
-import platform
-import statistics
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
+from benchmarks import timing
 from jnn import backprop, costs, data, mlp, train
 
 
@@ -101,27 +98,11 @@ def example_by_example(
 
 def main(config: Config) -> None:
     """Time, print and write."""
-    alternatives = epochs(config)
-    first, second, book = alternatives
-    seconds: dict[str, list[float]] = {name: [] for name in alternatives}
-    turns = [(name,) for name in (first, second)]  # the warm-up, which compiles
-    turns += [(first, second) if i % 2 else (second, first) for i in range(config.rounds)]
-    turns += [(book,)] * config.book_rounds
-    for i, turn in enumerate(turns):
-        for name in turn:
-            start = time.perf_counter()
-            alternatives[name]()
-            if i > 1:
-                seconds[name].append(time.perf_counter() - start)
-
-    medians = {name: statistics.median(times) for name, times in seconds.items() if times}
-    print(f"one epoch at {list(config.sizes)}, mini-batch {config.batch_size}: seconds, and the median's ratio")
-    for name, median in medians.items():
-        print(f"{name:45} {median:8.4f} (least {min(seconds[name]):.4f})  {median / medians[first]:7.3f}")
-    machine = {"processor": platform.processor() or platform.machine(), "jax": jax.__version__, "numpy": np.__version__}
-    config.out.mkdir(parents=True, exist_ok=True)
-    result = {"config": asdict(config), "seconds": seconds, "machine": machine}
-    (config.out / "epoch.json").write_text(json.dumps(result, indent=2, default=str) + "\n")
+    *programs, book = (alternatives := epochs(config))
+    seconds = timing.interleaved({name: alternatives[name] for name in programs}, config.rounds)
+    seconds |= timing.interleaved({book: alternatives[book]}, config.book_rounds, warm_up=0)
+    timing.table(f"one epoch at {list(config.sizes)}, mini-batch {config.batch_size}", seconds)
+    timing.write(config.out / "epoch.json", config, seconds, ())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,201 @@
+"""An LSTM forwards, and forwards and backwards: by hand, by autodiff, and by torch, flax, haiku and equinox.
+
+The same weights' shapes, sequences and loss for all, single precision, gradients by the parameters. The peers that are
+installed take turns in one process with ours; `pip install '.[peers]'` brings them along. The ratios are to
+`lstm.unroll`. `--growth` measures instead how time and the size of the program grow with T and B.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from benchmarks import timing
+from jnn import lstm
+
+PEERS = {"torch": "torch", "flax": "flax", "haiku": "dm-haiku", "equinox": "equinox"}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is measured, and how often."""
+
+    sizes: tuple[tuple[int, int, int, int], ...] = (
+        (32, 128, 64, 128),
+        (64, 100, 128, 256),
+        (8, 512, 32, 64),
+        (1, 1000, 16, 32),
+    )
+    """(B, T, p, d): the batch, the length of the sequences, the size of inputs and of memories."""
+    rounds: int = 30
+    """How often each alternative takes its turn."""
+    growth: bool = False
+    """Measure a decade of T and of B, and compilation, instead of the peers."""
+    segments: bool = False
+    """Measure time and memory with states kept every k-th step only, instead of the peers."""
+    out: Path = Path("out/benchmarks")
+    """The folder that receives lstm.json."""
+
+
+def problem(B: int, T: int, p: int, d: int) -> tuple[lstm.Params, jax.Array, jax.Array]:
+    """Parameters, sequences [T, B, p], and the weights [T, B, d] of a loss that is linear in the working memories."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    return lstm.init(keys[0], p, d), jax.random.normal(keys[1], (T, B, p)), jax.random.normal(keys[2], (T, B, d))
+
+
+def of_jax(run: Callable[[Any, jax.Array], jax.Array], params: Any, xs: jax.Array, weights: jax.Array) -> Any:
+    """The two programs of run(params, xs) -> working memories: forwards, and forwards and backwards."""
+    forwards = jax.jit(lambda params, xs, weights: jnp.sum(run(params, xs) * weights))
+    both = jax.jit(jax.value_and_grad(lambda params, xs, weights: jnp.sum(run(params, xs) * weights)))
+    return tuple(lambda f=f: jax.block_until_ready(f(params, xs, weights)) for f in (forwards, both))
+
+
+def of_torch(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> Any:
+    """The same by torch.nn.LSTM."""
+    torch = importlib.import_module("torch")
+
+    d, p = params.rem.W.shape
+    net = torch.nn.LSTM(p, d)
+    net.load_state_dict({name: torch.tensor(np.asarray(a)) for name, a in lstm.to_torch(params).items()})
+    x, w = (torch.tensor(np.asarray(a)) for a in (xs, weights))
+
+    def forwards() -> None:
+        with torch.no_grad():
+            (net(x)[0] * w).sum()
+
+    def both() -> None:
+        net.zero_grad()
+        (net(x)[0] * w).sum().backward()
+
+    return forwards, both
+
+
+def of_flax(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> Any:
+    """The same by flax.linen's OptimizedLSTMCell under RNN."""
+    linen = importlib.import_module("flax.linen")
+
+    net = linen.RNN(linen.OptimizedLSTMCell(len(params.rem.b)), time_major=True)
+    return of_jax(net.apply, {"params": {"cell": lstm.to_flax(params)}}, xs, weights)
+
+
+def of_haiku(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> Any:
+    """The same by haiku's LSTM under dynamic_unroll, with a start of its own."""
+    haiku = importlib.import_module("haiku")
+
+    def net(xs: jax.Array) -> jax.Array:
+        cell = haiku.LSTM(len(params.rem.b))
+        return haiku.dynamic_unroll(cell, xs, cell.initial_state(xs.shape[1]))[0]
+
+    pure = haiku.without_apply_rng(haiku.transform(net))
+    return of_jax(pure.apply, pure.init(jax.random.key(0), xs), xs, weights)
+
+
+def of_equinox(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> Any:
+    """The same by equinox's LSTMCell under scan, with a start of its own."""
+    equinox = importlib.import_module("equinox")
+
+    d, p = params.rem.W.shape
+    cell = equinox.nn.LSTMCell(p, d, key=jax.random.key(0))
+
+    def run(cell: Any, xs: jax.Array) -> jax.Array:
+        def one(state: Any, x: jax.Array) -> tuple[Any, jax.Array]:
+            state = jax.vmap(cell)(x, state)
+            return state, state[0]
+
+        zeros = jnp.zeros((xs.shape[1], d))
+        return jax.lax.scan(one, (zeros, zeros), xs)[1]
+
+    return of_jax(run, cell, xs, weights)
+
+
+def by(run: Any, **options: Any) -> Callable[[lstm.Params, jax.Array], jax.Array]:
+    """Working memories by `lstm.unroll` or `lstm.scan` from a zero state."""
+    return lambda params, xs: run(params, lstm.zero_state(len(params.rem.b)), xs, **options)[1].wm
+
+
+def peers(config: Config) -> dict[str, timing.Seconds]:
+    """Ours and whatever peer is installed, at every size, forwards and in both directions."""
+    found = [name for name in PEERS if importlib.util.find_spec(name)]
+    for name in PEERS.keys() - found:
+        print(f"{name} is missing: pip install '.[peers]'")
+    makers = {"torch": of_torch, "flax": of_flax, "haiku": of_haiku, "equinox": of_equinox}
+    measured = {}
+    for size in config.sizes:
+        arguments = problem(*size)
+        pairs = {
+            "lstm.unroll, backwards by hand": of_jax(by(lstm.unroll), *arguments),
+            "lstm.scan, backwards by autodiff": of_jax(by(lstm.scan), *arguments),
+            **{name: makers[name](*arguments) for name in found},
+        }
+        for i, what in enumerate(("forwards", "forwards and backwards")):
+            title = f"(B, T, p, d) = {size}, {what}"
+            measured[title] = timing.interleaved({name: pair[i] for name, pair in pairs.items()}, config.rounds)
+            timing.table(title, measured[title])
+    return measured
+
+
+def growth(config: Config) -> dict[str, timing.Seconds]:
+    """A decade of T, then of B; and seconds of compilation."""
+    measured = {}
+    for axis, sizes in (
+        ("T", [(8, T, 32, 64) for T in (100, 200, 500, 1000)]),
+        ("B", [(B, 100, 32, 64) for B in (16, 32, 80, 160)]),
+    ):
+        alternatives, compilation = {}, {}
+        for size in sizes:
+            params, xs, weights = problem(*size)
+            alternatives[f"{size}"] = of_jax(by(lstm.unroll), params, xs, weights)[1]
+            compilation[f"{size}"] = lambda a=(params, xs, weights): of_jax(by(lstm.unroll), *a)[1]()
+        for what, rounds, things in (
+            ("time", config.rounds, alternatives),
+            ("compilation and one run", 3, compilation),
+        ):
+            title = f"(B, T, p, d) over a decade of {axis}, forwards and backwards: {what}"
+            measured[title] = timing.interleaved(things, rounds)
+            timing.table(title, measured[title])
+    return measured
+
+
+def segments(config: Config) -> dict[str, timing.Seconds]:
+    """Every k-th state kept, at T = 4096: time, and the memory of the compiled gradient of a loss of the last state."""
+    params, xs, weights = problem(8, 4096, 32, 64)
+
+    def run(segment: int | None) -> Any:
+        def loss(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> jax.Array:
+            last, _ = lstm.unroll(params, lstm.zero_state(64), xs, segment=segment)
+            return jnp.sum(last.wm * weights[-1])
+
+        return jax.jit(jax.grad(loss))
+
+    alternatives = {}
+    for segment in (None, 16, 64, 256):
+        compiled = run(segment).lower(params, xs, weights).compile()
+        mib = compiled.memory_analysis().temp_size_in_bytes / 2**20
+        alternatives[f"segment = {segment}: {mib:.1f} MiB"] = lambda f=compiled: jax.block_until_ready(
+            f(params, xs, weights)
+        )
+    title = "(B, T, p, d) = (8, 4096, 32, 64), backwards from the last state"
+    measured = timing.interleaved(alternatives, config.rounds)
+    timing.table(title, measured)
+    return {title: measured}
+
+
+def main(config: Config) -> None:
+    """Time, print and write."""
+    measure = growth if config.growth else segments if config.segments else peers
+    timing.write(config.out / "lstm.json", config, measure(config), tuple(PEERS.values()))
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Config, description=__doc__))
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
