@@ -111,8 +111,10 @@ def flow(
 
 def norms(derivatives: Any) -> Float[Array, " steps"]:
     """The Euclidean norm, over all other axes and leaves, at each place of the leading axis."""
-    squares = [jnp.sum(leaf.reshape(len(leaf), -1) ** 2, axis=1) for leaf in jax.tree.leaves(derivatives)]
-    return jnp.sqrt(sum(squares))
+    rows = jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(derivatives)], axis=1)
+    largest = jnp.max(jnp.abs(rows), axis=1)  # divided by it before squaring, so no square over- or underflows
+    units = rows / jnp.where(largest == 0, 1, largest)[:, None]
+    return largest * jnp.linalg.norm(units, axis=1)
 
 
 def chain(weights: Float[Array, "L 2"], x: Float[Array, "2"]) -> Float[Array, ""]:

@@ -133,6 +133,11 @@ def test_flow_through_time_is_autodiff_by_each_state(cell):
     np.testing.assert_allclose(norms[2], jnp.linalg.norm(flat), rtol=1e-5)
 
 
+def test_norms_of_tiny_huge_and_zero_derivatives():
+    rows = jnp.array([[3e-30, 4e-30], [3e30, 4e30], [0, 0], [3, 4]])
+    np.testing.assert_allclose(rnn.norms({"a": rows[:, :1], "b": rows[:, 1:]}), [5e-30, 5e30, 0, 5], rtol=1e-6)
+
+
 @pytest.mark.parametrize("hidden", [activations.sigmoid, activations.tanh, activations.relu])
 def test_flow_through_layers_is_backpropagation(hidden):
     """dC/da^l against (w^(l+1))^T delta^(l+1) by hand."""

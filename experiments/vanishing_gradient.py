@@ -1,0 +1,152 @@
+"""Section 5.1: on its way back through a deep net a gradient vanishes or explodes, layer by layer.
+
+First the notes' linear chain, whose gradient by a weight of the first layer is a product of one weight from every
+other layer: with all weights w it is w^(L-1) times (y_hat - y) x_1. Then deep nets with random weights from
+N(0, g^2/n), on whose way back a layer multiplies by w^T and by the derivative of its activation: at most 1/4 for the
+sigmoid, at most 1 for tanh (exercise 5.1).
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+from matplotlib.figure import Figure
+
+from experiments import runner
+from jnn import _checks, activations, rnn
+from jnn.activations import Activation
+
+ACTIVATIONS = {
+    "sigmoid": (activations.sigmoid, "C1", 1 / 4, "g/4"),
+    "tanh": (activations.tanh, "C0", 1.0, "g"),
+    "relu": (activations.relu, "C2", 2**-0.5, "g/sqrt(2)"),
+}
+"""Each activation with its colour and, for g = 1, the most by which a layer multiplies a gradient in mean square."""
+
+X = (0.6, 0.8)
+"""The input of the chain."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The chain's weights and depths, and the deep nets."""
+
+    quick: ClassVar[Mapping[str, Any]] = {"depths": (1, 10, 30, 100), "seeds": 4}
+
+    weights: tuple[float, ...] = (0.9, 1.0, 1.1)
+    """The w of each chain, all of whose weights are w."""
+    depths: tuple[int, ...] = (1, *range(5, 101, 5))
+    """Their numbers of layers L."""
+    gains: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """The g of the deep nets' weights from N(0, g^2/n)."""
+    layers: int = 30
+    """Layers of each deep net."""
+    width: int = 32
+    """Neurons n in each layer."""
+    seeds: int = 20
+    """Deep nets of each kind."""
+    seed: int = 0
+    """Where the random numbers start."""
+
+
+def chain_gradients(w: Float[Array, " weights"], depth: int) -> Float[Array, " weights"]:
+    """dL/dw_11^(1) divided by (y_hat - y) x_1, for the chains of L = `depth` layers all of whose weights are w."""
+
+    def of_one(w: Float[Array, ""]) -> Float[Array, ""]:
+        weights, x, y = jnp.broadcast_to(w, (depth, 2)), jnp.asarray(X, w.dtype), jnp.zeros((), w.dtype)
+        return rnn.chain_gradient(weights, x, y)[0, 0] / ((rnn.chain(weights, x) - y) * x[0])
+
+    return jax.jit(jax.vmap(of_one))(w)
+
+
+def back_through(
+    key: Key[Array, ""], gain: Float[Array, ""], *, activation: Activation, config: Config
+) -> Float[Array, " L+1"]:
+    """The norms of dC/da^l for a^l = activation(w^l a^(l-1)), from the input l = 0 to the last layer's l = L.
+
+    C is the sum of the outputs, each times its own random sign.
+    """
+    weights_key, x_key, sign_key = jax.random.split(key, 3)
+    weights = jax.random.normal(weights_key, (config.layers, config.width, config.width))
+    x = jax.random.normal(x_key, (config.width,))
+    signs = jax.random.rademacher(sign_key, (config.width,), x.dtype)
+    inputs = gain / jnp.sqrt(config.width) * weights
+    _, derivatives = rnn.flow(lambda a, w: activation(w @ a), x, inputs, lambda a: signs @ a)
+    return rnn.norms(derivatives)
+
+
+def compute(config: Config) -> dict[str, Any]:
+    """The chains' gradients by depth, and the deep nets' by layer, [gains, seeds, L+1] for each activation.
+
+    In float64: the smallest of these numbers are no float32s.
+    """
+    for field in ("layers", "width", "seeds"):
+        _checks.count(field, getattr(config, field))
+    with jax.enable_x64(True):
+        chains = [chain_gradients(jnp.array(config.weights), depth) for depth in config.depths]
+        keys, gains = jax.random.split(jax.random.key(config.seed), config.seeds), jnp.array(config.gains)
+        found: dict[str, Any] = {"chains": jnp.stack(chains, axis=1)}
+        for name, (activation, *_) in ACTIVATIONS.items():
+            nets = jax.vmap(partial(back_through, activation=activation, config=config), in_axes=(0, None))
+            found[name] = jax.jit(jax.vmap(nets, in_axes=(None, 0)))(keys, gains)
+        return {name: np.asarray(value) for name, value in found.items()}
+
+
+def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
+    """The products of section 5.1, and what exercise 5.1 hopes for from tanh."""
+    w, depths, gains = (np.array(values) for values in (config.weights, config.depths, config.gains))
+    layers = min(20, config.layers)
+    falls = {name: arrays[name][..., -1] / arrays[name][..., -1 - layers] for name in ACTIVATIONS}
+    found = {
+        "the chain's gradient by w^(1) is w^(L-1) (y_hat - y) x_1": bool(
+            np.allclose(arrays["chains"], w[:, None] ** (depths - 1), rtol=1e-12, atol=0)
+        ),
+        f"g <= 1: every sigmoid net's gradient falls by at least 10^8 over {layers} layers": bool(
+            np.all(falls["sigmoid"][gains <= 1] >= 1e8)
+        ),
+        f"g = 1: every tanh net's gradient changes by less than 10^2 over {layers} layers": bool(
+            np.all(np.abs(np.log10(falls["tanh"][gains == 1])) < 2)
+        ),
+        f"g > 1: over {layers} layers the gradient grows with tanh, in the geometric mean over nets": bool(
+            np.all(np.mean(np.log(falls["tanh"][gains > 1]), axis=1) < 0)
+        ),
+        "with the same weights, every net's gradient falls less with tanh than with the sigmoid": bool(
+            np.all(falls["tanh"] < falls["sigmoid"])
+        ),
+    }
+    for name, (_, _, most, words) in ACTIVATIONS.items():
+        factors = np.exp(np.mean(np.log(arrays[name][..., 0] / arrays[name][..., -1]), axis=1) / config.layers)
+        found[f"{name}: a layer multiplies the gradient by at most {words}, in the geometric mean over nets"] = bool(
+            np.all(factors <= most * gains)
+        )
+    return found
+
+
+def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+    """The chains, and the deep nets at each gain."""
+    figure.set_size_inches(9, 6.2)
+    chain, *nets = np.ravel(figure.subplots(2, (len(config.gains) + 2) // 2))
+    for i, (w, gradients) in enumerate(zip(config.weights, arrays["chains"], strict=True)):
+        chain.semilogy(config.depths, gradients, "o-", color=f"C{i + 3}", markersize=3, label=f"$w = {w:g}$")
+    chain.set(title="the linear chain, all weights $w$", xlabel="layers $L$")
+    chain.set_ylabel(r"$\partial L / \partial w_{11}^{(1)}\ /\ (\hat y - y)\, x_1$")
+    chain.legend(loc="upper left")
+    l = np.arange(config.layers + 1)
+    smallest = min(arrays[name].min() for name in ACTIVATIONS)
+    for i, (axes, gain) in enumerate(zip(nets, config.gains, strict=False)):
+        for name, (_, colour, *_) in ACTIVATIONS.items():
+            axes.semilogy(l, arrays[name][i].T, color=colour, alpha=0.25, linewidth=0.6)
+            axes.semilogy(l, np.median(arrays[name][i], axis=0), color=colour, linewidth=2, label=name)
+        axes.set(title=f"deep nets, $w^l$ from $N(0, g^2/n)$ with $g = {gain:g}$", xlabel="layer $l$")
+        axes.set(ylabel=r"$\|\partial C / \partial a^l\|$", ylim=(smallest / 10, 1e8))
+        axes.legend(loc="lower right")
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))
