@@ -8,7 +8,8 @@ mini-batch is smaller; a batch_size above N gives one mini-batch of all N.
 
 `grad`, `transform` and `evaluate` are compiled into the program, which is reused while they and the optimiser stay
 the same objects. Arrays they need are best bound with `jax.tree_util.Partial(f, xs=xs)`: bound arrays enter the
-program as arguments, where arrays captured by a lambda would be copied into it as constants and compile slowly.
+program as arguments, where arrays captured by a lambda would be copied into it as constants and compile slowly. What
+must stay Python's own, such as the length of a sequence, is bound with `functools.partial` instead.
 """
 
 import contextlib
