@@ -152,10 +152,7 @@ def test_the_list(capsys):
 
 def test_an_unknown_name(capsys):
     assert command.main(("digits", "typo")) == 2
-    assert (
-        "error: no experiment typo; there are: approximate_2d, approximate_3d, backprop_check, "
-        in capsys.readouterr().err
-    )
+    assert f"error: no experiment typo; there are: {', '.join(command.names())}\n" in capsys.readouterr().err
 
 
 def test_several_by_name(monkeypatch, tmp_path):
