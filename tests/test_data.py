@@ -200,6 +200,7 @@ OTHER = np.arange(10_000, dtype=np.uint8) % 10
         (gzip.compress(idx(np.where(np.arange(10_000) == 7, 10, OTHER).astype(np.uint8))), r"label at \(7,\) is 10"),
         (gzip.compress(idx(OTHER[::-1])), "another SHA-256"),
     ],
+    ids=["cut", "no gzip", "short", "floats", "few labels", "two axes", "label 10", "other content"],
 )
 def test_a_damaged_file_is_named_and_left_alone(folder, files, content, wrong):
     save(folder, files, t10k_labels_idx1_ubyte=content)
