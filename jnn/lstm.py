@@ -178,7 +178,7 @@ def both_directions(
     xs: Float[Array, "T *batch p"],
     *,
     mask: Bool[Array, "T *batch"] | None = None,
-) -> tuple[tuple[State, State], Float[Array, "T *batch 2d"]]:
+) -> tuple[tuple[State, State], Float[Array, "T *batch two_d"]]:
     """One LSTM reads xs forwards, another backwards: both last states, and the working memories side by side."""
     last, states = unroll(forwards, state, xs, mask=mask)
     flipped = None if mask is None else jnp.flip(mask, 0)

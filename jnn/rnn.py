@@ -57,7 +57,7 @@ def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batc
 
 
 def scan(
-    params: Params, state: Float[Array, "*batch d"], xs: Float[Array, "T *batch p"]
+    params: Params, state: Float[Array, "*start d"], xs: Float[Array, "T *batch p"]
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
     """The last state and the states after every step, for xs [T, p] or [T, B, p]; derivatives by autodiff.
 
@@ -69,7 +69,7 @@ def scan(
 
 
 def unroll(
-    params: Params, state: Float[Array, "*batch d"], xs: Float[Array, "T *batch p"]
+    params: Params, state: Float[Array, "*start d"], xs: Float[Array, "T *batch p"]
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
     """As `scan` in arguments and values; reverse mode is backpropagation through time, by hand.
 
