@@ -4,10 +4,11 @@ The maths modules hold equations and nothing else; the machinery modules know fi
 take the maths as function arguments.
 """
 
-from jnn import activations, backprop, costs, data, gradcheck, lstm, mlp, perceptron, rnn, train, universal
+from jnn import activations, augment, backprop, costs, data, gradcheck, lstm, mlp, perceptron, rnn, train, universal
 
 __all__ = [
     "activations",
+    "augment",
     "backprop",
     "costs",
     "data",

@@ -123,3 +123,11 @@ def memory(name: str, value: Any, batch: tuple[int, ...], d: int) -> jax.Array:
         also = f", or ({d},) for all sequences alike" if batch else ""
         raise ValueError(f"{name} has shape {jnp.shape(value)}; {(*batch, d)} is wanted{also}")
     return jnp.broadcast_to(value, (*batch, d))
+
+
+def amount(name: str, value: Any, least: Scalar = 0, most: Scalar = np.inf) -> None:
+    """Raise ValueError unless `value` is finite, from [least, most]; TypeError for no number; not for a traced one."""
+    number(name, value)
+    if not isinstance(value, Tracer) and not least <= value <= most:
+        wanted = f"a number in [{least:g}, {most:g}]" if np.isfinite(most) else f"a number of at least {least:g}"
+        raise ValueError(f"{name} is {value}; {wanted} is wanted")

@@ -1,0 +1,327 @@
+import functools
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jnn import augment, backprop, mlp, train
+
+KEY = jax.random.key(0)
+PIX = {
+    "brightness": functools.partial(augment.brightness, amount=0.2),
+    "contrast": functools.partial(augment.contrast, amount=0.4),
+    "mirror": augment.mirror,
+}
+OURS = {
+    "shift": functools.partial(augment.shift, pixels=2.0),
+    "rotate": functools.partial(augment.rotate, degrees=20.0),
+    "scale": functools.partial(augment.scale, fraction=0.2),
+    "shear": functools.partial(augment.shear, fraction=0.3),
+    "elastic": functools.partial(augment.elastic, pixels=1.5, sigma=2.0),
+    "blur": functools.partial(augment.blur, sigma=2.0),
+    "noise": functools.partial(augment.noise, sigma=0.2),
+}
+ALL = {**OURS, **PIX}
+NOTHING = {
+    "distort": augment.distort,
+    "rotate": functools.partial(augment.rotate, degrees=0.0),
+    "elastic": functools.partial(augment.elastic, pixels=jnp.zeros(())),
+    "blur": functools.partial(augment.blur, sigma=0.0),
+    "noise": functools.partial(augment.noise, sigma=0.0),
+    "brightness": functools.partial(augment.brightness, amount=0.0),
+    "contrast": functools.partial(augment.contrast, amount=0.0),
+    "mirror": functools.partial(augment.mirror, p=0.0),
+    "colour": functools.partial(augment.colour, amount=0.0),
+}
+
+
+def image(*shape, seed=1):
+    """Random pixels; height and width differ, so that swapped axes cannot pass."""
+    return jax.random.uniform(jax.random.key(seed), shape or (9, 12))
+
+
+def many(picture, x, n=2000):
+    return jax.jit(jax.vmap(picture, in_axes=(0, None)))(jax.random.split(KEY, n), x)
+
+
+# Every transform
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("channels", [(), (1,), (3,)])
+def test_shape_and_dtype_are_kept_and_the_key_decides(name, channels):
+    x = image(9, 12, *channels)
+    once, again = (jax.jit(ALL[name])(jax.random.key(3), x) for _ in range(2))
+    assert once.shape == x.shape
+    assert once.dtype == x.dtype
+    np.testing.assert_array_equal(once, again)
+    drawn = many(ALL[name], x, 20)
+    assert len(np.unique(np.asarray(drawn).reshape(20, -1), axis=0)) > 1
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_a_strength_of_zero_changes_nothing(name):
+    x = image(9, 12, 3)
+    np.testing.assert_allclose(NOTHING[name](KEY, x), x, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_channels_move_together(name):
+    x = image(9, 12)
+    both = OURS[name](KEY, jnp.stack([x, 2 * x], axis=-1))
+    if name != "noise":
+        np.testing.assert_allclose(both[..., 1], 2 * both[..., 0], atol=1e-5)
+        np.testing.assert_allclose(both[..., 0], OURS[name](KEY, x), atol=1e-5)
+
+
+# One interpolation
+
+
+def brute_force(x, y_at, x_at):
+    """Bilinear interpolation as it is defined, pixel by pixel; outside, the nearest point of the border."""
+    height, width = x.shape
+    out = np.zeros(y_at.shape)
+    for i in np.ndindex(y_at.shape):
+        y, z = min(max(y_at[i], 0), height - 1), min(max(x_at[i], 0), width - 1)
+        for r in range(height):
+            for c in range(width):
+                out[i] += x[r, c] * max(0, 1 - abs(y - r)) * max(0, 1 - abs(z - c))
+    return out
+
+
+@given(st.integers(0, 10_000))
+def test_interpolation_by_its_definition(seed):
+    x, at = image(4, 6, seed=seed), 9 * jax.random.normal(jax.random.key(seed), (2, 3, 5)) + 2
+    np.testing.assert_allclose(augment.interpolate(x, at), brute_force(np.asarray(x), *np.asarray(at)), atol=1e-5)
+
+
+def test_interpolation_at_the_pixels_is_exact():
+    x = image(5, 7)
+    np.testing.assert_array_equal(augment.interpolate(x, jnp.mgrid[:5, :7].astype(float)), x)
+
+
+# Geometry
+
+
+def spot(height=41, width=51, at=(20, 25)):
+    """A smooth blob, whose centre of mass tells where it went."""
+    y, x = np.mgrid[:height, :width]
+    return jnp.asarray(np.exp(-((y - at[0]) ** 2 + (x - at[1]) ** 2) / 8), jnp.float32)
+
+
+def centres(images):
+    y, x = np.mgrid[: images.shape[1], : images.shape[2]]
+    mass = np.asarray(images, float)
+    return np.stack([(mass * a).sum((1, 2)) / mass.sum((1, 2)) for a in (y, x)], axis=1)
+
+
+def test_shift_is_uniform_along_each_axis():
+    moved = centres(many(functools.partial(augment.shift, pixels=3.0), spot())) - [20, 25]
+    assert np.abs(moved).max() < 3.01
+    np.testing.assert_allclose(moved.mean(axis=0), 0, atol=0.2)
+    np.testing.assert_allclose(moved.std(axis=0), 3 / np.sqrt(3), rtol=0.05)
+    assert abs(np.corrcoef(moved.T)[0, 1]) < 0.1
+
+
+def test_rotate_keeps_the_distance_from_the_centre():
+    x = spot(at=(20, 35))
+    moved = centres(many(functools.partial(augment.rotate, degrees=30.0), x)) - [20, 25]
+    np.testing.assert_allclose(np.hypot(*moved.T), 10, atol=0.05)
+    angles = np.degrees(np.arctan2(moved[:, 0], moved[:, 1]))
+    assert 29 < np.abs(angles).max() < 30.1
+    np.testing.assert_allclose(angles.std(), 30 / np.sqrt(3), rtol=0.05)
+
+
+def test_scale_stretches_each_axis_by_itself():
+    x = spot(at=(26, 35))
+    moved = centres(many(functools.partial(augment.scale, fraction=0.2), x)) - [20, 25]
+    for distances, was in zip(moved.T, (6, 10), strict=True):  # a place from factor * distance: factors 0.8 to 1.2
+        assert was / 1.21 < distances.min() < was / 1.18
+        assert was / 0.82 < distances.max() < was / 0.79
+    assert abs(np.corrcoef(moved.T)[0, 1]) < 0.1
+
+
+def test_shear_moves_sideways_with_height():
+    above, below = (centres(many(functools.partial(augment.shear, fraction=0.3), spot(at=(y, 25)))) for y in (12, 28))
+    np.testing.assert_allclose(above[:, 0], 12, atol=0.05)
+    assert 2.2 < np.abs(above[:, 1] - 25).max() < 2.45
+    np.testing.assert_allclose(above[:, 1] - 25, 25 - below[:, 1], atol=0.05)
+
+
+@pytest.mark.parametrize("sigma", [2.0, 5.0])
+def test_elastic_fields_have_the_statistics_of_smoothed_noise(sigma):
+    """Variance pixels^2 everywhere, correlation exp(-d^2 / (4 sigma^2)), two independent axes."""
+    ramp = jnp.stack(jnp.mgrid[:24, :32], axis=-1).astype(float)  # at each place the place itself
+    moved = many(functools.partial(augment.elastic, pixels=0.5, sigma=sigma), ramp, 3000) - ramp[None]
+    moved = np.asarray(moved)[:, 4:-4, 4:-4]
+    np.testing.assert_allclose(moved.std(axis=0), 0.5, rtol=0.12)
+    np.testing.assert_allclose(moved.std(), 0.5, rtol=0.04)
+    for d in (1, 3, 6):
+        correlation = np.mean(moved[:, :, d:] * moved[:, :, :-d]) / np.mean(moved**2)
+        np.testing.assert_allclose(correlation, np.exp(-(d**2) / (4 * sigma**2)), atol=0.06)
+    assert abs(np.mean(moved[..., 0] * moved[..., 1])) < 0.01
+
+
+def test_simards_strength_is_converted():
+    """alpha times noise from U(-1, 1), smoothed by a Gaussian, has the standard deviation 0.163 alpha / sigma."""
+    alpha, sigma, n = 34.0, 4.0, 200
+    field = np.random.default_rng(0).uniform(-1, 1, (n, n))
+    i = np.arange(n)
+    weights = np.exp(-((i[:, None] - i) ** 2) / (2 * sigma**2)) / np.sqrt(2 * np.pi * sigma**2)
+    smooth = alpha * (weights @ field @ weights)[20:-20, 20:-20]
+    np.testing.assert_allclose(smooth.std(), 0.163 * alpha / sigma, rtol=0.1)
+
+
+# Pixels
+
+
+def test_blur_is_a_gaussian_and_keeps_a_flat_image():
+    flat = jnp.full((9, 12), 0.7)
+    np.testing.assert_allclose(augment.blur(KEY, flat, sigma=3.0), flat, rtol=1e-5)
+    blurred = np.asarray(many(functools.partial(augment.blur, sigma=2.0), spot(), 500))
+    y, x = np.mgrid[:41, :51]
+    mass = blurred.sum((1, 2))
+    down, across = ((blurred * a**2).sum((1, 2)) / mass - 4 for a in (y - 20, x - 25))  # beyond the blob's own 2^2
+    np.testing.assert_allclose(down.mean(), 4 / 3, rtol=0.1)  # the mean square of U(0, 2)
+    assert 1.9**2 < down.max() < 2.05**2
+    np.testing.assert_allclose(across, down, atol=0.05)
+
+
+def test_noise_has_its_variance():
+    apart = many(functools.partial(augment.noise, sigma=0.3), image()) - image()[None]
+    np.testing.assert_allclose(np.std(apart), 0.3, rtol=0.02)
+    assert abs(np.mean(apart)) < 0.01
+
+
+def test_brightness_contrast_and_mirror():
+    x = image(9, 12)
+    bright = np.asarray(many(PIX["brightness"], x) - x[None])
+    np.testing.assert_allclose(bright, np.broadcast_to(bright[:, :1, :1], bright.shape), atol=1e-6)
+    assert 0.19 < np.abs(bright).max() <= 0.2 + 1e-6
+    contrasts = np.asarray(many(PIX["contrast"], x)).std(axis=(1, 2)) / np.std(x)
+    assert 0.59 < contrasts.min() < 0.62
+    assert 1.38 < contrasts.max() < 1.41
+    mirrored = np.asarray(many(PIX["mirror"], x))
+    swapped = (mirrored == np.asarray(x)[:, ::-1]).all(axis=(1, 2))
+    assert ((mirrored == np.asarray(x)).all(axis=(1, 2)) ^ swapped).all()
+    assert 0.45 < swapped.mean() < 0.55
+
+
+def test_colour_keeps_grey_and_changes_the_rest():
+    grey = jnp.broadcast_to(image(5, 6, 1), (5, 6, 3))
+    np.testing.assert_allclose(augment.colour(KEY, grey, amount=0.3), grey, atol=1e-5)
+    x = image(5, 6, 3)
+    assert np.abs(augment.colour(KEY, x, amount=0.3) - x).max() > 0.01
+
+
+# Composition and training
+
+
+def test_chain_is_one_after_the_other():
+    x, (first, second) = image(), jax.random.split(KEY)
+    chained = augment.chain(OURS["shift"], OURS["noise"])(KEY, x)
+    np.testing.assert_array_equal(chained, OURS["noise"](second, OURS["shift"](first, x)))
+
+
+def test_rows_are_images_each_with_a_key_of_its_own():
+    xs, ys = image(5, 9 * 12), jnp.arange(5)
+    got, same = augment.rows(KEY, xs, ys, picture=OURS["rotate"], shape=(9, 12))
+    wanted = [OURS["rotate"](k, x.reshape(9, 12)).ravel() for k, x in zip(jax.random.split(KEY, 5), xs, strict=True)]
+    np.testing.assert_allclose(got, jnp.stack(wanted), atol=1e-6)
+    assert same is ys
+
+
+PICTURE = augment.chain(
+    functools.partial(augment.distort, shift=1.0, rotate=10.0, scale=0.1, shear=0.1, elastic=1.0),
+    functools.partial(augment.blur, sigma=0.5),
+    functools.partial(augment.noise, sigma=0.1),
+    PIX["brightness"],
+    PIX["contrast"],
+)
+TRANSFORM = functools.partial(augment.rows, picture=PICTURE, shape=(6, 7))
+
+
+def test_training_sees_new_images_in_every_epoch():
+    def record(_, xs):
+        return jnp.sum(xs), jnp.zeros(3)
+
+    state = train.init(train.sgd(1.0), jnp.zeros(3))
+    _, history = train.run(
+        KEY, record, train.sgd(1.0), state, (image(4, 42),), epochs=3, batch_size=2, transform=TRANSFORM
+    )
+    assert len(np.unique(np.asarray(history.values))) == 6
+
+
+def test_augmented_training_lowers_for_every_platform():
+    optimizer = train.sgd(0.1)
+
+    def whole(key, params, xs, ys):
+        state = train.init(optimizer, params)
+        grad = backprop.minibatch_value_and_grad
+        return train.run(key, grad, optimizer, state, (xs, ys), epochs=2, batch_size=2, transform=TRANSFORM)
+
+    platforms = ("cpu", "cuda", "rocm", "tpu")
+    params = mlp.init(KEY, (42, 5, 3))
+    exported = jax.export.export(jax.jit(whole), platforms=platforms)(KEY, params, image(4, 42), jnp.eye(4, 3))
+    module = exported.mlir_module()
+    assert exported.platforms == platforms
+    assert "callback" not in module
+    assert "f64" not in module
+
+
+# Bad input
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", [*ALL, "distort"])
+@pytest.mark.parametrize("shape", [(), (9,), (2, 3, 4, 5)])
+def test_images_of_the_wrong_rank(name, shape):
+    with pytest.raises(ValueError, match=r"image has shape .*\[H, W\] or \[H, W, channels\]"):
+        {**ALL, "distort": augment.distort}[name](KEY, jnp.zeros(shape))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["shift", "rotate", "scale", "shear", "elastic"])
+@pytest.mark.parametrize("amount", [-0.1, np.nan, np.inf])
+def test_amounts_that_are_none(name, amount):
+    with pytest.raises(ValueError, match=f"{name} is {amount}"):
+        augment.distort(KEY, image(), **{name: amount})
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: augment.distort(KEY, image(), scale=1.0), "scale is 1.0; a number in"),
+        (lambda: augment.elastic(KEY, image(), pixels=1.0, sigma=0.0), "sigma is 0.0"),
+        (lambda: augment.blur(KEY, image(), sigma=-1.0), "sigma is -1.0; a number of at least 0"),
+        (lambda: augment.noise(KEY, image(), sigma=-1.0), "sigma is -1.0"),
+        (lambda: augment.brightness(KEY, image(), amount=-1.0), "amount is -1.0"),
+        (lambda: augment.contrast(KEY, image(), amount=1.5), r"amount is 1.5; a number in \[0, 1\]"),
+        (lambda: augment.mirror(KEY, image(), p=1.5), r"p is 1.5; a number in \[0, 1\]"),
+        (lambda: augment.colour(KEY, image(), amount=0.1), r"image has shape \(9, 12\); \[H, W, 3\]"),
+        (lambda: augment.colour(KEY, image(5, 6, 3), amount=0.6), "amount is 0.6"),
+        (lambda: augment.distort(KEY, image(1, 12)), "at least 2x2 pixels"),
+        (lambda: augment.rows(KEY, image(4, 41), picture=PICTURE, shape=(6, 7)), "rows of 42 pixels"),
+    ],
+)
+def test_bad_values(call, match):
+    with pytest.raises(ValueError, match=match):
+        call()
+
+
+@pytest.mark.bad_input
+def test_images_of_integers():
+    with pytest.raises(TypeError, match="image has dtype int32"):
+        augment.distort(KEY, jnp.zeros((9, 12), int))
+
+
+@pytest.mark.bad_input
+def test_a_missing_dm_pix_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dm_pix", None)
+    with pytest.raises(ImportError, match=r"jnn\[augment\]"):
+        augment.mirror(KEY, image())
