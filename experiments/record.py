@@ -45,7 +45,7 @@ class Config:
     data: Literal["mnist", "digits"] = "mnist"
     """The 70,000 of MNIST (read from $JNN_DATA_DIR or downloaded once), or 1,797 embedded digits of 8x8 pixels."""
     validate: bool = False
-    """Hold the last 10,000 training images out (a seventh of the digits) and measure on them, not on the test images."""
+    """Hold the last 10,000 training images out (a seventh of the digits) and measure on them instead."""
     hidden: tuple[int, ...] = (800,)
     """Neurons in each hidden layer."""
     elastic: float = 1.2
@@ -189,7 +189,9 @@ def _draw_curves(figure: SubFigure, config: Config, arrays: runner.Arrays) -> No
     axes.set(xlabel="epoch", ylabel=f"errors on {where} / %", yscale="log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
-    axes.set_title(f"{config.seeds} networks: {runner.said('accuracy', arrays, scale=100, unit='%')}", fontsize="medium")
+    axes.set_title(
+        f"{config.seeds} networks: {runner.said('accuracy', arrays, scale=100, unit='%')}", fontsize="medium"
+    )
 
 
 def _draw_images(figure: SubFigure, images: np.ndarray, columns: int, titles: list[str] | None = None) -> None:

@@ -4,7 +4,21 @@ The maths modules hold equations and nothing else; the machinery modules know fi
 take the maths as function arguments.
 """
 
-from jnn import activations, augment, backprop, costs, data, gradcheck, lstm, mlp, perceptron, rnn, train, universal
+from jnn import (
+    activations,
+    augment,
+    backprop,
+    costs,
+    data,
+    gradcheck,
+    lstm,
+    mlp,
+    perceptron,
+    regularize,
+    rnn,
+    train,
+    universal,
+)
 
 __all__ = [
     "activations",
@@ -16,6 +30,7 @@ __all__ = [
     "lstm",
     "mlp",
     "perceptron",
+    "regularize",
     "rnn",
     "train",
     "universal",

@@ -1,0 +1,166 @@
+"""Chapters 1, 3 and 6 of Nielsen's book: his MNIST accuracies, reproduced row by row.
+
+Each row trains several networks side by side as the book did: mini-batches of 10, the first 50,000 training images
+or fewer, and his lambda, which is n alpha for n training images. A row whose source says `validation` is measured on the last 10,000 training
+images, the others on the test images, after the last epoch. The book's figures are those of single networks, chosen
+as the best of a few runs or epochs.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from matplotlib.figure import Figure
+
+from experiments import runner
+from experiments.digits import COSTS, accuracy
+from jnn import _checks, backprop, data, mlp, regularize, train
+
+
+@dataclass(frozen=True)
+class Row:
+    """One published accuracy, in percent, and the training that it comes from."""
+
+    published: float
+    hidden: int = 30
+    cost: str = "cross_entropy"
+    eta: float = 0.5
+    epochs: int = 30
+    n: int = 50_000
+    lambda_: float = 0.0
+    weights: Literal["unit normal", "1/sqrt(n)"] = "unit normal"
+    measured_on: Literal["test", "validation"] = "test"
+
+
+QUADRATIC = {"cost": "quadratic", "eta": 3.0}
+SCALED: dict[str, Any] = {"eta": 0.1, "lambda_": 5.0, "measured_on": "validation", "weights": "1/sqrt(n)"}
+UNSCALED = SCALED | {"weights": "unit normal"}
+ROWS = {
+    "30 hidden, quadratic": Row(95.42, **QUADRATIC),
+    "100 hidden, quadratic": Row(96.59, hidden=100, **QUADRATIC),
+    "1,000 images": Row(82.27, n=1000, epochs=400),
+    "1,000 images, lambda 0.1": Row(87.10, n=1000, epochs=400, lambda_=0.1),
+    "30 hidden": Row(95.33),
+    "30 hidden, lambda 5": Row(96.49, lambda_=5.0),
+    "100 hidden, lambda 5": Row(97.92, hidden=100, lambda_=5.0, measured_on="validation"),
+    "100 hidden, lambda 5, eta 0.1, 60 epochs": Row(98.04, hidden=100, epochs=60, **UNSCALED),
+    "30 hidden, 1/sqrt(n)": Row(96.53, **SCALED),
+    "100 hidden, unit normal": Row(97.55, hidden=100, **UNSCALED),
+    "100 hidden, 1/sqrt(n)": Row(97.81, hidden=100, **SCALED),
+    "100 images": Row(69.09, n=100, epochs=15_000, lambda_=0.01, weights="1/sqrt(n)"),
+    "50,000 images": Row(95.97, lambda_=5.0, weights="1/sqrt(n)"),
+    "100 hidden, softmax": Row(97.80, 100, "log_likelihood", 0.1, 60, weights="1/sqrt(n)"),
+}
+"""The rows, by what distinguishes them; the cost is the cross-entropy where none is named."""
+
+MOST_MEASURED = 500
+"""A training of more epochs is measured at its end alone."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """How many networks a row trains."""
+
+    quick: ClassVar[Mapping[str, Any]] = {"data": "digits", "shorter": 20, "seeds": 2}
+
+    data: Literal["mnist", "digits"] = "mnist"
+    """MNIST (read from $JNN_DATA_DIR or downloaded once), or 1,797 embedded digits for a trial without a meaning."""
+    shorter: int = 1
+    """Divides every number of epochs."""
+    seeds: int = 5
+    """Networks of a row, side by side."""
+    seed: int = 0
+    """Where the random numbers start."""
+
+
+def compute(config: Config) -> dict[str, Any]:
+    """The accuracies of every row: after the last epoch, after the first, and the best of all epochs."""
+    _checks.count("seeds", config.seeds)
+    _checks.count("shorter", config.shorter)
+    examples, test = getattr(data, config.data)()
+    held_out = 10_000 if config.data == "mnist" else 200
+    learnt, validation = (
+        data.Split(*(a[part] for a in examples)) for part in (slice(-held_out), slice(-held_out, None))
+    )
+    found: dict[str, Any] = {}
+    keys = jax.random.split(jax.random.key(config.seed), len(ROWS))
+    for (name, row), key in zip(ROWS.items(), keys, strict=True):
+        measured = validation if row.measured_on == "validation" else test
+        curves = reproduce(key, row, config, data.Split(*(a[: row.n] for a in learnt)), measured)
+        found[f"curves_{name}"] = curves
+        found |= runner.mean_and_standard_error(name, 100 * curves[:, -1])
+        found |= {f"best_epoch_{name}": 100 * curves.max(axis=1), f"first_epoch_{name}": 100 * curves[:, 0]}
+    return found
+
+
+def reproduce(key: Any, row: Row, config: Config, examples: data.Split, measured: data.Split) -> np.ndarray:
+    """Accuracies [seeds, epochs] of a row's networks, or [seeds, 1] after a long training."""
+    epochs = -(-row.epochs // config.shorter)
+    init_keys, train_keys = jax.random.split(key, (2, config.seeds))
+    sizes = (examples.xs.shape[1], row.hidden, 10)
+    weights = mlp.unit_normal if row.weights == "unit normal" else mlp.scaled_normal
+    optimizer = train.sgd(row.eta)
+    grad = Partial(backprop.minibatch_value_and_grad, cost=COSTS[row.cost])
+    evaluate = Partial(accuracy, xs=measured.xs, labels=measured.labels)
+    state, history = train.fit(
+        train_keys,
+        regularize.penalised(grad, l2=row.lambda_ / len(examples.xs)) if row.lambda_ else grad,
+        optimizer,
+        jax.vmap(lambda key: train.init(optimizer, mlp.init(key, sizes, weights=weights, biases=mlp.unit_normal)))(
+            init_keys
+        ),
+        (examples.xs, data.one_hot(examples.labels, 10)),
+        epochs=epochs,
+        batch_size=10,
+        evaluate=evaluate if epochs <= MOST_MEASURED else None,
+    )
+    measured_each = history.metrics is not None
+    return np.asarray(history.metrics if measured_each else jax.vmap(evaluate)(state.params)[:, None])
+
+
+def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
+    """Every row is within half a point of the published figure, or above it."""
+    if config != Config(seed=config.seed, seeds=config.seeds):
+        return {f"{name}: above 30 %, where guessing gives 10 %": bool(arrays[name] > 30) for name in ROWS}
+    found = {
+        f"{name}: at least {row.published:.2f} % less half a point": bool(arrays[name] >= row.published - 0.5)
+        for name, row in ROWS.items()
+    }
+    first = {
+        name: arrays[f"first_epoch_{name}"].mean() for name in ("100 hidden, 1/sqrt(n)", "100 hidden, unit normal")
+    }
+    found["after one epoch, 1/sqrt(n) weights are ahead of unit normal ones"] = bool(
+        first["100 hidden, 1/sqrt(n)"] > first["100 hidden, unit normal"]
+    )
+    return found
+
+
+def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+    """Every network of every row, their mean, and the published figure."""
+    figure.set_size_inches(9, 5.4)
+    axes = figure.subplots()
+    places = np.arange(len(ROWS))[::-1]
+    for place, (name, row) in zip(places, ROWS.items(), strict=True):
+        last = 100 * arrays[f"curves_{name}"][:, -1]
+        label = place == places[0]
+        axes.plot(last, np.full(len(last), place), "o", color="C0", alpha=0.35, label="our networks" if label else None)
+        axes.plot(
+            last.mean(), place, "|", color="C0", markersize=18, markeredgewidth=2.5, label="mean" if label else None
+        )
+        if config.data == "mnist":
+            axes.plot(row.published, place, "D", color="C1", label="published" if label else None)
+        axes.text(1.01, place, runner.said(name, arrays, unit="%"), transform=axes.get_yaxis_transform(), va="center")
+    axes.set_yticks(places, [f"{name} ({row.measured_on})" for name, row in ROWS.items()])
+    axes.set(xlabel="accuracy / %", xscale="function", title=f"Nielsen's table by {config.seeds} networks a row")
+    axes.set_xscale("function", functions=(lambda x: -np.log(np.maximum(101 - x, 1e-3)), lambda u: 101 - np.exp(-u)))
+    axes.set_xticks([60, 70, 80, 85, 90, 95, 97, 98, 99])
+    axes.legend(loc="lower left")
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))

@@ -1,0 +1,164 @@
+"""Section 3.3: a network learns 1,000 images by heart, and each way of chapter 3 to keep it from that, alone.
+
+Nielsen's example: [784, 30, 10], cross-entropy, the first 1,000 MNIST images, mini-batches of 10, 400 epochs. Then the
+same with one regulariser at a time; all networks of a regulariser train side by side. Strengths were chosen on the
+last 10,000 training images.
+"""
+
+import functools
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from matplotlib.figure import Figure
+
+from experiments import runner
+from experiments.digits import accuracy
+from jnn import _checks, augment, backprop, costs, data, mlp, regularize, train
+
+PUBLISHED = 0.8227
+"""Nielsen's test accuracy after the last epoch, without regularisation."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The images, the networks, and the strength of each regulariser."""
+
+    quick: ClassVar[Mapping[str, Any]] = {"data": "digits", "examples": 200, "epochs": 40, "seeds": 2}
+
+    data: Literal["mnist", "digits"] = "mnist"
+    """The 70,000 of MNIST (read from $JNN_DATA_DIR or downloaded once), or 1,797 embedded digits of 8x8 pixels."""
+    validate: bool = False
+    """Measure on the last training images (10,000 of MNIST, 200 of the digits), to choose strengths."""
+    examples: int = 1000
+    """Training images, the first ones."""
+    hidden: int = 30
+    """Hidden neurons."""
+    eta: float = 0.5
+    """The learning rate."""
+    epochs: int = 400
+    """How often every training image is seen."""
+    l2: float = 1e-4
+    """alpha of L2; Nielsen's lambda is n alpha, 0.1 for 1,000 images."""
+    l1: float = 1e-4
+    """alpha of L1."""
+    dropout: float = 0.3
+    """The fraction p of hidden neurons dropped."""
+    noise: float = 0.3
+    """The standard deviation of the noise on the inputs."""
+    mixup: float = 0.5
+    """Both parameters of the Beta distribution of mixup's lambda."""
+    distortion: float = 0.8
+    """How strong images are distorted: 1 is 12 degrees, 15 % of stretch and slant, 1 pixel of shift, 1.2 elastic."""
+    seeds: int = 5
+    """Networks with each regulariser."""
+    seed: int = 0
+    """Where the random numbers start."""
+
+
+COST = costs.cross_entropy
+PLAIN = Partial(backprop.minibatch_value_and_grad, cost=COST)
+
+
+def ways(config: Config, pixels: int) -> dict[str, tuple[Any, Any]]:
+    """Every way as the gradient that trains and the transform of its mini-batches."""
+    side, d = round(pixels**0.5), config.distortion
+    picture = functools.partial(
+        augment.distort, rotate=12 * d, scale=0.15 * d, shear=0.15 * d, shift=d * side / 28, elastic=1.2 * d * side / 28
+    )
+    return {
+        "nothing": (PLAIN, None),
+        "L1": (regularize.penalised(PLAIN, l1=config.l1), None),
+        "L2": (regularize.penalised(PLAIN, l2=config.l2), None),
+        "dropout": (Partial(regularize.dropout_value_and_grad, p=config.dropout, cost=COST), regularize.with_key),
+        "noise on inputs": (PLAIN, functools.partial(regularize.input_noise, sigma=config.noise)),
+        "mixup": (PLAIN, functools.partial(regularize.mixup, beta=config.mixup)),
+        "augmentation": (PLAIN, functools.partial(augment.rows, picture=picture, shape=(side, side))),
+    }
+
+
+def compute(config: Config) -> dict[str, Any]:
+    """Accuracies on training and unseen images, epoch by epoch, with each regulariser."""
+    _checks.count("seeds", config.seeds)
+    examples, test = getattr(data, config.data)()
+    held_out = 10_000 if config.data == "mnist" else 200
+    xs, labels = (a[: config.examples] for a in examples)
+    unseen = data.Split(*(a[-held_out:] for a in examples)) if config.validate else test
+    optimizer = train.sgd(config.eta)
+    init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
+    sizes = (xs.shape[1], config.hidden, 10)
+    start = jax.vmap(
+        lambda key: train.init(optimizer, mlp.init(key, sizes, weights=mlp.unit_normal, biases=mlp.unit_normal))
+    )(init_keys)
+    found: dict[str, Any] = {}
+    for name, (grad, transform) in ways(config, xs.shape[1]).items():
+        p = config.dropout if name == "dropout" else 0.0
+        _, history = train.fit(
+            train_keys,
+            grad,
+            optimizer,
+            start,
+            (xs, data.one_hot(labels, 10)),
+            epochs=config.epochs,
+            batch_size=10,
+            transform=transform,
+            evaluate=Partial(functools.partial(_metrics, p=p), known=data.Split(xs, labels), unseen=unseen),
+        )
+        for which, curves in history.metrics.items():
+            found[f"{which}_{name}"] = np.asarray(curves)
+            found |= runner.mean_and_standard_error(f"{which}_accuracy_with_{name}", np.asarray(curves)[:, -1])
+    return found
+
+
+def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
+    """Without regularisation the training images are learnt by heart; each regulariser alone reads more unseen ones."""
+    names = [key.removeprefix("unseen_") for key in arrays if key.startswith("unseen_") and "accuracy" not in key]
+    nothing = arrays["unseen_nothing"][:, -1]
+    found = {"with nothing, all training images are read right": bool(arrays["known_nothing"][:, -1].min() >= 0.999)}
+    if config == Config(seed=config.seed, seeds=config.seeds):
+        found["with nothing, test accuracy is in the low 80s"] = bool(0.8 <= nothing.mean() < 0.85)
+        found["with nothing, it is within half a point of Nielsen's, or above"] = bool(
+            nothing.mean() > PUBLISHED - 0.005
+        )
+        for name in names[1:]:
+            gain = arrays[f"unseen_{name}"][:, -1] - nothing
+            error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
+            found[f"{name} reads more unseen images, by over two standard errors"] = bool(gain.mean() > 2 * error)
+    return found
+
+
+def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+    """Mean curves on unseen images, and every network at the end on both kinds."""
+    figure.set_size_inches(10, 4.2)
+    curves, ends = np.ravel(figure.subplots(1, 2, width_ratios=(1.2, 1)))
+    names = [key.removeprefix("unseen_") for key in arrays if key.startswith("unseen_") and "accuracy" not in key]
+    epochs = np.arange(1, config.epochs + 1)
+    for i, name in enumerate(names):
+        colour = "black" if name == "nothing" else f"C{i - 1}"
+        unseen, known = 100 * arrays[f"unseen_{name}"], 100 * arrays[f"known_{name}"]
+        curves.plot(epochs, unseen.mean(axis=0), color=colour, label=name, linewidth=1.4)
+        place = len(names) - i
+        ends.plot(unseen[:, -1], np.full(len(unseen), place), "o", color=colour, alpha=0.5)
+        ends.plot(known[:, -1], np.full(len(known), place), "x", color=colour, alpha=0.5)
+        said = runner.said(f"unseen_accuracy_with_{name}", arrays, scale=100, unit="%")
+        ends.text(unseen[:, -1].mean(), place + 0.2, said, color=colour, ha="center", va="bottom", fontsize="small")
+    low = 100 * min(arrays[f"unseen_{name}"][:, -1].min() for name in names)
+    curves.set(xlabel="epoch", ylabel="accuracy on unseen images / %", ylim=(low - 6, None))
+    curves.legend(fontsize="small", ncols=2, loc="lower right")
+    ends.set(xlabel="accuracy after the last epoch / %", ylim=(0.4, len(names) + 0.8))
+    ends.set_title("x on the training images, o on unseen ones", fontsize="medium")
+    ends.set_yticks(len(names) - np.arange(len(names)), names)
+
+
+def _metrics(params: mlp.Params, known: data.Split, unseen: data.Split, p: float) -> dict[str, Any]:
+    params = regularize.dropout_at_test(params, p) if p else params
+    return {"known": accuracy(params, *known), "unseen": accuracy(params, *unseen)}
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))
