@@ -1,9 +1,9 @@
 """Chapters 1, 3 and 6 of Nielsen's book: his MNIST accuracies, reproduced row by row.
 
 Each row trains several networks side by side as the book did: mini-batches of 10, the first 50,000 training images
-or fewer, and his lambda, which is n alpha for n training images. A row whose source says `validation` is measured on the last 10,000 training
-images, the others on the test images, after the last epoch. The book's figures are those of single networks, chosen
-as the best of a few runs or epochs.
+or fewer, and his lambda, which is n alpha for n training images. Accuracies are those after the last epoch, on the
+test images or, where the book says so, on the last 10,000 training images. The book's figures are those of single
+networks, the best of a few runs or epochs.
 """
 
 import sys
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from matplotlib.figure import Figure

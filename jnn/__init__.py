@@ -16,6 +16,7 @@ from jnn import (
     perceptron,
     regularize,
     rnn,
+    stopping,
     train,
     universal,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "perceptron",
     "regularize",
     "rnn",
+    "stopping",
     "train",
     "universal",
 ]

@@ -50,7 +50,7 @@ def weights(params: Any) -> Any:
 
 
 def l1(params: Any, alpha: Amount) -> Float[Array, ""]:
-    """alpha ||w||_1 over all weights (section 3.3). Raises ValueError for a negative alpha."""
+    """The penalty alpha ||w||_1 over all weights (section 3.3). Raises ValueError for a negative alpha."""
     _checks.amount("alpha", alpha)
     return alpha * _sum_over_weights(jnp.abs, params)
 
@@ -62,7 +62,7 @@ def l1_grad(params: Any, alpha: Amount) -> Any:
 
 
 def l2(params: Any, alpha: Amount) -> Float[Array, ""]:
-    """(alpha/2) ||w||_2^2 over all weights (section 3.3). Raises ValueError for a negative alpha.
+    """The penalty (alpha/2) ||w||_2^2 over all weights (section 3.3). Raises ValueError for a negative alpha.
 
     Nielsen's lambda for n training examples is n alpha.
     """
@@ -208,7 +208,10 @@ def gradient_noise(grad: Grad, sigma: Amount) -> Partial:
 
 
 def noise(key: Key[Array, ""], a: Float[Array, "*shape"], sigma: Amount) -> Float[Array, "*shape"]:
-    """a + epsilon with epsilon from N(0, sigma^2), independent in every entry (3.16). Raises for a negative sigma."""
+    """The array with noise from N(0, sigma^2) added, independent in every entry (3.16).
+
+    Raises ValueError for a negative sigma.
+    """
     _checks.amount("sigma", sigma)
     return a + sigma * jax.random.normal(key, a.shape, a.dtype)
 
@@ -225,7 +228,7 @@ def noisy_squared_loss(
 
 
 def mix(lam: Float[Array, "*m"], a: Float[Array, "*m k"], b: Float[Array, "*m k"]) -> Float[Array, "*m k"]:
-    """lambda a + (1 - lambda) b, (3.14) and (3.15)."""
+    """The mixture lambda a + (1 - lambda) b, (3.14) and (3.15)."""
     lam = jnp.asarray(lam)[..., None]
     return lam * a + (1 - lam) * b
 

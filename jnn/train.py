@@ -23,10 +23,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 from jaxtyping import ArrayLike as Like
 
 from jnn import _checks
+from jnn.stopping import Criterion
 
 Grad = Callable[..., tuple[Float[Array, ""], Any]]
 Transform = Callable[..., tuple[Any, ...]]
@@ -43,11 +44,26 @@ class State(NamedTuple):
 class History(NamedTuple):
     """What training leaves behind: the mean cost of every mini-batch, before its step, and `evaluate`'s metrics.
 
-    The leaves of metrics have a leading axis of epochs; metrics is None without `evaluate`.
+    The leaves of metrics have a leading axis of epochs; metrics is None without `evaluate`. With a criterion for
+    stopping, `epochs` is how many were trained, and `best` the one, counted from 1, whose parameters are kept; what
+    was not trained is NaN in values and metrics, or 0 where those are whole numbers. Both are None without.
     """
 
     values: Float[Array, "*members epochs steps"]
     metrics: Any
+    epochs: Int[Array, "*members"] | None = None
+    best: Int[Array, "*members"] | None = None
+
+
+class Watch(NamedTuple):
+    """What a training with early stopping carries along: the criterion's state, and the best parameters so far."""
+
+    criterion: Any
+    active: Bool[Array, "*members"]
+    epochs: Int[Array, "*members"]
+    best: Int[Array, "*members"]
+    error: Float[Array, "*members"]
+    params: Any
 
 
 class Report(NamedTuple):
@@ -122,18 +138,34 @@ def run(
     batch_size: int,
     transform: Transform | None = None,
     evaluate: Evaluate | None = None,
+    stopping: Criterion | None = None,
 ) -> tuple[State, History]:
     """A whole training as one program; `jax.vmap` it over keys, learning rates or regularisation strengths.
 
     Epoch t = 0, 1, ... draws from `jax.random.fold_in(key, t)`, so a longer run begins with the shorter one.
     `evaluate(params)` measures after each epoch. Returns the last state and the history: values [epochs, steps].
 
-    Raises as `epoch` does, and for `epochs` as for `batch_size`.
+    stopping: a criterion of `jnn.stopping`. Its error is what `evaluate` returns, or the metric named "error". When
+    it says so, nothing changes any more and, outside of `jax.vmap`, nothing is computed; the returned state has the
+    parameters of the lowest error, or the last ones where there is no `evaluate`.
+
+    Raises as `epoch` does, and for `epochs` as for `batch_size`; ValueError for a window of `stopping` that is longer
+    than `epochs`, and for a missing error.
     """
     _check(key, data, batch_size)
     _checks.count("epochs", epochs)
+    _check_stopping(stopping, evaluate, epochs)
     return _run_program(
-        key, _partial(grad), optimizer, state, data, epochs, batch_size, _partial(transform), _partial(evaluate)
+        key,
+        _partial(grad),
+        optimizer,
+        state,
+        data,
+        epochs,
+        batch_size,
+        _partial(transform),
+        _partial(evaluate),
+        stopping,
     )
 
 
@@ -148,6 +180,7 @@ def fit(
     batch_size: int,
     transform: Transform | None = None,
     evaluate: Evaluate | None = None,
+    stopping: Criterion | None = None,
     callbacks: Sequence[Callable[[Report], Any]] = (),
     progress: bool = True,
 ) -> tuple[State, History]:
@@ -156,6 +189,7 @@ def fit(
     A key of shape [S] trains S members side by side under one `jax.vmap`: the leaves of state then have a leading
     axis S, and so have those of the returned state and history.
 
+    stopping: as in `run`; the training ends when every member has stopped.
     progress: a bar on stderr, where tqdm is installed, with the mean cost and the scalar metrics (over the members).
     callbacks: each is called with a `Report` after every epoch; training stops early when one returns True.
 
@@ -164,22 +198,26 @@ def fit(
     """
     _check(key, data, batch_size)
     _checks.count("epochs", epochs)
+    _check_stopping(stopping, evaluate, epochs)
     data = jax.tree.map(jnp.asarray, data)
     grad, transform, evaluate = _partial(grad), _partial(transform), _partial(evaluate)
+    watch = None if stopping is None else _watch(stopping, state.params, key.ndim)
     measured = []
     with contextlib.ExitStack() as stack:
         listeners = [*callbacks, *_progress_bar(epochs, stack, wanted=progress)]
         for t in range(epochs):
-            state, *values_and_metrics = _members_program(
-                key, t, grad, optimizer, state, data, batch_size, transform, evaluate
+            trained = np.ones(key.shape, bool) if watch is None else np.asarray(watch.active)
+            state, watch, *values_and_metrics = _members_program(
+                key, t, grad, optimizer, state, watch, data, batch_size, transform, evaluate, stopping
             )
             measured.append(values_and_metrics)
             report = Report(t + 1, state, *values_and_metrics)
-            _check_finite(report, data)
+            _check_finite(report, trained, data)
             wishes = [listener(report) for listener in listeners]
-            if True in wishes:
+            if True in wishes or (watch is not None and not np.any(watch.active)):
                 break
-    return state, History(*jax.tree.map(lambda *leaves: jnp.stack(leaves, key.ndim), *measured))
+    values, metrics = jax.tree.map(lambda *leaves: jnp.stack(leaves, key.ndim), *measured)
+    return _finish(state, watch, values, metrics)
 
 
 # One epoch as a pure function; `epoch`, `run` and `fit` are programs around it.
@@ -232,10 +270,87 @@ def _epoch_and_metrics(
     return state, values, None if evaluate is None else evaluate(state.params)
 
 
+def _watched_epoch(
+    key: Key[Array, ""],
+    t: Int[Like, ""],
+    grad: Grad,
+    optimizer: optax.GradientTransformation,
+    state: State,
+    watch: Watch | None,
+    data: Any,
+    batch_size: int,
+    transform: Transform | None,
+    evaluate: Evaluate | None,
+    stopping: Criterion | None,
+) -> tuple[State, Watch | None, Float[Array, " steps"], Any]:
+    """Epoch t of a training that may have stopped: then state and watch stay as they are."""
+
+    def train(state: State) -> tuple[State, Float[Array, " steps"], Any]:
+        return _epoch_and_metrics(key, t, grad, optimizer, state, data, batch_size, transform, evaluate)
+
+    if watch is None or stopping is None:
+        state, values, metrics = train(state)
+        return state, None, values, metrics
+
+    def go_on(state: State, watch: Watch) -> tuple[State, Watch, Float[Array, " steps"], Any]:
+        state, values, metrics = train(state)
+        return state, _look(stopping, watch, state.params, metrics), values, metrics
+
+    def rest(state: State, watch: Watch) -> tuple[State, Watch, Float[Array, " steps"], Any]:
+        _, *shapes = jax.eval_shape(train, state)
+        values, metrics = jax.tree.map(_not_trained, shapes)
+        return state, watch, values, metrics
+
+    return jax.lax.cond(watch.active, go_on, rest, state, watch)
+
+
+def _watch(stopping: Criterion, params: Any, members: int = 0) -> Watch:
+    """Before the first epoch, of one training or of members along a leading axis."""
+    if members:
+        return jax.vmap(functools.partial(_watch, stopping))(params)
+    zero, error = jnp.zeros((), int), jnp.asarray(jnp.inf, float)
+    return Watch(stopping.init(params), jnp.asarray(True), zero, zero, error, params)
+
+
+def _look(stopping: Criterion, watch: Watch, params: Any, metrics: Any) -> Watch:
+    """After an epoch: ask the criterion, and keep the parameters of the lowest error."""
+    error = None if metrics is None else _error(metrics)
+    criterion, stop = stopping.update(watch.criterion, params, error)
+    epochs = watch.epochs + 1
+    if error is None:
+        return Watch(criterion, ~stop, epochs, epochs, watch.error, params)
+    better = error < watch.error
+    best, lowest, kept = jax.tree.map(
+        functools.partial(jnp.where, better), (epochs, error, params), (watch.best, watch.error, watch.params)
+    )
+    return Watch(criterion, ~stop, epochs, best, lowest, kept)
+
+
+def _error(metrics: Any) -> Float[Array, ""]:
+    """What `evaluate` returns, or the metric named "error": one number."""
+    error = metrics.get("error") if isinstance(metrics, dict) else metrics
+    if not isinstance(error, jax.Array | float) or jnp.ndim(error) != 0:
+        raise ValueError(
+            f"evaluate returns {jax.tree.map(jnp.shape, metrics)} for the shapes of its metrics; early stopping "
+            'wants one number, the error, or a dict with one under "error"'
+        )
+    return jnp.asarray(error, float)
+
+
+def _not_trained(shape: jax.ShapeDtypeStruct) -> Array:
+    return jnp.full(shape.shape, jnp.nan if jnp.issubdtype(shape.dtype, jnp.floating) else 0, shape.dtype)
+
+
+def _finish(state: State, watch: Watch | None, values: Any, metrics: Any) -> tuple[State, History]:
+    if watch is None:
+        return state, History(values, metrics)
+    return state._replace(params=watch.params), History(values, metrics, watch.epochs, watch.best)
+
+
 _epoch_program = jax.jit(_epoch, static_argnames=("optimizer", "batch_size"))
 
 
-@functools.partial(jax.jit, static_argnames=("optimizer", "epochs", "batch_size"))
+@functools.partial(jax.jit, static_argnames=("optimizer", "epochs", "batch_size", "stopping"))
 def _run_program(
     key: Key[Array, ""],
     grad: Grad,
@@ -246,32 +361,37 @@ def _run_program(
     batch_size: int,
     transform: Transform | None,
     evaluate: Evaluate | None,
+    stopping: Criterion | None,
 ) -> tuple[State, History]:
-    def one_epoch(state: State, t: Int[Array, ""]) -> tuple[State, History]:
-        state, values, metrics = _epoch_and_metrics(
-            key, t, grad, optimizer, state, data, batch_size, transform, evaluate
+    def one_epoch(carry: tuple[State, Watch | None], t: Int[Array, ""]) -> tuple[Any, Any]:
+        state, watch, *values_and_metrics = _watched_epoch(
+            key, t, grad, optimizer, *carry, data, batch_size, transform, evaluate, stopping
         )
-        return state, History(values, metrics)
+        return (state, watch), values_and_metrics
 
-    return jax.lax.scan(one_epoch, state, jnp.arange(epochs))
+    watch = None if stopping is None else _watch(stopping, state.params)
+    (state, watch), values_and_metrics = jax.lax.scan(one_epoch, (state, watch), jnp.arange(epochs))
+    return _finish(state, watch, *values_and_metrics)
 
 
-@functools.partial(jax.jit, static_argnames=("optimizer", "batch_size"))
+@functools.partial(jax.jit, static_argnames=("optimizer", "batch_size", "stopping"))
 def _members_program(
     key: Key[Array, "*members"],
     t: Int[Like, ""],
     grad: Grad,
     optimizer: optax.GradientTransformation,
     state: State,
+    watch: Watch | None,
     data: Any,
     batch_size: int,
     transform: Transform | None,
     evaluate: Evaluate | None,
-) -> tuple[State, Float[Array, "*members steps"], Any]:
-    def member(key: Key[Array, ""], state: State) -> tuple[State, Float[Array, " steps"], Any]:
-        return _epoch_and_metrics(key, t, grad, optimizer, state, data, batch_size, transform, evaluate)
+    stopping: Criterion | None,
+) -> tuple[State, Watch | None, Float[Array, "*members steps"], Any]:
+    def member(key: Key[Array, ""], state: State, watch: Watch | None) -> Any:
+        return _watched_epoch(key, t, grad, optimizer, state, watch, data, batch_size, transform, evaluate, stopping)
 
-    return (jax.vmap(member) if key.ndim else member)(key, state)
+    return (jax.vmap(member) if key.ndim else member)(key, state, watch)
 
 
 def _partial(f: Callable[..., Any] | None) -> Any:
@@ -285,8 +405,19 @@ def _check(key: Any, data: Any, batch_size: int) -> None:
     _checks.count("batch_size", batch_size)
 
 
-def _check_finite(report: Report, data: Any) -> None:
-    bad = np.argwhere(~np.isfinite(np.asarray(report.values)))
+def _check_stopping(stopping: Criterion | None, evaluate: Evaluate | None, epochs: int) -> None:
+    if stopping is None:
+        return
+    if stopping.window > epochs:
+        raise ValueError(
+            f"{stopping} looks back {stopping.window} epochs and the run has {epochs}: give a smaller window or more of them"
+        )
+    if stopping.needs_error and evaluate is None:
+        raise ValueError(f"{stopping} looks at an error; evaluate is None: give evaluate=..., which returns it")
+
+
+def _check_finite(report: Report, trained: np.ndarray, data: Any) -> None:
+    bad = np.argwhere(~np.isfinite(np.asarray(report.values)) & trained[..., None])
     if not len(bad):
         return
     *member, first = bad[np.argmin(bad[:, -1])].tolist()
@@ -321,7 +452,7 @@ def _progress_bar(epochs: int, stack: contextlib.ExitStack, *, wanted: bool) -> 
         for path, leaf in jax.tree_util.tree_leaves_with_path(report.metrics):
             if jnp.ndim(leaf) < report.values.ndim:  # one number a member
                 shown[jax.tree_util.keystr(path, simple=True, separator=".") or "metric"] = leaf
-        bar.set_postfix({name: f"{float(jnp.mean(value)):.4f}" for name, value in shown.items()}, refresh=False)
+        bar.set_postfix({name: f"{float(jnp.nanmean(value)):.4f}" for name, value in shown.items()}, refresh=False)
         bar.update()
 
     return [draw]

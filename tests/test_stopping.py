@@ -1,0 +1,292 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jnn import backprop, costs, mlp, stopping, train
+from tests.helpers import examples, network, relative_error
+
+GRAD = functools.partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy)
+SGD = train.sgd(0.5)
+EPOCHS = 12
+
+
+def stops_at(criterion, params, path, errors):
+    """The first epoch, from 1, at which the criterion says stop; None where it never does."""
+    state, update = criterion.init(params), jax.jit(criterion.update)
+    for t, (now, error) in enumerate(zip(path, errors, strict=True), start=1):
+        state, stop = update(state, now, jnp.asarray(error, float))
+        if stop:
+            return t
+    return None
+
+
+# The definitions, read literally
+
+
+def error_change_by_definition(errors, window, further):
+    for t in range(window + 1, len(errors) + 1):
+        before, last = errors[: t - window], errors[t - window : t]
+        lowest = min([e for e in before if not np.isnan(e)], default=np.inf)
+        if not any(e < lowest for e in last):
+            return t + further if t + further <= len(errors) else None
+    return None
+
+
+def weight_change_by_definition(start, path, rho, window, relative):
+    all_weights = [start, *path]
+    for t in range(window, len(path) + 1):
+        old, new = all_weights[t - window], all_weights[t]
+        apart = [np.linalg.norm(a - b) for a, b in zip(old, new, strict=True)]
+        bounds = [rho * np.linalg.norm(b) if relative else rho for b in new]
+        if all(a <= b for a, b in zip(apart, bounds, strict=True)):
+            return t
+    return None
+
+
+errors = st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.5, float("nan")]), min_size=1, max_size=25)
+
+
+@given(errors, st.integers(1, 6), st.integers(0, 4))
+def test_error_change_by_its_definition(errors, window, further):
+    errors = list(np.asarray(errors, np.float32))
+    criterion = stopping.error_change(window=window, further=further)
+    wanted = error_change_by_definition(errors, window, further)
+    assert stops_at(criterion, jnp.zeros(1), [jnp.zeros(1)] * len(errors), errors) == wanted
+
+
+@pytest.mark.parametrize(
+    ("errors", "window", "further", "epoch"),
+    [
+        ([3, 2, 1, 1, 1, 1], 2, 0, 5),  # epochs 4 and 5 are not below epoch 3
+        ([3, 2, 1, 1, 1, 1, 0, 0], 2, 2, 7),  # further epochs are not called off by a drop
+        ([1, 1, 1], 1, 0, 2),
+        ([3, 2, 1], 1, 0, None),
+        ([3, 4, 2, 3, 1, 2], 2, 0, None),  # a drop below the lowest within every window
+        ([3, 2, np.nan, np.nan], 2, 0, 4),
+    ],
+)
+def test_error_change_by_hand(errors, window, further, epoch):
+    criterion = stopping.error_change(window=window, further=further)
+    assert stops_at(criterion, jnp.zeros(1), [jnp.zeros(1)] * len(errors), errors) == epoch
+
+
+def test_once_stopped_it_stays_stopped():
+    criterion = stopping.error_change(window=1, further=1)
+    state = criterion.init(None)
+    said = []
+    for error in (1.0, 1.0, 1.0, 0.5, 0.4):
+        state, stop = criterion.update(state, None, error)
+        said.append(bool(stop))
+    assert said == [False, False, True, True, True]
+
+
+@given(st.integers(0, 10_000), st.integers(1, 5), st.booleans(), st.sampled_from([0.0, 0.3, 1.0, 3.0]))
+def test_weight_change_by_its_definition(seed, window, relative, rho):
+    """On random walks whose steps shrink."""
+    rng = np.random.default_rng(seed)
+    start = [rng.normal(size=shape).astype(np.float32) for shape in ((3, 2), (4,))]
+    path = [start]
+    for t in range(15):
+        path.append([leaf + rng.normal(size=leaf.shape).astype(np.float32) * 0.7**t for leaf in path[-1]])
+    if rho == 0:
+        path[-3:] = path[-3:-2] * 3  # weights that stand still
+    wanted = weight_change_by_definition(start, path[1:], rho, window, relative)
+    criterion = stopping.weight_change(rho, window=window, relative=relative)
+    as_arrays = [[jnp.asarray(leaf) for leaf in leaves] for leaves in path]
+    assert stops_at(criterion, as_arrays[0], as_arrays[1:], [0.0] * 15) == wanted
+
+
+def test_the_same_arguments_give_the_same_criterion():
+    assert stopping.error_change(window=3) is stopping.error_change(window=3)
+    assert stopping.weight_change(0.1) is stopping.weight_change(0.1)
+    assert repr(stopping.error_change(window=3)) == "stopping.error_change(window=3, further=0)"
+
+
+# Inside a training
+
+
+CRITERIA = (
+    stopping.error_change(window=2, further=1),
+    stopping.weight_change(0.75, window=3),
+    stopping.weight_change(0.15, window=2, relative=True),
+)
+
+
+def error(params, xs, ys):
+    """Rises again after some epochs: far from what is trained."""
+    z = jax.vmap(mlp.logits, in_axes=(None, 0))(params, xs)
+    return jnp.mean(costs.quadratic.value(z, ys))
+
+
+def training(seed, n=12):
+    """Everything for `train.run` but the key; other examples to learn from than to measure on."""
+    data = examples(seed, n)
+    xs, ys = examples(seed + 1, 7)
+    return train.init(SGD, network(seed)), data, jax.tree_util.Partial(error, xs=xs, ys=ys)
+
+
+def by_a_loop(key, state, data, evaluate, criterion):
+    """The same training by `train.run` one epoch at a time, without early stopping, and the best of it."""
+    watched, best, path = criterion.init(state.params), (np.inf, 0, state.params), []
+    for t in range(EPOCHS):
+        _, history = train.run(key, GRAD, SGD, state, data, epochs=t + 1, batch_size=4, evaluate=evaluate)
+        now, _ = train.run(key, GRAD, SGD, state, data, epochs=t + 1, batch_size=4)
+        measured = history.metrics[-1]
+        path.append(float(measured))
+        if measured < best[0]:
+            best = (float(measured), t + 1, now.params)
+        watched, stop = criterion.update(watched, now.params, measured)
+        if stop:
+            break
+    return path, best
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=repr)
+def test_a_run_stops_as_a_loop_would_and_keeps_the_best(criterion):
+    stopped = set()
+    for seed in range(3):
+        state, data, evaluate = training(seed)
+        options = {"epochs": EPOCHS, "batch_size": 4, "evaluate": evaluate, "stopping": criterion}
+        path, (lowest, best, params) = by_a_loop(jax.random.key(seed), state, data, evaluate, criterion)
+        for program in (train.run, functools.partial(train.fit, progress=False)):
+            last, history = program(jax.random.key(seed), GRAD, SGD, state, data, **options)
+            trained = len(path)
+            assert int(history.epochs) == trained
+            assert int(history.best) == best
+            np.testing.assert_allclose(history.metrics[:trained], path, rtol=1e-5)
+            np.testing.assert_allclose(evaluate(last.params), lowest, rtol=1e-5)
+            assert relative_error(last.params, params) < 1e-5
+            assert np.isfinite(history.values[:trained]).all()
+            assert np.isnan(history.values[trained:]).all()
+            assert np.isnan(history.metrics[trained:]).all()
+        stopped.add(trained)
+    assert min(stopped) < EPOCHS
+
+
+def test_run_and_fit_give_the_same_bits():
+    state, data, evaluate = training(1)
+    options = {"epochs": EPOCHS, "batch_size": 4, "evaluate": evaluate, "stopping": CRITERIA[0]}
+    one, history = train.run(jax.random.key(1), GRAD, SGD, state, data, **options)
+    other, of_fit = train.fit(jax.random.key(1), GRAD, SGD, state, data, progress=False, **options)
+    assert relative_error(one, other) == 0
+    n = of_fit.values.shape[0]
+    assert n == int(history.epochs) < EPOCHS
+    np.testing.assert_array_equal(history.values[:n], of_fit.values)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=repr)
+def test_members_stop_each_by_itself(criterion):
+    seeds = range(5)
+    states, datas = zip(*(training(seed)[:2] for seed in seeds), strict=True)
+    _, data, evaluate = training(0)
+    keys = jax.random.split(jax.random.key(3), len(seeds))
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    options = {"epochs": EPOCHS, "batch_size": 4, "evaluate": evaluate, "stopping": criterion}
+
+    def member(key, state):
+        return train.run(key, GRAD, SGD, state, data, **options)
+
+    together, history = jax.vmap(member)(keys, stacked)
+    fitted, of_fit = train.fit(keys, GRAD, SGD, stacked, data, progress=False, **options)
+    for i in seeds:
+        alone, of_one = member(keys[i], states[i])
+        assert int(history.epochs[i]) == int(of_fit.epochs[i]) == int(of_one.epochs)
+        assert int(history.best[i]) == int(of_one.best)
+        for many in (together, fitted):
+            assert relative_error(jax.tree.map(lambda leaf: leaf[i], many.params), alone.params) < 1e-5
+    assert of_fit.values.shape[1] == int(history.epochs.max())
+    if criterion is CRITERIA[0]:
+        assert len(set(history.epochs.tolist())) > 1
+
+
+def test_without_an_error_the_last_parameters_are_kept():
+    state, data, _ = training(0)
+    criterion = stopping.weight_change(1e6, window=3)
+    last, history = train.run(
+        jax.random.key(0), GRAD, SGD, state, data, epochs=EPOCHS, batch_size=4, stopping=criterion
+    )
+    three, _ = train.run(jax.random.key(0), GRAD, SGD, state, data, epochs=3, batch_size=4)
+    assert (int(history.epochs), int(history.best), history.metrics) == (3, 3, None)
+    assert relative_error(last.params, three.params) < 1e-6
+
+
+def test_of_equal_errors_the_first_is_the_best():
+    state, data, _ = training(0)
+    options = {"epochs": 4, "batch_size": 4, "stopping": stopping.error_change(window=4)}
+    last, history = train.run(jax.random.key(0), GRAD, SGD, state, data, evaluate=lambda _: jnp.ones(()), **options)
+    one, _ = train.run(jax.random.key(0), GRAD, SGD, state, data, epochs=1, batch_size=4)
+    assert (int(history.epochs), int(history.best)) == (4, 1)
+    assert relative_error(last.params, one.params) < 1e-6
+
+
+def test_an_error_among_other_metrics():
+    state, data, evaluate = training(0)
+
+    def metrics(params):
+        return {"accuracy": jnp.asarray(1), "error": evaluate(params)}
+
+    options = {"epochs": EPOCHS, "batch_size": 4, "stopping": CRITERIA[0]}
+    _, history = train.run(jax.random.key(0), GRAD, SGD, state, data, evaluate=metrics, **options)
+    _, plain = train.run(jax.random.key(0), GRAD, SGD, state, data, evaluate=evaluate, **options)
+    assert int(history.epochs) == int(plain.epochs) < EPOCHS
+    np.testing.assert_array_equal(history.metrics["error"], plain.metrics)
+    assert history.metrics["accuracy"].tolist() == [1] * int(history.epochs) + [0] * (EPOCHS - int(history.epochs))
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=repr)
+def test_a_stopping_run_lowers_for_every_platform(criterion):
+    state, data, evaluate = training(0)
+
+    def whole(key, state):
+        options = {"epochs": EPOCHS, "batch_size": 4, "evaluate": evaluate, "stopping": criterion}
+        return train.run(key, GRAD, SGD, state, data, **options)
+
+    platforms = ("cpu", "cuda", "rocm", "tpu")
+    exported = jax.export.export(jax.jit(whole), platforms=platforms)(jax.random.key(0), state)
+    module = exported.mlir_module()
+    assert exported.platforms == platforms
+    assert "stablehlo.case" in module  # a stopped run skips the work
+    assert "callback" not in module
+    assert "f64" not in module
+
+
+# Bad input
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: stopping.error_change(window=0), "window is 0; at least 1"),
+        (lambda: stopping.error_change(further=-1), "further is -1; at least 0"),
+        (lambda: stopping.weight_change(-0.1), "rho is -0.1"),
+        (lambda: stopping.weight_change(float("nan")), "rho is nan"),
+        (lambda: stopping.weight_change(0.1, window=0), "window is 0"),
+    ],
+)
+def test_bad_criteria(call, match):
+    with pytest.raises(ValueError, match=match):
+        call()
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("program", [train.run, train.fit])
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"stopping": stopping.error_change(window=5), "evaluate": lambda _: 0.0}, "looks back 5 epochs .* has 4"),
+        ({"stopping": stopping.weight_change(0.1, window=5)}, "looks back 5 epochs .* has 4"),
+        ({"stopping": stopping.error_change(window=2)}, "evaluate is None"),
+        ({"stopping": CRITERIA[0], "evaluate": lambda _: {"accuracy": jnp.ones(())}}, 'under "error"'),
+        ({"stopping": CRITERIA[0], "evaluate": lambda _: jnp.ones(3)}, "one number"),
+    ],
+)
+def test_bad_trainings(program, options, match):
+    state, data, _ = training(0)
+    with pytest.raises(ValueError, match=match):
+        program(jax.random.key(0), GRAD, SGD, state, data, epochs=4, batch_size=4, **options)
