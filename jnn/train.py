@@ -410,7 +410,8 @@ def _check_stopping(stopping: Criterion | None, evaluate: Evaluate | None, epoch
         return
     if stopping.window > epochs:
         raise ValueError(
-            f"{stopping} looks back {stopping.window} epochs and the run has {epochs}: give a smaller window or more of them"
+            f"{stopping} looks back {stopping.window} epochs and the run has {epochs}: "
+            "give a smaller window or more epochs"
         )
     if stopping.needs_error and evaluate is None:
         raise ValueError(f"{stopping} looks at an error; evaluate is None: give evaluate=..., which returns it")

@@ -1,0 +1,403 @@
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jax.tree_util import Partial
+
+from jnn import activations, augment, backprop, costs, lstm, mlp, regularize, train
+from tests.helpers import COSTS, SMOOTH, examples, network, relative_error
+
+KEY = jax.random.key(0)
+GRAD = backprop.minibatch_value_and_grad
+
+
+# Norms and penalties
+
+
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=8), st.sampled_from([1, 1.5, 2, 3.0, 7]))
+def test_lp_norm_is_3_8(w, p):
+    wanted = sum(abs(x) ** p for x in w) ** (1 / p)
+    np.testing.assert_allclose(regularize.lp_norm(jnp.asarray(w, jnp.float32), p), wanted, rtol=1e-4, atol=1e-30)
+
+
+def test_lp_norm_at_its_ends():
+    w = jnp.array([3.0, -4.0, 0.0])
+    assert regularize.lp_norm(w, jnp.inf) == 4
+    np.testing.assert_allclose(regularize.lp_norm(w, 100.0), 4, rtol=1e-2)
+    np.testing.assert_allclose(regularize.lp_norm(1e30 * w, 2), 5e30, rtol=1e-6)  # its squares overflow
+    np.testing.assert_allclose(regularize.lp_norm(1e-30 * w, 3), 1e-30 * 91 ** (1 / 3), rtol=1e-5)
+    assert regularize.lp_norm(jnp.zeros(3), 2) == 0
+
+
+@given(st.integers(0, 1000), st.sampled_from([1, 1.7, 2, 4, jnp.inf]), st.floats(-3, 3))
+def test_lp_norm_is_a_norm(seed, p, c):
+    v, w = jax.random.normal(jax.random.key(seed), (2, 5))
+    norm = functools.partial(regularize.lp_norm, p=p)
+    assert norm(v + w) <= (norm(v) + norm(w)) * (1 + 1e-5)
+    np.testing.assert_allclose(norm(c * v), abs(c) * norm(v), rtol=1e-4, atol=1e-6)
+
+
+def test_penalties_see_weights_only():
+    params = network(0)
+    flat = jnp.concatenate([layer.w.ravel() for layer in params])
+    np.testing.assert_allclose(regularize.l1(params, 0.3), 0.3 * regularize.lp_norm(flat, 1), rtol=1e-6)
+    np.testing.assert_allclose(regularize.l2(params, 0.3), 0.15 * regularize.lp_norm(flat, 2) ** 2, rtol=1e-6)
+    assert jax.tree.leaves(regularize.weights(params)) == [True, False] * 3
+    cell = lstm.init(KEY, 3, 4)
+    assert regularize.weights(cell).rem == lstm.Gate(W=True, U=True, b=False)
+
+
+@pytest.mark.parametrize("name", ["l1", "l2"])
+def test_gradients_of_penalties_by_hand(name, x64):
+    params = network(0, dtype=jnp.float64)
+    by_hand = getattr(regularize, f"{name}_grad")(params, 0.3)
+    assert relative_error(by_hand, jax.grad(getattr(regularize, name))(params, 0.3)) < 1e-15
+    assert all(not layer.b.any() for layer in by_hand)
+    assert not regularize.l1_grad((mlp.Layer(jnp.zeros((2, 3)), jnp.zeros(2)),), 1.0)[0].w.any()
+
+
+def regularised(params, xs, ys, cost, hidden, l1, l2):
+    """The plain definition, for autodiff."""
+    z = jax.vmap(functools.partial(mlp.logits, hidden=hidden), in_axes=(None, 0))(params, xs)
+    weights = jnp.concatenate([layer.w.ravel() for layer in params])
+    penalties = l1 * jnp.sum(jnp.abs(weights)) + l2 / 2 * jnp.sum(weights**2)
+    return jnp.mean(cost.value(z, ys)) + penalties
+
+
+@pytest.mark.parametrize("cost", COSTS, ids=repr)
+@pytest.mark.parametrize("hidden", SMOOTH, ids=repr)
+def test_penalised_gradients_equal_autodiff(cost, hidden, x64):
+    params, (xs, ys) = network(0, dtype=jnp.float64), examples(1, 6, dtype=jnp.float64)
+    grad = Partial(GRAD, cost=cost, hidden=hidden)
+    for l1, l2 in ((0.03, None), (None, 0.2), (0.03, 0.2)):
+        value, grads = regularize.penalised(grad, l1=l1, l2=l2)(params, xs, ys)
+        wanted, autodiff = jax.value_and_grad(regularised)(params, xs, ys, cost, hidden, l1 or 0.0, l2 or 0.0)
+        np.testing.assert_allclose(value, wanted, rtol=1e-13)
+        assert relative_error(grads, autodiff) < 1e-12
+
+
+def test_strengths_may_be_vmapped():
+    params, data = network(0), examples(1, 6)
+    alphas = jnp.array([0.0, 0.1, 0.5])
+
+    def at(alpha):
+        return regularize.penalised(GRAD, l2=alpha)(params, *data)
+
+    together = jax.vmap(at)(alphas)
+    for i, alpha in enumerate(alphas):
+        assert relative_error(jax.tree.map(lambda leaf, i=i: leaf[i], together), at(alpha)) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["l1", "l2"])
+def test_decay_is_the_penalty_with_sgd(name):
+    state, data = train.init(train.sgd(0.5), network(0)), examples(1, 12)
+    penalised = regularize.penalised(GRAD, **{name: 0.02})
+    one, _ = train.run(KEY, penalised, train.sgd(0.5), state, data, epochs=3, batch_size=4)
+    decayed = optax.chain(getattr(regularize, f"{name}_decay")(0.02), train.sgd(0.5))
+    other, _ = train.run(KEY, GRAD, decayed, train.init(decayed, network(0)), data, epochs=3, batch_size=4)
+    assert relative_error(one.params, other.params) < 1e-5
+    plain, _ = train.run(KEY, GRAD, train.sgd(0.5), state, data, epochs=3, batch_size=4)
+    assert relative_error(one.params, plain.params) > 1e-3
+
+
+# The analysis of L2
+
+
+def quadratic(seed, d=6):
+    """A positive definite Hessian with eigenvalues 0.1 to 5, and a minimum."""
+    q = jnp.linalg.qr(jax.random.normal(jax.random.key(seed), (d, d)))[0]
+    hessian = (q * jnp.geomspace(0.1, 5, d)[None]) @ q.T
+    return (hessian + hessian.T) / 2, jax.random.normal(jax.random.key(seed + 1), (d,))
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.01, 0.7, 30.0]))
+def test_3_12_is_3_13(seed, alpha):
+    with jax.enable_x64(True):
+        hessian, w_star = quadratic(seed)
+        by_solve, by_spectrum = (f(hessian, w_star, alpha) for f in (regularize.ridge, regularize.ridge_spectral))
+        np.testing.assert_allclose(by_solve, by_spectrum, rtol=1e-10, atol=1e-12)
+        gradient = hessian @ (by_solve - w_star) + alpha * by_solve  # (3.11)
+        np.testing.assert_allclose(gradient, 0, atol=1e-11)
+        if alpha == 0:
+            np.testing.assert_allclose(by_solve, w_star, rtol=1e-10)
+
+
+def test_gradient_descent_finds_3_12(x64):
+    hessian, w_star = quadratic(3)
+
+    def grad(w):
+        e = w - w_star
+        return e @ hessian @ e / 2 + regularize.l2(w[None], 0.7), hessian @ e + regularize.l2_grad(w[None], 0.7)[0]
+
+    w = jnp.zeros(6)
+    for _ in range(400):
+        w = w - 0.3 * grad(w)[1]
+    np.testing.assert_allclose(w, regularize.ridge(hessian, w_star, 0.7), rtol=1e-10)
+
+
+def test_shrinkage_along_each_direction(x64):
+    hessian, w_star = quadratic(4)
+    eigenvalues, q = jnp.linalg.eigh(hessian)
+    left = (q.T @ regularize.ridge(hessian, w_star, 0.7)) / (q.T @ w_star)
+    np.testing.assert_allclose(left, regularize.shrinkage(eigenvalues, 0.7), rtol=1e-9)
+    np.testing.assert_allclose(regularize.shrinkage(jnp.array([1e-9, 1.0, 1e9]), 1.0), [0, 0.5, 1], atol=1e-8)
+
+
+def loss_of(xs, ys):
+    return lambda params: jnp.mean(costs.cross_entropy.value(jax.vmap(mlp.logits, in_axes=(None, 0))(params, xs), ys))
+
+
+def test_the_hessians_action_and_its_top_eigenpairs(x64):
+    params, (xs, ys) = network(0, (4, 3, 2), jnp.float64), examples(1, 9, (4, 3, 2), jnp.float64)
+    flat, unravel = jax.flatten_util.ravel_pytree(params)
+    loss = loss_of(xs, ys)
+    hessian = jax.hessian(lambda w: loss(unravel(w)))(flat)
+    v = jax.random.normal(KEY, flat.shape)
+    action = regularize.hessian_action(loss, params, unravel(v))
+    np.testing.assert_allclose(jax.flatten_util.ravel_pytree(action)[0], hessian @ v, rtol=1e-9, atol=1e-12)
+
+    def act(u):
+        return jax.flatten_util.ravel_pytree(regularize.hessian_action(loss, params, unravel(u)))[0]
+
+    eigenvalues, vectors = regularize.top_eigenpairs(KEY, act, len(flat), 4, steps=len(flat))
+    np.testing.assert_allclose(eigenvalues, jnp.linalg.eigvalsh(hessian)[:-5:-1], rtol=1e-9)
+    np.testing.assert_allclose(hessian @ vectors, vectors * eigenvalues[None], atol=1e-8)
+    np.testing.assert_allclose(vectors.T @ vectors, jnp.eye(4), atol=1e-10)
+
+
+def test_lanczos_keeps_its_basis_orthogonal_in_float32():
+    """Where eigenvalues have converged, unprotected Lanczos would find copies of them."""
+    d = 200
+    diagonal = jnp.concatenate([jnp.array([100.0, 50.0, 30.0]), jnp.linspace(0, 1, d - 3)])
+    eigenvalues, vectors = regularize.top_eigenpairs(KEY, lambda v: diagonal * v, d, 4, steps=60)
+    np.testing.assert_allclose(eigenvalues, [100, 50, 30, 1], rtol=2e-3)
+    np.testing.assert_allclose(vectors.T @ vectors, jnp.eye(4), atol=1e-4)
+
+
+# Noise and mixup
+
+
+def test_3_22_against_monte_carlo():
+    w_key, x_key, y_key, noise_key = jax.random.split(KEY, 4)
+    w, xs = jax.random.normal(w_key, (5,)), jax.random.normal(x_key, (40, 5))
+    ys = jax.random.normal(y_key, (40,))
+    for sigma in (0.0, 0.3, 1.0):
+
+        def loss(key, sigma=sigma):
+            noisy, same = regularize.input_noise(key, xs, ys, sigma=sigma)
+            return jnp.mean((noisy @ w - same) ** 2)
+
+        losses = jax.vmap(loss)(jax.random.split(noise_key, 20_000))
+        exact = regularize.noisy_squared_loss(w, xs, ys, sigma)
+        assert abs(losses.mean() - exact) <= 4 * losses.std() / np.sqrt(len(losses)) + 1e-5
+        l2 = jnp.mean((xs @ w - ys) ** 2) + regularize.l2(w[None], 2 * sigma**2)
+        np.testing.assert_allclose(exact, l2, rtol=1e-6)
+
+
+def test_noise_on_labels_and_gradients_leaves_the_rest():
+    xs, ys = examples(1, 200)
+    same, noisy = regularize.label_noise(KEY, xs, ys, sigma=0.5)
+    assert same is xs
+    np.testing.assert_allclose(np.std(noisy - ys), 0.5, rtol=0.1)
+    value, grads = GRAD(network(0), xs, ys)
+    noisy_value, noisy_grads = regularize.gradient_noise(GRAD, 0.5)(network(0), xs, ys, KEY)
+    assert noisy_value == value
+    apart = [np.asarray(a - b) for a, b in zip(jax.tree.leaves(noisy_grads), jax.tree.leaves(grads), strict=True)]
+    np.testing.assert_allclose(np.std(np.concatenate([a.ravel() for a in apart])), 0.5, rtol=0.15)
+    assert all(not np.allclose(a.ravel()[:3], b.ravel()[:3]) for a, b in itertools.combinations(apart, 2))
+
+
+def test_mixup_is_3_14_and_3_15():
+    """Inputs and labels are mixed with one lambda, each example with its own, from Beta(beta, beta)."""
+    m, beta = 4000, 0.4
+    xs, ys = jnp.arange(float(m))[:, None], jnp.eye(m)
+    mixed_xs, mixed_ys = jax.jit(functools.partial(regularize.mixup, beta=beta))(KEY, xs, ys)
+    np.testing.assert_allclose(mixed_ys.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose((mixed_ys @ xs)[:, 0], mixed_xs[:, 0], rtol=1e-4, atol=1e-2)
+    lam = np.diagonal(mixed_ys)
+    np.testing.assert_allclose(lam.mean(), 0.5, atol=0.03)
+    np.testing.assert_allclose(lam.var(), 1 / (4 * (2 * beta + 1)), rtol=0.05)
+    partners = np.argmax(np.asarray(mixed_ys) * (1 - np.eye(m)), axis=1)
+    assert len(set(partners.tolist())) > 0.9 * m  # a permutation, but for lambdas of 1
+
+
+# Dropout
+
+
+def dropped_out(params, xs, ys, masks, cost, hidden):
+    """The plain definition, for autodiff."""
+    a = xs
+    for (w, b), mask in zip(params[:-1], masks, strict=True):
+        a = mask * hidden(a @ w.T + b[None])
+    w, b = params[-1]
+    return jnp.mean(cost.value(a @ w.T + b[None], ys))
+
+
+def masks_of(key, params, m, p):
+    keys = jax.random.split(key, max(1, len(params) - 1))
+    return [regularize.dropout_mask(k, (m, len(b)), p) for k, (_, b) in zip(keys, params[:-1], strict=False)]
+
+
+@pytest.mark.parametrize("cost", COSTS, ids=repr)
+@pytest.mark.parametrize("hidden", SMOOTH, ids=repr)
+@pytest.mark.parametrize("sizes", [(7, 3), (7, 5, 3), (7, 6, 5, 4, 3)])
+def test_dropout_by_hand_equals_autodiff(cost, hidden, sizes, x64):
+    params, (xs, ys) = network(0, sizes, jnp.float64), examples(1, 6, sizes, jnp.float64)
+    masks = masks_of(KEY, params, 6, 0.4)
+    got = regularize.dropout_value_and_grad(params, xs, ys, KEY, p=0.4, cost=cost, hidden=hidden)
+    wanted = jax.value_and_grad(dropped_out)(params, xs, ys, masks, cost, hidden)
+    np.testing.assert_allclose(got[0], wanted[0], rtol=1e-13)
+    assert relative_error(got[1], wanted[1]) < 1e-12
+    both = regularize.penalised(Partial(regularize.dropout_value_and_grad, p=0.4, cost=cost, hidden=hidden), l2=0.3)
+    penalty = regularize.l2_grad(params, 0.3)
+    assert relative_error(both(params, xs, ys, KEY)[1], jax.tree.map(jnp.add, wanted[1], penalty)) < 1e-12
+
+
+def test_without_dropout_it_is_backpropagation():
+    params, data = network(0), examples(1, 6)
+    assert relative_error(regularize.dropout_value_and_grad(params, *data, KEY, p=0.0), GRAD(params, *data)) < 1e-6
+    assert regularize.dropout_at_test(params, 0.0)[1].w.tolist() == params[1].w.tolist()
+
+
+@pytest.mark.parametrize("p", [0.0, 0.2, 0.5, 0.9])
+def test_a_mask_drops_its_fraction_each_neuron_by_itself(p):
+    masks = np.asarray(jax.jit(regularize.dropout_mask, static_argnums=1)(KEY, (3000, 40), p), float)
+    error = np.sqrt(p * (1 - p) / masks.size)
+    assert abs(masks.mean() - (1 - p)) <= 4 * error
+    if p:
+        correlations = np.corrcoef(masks.T) - np.eye(40)
+        assert np.abs(correlations).max() < 5 / np.sqrt(3000)
+
+
+def test_masks_are_fresh_for_each_layer_example_and_step():
+    """A network that reports its masks: weights of 0, biases of 1 and identity neurons."""
+    params = tuple(mlp.Layer(jnp.zeros((16, 16)), jnp.ones(16)) for _ in range(3))
+    seen = []
+
+    def grad(params, xs, ys, key):
+        seen.append(masks_of(key, params, len(xs), 0.5))
+        return regularize.dropout_value_and_grad(
+            params, xs, ys, key, p=0.5, cost=costs.quadratic_with(activations.identity), hidden=activations.identity
+        )
+
+    state = train.init(train.sgd(0.1), params)
+    xs = jnp.zeros((8, 16))
+    with jax.disable_jit():
+        train.run(KEY, grad, train.sgd(0.1), state, (xs, xs), epochs=2, batch_size=4, transform=regularize.with_key)
+    rows = np.stack([np.asarray(mask) for step in seen for mask in step]).reshape(-1, 16)
+    assert len(rows) == 2 * 2 * 2 * 4
+    assert len(np.unique(rows, axis=0)) == len(rows)
+
+
+def test_at_test_time_the_mean_weighted_input_is_kept():
+    """For one hidden layer, the mean over masks of what reaches the output is that of scaled weights."""
+    params, (xs, _) = network(0, (7, 5, 3)), examples(1, 1, (7, 5, 3))
+    p, (w, b) = 0.3, params[-1]
+    a = activations.sigmoid(params[0].w @ xs[0] + params[0].b)
+    masks = regularize.dropout_mask(KEY, (100_000, 5), p)
+    z = (masks * a[None]) @ w.T + b[None]
+    scaled = mlp.logits(regularize.dropout_at_test(params, p), xs[0])
+    np.testing.assert_allclose(z.mean(axis=0), scaled, atol=0.01)
+    np.testing.assert_array_equal(regularize.dropout_at_test(params, p)[0].w, params[0].w)
+
+
+def test_p_may_be_traced():
+    params, data = network(0), examples(1, 6)
+
+    def at(p):
+        return regularize.dropout_value_and_grad(params, *data, KEY, p=p)
+
+    together = jax.vmap(at)(jnp.array([0.0, 0.5]))
+    for i, p in enumerate((0.0, 0.5)):
+        assert relative_error(jax.tree.map(lambda leaf, i=i: leaf[i], together), at(p)) < 1e-6
+
+
+# All together
+
+
+def test_everything_at_once_trains_and_lowers_for_every_platform():
+    """Penalties, dropout, mixup, noise and augmentation in one vmapped run."""
+    xs, ys = examples(1, 12, (42, 3))
+    optimizer = optax.sgd(0.1, momentum=0.9)
+    picture = functools.partial(augment.distort, rotate=10.0, elastic=0.5)
+
+    def transform(key, xs, ys):
+        image_key, mix_key, noise_key, dropout_key = jax.random.split(key, 4)
+        xs, ys = augment.rows(image_key, xs, ys, picture=picture, shape=(6, 7))
+        xs, ys = regularize.mixup(mix_key, xs, ys, beta=0.4)
+        xs, ys = regularize.input_noise(noise_key, xs, ys, sigma=0.1)
+        return regularize.with_key(dropout_key, xs, ys)
+
+    def member(key, alpha, p):
+        grad = Partial(regularize.dropout_value_and_grad, p=p, cost=costs.cross_entropy)
+        state = train.init(optimizer, mlp.init(KEY, (42, 6, 3)))
+        grad = regularize.penalised(grad, l1=alpha, l2=alpha)
+        return train.run(key, grad, optimizer, state, (xs, ys), epochs=2, batch_size=5, transform=transform)
+
+    arguments = jax.random.split(KEY, 3), jnp.array([0.0, 0.01, 0.1]), jnp.array([0.0, 0.2, 0.5])
+    _, history = jax.jit(jax.vmap(member))(*arguments)
+    assert history.values.shape == (3, 2, 3)
+    assert np.isfinite(history.values).all()
+    platforms = ("cpu", "cuda", "rocm", "tpu")
+    module = jax.export.export(jax.jit(jax.vmap(member)), platforms=platforms)(*arguments).mlir_module()
+    assert "callback" not in module
+    assert "f64" not in module
+
+
+# Bad input
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("p", [-0.1, 1.0, 1.5, float("nan")])
+def test_fractions_outside(p):
+    params, data = network(0), examples(1, 6)
+    for call in (
+        lambda: regularize.dropout_mask(KEY, (2,), p),
+        lambda: regularize.dropout_at_test(params, p),
+        lambda: regularize.dropout_value_and_grad(params, *data, KEY, p=p),
+    ):
+        with pytest.raises(ValueError, match=f"p is {p}"):
+            call()
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: regularize.lp_norm(jnp.ones(3), 0.5), "p is 0.5; a number of at least 1"),
+        (lambda: regularize.lp_norm(jnp.ones((3, 2)), 2), r"w has shape \(3, 2\)"),
+        (lambda: regularize.l1(network(0), -1.0), "alpha is -1.0; a number of at least 0"),
+        (lambda: regularize.l2_grad(network(0), -1.0), "alpha is -1.0"),
+        (lambda: regularize.penalised(GRAD, l2=-1.0), "l2 is -1.0"),
+        (lambda: regularize.l2_decay(-1.0), "alpha is -1.0"),
+        (lambda: regularize.noise(KEY, jnp.ones(3), -0.1), "sigma is -0.1"),
+        (lambda: regularize.gradient_noise(GRAD, -0.1), "sigma is -0.1"),
+        (lambda: regularize.noisy_squared_loss(jnp.ones(2), jnp.ones((3, 2)), jnp.ones(3), -1.0), "sigma is -1.0"),
+        (lambda: regularize.mixup(KEY, *examples(1, 6), beta=0.0), "beta is 0.0; a finite number above 0"),
+        (lambda: regularize.mixup(KEY, *examples(1, 6), beta=-1.0), "beta is -1.0"),
+        (lambda: regularize.shrinkage(jnp.array([1.0, -1.0]), 0.1), "eigenvalues is"),
+        (lambda: regularize.ridge(jnp.eye(3), jnp.ones(3), -1.0), "alpha is -1.0"),
+        (lambda: regularize.ridge(jnp.eye(3), jnp.ones(2), 1.0), r"hessian has shape \(3, 3\); \(2, 2\)"),
+        (lambda: regularize.ridge(jnp.eye(2), jnp.ones((2, 1)), 1.0), r"w_star has shape \(2, 1\)"),
+        (lambda: regularize.top_eigenpairs(KEY, lambda v: v, 3, 4, steps=3), "k is 4, steps 3 and d 3"),
+    ],
+)
+def test_bad_values(call, match):
+    with pytest.raises(ValueError, match=match):
+        call()
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("f", [regularize.ridge, regularize.ridge_spectral])
+def test_hessians_that_are_none(f):
+    with pytest.raises(ValueError, match=r"not symmetric: \[0, 1\] is 1 and \[1, 0\] is 0"):
+        f(jnp.array([[2.0, 1.0], [0.0, 2.0]]), jnp.ones(2), 1.0)
+    with pytest.raises(ValueError, match="has the eigenvalue -1; a positive definite one is wanted"):
+        f(jnp.diag(jnp.array([2.0, -1.0])), jnp.ones(2), 1.0)
+    assert jax.jit(f)(jnp.diag(jnp.array([2.0, -1.0])), jnp.ones(2), 3.0).shape == (2,)
