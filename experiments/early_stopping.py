@@ -1,0 +1,157 @@
+"""Section 3.3.2, early stopping: when to end a training, by the validation error or by the weights.
+
+Networks learn 1,000 digits by heart; the error on the last 10,000 training images says when to stop. Every network of
+one vmapped run stops by itself and keeps its best parameters; the same networks trained to the end show what that
+saved and what it cost. The weight-change criterion is tried with a learning rate that falls.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import jax
+import numpy as np
+import optax
+from jax.tree_util import Partial
+from matplotlib.figure import Figure
+
+from experiments import runner
+from experiments.digits import accuracy
+from jnn import _checks, backprop, costs, data, mlp, stopping, train
+
+GRAD = Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The images, the networks and the criteria."""
+
+    quick: ClassVar[Mapping[str, Any]] = {
+        "data": "digits",
+        "examples": 300,
+        "epochs": 60,
+        "windows": (5, 10),
+        "seeds": 3,
+    }
+
+    data: Literal["mnist", "digits"] = "mnist"
+    """The 70,000 of MNIST (read from $JNN_DATA_DIR or downloaded once), or 1,797 embedded digits of 8x8 pixels."""
+    examples: int = 1000
+    """Training images, the first ones; the last 10,000 (300 of the digits) say when to stop."""
+    hidden: int = 30
+    """Hidden neurons."""
+    eta: float = 0.5
+    """The learning rate."""
+    epochs: int = 200
+    """The most epochs of a training."""
+    windows: tuple[int, ...] = (5, 10, 20)
+    """Epochs without a lower error that the error-change criterion waits for."""
+    further: int = 5
+    """Epochs that follow once it is reached."""
+    rho: float = 0.01
+    """The weight-change criterion's bound, as a fraction of each weight's norm, over 10 epochs."""
+    seeds: int = 8
+    """Networks side by side."""
+    seed: int = 0
+    """Where the random numbers start."""
+
+
+def criteria(config: Config) -> dict[str, stopping.Criterion | None]:
+    """What stops the trainings; the first never does."""
+    by_error = {
+        f"window {window}": stopping.error_change(window=window, further=config.further) for window in config.windows
+    }
+    return {"none": None, **by_error, "weights": stopping.weight_change(config.rho, relative=True)}
+
+
+def compute(config: Config) -> dict[str, Any]:
+    """Every training's errors, where it stopped, which epoch it kept, and the test accuracy of that."""
+    _checks.count("seeds", config.seeds)
+    examples, test = getattr(data, config.data)()
+    held_out = 10_000 if config.data == "mnist" else 300
+    xs, labels = (a[: config.examples] for a in examples)
+    validation = data.Split(*(a[-held_out:] for a in examples))
+    steps = config.epochs * -(-len(xs) // 10)
+    init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
+    found: dict[str, Any] = {}
+    for name, criterion in criteria(config).items():
+        rate = optax.cosine_decay_schedule(config.eta, steps) if name == "weights" else config.eta
+        optimizer = optax.sgd(rate)
+
+        def start(key: Any, optimizer: Any = optimizer) -> train.State:
+            return train.init(optimizer, mlp.init(key, (xs.shape[1], config.hidden, 10)))
+
+        state, history = train.fit(
+            train_keys,
+            GRAD,
+            optimizer,
+            jax.vmap(start)(init_keys),
+            (xs, data.one_hot(labels, 10)),
+            epochs=config.epochs,
+            batch_size=10,
+            evaluate=Partial(_error, xs=validation.xs, labels=validation.labels),
+            stopping=criterion,
+        )
+        kept = jax.vmap(accuracy, (0, None, None))(state.params, *test)
+        found[f"error {name}"] = history.metrics
+        found[f"test {name}"] = kept
+        found |= runner.mean_and_standard_error(f"test accuracy, {name}", kept)
+        if criterion is not None:
+            found |= {f"epochs {name}": history.epochs, f"best {name}": history.best}
+            found |= runner.mean_and_standard_error(f"epochs trained, {name}", history.epochs)
+    return found
+
+
+def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
+    """Stopping is early, and costs little."""
+    full, errors = arrays["test none"], arrays["error none"]
+    found = {}
+    for window in config.windows:
+        name = f"window {window}"
+        epochs, best = arrays[f"epochs {name}"], arrays[f"best {name}"]
+        lost = full - arrays[f"test {name}"]
+        found[f"{name}: every network keeps the epoch of its lowest validation error so far"] = all(
+            best[i] == np.argmin(errors[i, : epochs[i]]) + 1 for i in range(config.seeds)
+        )
+        found[f"{name}: more than half of the epochs are saved, on average"] = bool(epochs.mean() < config.epochs / 2)
+        found[f"{name}: test accuracy stays within one point of the full training's, on average"] = bool(
+            lost.mean() < 0.01
+        )
+    first, last = (arrays[f"epochs window {window}"].mean() for window in (config.windows[0], config.windows[-1]))
+    found["a longer window stops later"] = bool(first < last)
+    found["the weights of every network come to rest before the end, where the learning rate falls"] = bool(
+        np.all(arrays["epochs weights"] < config.epochs)
+    )
+    return found
+
+
+def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+    """Validation errors with the places where networks stop, and what each criterion saved and kept."""
+    figure.set_size_inches(10, 3.9)
+    curves, kept = np.ravel(figure.subplots(1, 2, width_ratios=(1.4, 1)))
+    epochs = np.arange(1, config.epochs + 1)
+    errors = 100 * arrays["error none"]
+    curves.plot(epochs, errors.T, color="black", alpha=0.25, linewidth=0.7)
+    names = [name for name, criterion in criteria(config).items() if criterion is not None]
+    for i, name in enumerate(names):
+        stopped, best = arrays[f"epochs {name}"], arrays[f"best {name}"]
+        if name != "weights":
+            at = errors[np.arange(config.seeds), stopped - 1]
+            curves.plot(stopped, at, "o", color=f"C{i}", label=f"{name}: stops")
+            curves.plot(best, errors[np.arange(config.seeds), best - 1], "x", color=f"C{i}")
+        kept.plot(stopped, 100 * arrays[f"test {name}"], "o", color=f"C{i}", label=name, alpha=0.7)
+    kept.plot(np.full(config.seeds, config.epochs), 100 * arrays["test none"], "ko", label="none", alpha=0.5)
+    curves.set(xlabel="epoch", ylabel="validation error / %", title="each network, and the epoch it keeps (x)")
+    curves.set(xscale="log", ylim=(errors.min() - 0.7, np.quantile(errors, 0.985)))
+    curves.legend(fontsize="small")
+    kept.set(xlabel="epochs trained", ylabel="test accuracy / %", title="what is saved, and kept")
+    kept.legend(fontsize="small", loc="upper right")
+
+
+def _error(params: mlp.Params, xs: Any, labels: Any) -> Any:
+    return 1 - accuracy(params, xs, labels)
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))

@@ -1,0 +1,183 @@
+"""Exercise 3.2: a saturated neuron learns slowly with the quadratic cost and fast with the cross-entropy.
+
+First Nielsen's neuron with the input 1 and the desired output 0, from his two starts and from many random ones: the
+quadratic cost's first step is the cross-entropy's times sigma'(z). Then whole networks whose output neurons start
+saturated.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from matplotlib.figure import Figure
+
+from experiments import runner
+from experiments.digits import accuracy
+from jnn import _checks, activations, backprop, costs, data, mlp, train
+
+COSTS = {"quadratic": costs.quadratic, "cross-entropy": costs.cross_entropy}
+STARTS = {"w = 0.6, b = 0.9": (0.6, 0.9), "w = b = 2": (2.0, 2.0)}
+REACHED = 0.1
+"""A neuron has learnt when its output is below this."""
+
+READS = 0.9
+"""A network has learnt when it reads this fraction of the test images."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The neurons, the networks, and how they are trained."""
+
+    quick: ClassVar[Mapping[str, Any]] = {"neurons": 20, "updates": 1000, "epochs": 12, "saturation": 4.0, "seeds": 2}
+
+    eta: float = 0.15
+    """The neurons' learning rate."""
+    neurons: int = 200
+    """Random starts of a neuron."""
+    largest: float = 6.0
+    """Their weighted inputs start between 0 and this."""
+    updates: int = 4000
+    """Steps of a neuron."""
+    data: Literal["digits", "mnist"] = "digits"
+    """What the networks read."""
+    hidden: int = 30
+    """Their hidden neurons."""
+    saturation: float = 6.0
+    """Where the biases of their output neurons start; 0 is not saturated."""
+    network_eta: float = 0.5
+    """Their learning rate."""
+    epochs: int = 30
+    """How often they see every training image."""
+    seeds: int = 5
+    """Networks side by side."""
+    seed: int = 0
+    """Where the random numbers start."""
+
+
+def neuron(w: Any, b: Any) -> mlp.Params:
+    """One sigmoid neuron with one input."""
+    return (mlp.Layer(w=jnp.reshape(w, (1, 1)), b=jnp.reshape(b, (1,))),)
+
+
+def learn(config: Config, cost: costs.Cost, w: Any, b: Any) -> Any:
+    """The outputs of a neuron for the input 1 before each of its steps towards 0."""
+    one, zero = jnp.ones((1, 1)), jnp.zeros((1, 1))
+    optimizer = train.sgd(config.eta)
+    _, history = train.run(
+        jax.random.key(0),  # one example has one order
+        Partial(backprop.minibatch_value_and_grad, cost=cost),
+        optimizer,
+        train.init(optimizer, neuron(w, b)),
+        (one, zero),
+        epochs=config.updates,
+        batch_size=1,
+        evaluate=lambda params: mlp.forward(params, one[0])[0],
+    )
+    return jnp.concatenate([activations.sigmoid(jnp.atleast_1d(w + b)), history.metrics])
+
+
+def networks(config: Config, cost: costs.Cost, saturation: float) -> Any:
+    """Test accuracies [seeds, epochs] of networks whose output biases start at `saturation`."""
+    (xs, labels), test = getattr(data, config.data)()
+    optimizer = train.sgd(config.network_eta)
+    init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
+
+    def start(key: Any) -> train.State:
+        first, last = mlp.init(key, (xs.shape[1], config.hidden, 10))
+        return train.init(optimizer, (first, last._replace(b=last.b + saturation)))
+
+    _, history = train.fit(
+        train_keys,
+        Partial(backprop.minibatch_value_and_grad, cost=cost),
+        optimizer,
+        jax.vmap(start)(init_keys),
+        (xs, data.one_hot(labels, 10)),
+        epochs=config.epochs,
+        batch_size=10,
+        evaluate=Partial(accuracy, xs=test.xs, labels=test.labels),
+        progress=False,
+    )
+    return history.metrics
+
+
+def compute(config: Config) -> dict[str, Any]:
+    """Learning curves, and after how many steps or epochs it was learnt (one more than there were, if never)."""
+    _checks.count("seeds", config.seeds)
+    z_key, share_key = jax.random.split(jax.random.key(config.seed))
+    z = jax.random.uniform(z_key, (config.neurons,), maxval=config.largest)
+    w = z * jax.random.uniform(share_key, (config.neurons,))
+    found: dict[str, Any] = {"first_outputs": activations.sigmoid(z)}
+    for name, cost in COSTS.items():
+        for start, (w_0, b_0) in STARTS.items():
+            found[f"{name} from {start}"] = learn(config, cost, jnp.asarray(w_0), jnp.asarray(b_0))
+        outputs = jax.vmap(lambda w, b, cost=cost: learn(config, cost, w, b))(w, z - w)
+        found[f"steps_{name}"] = first(outputs < REACHED)
+        found[f"first_steps_{name}"] = cost.delta(z[:, None], jnp.zeros((len(z), 1)))[:, 0]
+        for kind, saturation in (("saturated", config.saturation), ("plain", 0.0)):
+            curves = networks(config, cost, saturation)
+            found[f"{kind}_{name}"] = curves
+            epochs = np.asarray(first(curves >= READS)) + 1
+            found[f"epochs_{kind}_{name}"] = epochs
+            found |= runner.mean_and_standard_error(f"epochs_of_{kind}_networks_with_{name}", epochs)
+    return found
+
+
+def first(reached: Any) -> Any:
+    """The first index along the last axis where it is true, or the axis' length."""
+    return jnp.where(jnp.any(reached, axis=-1), jnp.argmax(reached, axis=-1), reached.shape[-1])
+
+
+def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
+    """The factor sigma', and what it costs."""
+    del config
+    a = arrays["first_outputs"]
+    quadratic, entropy = arrays["steps_quadratic"], arrays["steps_cross-entropy"]
+    badly = a > 0.9
+    return {
+        "the quadratic cost's first step is the cross-entropy's times sigma'(z) = a (1 - a)": bool(
+            np.allclose(
+                arrays["first_steps_quadratic"], arrays["first_steps_cross-entropy"] * a * (1 - a), rtol=1e-4, atol=1e-7
+            )
+        ),
+        "from every start the cross-entropy gets below 0.1 first": bool(np.all(entropy < quadratic)),
+        "where the first output is above 0.9, in less than half of the steps": bool(
+            np.all(entropy[badly] < quadratic[badly] / 2)
+        ),
+        "saturated networks read 90 % after fewer epochs with the cross-entropy, each of them": bool(
+            np.all(arrays["epochs_saturated_cross-entropy"] < arrays["epochs_saturated_quadratic"])
+        ),
+    }
+
+
+def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+    """Nielsen's neuron, many neurons, and networks."""
+    figure.set_size_inches(10, 3.6)
+    neurons, many, nets = np.ravel(figure.subplots(1, 3))
+    for (name, colour), (start, style) in (
+        (n, s) for n in zip(COSTS, ("C1", "C0"), strict=True) for s in zip(STARTS, ("--", "-"), strict=True)
+    ):
+        neurons.plot(arrays[f"{name} from {start}"][:301], color=colour, linestyle=style, label=f"{name}, {start}")
+    neurons.set(xlabel="step", ylabel="$a$, wanted: 0", title="Nielsen's neuron", ylim=(0, 1.35))
+    neurons.legend(fontsize="x-small", loc="upper right")
+    z = np.log(arrays["first_outputs"] / (1 - arrays["first_outputs"]))
+    for name, colour in zip(COSTS, ("C1", "C0"), strict=True):
+        many.plot(z, arrays[f"steps_{name}"], ".", color=colour, label=name)
+        for kind, style in (("saturated", "-"), ("plain", ":")):
+            mean = 100 * arrays[f"{kind}_{name}"].mean(axis=0)
+            label = f"{name}, {'output biases at ' + format(config.saturation, 'g') if kind == 'saturated' else 'at 0'}"
+            nets.plot(np.arange(1, len(mean) + 1), mean, color=colour, linestyle=style, label=label)
+    many.set(
+        yscale="log", xlabel="$z$ at the start", ylabel="steps until $a < 0.1$", title="neurons from random starts"
+    )
+    many.legend(fontsize="small")
+    nets.set(xlabel="epoch", ylabel="test accuracy / %", title=f"means of {config.seeds} networks")
+    nets.legend(fontsize="x-small", loc="lower right")
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))

@@ -1,0 +1,104 @@
+"""Exercise 3.3: where softmax has its name from. As c grows its output becomes one-hot, or 1/k each for k that tie.
+
+Random weighted inputs, many at once: with a unique maximum the distance from one-hot falls like exp(-c gap), where
+gap is the distance between the two largest; with equal largest ones the notes' limit needs the correction.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments import runner
+from jnn import _checks, activations
+
+
+@dataclass(frozen=True)
+class Config:
+    """The layers, and the constants c."""
+
+    quick: ClassVar[Mapping[str, Any]] = {"layers": 50, "cs": 40}
+
+    layers: int = 500
+    """Random layers of weighted inputs."""
+    neurons: int = 5
+    """Neurons J of each."""
+    largest: float = 200.0
+    """The largest c."""
+    cs: int = 120
+    """How many values of c, from 0.001 on, evenly spaced on a logarithmic scale."""
+    ties: tuple[int, ...] = (1, 2, 3)
+    """How many neurons share the largest weighted input."""
+    seed: int = 0
+    """Where the random numbers start."""
+
+
+def compute(config: Config) -> dict[str, Any]:
+    """The outputs at every c, and their distance from the limit: 1/k for the k largest, 0 for the others."""
+    _checks.count("neurons", config.neurons, least=max(config.ties) + 1)
+    cs = jnp.geomspace(1e-3, config.largest, config.cs)
+    z = jnp.sort(jax.random.normal(jax.random.key(config.seed), (config.layers, config.neurons)), axis=1)[:, ::-1]
+    found: dict[str, Any] = {"c": cs}
+    for k in config.ties:
+        tied = z.at[:, :k].set(z[:, :1])
+        a = jax.vmap(lambda c, tied=tied: activations.softmax(tied, c))(cs)
+        limit = jnp.where(jnp.arange(config.neurons) < k, 1 / k, 0)
+        found |= {
+            f"a_{k}": a[:, 0],
+            f"gap_{k}": tied[:, 0] - tied[:, k],
+            f"distance_{k}": jnp.max(jnp.abs(a - limit[None, None]), axis=-1),
+        }
+    return found
+
+
+def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
+    """The limits for large and small c, and how fast the first is reached."""
+    found = {}
+    cs = arrays["c"][:, None]
+    for k in config.ties:
+        gap, distance = arrays[f"gap_{k}"][None], arrays[f"distance_{k}"]
+        limit = "one-hot" if k == 1 else f"1/{k} for each of the {k} largest"
+        bound = (config.neurons - k) * np.exp(-cs * gap) / k + 2e-6
+        found[f"the limit is {limit}: never further away than (J - {k}) exp(-c gap) / {k}"] = bool(
+            np.all(distance <= bound) and np.median(distance[-1]) < 1e-5
+        )
+        at = (distance > 1e-5) & (cs * gap > 4)
+        slope = np.log(distance[at]) / (cs * gap)[at]
+        found[f"with {k} largest, ln distance / (c gap) is -1 within the width of ln J / (c gap)"] = bool(
+            np.all(np.abs(slope + 1) < np.log(config.neurons * k) / (cs * gap)[at] + 0.02)
+        )
+    uniform = np.abs(arrays[f"a_{config.ties[0]}"][0] - 1 / config.neurons).max()
+    found["for small c every neuron has 1/J"] = bool(uniform < 0.005)
+    return found
+
+
+def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+    """One layer's outputs without and with a tie, and the distances of all layers."""
+    figure.set_size_inches(10, 3.5)
+    panels = np.ravel(figure.subplots(1, 3))
+    first, second = config.ties[0], config.ties[min(1, len(config.ties) - 1)]
+    for axes, k in zip(panels, (first, second), strict=False):
+        for j in range(config.neurons):
+            axes.plot(arrays["c"], arrays[f"a_{k}"][:, j], color=f"C{j}", linewidth=2 if j < k else 1.2)
+        title = "a unique largest $z$" if k == 1 else f"{k} largest $z$, equal"
+        axes.set(xscale="log", xlabel="$c$", ylabel="$a_j$", title=title, ylim=(-0.02, 1.02))
+    panels[1].axhline(1 / second, color="black", linewidth=0.8, linestyle=":")
+    distances = panels[2]
+    for i, k in enumerate(config.ties):
+        product = arrays["c"][:, None] * arrays[f"gap_{k}"][None]
+        shown = (arrays[f"distance_{k}"] > 1e-6) & (product < 16)
+        label = "unique" if k == 1 else f"{k} equal"
+        distances.plot(product[shown], arrays[f"distance_{k}"][shown], ".", color=f"C{i}", markersize=1.5, label=label)
+    line = np.array([2.0, 13.0])
+    distances.plot(line, np.exp(-line), color="black", linewidth=1, linestyle="--", label=r"$e^{-c\,gap}$")
+    distances.set(yscale="log", xlabel="$c$ gap", title="distance from the limit, all layers", ylim=(1e-6, 1.5))
+    distances.legend(fontsize="small", markerscale=6)
+
+
+if __name__ == "__main__":
+    sys.exit(runner.main(sys.modules[__name__]))
