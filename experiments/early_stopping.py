@@ -31,7 +31,7 @@ class Config:
         "data": "digits",
         "examples": 300,
         "epochs": 60,
-        "windows": (5, 10),
+        "windows": (3, 6),
         "seeds": 3,
     }
 

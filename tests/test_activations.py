@@ -77,6 +77,19 @@ def test_softmax_limit_in_c():
     np.testing.assert_array_equal(activations.softmax(jnp.array([3.0, 1.0, 3.0]), 1e4), [0.5, 0, 0.5])
 
 
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_the_rate_of_softmaxs_limit(k, x64):
+    """No output is further from 1/k or 0 than (J - k) exp(-c gap) / k, and the bound is nearly reached."""
+    z = jnp.array([2.0] * k + [1.3, 1.2, -4.0][: 5 - k])
+    limit = jnp.where(jnp.arange(len(z)) < k, 1 / k, 0)
+    for c in (0.1, 1.0, 10.0, 30.0):
+        distance = np.max(np.abs(activations.softmax(z, c) - limit))
+        bound = (len(z) - k) * np.exp(-0.7 * c) / k
+        assert distance <= bound
+        if c >= 10:
+            assert distance > 0.3 * bound
+
+
 def test_softmax_jacobian(x64):
     z = jax.random.normal(jax.random.key(1), (6,))
     wanted = jax.jacobian(activations.softmax)(z, 1.7)

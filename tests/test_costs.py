@@ -117,3 +117,83 @@ def test_binary_entropy():
 def test_quadratic_with_gives_the_same_object():
     assert costs.quadratic_with(activations.sigmoid) is costs.quadratic
     assert costs.quadratic_with(activations.tanh) is costs.quadratic_with(activations.tanh)
+
+
+# Chapter 3's own statements, one by one
+
+
+def entropy_of(a, y):
+    """The cross-entropy as a function of the activation, as exercise 3.1 has it."""
+    return -(y * jnp.log(a) + (1 - y) * jnp.log(1 - a))
+
+
+@pytest.mark.parametrize("y", [0.05, 0.3, 0.5, 0.9])
+def test_exercise_3_1_inside(y, x64):
+    """dC/da = (a - y) / (a (1 - a)), 0 at a = y alone; C'' = y / a^2 + (1 - y) / (1 - a)^2 > 0."""
+    a = jnp.linspace(0.01, 0.99, 99)
+    slope, curvature = jax.vmap(jax.grad(entropy_of), (0, None)), jax.vmap(jax.grad(jax.grad(entropy_of)), (0, None))
+    np.testing.assert_allclose(slope(a, y), (a - y) / (a * (1 - a)), rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(curvature(a, y), y / a**2 + (1 - y) / (1 - a) ** 2, rtol=1e-11)
+    assert np.all(curvature(a, y) > 0)
+    assert abs(jax.grad(entropy_of)(y, y)) < 1e-14
+    z = jnp.log(a) - jnp.log1p(-a)
+    by_logits = costs.cross_entropy.value(z[:, None], jnp.full((99, 1), y))
+    np.testing.assert_allclose(by_logits, entropy_of(a, y), rtol=1e-12)
+
+
+@pytest.mark.parametrize("y", [0.0, 1.0])
+def test_exercise_3_1_at_the_boundary(y, x64):
+    """No stationary point: the slope never is 0, and the cost falls to its infimum 0."""
+    z = jnp.linspace(-30, 30, 601)[:, None] * (1 if y else -1)
+    values = costs.cross_entropy.value(z, jnp.full_like(z, y))
+    assert np.all(np.diff(values) < 0)
+    assert 0 < values[-1] < 1e-12
+    assert np.all(costs.cross_entropy.delta(z, jnp.full_like(z, y)) != 0)
+
+
+def test_exercise_3_2_and_the_factor_that_the_quadratic_cost_keeps(x64):
+    """dC/dw_jk = a_k (a_j - y_j), the mean over n examples of it; for the quadratic cost times sigma'(z_j)."""
+    w, b = jax.random.normal(jax.random.key(0), (3, 5)), jax.random.normal(jax.random.key(1), (3,))
+    below, ys = examples(2, 4, (5, 3), jnp.float64)
+    zs = below @ w.T + b[None]
+    a = activations.sigmoid(zs)
+    for cost, factor in ((costs.cross_entropy, jnp.ones_like(zs)), (costs.quadratic, activations.sigmoid.prime(zs))):
+        by_autodiff = jax.grad(lambda w, cost=cost: jnp.mean(cost.value(below @ w.T + b[None], ys)))(w)
+        by_hand = sum(jnp.outer((a[i] - ys[i]) * factor[i], below[i]) for i in range(4)) / 4
+        np.testing.assert_allclose(by_autodiff, by_hand, rtol=1e-12, atol=1e-15)
+
+
+def test_3_1_1_derives_the_cross_entropy(x64):
+    """Integrating (a - y) / (a (1 - a)), which (3.1) to (3.3) ask for, gives it back up to a constant."""
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    for y in (0.0, 0.2, 0.7, 1.0):
+        for end in (0.05, 0.4, 0.95):
+            a = 0.5 + (end - 0.5) * (nodes + 1) / 2
+            integral = np.sum(weights * (a - y) / (a * (1 - a))) * (end - 0.5) / 2
+            np.testing.assert_allclose(integral, entropy_of(end, y) - entropy_of(0.5, y), rtol=1e-10)
+
+
+def test_3_1_to_3_3_for_one_neuron(x64):
+    w, x, b, y = jnp.array([0.3, -1.2]), jnp.array([0.8, 0.5]), 0.4, 0.25
+
+    def cost(w, b):
+        return costs.cross_entropy.value(jnp.atleast_1d(w @ x + b), jnp.array([y]))
+
+    by_w, by_b = jax.grad(cost, (0, 1))(w, b)
+    a = activations.sigmoid(w @ x + b)
+    np.testing.assert_allclose(by_w, x * (a - y), rtol=1e-13)  # (3.1), dC/dw_j in its left side
+    np.testing.assert_allclose(by_b, a - y, rtol=1e-13)  # (3.2)
+    np.testing.assert_allclose(by_b, jax.grad(entropy_of)(a, y) * a * (1 - a), rtol=1e-12)  # (3.3)
+
+
+def test_3_4_to_3_7_for_a_softmax_layer(x64):
+    """dC/db_r = a_r - 1, dC/db_j = a_j elsewhere, together a - y; dC/dw_jk = a_k (a_j - y_j)."""
+    w, b = jax.random.normal(jax.random.key(0), (4, 6)), jax.random.normal(jax.random.key(1), (4,))
+    below, r = jax.random.normal(jax.random.key(2), (6,)), 2
+    by_w, by_b = jax.grad(lambda w, b: -jnp.log(activations.softmax(w @ below + b)[r]), (0, 1))(w, b)
+    a, y = activations.softmax(w @ below + b), jnp.eye(4)[r]
+    np.testing.assert_allclose(by_b[r], -1 + a[r], rtol=1e-12)  # (3.4)
+    for j in (0, 1, 3):
+        np.testing.assert_allclose(by_b[j], a[j], rtol=1e-12)  # (3.5)
+    np.testing.assert_allclose(by_b, costs.log_likelihood.delta(w @ below + b, y), rtol=1e-12)  # (3.6)
+    np.testing.assert_allclose(by_w, jnp.outer(a - y, below), rtol=1e-12)  # (3.7)
