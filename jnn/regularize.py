@@ -101,7 +101,7 @@ def l2_decay(alpha: Amount) -> optax.GradientTransformation:
     The field's name is weight decay; after a scaling by past gradients it is the decoupled one (AdamW).
     """
     _checks.amount("alpha", alpha)
-    return optax.add_decayed_weights(alpha, mask=weights)
+    return optax.stateless(lambda updates, params: jax.tree.map(jnp.add, updates, l2_grad(params, alpha)))
 
 
 # The analysis of L2, section 3.3.1
