@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from experiments import runner
 from experiments.digits import accuracy
-from jnn import _checks, augment, backprop, costs, data, mlp, regularize, train
+from jnn import _checks, augment, backprop, costs, data, mlp, regularize, stopping, train
 
 PUBLISHED = 0.8227
 """Nielsen's test accuracy after the last epoch, without regularisation."""
@@ -52,6 +52,8 @@ class Config:
     """The standard deviation of the noise on the inputs."""
     mixup: float = 0.5
     """Both parameters of the Beta distribution of mixup's lambda."""
+    window: int = 20
+    """Epochs without a lower error on the last training images, after which early stopping stops."""
     distortion: float = 0.8
     """How strong images are distorted: 1 is 12 degrees, 15 % of stretch and slant, 1 pixel of shift, 1.2 elastic."""
     seeds: int = 5
@@ -78,6 +80,7 @@ def ways(config: Config, pixels: int) -> dict[str, tuple[Any, Any]]:
         "noise on inputs": (PLAIN, functools.partial(regularize.input_noise, sigma=config.noise)),
         "mixup": (PLAIN, functools.partial(regularize.mixup, beta=config.mixup)),
         "augmentation": (PLAIN, functools.partial(augment.rows, picture=picture, shape=(side, side))),
+        "early stopping": (PLAIN, None),
     }
 
 
@@ -87,7 +90,7 @@ def compute(config: Config) -> dict[str, Any]:
     examples, test = getattr(data, config.data)()
     held_out = 10_000 if config.data == "mnist" else 200
     xs, labels = (a[: config.examples] for a in examples)
-    unseen = data.Split(*(a[-held_out:] for a in examples)) if config.validate else test
+    validation = data.Split(*(a[-held_out:] for a in examples))
     optimizer = train.sgd(config.eta)
     init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
     sizes = (xs.shape[1], config.hidden, 10)
@@ -96,7 +99,8 @@ def compute(config: Config) -> dict[str, Any]:
     )(init_keys)
     found: dict[str, Any] = {}
     for name, (grad, transform) in ways(config, xs.shape[1]).items():
-        p = config.dropout if name == "dropout" else 0.0
+        measure = functools.partial(_metrics, p=config.dropout if name == "dropout" else 0.0)
+        images = {"known": data.Split(xs, labels), "unseen": validation if config.validate else test}
         _, history = train.fit(
             train_keys,
             grad,
@@ -106,26 +110,29 @@ def compute(config: Config) -> dict[str, Any]:
             epochs=config.epochs,
             batch_size=10,
             transform=transform,
-            evaluate=Partial(functools.partial(_metrics, p=p), known=data.Split(xs, labels), unseen=unseen),
+            evaluate=Partial(measure, validation=validation, **images),
+            stopping=stopping.error_change(window=config.window) if name == "early stopping" else None,
         )
-        for which, curves in history.metrics.items():
-            found[f"{which}_{name}"] = np.asarray(curves)
-            found |= runner.mean_and_standard_error(f"{which}_accuracy_with_{name}", np.asarray(curves)[:, -1])
+        kept = np.full(config.seeds, config.epochs) if history.best is None else np.asarray(history.best)
+        for which in ("known", "unseen"):
+            curves = np.asarray(history.metrics[which])
+            found[f"curves_{which}_{name}"] = curves
+            found[f"{which}_{name}"] = curves[np.arange(config.seeds), kept - 1]
+            found |= runner.mean_and_standard_error(f"{which} accuracy with {name}", found[f"{which}_{name}"])
     return found
 
 
 def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
     """Without regularisation the training images are learnt by heart; each regulariser alone reads more unseen ones."""
-    names = [key.removeprefix("unseen_") for key in arrays if key.startswith("unseen_") and "accuracy" not in key]
-    nothing = arrays["unseen_nothing"][:, -1]
-    found = {"with nothing, all training images are read right": bool(arrays["known_nothing"][:, -1].min() >= 0.999)}
+    nothing = arrays["unseen_nothing"]
+    found = {"with nothing, all training images are read right": bool(arrays["known_nothing"].min() >= 0.999)}
     if config == Config(seed=config.seed, seeds=config.seeds):
         found["with nothing, test accuracy is in the low 80s"] = bool(0.8 <= nothing.mean() < 0.85)
         found["with nothing, it is within half a point of Nielsen's, or above"] = bool(
             nothing.mean() > PUBLISHED - 0.005
         )
-        for name in set(names[1:]) - {"mixup"}:
-            gain = arrays[f"unseen_{name}"][:, -1] - nothing
+        for name in ("L1", "L2", "dropout", "noise on inputs", "augmentation"):
+            gain = arrays[f"unseen_{name}"] - nothing
             error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
             found[f"{name} reads more unseen images, by over two standard errors"] = bool(gain.mean() > 2 * error)
     return found
@@ -133,30 +140,38 @@ def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
 
 def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     """Mean curves on unseen images, and every network at the end on both kinds."""
-    figure.set_size_inches(10, 4.2)
+    del config
+    figure.set_size_inches(10, 4.4)
     curves, ends = np.ravel(figure.subplots(1, 2, width_ratios=(1.2, 1)))
-    names = [key.removeprefix("unseen_") for key in arrays if key.startswith("unseen_") and "accuracy" not in key]
-    epochs = np.arange(1, config.epochs + 1)
+    names = [key.removeprefix("curves_unseen_") for key in arrays if key.startswith("curves_unseen_")]
     for i, name in enumerate(names):
-        colour = "black" if name == "nothing" else f"C{i - 1}"
+        colour = "black" if name == "nothing" else f"C{(i - 1) % 6}"
+        style = ":" if name == "early stopping" else "-"
         unseen, known = 100 * arrays[f"unseen_{name}"], 100 * arrays[f"known_{name}"]
-        curves.plot(epochs, unseen.mean(axis=0), color=colour, label=name, linewidth=1.4)
+        mean = 100 * np.nanmean(arrays[f"curves_unseen_{name}"], axis=0)
+        curves.plot(np.arange(1, len(mean) + 1), mean, style, color=colour, label=name, linewidth=1.4)
         place = len(names) - i
-        ends.plot(unseen[:, -1], np.full(len(unseen), place), "o", color=colour, alpha=0.5)
-        ends.plot(known[:, -1], np.full(len(known), place), "x", color=colour, alpha=0.5)
-        said = runner.said(f"unseen_accuracy_with_{name}", arrays, scale=100, unit="%")
-        ends.text(unseen[:, -1].mean(), place + 0.2, said, color=colour, ha="center", va="bottom", fontsize="small")
-    low = 100 * min(arrays[f"unseen_{name}"][:, -1].min() for name in names)
-    curves.set(xlabel="epoch", ylabel="accuracy on unseen images / %", ylim=(low - 6, None))
+        ends.plot(unseen, np.full(len(unseen), place), "o", color=colour, alpha=0.5)
+        ends.plot(known, np.full(len(known), place), "x", color=colour, alpha=0.5)
+        said = runner.said(f"unseen accuracy with {name}", arrays, scale=100, unit="%")
+        ends.text(unseen.mean(), place + 0.2, said, color=colour, ha="center", va="bottom", fontsize="small")
+    low = 100 * min(arrays[f"unseen_{name}"].min() for name in names)
+    curves.set(xlabel="epoch", ylabel="accuracy on unseen images / %", ylim=(low - 7, None))
     curves.legend(fontsize="small", ncols=2, loc="lower right")
-    ends.set(xlabel="accuracy after the last epoch / %", ylim=(0.4, len(names) + 0.8))
+    ends.set(xlabel="accuracy of what is kept / %", ylim=(0.4, len(names) + 0.8), xlim=(low - 2, 101))
     ends.set_title("x on the training images, o on unseen ones", fontsize="medium")
     ends.set_yticks(len(names) - np.arange(len(names)), names)
 
 
-def _metrics(params: mlp.Params, known: data.Split, unseen: data.Split, p: float) -> dict[str, Any]:
+def _metrics(
+    params: mlp.Params, known: data.Split, unseen: data.Split, validation: data.Split, p: float
+) -> dict[str, Any]:
     params = regularize.dropout_at_test(params, p) if p else params
-    return {"known": accuracy(params, *known), "unseen": accuracy(params, *unseen)}
+    return {
+        "known": accuracy(params, *known),
+        "unseen": accuracy(params, *unseen),
+        "error": 1 - accuracy(params, *validation),
+    }
 
 
 if __name__ == "__main__":
