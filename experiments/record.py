@@ -184,7 +184,10 @@ def _draw_curves(figure: SubFigure, config: Config, arrays: runner.Arrays) -> No
     if config.data == "mnist":
         for name, published in PUBLISHED.items():
             axes.axhline(100 - published, color="C1", linewidth=1, linestyle="--")
-            axes.text(config.epochs, 100 - published, f"Simard et al., {name}", color="C1", ha="right", va="bottom")
+            label = axes.text(
+                config.epochs, 100 - published, f"Simard et al., {name}", color="C1", ha="right", va="bottom"
+            )
+            label.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5})
     where = "held-out images" if config.validate else "test images"
     axes.set(xlabel="epoch", ylabel=f"errors on {where} / %", yscale="log")
     axes.yaxis.set_major_formatter("{x:g}")
