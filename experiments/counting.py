@@ -2,7 +2,8 @@
 
 The strings of Edwin Chen's "Exploring LSTMs", the notes' reference [1]: n times a, an X, n times b, and the end. A
 small LSTM predicts each next symbol; after the X all of them are certain for one who has counted. It trains on short
-strings and is tested on longer ones than it has ever seen; how far it counts then differs from start to start.
+strings and is tested on longer ones than it has ever seen. How far it counts then differs from start to start; noise
+on the weights during training, under which only a robust counter survives, takes most nets beyond twice the length.
 """
 
 import sys
@@ -20,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 from matplotlib.figure import Figure, SubFigure
 
 from experiments import runner
-from jnn import _checks, costs, lstm, mlp, train
+from jnn import _checks, costs, lstm, mlp, regularize, train
 from jnn.activations import sigmoid
 
 SYMBOLS = ("a", "X", "b", "end")
@@ -41,6 +42,8 @@ class Config:
     """Memory cells d."""
     rem_bias: float = 7.0
     """Where the bias of rem starts: at 7 a cell loses 0.1 % of its count in each step."""
+    noise: float = 0.2
+    """Standard deviation of the noise on every weight in every step of training; 0 is none."""
     eta: float = 0.01
     """Adam's first learning rate, which falls to 0 along a cosine."""
     batch_size: int = 20
@@ -106,12 +109,13 @@ def compute(config: Config) -> dict[str, Any]:
     ns = jnp.arange(1, longest + 1)
     state, history = train.fit(
         train_keys,
-        jax.value_and_grad(partial(loss, longest=config.trained)),
+        regularize.weight_noise(jax.value_and_grad(partial(loss, longest=config.trained)), config.noise),
         optimizer,
         jax.jit(jax.vmap(lambda key: train.init(optimizer, start(key, config))))(init_keys),
         (1 + jnp.arange(config.steps * config.batch_size) % config.trained,),
         epochs=config.epochs,
         batch_size=config.batch_size,
+        transform=regularize.with_key,
         evaluate=Partial(partial(correct, longest=longest), ns=ns),
     )
     right = np.asarray(history.metrics)
@@ -161,9 +165,8 @@ def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
             f"every net gets every string up to the longest trained, n = {config.trained}, right": bool(
                 np.all(last >= config.trained)
             ),
-            "most nets get longer strings than any they trained on right": bool(np.mean(last > config.trained) > 0.5),
-            f"the best net gets every string up to twice the longest trained, n = {2 * config.trained}, right": bool(
-                np.max(last) >= 2 * config.trained
+            f"most nets get every string up to twice the longest trained, n = {2 * config.trained}, right": bool(
+                np.mean(last >= 2 * config.trained) > 0.5
             ),
             "in the best net one long-term memory is the count, with a correlation above 0.95": bool(
                 arrays["correlation"] > 0.95

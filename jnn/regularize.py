@@ -207,6 +207,15 @@ def gradient_noise(grad: Grad, sigma: Amount) -> Partial:
     return Partial(_gradient_noise, Partial(grad) if not isinstance(grad, Partial) else grad, sigma)
 
 
+def weight_noise(grad: Grad, sigma: Amount) -> Partial:
+    """`grad` at parameters with N(0, sigma^2) added to every entry; it takes a key at the end of the batch.
+
+    What is learnt must survive inexact weights (Graves, 2011). Raises ValueError for a negative sigma.
+    """
+    _checks.amount("sigma", sigma)
+    return Partial(_weight_noise, Partial(grad) if not isinstance(grad, Partial) else grad, sigma)
+
+
 def noise(key: Key[Array, ""], a: Float[Array, "*shape"], sigma: Amount) -> Float[Array, "*shape"]:
     """The array with noise from N(0, sigma^2) added, independent in every entry (3.16).
 
@@ -328,9 +337,18 @@ def _penalised(
 def _gradient_noise(grad: Grad, sigma: Amount, params: Any, *batch_and_key: Any) -> tuple[Float[Array, ""], Any]:
     *batch, key = batch_and_key
     value, grads = grad(params, *batch)
-    leaves, structure = jax.tree.flatten(grads)
+    return value, _noise_everywhere(key, grads, sigma)
+
+
+def _weight_noise(grad: Grad, sigma: Amount, params: Any, *batch_and_key: Any) -> tuple[Float[Array, ""], Any]:
+    *batch, key = batch_and_key
+    return grad(_noise_everywhere(key, params, sigma), *batch)
+
+
+def _noise_everywhere(key: Key[Array, ""], tree: Any, sigma: Amount) -> Any:
+    leaves, structure = jax.tree.flatten(tree)
     keys = jax.random.split(key, len(leaves))
-    return value, structure.unflatten(noise(k, leaf, sigma) for k, leaf in zip(keys, leaves, strict=True))
+    return structure.unflatten(noise(k, leaf, sigma) for k, leaf in zip(keys, leaves, strict=True))
 
 
 def _sum_over_weights(f: Callable[[Array], Array], params: Any) -> Float[Array, ""]:

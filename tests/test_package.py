@@ -69,7 +69,9 @@ def test_the_readme_names_what_exists():
         assert (ROOT / path).exists(), path
     for target in re.findall(r"make ([a-z]+)", readme):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M), target
-    for module, name in re.findall(r"`(activations|augment|costs|mlp|backprop|gradcheck|train|data|regularize|stopping)\.(\w+)", readme):
+    for module, name in re.findall(
+        r"`(activations|augment|costs|mlp|backprop|gradcheck|train|data|regularize|stopping)\.(\w+)", readme
+    ):
         assert hasattr(getattr(jnn, module), name), f"{module}.{name}"
     for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", readme):
         assert f"def {name}" in (ROOT / path).read_text(), f"{path}::{name}"

@@ -213,6 +213,23 @@ def test_noise_on_labels_and_gradients_leaves_the_rest():
     assert all(not np.allclose(a.ravel()[:3], b.ravel()[:3]) for a, b in itertools.combinations(apart, 2))
 
 
+def test_weight_noise_is_the_gradient_somewhere_near():
+    """For the cost ||w||^2 / 2 the gradient is the place itself, so it shows the noise."""
+    params = network(0, (30, 20, 10))
+    grad = jax.value_and_grad(lambda params: sum(jnp.sum(leaf**2) / 2 for leaf in jax.tree.leaves(params)))
+    value, at = regularize.weight_noise(grad, 0.3)(params, KEY)
+    np.testing.assert_allclose(value, grad(at)[0], rtol=1e-6)
+    apart = [np.asarray(a - b) for a, b in zip(jax.tree.leaves(at), jax.tree.leaves(params), strict=True)]
+    np.testing.assert_allclose(np.std(np.concatenate([a.ravel() for a in apart])), 0.3, rtol=0.1)
+    assert all(not np.allclose(a.ravel()[:3], b.ravel()[:3]) for a, b in itertools.combinations(apart, 2))
+    assert (
+        relative_error(
+            regularize.weight_noise(GRAD, 0.0)(network(0), *examples(1, 6), KEY), GRAD(network(0), *examples(1, 6))
+        )
+        < 1e-6
+    )
+
+
 def test_mixup_is_3_14_and_3_15():
     """Inputs and labels are mixed with one lambda, each example with its own, from Beta(beta, beta)."""
     m, beta = 4000, 0.4
@@ -378,6 +395,7 @@ def test_fractions_outside(p):
         (lambda: regularize.l2_decay(-1.0), "alpha is -1.0"),
         (lambda: regularize.noise(KEY, jnp.ones(3), -0.1), "sigma is -0.1"),
         (lambda: regularize.gradient_noise(GRAD, -0.1), "sigma is -0.1"),
+        (lambda: regularize.weight_noise(GRAD, -0.1), "sigma is -0.1"),
         (lambda: regularize.noisy_squared_loss(jnp.ones(2), jnp.ones((3, 2)), jnp.ones(3), -1.0), "sigma is -1.0"),
         (lambda: regularize.mixup(KEY, *examples(1, 6), beta=0.0), "beta is 0.0; a finite number above 0"),
         (lambda: regularize.mixup(KEY, *examples(1, 6), beta=-1.0), "beta is -1.0"),
