@@ -6,7 +6,6 @@ f(x) = sin(3 x_1) cos(2 x_2) + x_3 sin(2 x_1 x_2) on [-1, 1]^3, seen in slices o
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -18,7 +17,8 @@ from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
 
 from experiments import runner
-from jnn import mlp, universal
+from experiments.approximate_2d import evaluate
+from jnn import universal
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,6 @@ def f(x: Float[Array, "3"]) -> Float[Array, ""]:
     return jnp.sin(3 * x[0]) * jnp.cos(2 * x[1]) + x[2] * jnp.sin(2 * x[0] * x[1])
 
 
-@jax.jit
-def evaluate(net: mlp.Params, points: Float[Array, "P 3"]) -> Float[Array, " P"]:
-    """The network's output, some thousand points at a time."""
-    return jax.lax.map(partial(mlp.logits, net), points, batch_size=2048)[:, 0]
-
-
 def compute(config: Config) -> dict[str, Any]:
     """Slices of f and of each network, and the errors by the number of bins."""
     if len(config.bins) < 2:
@@ -65,7 +59,7 @@ def compute(config: Config) -> dict[str, Any]:
         net = universal.approximate(f, (-1.0,) * 3, (1.0,) * 3, bins)
         cells = draws.integers(0, bins, (config.scattered, 3)) + draws.uniform(0.025, 0.975, (config.scattered, 3))
         points = jnp.asarray(2 * cells / bins - 1, jnp.float32)
-        error = jnp.abs(evaluate(net, points) - jax.vmap(f)(points))
+        error = jnp.abs(evaluate(net, points)[:, 0] - jax.vmap(f)(points))
         found["sup"].append(jnp.max(error))
         found["rms"].append(jnp.sqrt(jnp.mean(error**2)))
         found["bounds"].append(slope * np.sqrt(3) / bins)

@@ -237,7 +237,12 @@ def noisy_squared_loss(
 
 
 def mix(lam: Float[Array, "*m"], a: Float[Array, "*m k"], b: Float[Array, "*m k"]) -> Float[Array, "*m k"]:
-    """The mixture lambda a + (1 - lambda) b, (3.14) and (3.15)."""
+    """The mixture lambda a + (1 - lambda) b, (3.14) and (3.15).
+
+    Raises ValueError for a lambda outside [0, 1]; not for a traced one.
+    """
+    if not isinstance(lam, Tracer) and not np.all((np.asarray(lam) >= 0) & (np.asarray(lam) <= 1)):
+        raise ValueError(f"lam is {lam}; numbers in [0, 1] are wanted")
     lam = jnp.asarray(lam)[..., None]
     return lam * a + (1 - lam) * b
 

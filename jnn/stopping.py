@@ -52,7 +52,6 @@ class Weights(NamedTuple):
     epochs: Int[Array, ""]
 
 
-@functools.cache
 def error_change(*, window: int = 10, further: int = 0) -> Criterion:
     """The error-change criterion: no error of the last `window` epochs is below the lowest before them.
 
@@ -61,7 +60,11 @@ def error_change(*, window: int = 10, further: int = 0) -> Criterion:
     """
     _checks.count("window", window)
     _checks.count("further", further, least=0)
+    return _error_change(int(window), int(further))
 
+
+@functools.cache
+def _error_change(window: int, further: int) -> Criterion:
     def init(params: Any) -> Errors:
         del params
         return Errors(jnp.asarray(jnp.inf, float), jnp.full((), -1), jnp.full((), -1))
@@ -77,7 +80,6 @@ def error_change(*, window: int = 10, further: int = 0) -> Criterion:
     return Criterion(f"error_change(window={window}, further={further})", window, True, init, update)
 
 
-@functools.cache
 def weight_change(rho: float, *, window: int = 10, relative: bool = False) -> Criterion:
     """The weight-change criterion: max_i ||w_i^(t - window) - w_i^(t)|| <= rho, at an epoch t >= window.
 
@@ -89,7 +91,11 @@ def weight_change(rho: float, *, window: int = 10, relative: bool = False) -> Cr
     """
     _checks.count("window", window)
     _checks.amount("rho", rho)
+    return _weight_change(float(rho), int(window), bool(relative))
 
+
+@functools.cache
+def _weight_change(rho: float, window: int, relative: bool) -> Criterion:
     def init(params: Any) -> Weights:
         def first(leaf: Any) -> Any:
             return jnp.zeros((window, *jnp.shape(leaf)), jnp.result_type(leaf)).at[0].set(leaf)

@@ -15,6 +15,7 @@ from tests.helpers import COSTS, SMOOTH, examples, network, relative_error
 
 KEY = jax.random.key(0)
 GRAD = backprop.minibatch_value_and_grad
+NEURONS = [(cost, activations.tanh) for cost in COSTS] + [(costs.cross_entropy, hidden) for hidden in SMOOTH]
 
 
 # Norms and penalties
@@ -70,8 +71,7 @@ def regularised(params, xs, ys, cost, hidden, l1, l2):
     return jnp.mean(cost.value(z, ys)) + penalties
 
 
-@pytest.mark.parametrize("cost", COSTS, ids=repr)
-@pytest.mark.parametrize("hidden", SMOOTH, ids=repr)
+@pytest.mark.parametrize(("cost", "hidden"), NEURONS, ids=repr)
 def test_penalised_gradients_equal_autodiff(cost, hidden, x64):
     params, (xs, ys) = network(0, dtype=jnp.float64), examples(1, 6, dtype=jnp.float64)
     grad = Partial(GRAD, cost=cost, hidden=hidden)
@@ -261,9 +261,8 @@ def masks_of(key, params, m, p):
     return [regularize.dropout_mask(k, (m, len(b)), p) for k, (_, b) in zip(keys, params[:-1], strict=False)]
 
 
-@pytest.mark.parametrize("cost", COSTS, ids=repr)
-@pytest.mark.parametrize("hidden", SMOOTH, ids=repr)
-@pytest.mark.parametrize("sizes", [(7, 3), (7, 5, 3), (7, 6, 5, 4, 3)])
+@pytest.mark.parametrize(("cost", "hidden"), NEURONS, ids=repr)
+@pytest.mark.parametrize("sizes", [(7, 3), (7, 6, 5, 3)])
 def test_dropout_by_hand_equals_autodiff(cost, hidden, sizes, x64):
     params, (xs, ys) = network(0, sizes, jnp.float64), examples(1, 6, sizes, jnp.float64)
     masks = masks_of(KEY, params, 6, 0.4)
@@ -397,6 +396,7 @@ def test_fractions_outside(p):
         (lambda: regularize.gradient_noise(GRAD, -0.1), "sigma is -0.1"),
         (lambda: regularize.weight_noise(GRAD, -0.1), "sigma is -0.1"),
         (lambda: regularize.noisy_squared_loss(jnp.ones(2), jnp.ones((3, 2)), jnp.ones(3), -1.0), "sigma is -1.0"),
+        (lambda: regularize.mix(jnp.array([0.5, -0.1]), *examples(1, 2, (3, 3))), r"lam is \[.*; numbers in \[0, 1\]"),
         (lambda: regularize.mixup(KEY, *examples(1, 6), beta=0.0), "beta is 0.0; a finite number above 0"),
         (lambda: regularize.mixup(KEY, *examples(1, 6), beta=-1.0), "beta is -1.0"),
         (lambda: regularize.shrinkage(jnp.array([1.0, -1.0]), 0.1), "eigenvalues is"),

@@ -103,7 +103,10 @@ def test_weight_change_by_its_definition(seed, window, relative, rho):
 
 def test_the_same_arguments_give_the_same_criterion():
     assert stopping.error_change(window=3) is stopping.error_change(window=3)
+    assert stopping.error_change() is stopping.error_change(further=0, window=np.int64(10))
     assert stopping.weight_change(0.1) is stopping.weight_change(0.1)
+    assert stopping.weight_change(0.5) is stopping.weight_change(jnp.asarray(0.5), window=10, relative=False)
+    assert stopping.weight_change(0.5) != stopping.weight_change(0.5, relative=True)
     assert repr(stopping.error_change(window=3)) == "stopping.error_change(window=3, further=0)"
 
 
@@ -226,6 +229,26 @@ def test_of_equal_errors_the_first_is_the_best():
     one, _ = train.run(jax.random.key(0), GRAD, SGD, state, data, epochs=1, batch_size=4)
     assert (int(history.epochs), int(history.best)) == (4, 1)
     assert relative_error(last.params, one.params) < 1e-6
+
+
+@pytest.mark.parametrize(("lost", "best"), [(False, 4), (True, 0)])
+@pytest.mark.parametrize("program", [train.run, functools.partial(train.fit, progress=False)])
+def test_an_error_that_is_nan_is_never_the_best(program, lost, best):
+    """Errors of NaN and numbers by turns, which fall: the last number is kept; where all are NaN, the start is."""
+    one_up = train.sgd(1.0)
+    state = train.init(one_up, jnp.zeros(()))  # the parameter is the number of epochs
+
+    def down(t, xs):
+        del xs
+        return jnp.zeros(()), -jnp.ones_like(t)
+
+    def by_turns(t):
+        return jnp.where(lost | (t % 2 == 1), jnp.nan, -t)
+
+    options = {"epochs": 5, "batch_size": 12, "evaluate": by_turns, "stopping": stopping.error_change(window=5)}
+    last, history = program(jax.random.key(0), down, one_up, state, (jnp.zeros((12, 1)),), **options)
+    assert int(history.epochs) == 5
+    assert int(history.best) == best == last.params
 
 
 def test_an_error_among_other_metrics():
