@@ -9,26 +9,27 @@ import functools
 import importlib.util
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import optax
-import tyro
 from jax.tree_util import Partial
 
 from benchmarks import timing
 from jnn import activations, augment, backprop, costs, data, mlp, train
 
 SHAPE = (28, 28)
+PACKAGES = ("dm-pix",)
 
 
 @dataclass(frozen=True)
 class Config:
     """The defaults are the record's net."""
+
+    quick: ClassVar[Mapping[str, Any]] = {"images": 1_000, "rounds": 3}
 
     sizes: tuple[int, ...] = (784, 800, 10)
     """Neurons in each layer."""
@@ -38,8 +39,8 @@ class Config:
     """Training images of an epoch."""
     rounds: int = 20
     """How often each alternative takes its turn."""
-    out: Path = Path("out/benchmarks")
-    """The folder that receives augment.json."""
+    growth: tuple[int, ...] = (1, 10, 100, 1000)
+    """Images in a call of `augment.distort`, to see how time grows with them."""
 
 
 def distortions() -> dict[str, augment.Picture | None]:
@@ -102,22 +103,31 @@ def transforms(config: Config) -> dict[str, dict[str, Callable[[], Any]]]:
     }
 
 
-def main(config: Config) -> None:
-    """Time, print and write."""
-    seconds: dict[str, Any] = {"epoch": timing.interleaved(epochs(config), config.rounds)}
-    timing.table(f"an epoch of {config.images} images at {list(config.sizes)}", seconds["epoch"])
-    plain, *_, full = (statistics.median(times) for times in seconds["epoch"].values())
-    print(f"  affine and elastic distortions add {full / plain - 1:.2f} of a training step")
+def measure(config: Config) -> Iterator[timing.Table]:
+    """An epoch with and without; each transform; growth."""
+    seconds = timing.interleaved(epochs(config), config.rounds)
+    plain, *_, full = (statistics.median(times) for times in seconds.values())
+    note = f"affine and elastic distortions add {full / plain - 1:.2f} of a training step"
+    yield timing.Table(f"an epoch of {config.images} images at {list(config.sizes)}", seconds, notes=(note,))
+    notes = tuple(timing.missing({"dm_pix": "dm-pix"}))
     for name, alternatives in transforms(config).items():
-        seconds[name] = timing.interleaved(alternatives, config.rounds)
-        timing.table(f"{name}, {config.batch_size} images", seconds[name])
-        if len(alternatives) == 1:
-            print("  dm-pix is missing: pip install 'jnn[augment]'")
-    timing.write(config.out / "augment.json", config, seconds, ("dm-pix",))
+        seconds = timing.interleaved(alternatives, config.rounds)
+        yield timing.Table(f"{name}, {config.batch_size} images", seconds, notes=notes)
+    yield growth(config)
+
+
+def growth(config: Config) -> timing.Table:
+    """Images a second by the number of images in a call."""
+    distort = jax.jit(jax.vmap(functools.partial(augment.distort, rotate=12.0, scale=0.15, elastic=1.2)))
+    alternatives = {}
+    for n in config.growth:
+        keys = jax.random.split(jax.random.key(1), n)
+        images = jax.random.uniform(jax.random.key(2), (n, *SHAPE))
+        alternatives[f"{n} images"] = lambda keys=keys, images=images: jax.block_until_ready(distort(keys, images))
+    table = timing.Table("affine and elastic distortion", timing.interleaved(alternatives, config.rounds))
+    rates = {name: int(name.split()[0]) / median for name, median in table.medians.items()}
+    return table._replace(remarks={name: f"{rate:.3g} images/s" for name, rate in rates.items()})
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Config, description=__doc__))
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    sys.exit(timing.main(sys.modules[__name__]))

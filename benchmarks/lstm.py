@@ -8,25 +8,26 @@ installed take turns in one process with ours; `pip install '.[peers]'` brings t
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from benchmarks import timing
 from jnn import lstm
 
-PEERS = {"torch": "torch", "flax": "flax", "haiku": "dm-haiku", "equinox": "equinox"}
+MODULES = {"torch": "torch", "flax": "flax", "haiku": "dm-haiku", "equinox": "equinox"}
+PACKAGES = tuple(MODULES.values())
 
 
 @dataclass(frozen=True)
 class Config:
     """What is measured, and how often."""
+
+    quick: ClassVar[Mapping[str, Any]] = {"sizes": ((4, 32, 8, 16), (1, 64, 8, 16)), "rounds": 3}
 
     sizes: tuple[tuple[int, int, int, int], ...] = (
         (32, 128, 64, 128),
@@ -41,8 +42,6 @@ class Config:
     """Measure a decade of T and of B, and compilation, instead of the peers."""
     segments: bool = False
     """Measure time and memory with states kept every k-th step only, instead of the peers."""
-    out: Path = Path("out/benchmarks")
-    """The folder that receives lstm.json."""
 
 
 def problem(B: int, T: int, p: int, d: int) -> tuple[lstm.Params, jax.Array, jax.Array]:
@@ -121,30 +120,25 @@ def by(run: Any, **options: Any) -> Callable[[lstm.Params, jax.Array], jax.Array
     return lambda params, xs: run(params, lstm.zero_state(len(params.rem.b)), xs, **options)[1].wm
 
 
-def peers(config: Config) -> dict[str, timing.Seconds]:
+def peers(config: Config) -> Iterator[timing.Table]:
     """Ours and whatever peer is installed, at every size, forwards and in both directions."""
-    found = [name for name in PEERS if importlib.util.find_spec(name)]
-    for name in PEERS.keys() - found:
-        print(f"{name} is missing: pip install '.[peers]'")
     makers = {"torch": of_torch, "flax": of_flax, "haiku": of_haiku, "equinox": of_equinox}
-    measured = {}
+    found = [name for name in makers if importlib.util.find_spec(name)]
     for size in config.sizes:
         arguments = problem(*size)
         pairs = {
-            "lstm.unroll, backwards by hand": of_jax(by(lstm.unroll), *arguments),
-            "lstm.scan, backwards by autodiff": of_jax(by(lstm.scan), *arguments),
+            "lstm.unroll": of_jax(by(lstm.unroll), *arguments),
+            "lstm.scan, autodiff": of_jax(by(lstm.scan), *arguments),
             **{name: makers[name](*arguments) for name in found},
         }
         for i, what in enumerate(("forwards", "forwards and backwards")):
+            seconds = timing.interleaved({name: pair[i] for name, pair in pairs.items()}, config.rounds)
             title = f"(B, T, p, d) = {size}, {what}"
-            measured[title] = timing.interleaved({name: pair[i] for name, pair in pairs.items()}, config.rounds)
-            timing.table(title, measured[title])
-    return measured
+            yield timing.Table(title, seconds, notes=tuple(timing.missing(MODULES)))
 
 
-def growth(config: Config) -> dict[str, timing.Seconds]:
+def growth(config: Config) -> Iterator[timing.Table]:
     """A decade of T, then of B; and seconds of compilation."""
-    measured = {}
     for axis, sizes in (
         ("T", [(8, T, 32, 64) for T in (100, 200, 500, 1000)]),
         ("B", [(B, 100, 32, 64) for B in (16, 32, 80, 160)]),
@@ -154,17 +148,12 @@ def growth(config: Config) -> dict[str, timing.Seconds]:
             params, xs, weights = problem(*size)
             alternatives[f"{size}"] = of_jax(by(lstm.unroll), params, xs, weights)[1]
             compilation[f"{size}"] = lambda a=(params, xs, weights): of_jax(by(lstm.unroll), *a)[1]()
-        for what, rounds, things in (
-            ("time", config.rounds, alternatives),
-            ("compilation and one run", 3, compilation),
-        ):
-            title = f"(B, T, p, d) over a decade of {axis}, forwards and backwards: {what}"
-            measured[title] = timing.interleaved(things, rounds)
-            timing.table(title, measured[title])
-    return measured
+        title = f"(B, T, p, d) over a decade of {axis}, forwards and backwards"
+        yield timing.Table(title, timing.interleaved(alternatives, config.rounds))
+        yield timing.Table(f"{title}: compilation and one run", timing.interleaved(compilation, 3))
 
 
-def segments(config: Config) -> dict[str, timing.Seconds]:
+def segments(config: Config) -> Iterator[timing.Table]:
     """Every k-th state kept, at T = 4096: time, and the memory of the compiled gradient of a loss of the last state."""
     params, xs, weights = problem(8, 4096, 32, 64)
 
@@ -175,27 +164,19 @@ def segments(config: Config) -> dict[str, timing.Seconds]:
 
         return jax.jit(jax.grad(loss))
 
-    alternatives = {}
+    alternatives, memory = {}, {}
     for segment in (None, 16, 64, 256):
-        compiled = run(segment).lower(params, xs, weights).compile()
-        mib = compiled.memory_analysis().temp_size_in_bytes / 2**20
-        alternatives[f"segment = {segment}: {mib:.1f} MiB"] = lambda f=compiled: jax.block_until_ready(
-            f(params, xs, weights)
-        )
-    title = "(B, T, p, d) = (8, 4096, 32, 64), backwards from the last state"
-    measured = timing.interleaved(alternatives, config.rounds)
-    timing.table(title, measured)
-    return {title: measured}
+        name, compiled = f"segment = {segment}", run(segment).lower(params, xs, weights).compile()
+        memory[name] = f"{timing.memory(compiled) / 2**20:.1f} MiB"
+        alternatives[name] = lambda f=compiled: jax.block_until_ready(f(params, xs, weights))
+    seconds = timing.interleaved(alternatives, config.rounds)
+    yield timing.Table("(B, T, p, d) = (8, 4096, 32, 64), backwards from the last state", seconds, memory)
 
 
-def main(config: Config) -> None:
-    """Time, print and write."""
-    measure = growth if config.growth else segments if config.segments else peers
-    timing.write(config.out / "lstm.json", config, measure(config), tuple(PEERS.values()))
+def measure(config: Config) -> Iterator[timing.Table]:
+    """The tables of the peers, of growth or of segments."""
+    return (growth if config.growth else segments if config.segments else peers)(config)
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Config, description=__doc__))
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    sys.exit(timing.main(sys.modules[__name__]))

@@ -1,23 +1,48 @@
-"""What every benchmark shares: alternatives that take turns in one process, medians and ratios, a table, JSON."""
+"""What every benchmark shares: flags, alternatives that take turns in one process, tables, JSON.
 
+A benchmark is a module with `Config`, a frozen dataclass whose fields are its flags and whose `quick` holds those that
+`--quick` makes small; `measure(config)`, which yields a `Table` at a time; and `PACKAGES`, the peers it may meet.
+"""
+
+import dataclasses
+import importlib.util
 import json
+import os
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+
+import jax
+import tyro
 
 Alternatives = Mapping[str, Callable[[], Any]]
-Seconds = dict[str, list[float]]
+Seconds = Mapping[str, Sequence[float]]
+C = TypeVar("C")
 
 
-def interleaved(alternatives: Alternatives, rounds: int, *, warm_up: int = 2) -> Seconds:
+class Table(NamedTuple):
+    """The seconds of some alternatives at one size, and what else there is to say: of each, and of them all."""
+
+    title: str
+    seconds: Seconds
+    remarks: Mapping[str, str] = {}
+    notes: Sequence[str] = ()
+
+    @property
+    def medians(self) -> dict[str, float]:
+        """Of every alternative that was timed."""
+        return {name: statistics.median(times) for name, times in self.seconds.items() if times}
+
+
+def interleaved(alternatives: Alternatives, rounds: int, *, warm_up: int = 2) -> dict[str, list[float]]:
     """Seconds of each alternative, which returns when its work is done; every other round goes backwards."""
     names = list(alternatives)
-    seconds: Seconds = {name: [] for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     for i in range(-warm_up, rounds):
         for name in names if i % 2 else reversed(names):
             start = time.perf_counter()
@@ -27,31 +52,102 @@ def interleaved(alternatives: Alternatives, rounds: int, *, warm_up: int = 2) ->
     return seconds
 
 
-def table(title: str, seconds: Seconds) -> None:
-    """Medians, minima, and the ratio of each median to the first one's."""
-    medians = {name: statistics.median(times) for name, times in seconds.items() if times}
+def memory(program: Any) -> int:
+    """Bytes that a compiled program sets aside beside its arguments and results."""
+    return program.memory_analysis().temp_size_in_bytes
+
+
+def said(table: Table) -> str:
+    """Medians, minima, and the ratio of each median to the first one's, as text."""
+    medians = table.medians
     first = next(iter(medians.values()))
-    print(f"{title}: milliseconds, median and least, and the ratio of medians")
+    lines = [f"{table.title}: milliseconds, median and least, and the ratio of medians"]
     for name, median in medians.items():
-        print(f"  {name:44} {1e3 * median:9.3f} {1e3 * min(seconds[name]):9.3f} {median / first:7.3f}")
+        numbers = f"{1e3 * median:11.3f} {1e3 * min(table.seconds[name]):11.3f} {median / first:8.3f}"
+        lines.append(f"  {name:44} {numbers}  {table.remarks.get(name, '')}".rstrip())
+    return "\n".join([*lines, *(f"  {note}" for note in table.notes)])
 
 
-def write(path: Path, config: Any, seconds: Any, packages: tuple[str, ...]) -> None:
-    """The seconds with what they were measured by and on."""
-    versions = {}
-    for package in ("jax", "jaxlib", "numpy", *packages):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "missing"
+def markdown(tables: Sequence[Table]) -> str:
+    """The same for a page: a row for each table, a column for each alternative, the ratios in the cells."""
+    columns = list(dict.fromkeys(name for table in tables for name in table.medians))
+    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    notes = []
+    for table in tables:
+        medians = table.medians
+        first, base = next(iter(medians.items()))
+        cells = {name: f"{median / base:.3g}" for name, median in medians.items()} | {first: f"1 ({1e3 * base:.4g} ms)"}
+        for name, remark in table.remarks.items():
+            cells[name] += f" ({remark})"
+        lines.append(f"| {table.title} | " + " | ".join(cells.get(name, "") for name in columns) + " |")
+        notes += [f"- {table.title}: {note}" for note in table.notes]
+    return "\n".join([*lines, *(["", *notes] if notes else [])])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Flags(Generic[C]):
+    config: Annotated[C, tyro.conf.arg(name="")]
+    out: Path = Path("out/benchmarks")
+    """The folder that receives a JSON file of this benchmark's name."""
+    quick: bool = False
+    """Small sizes, to see that everything works."""
+
+
+def main(benchmark: Any, args: Sequence[str] | None = None) -> int:
+    """Time, print and write one benchmark with the flags in `args` (by default the command line's)."""
+    args = sys.argv[1:] if args is None else args
+    name = Path(benchmark.__file__).stem
+    try:
+        quick = benchmark.Config.quick if "--quick" in args else {}
+        flags = tyro.cli(
+            _Flags[benchmark.Config],
+            prog=f"python -m benchmarks.{name}",
+            description=benchmark.__doc__,
+            args=args,
+            default=_Flags(config=benchmark.Config(**quick)),
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+        tables = []
+        for table in benchmark.measure(flags.config):
+            print(said(table), flush=True)
+            tables.append(table)
+        _write(flags.out / f"{name}.json", flags.config, tables, benchmark.PACKAGES)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def machine(packages: Sequence[str] = ()) -> dict[str, Any]:
+    """What the seconds were measured on and with."""
+    return {
+        "processor": f"{_processor()}, {cores()} cores",
+        "device": jax.devices()[0].device_kind,
+        "versions": {"python": platform.python_version()}
+        | {package: _version(package) for package in ("jax", "jaxlib", "numpy", *packages)},
+    }
+
+
+def _write(path: Path, config: Any, tables: Sequence[Table], packages: Sequence[str]) -> None:
     result = {
-        "config": asdict(config),
-        "seconds": seconds,
-        "processor": _processor(),
-        "versions": {"python": platform.python_version(), **versions},
+        "config": dataclasses.asdict(config),
+        "tables": [table._asdict() for table in tables],
+        **machine(packages),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2, default=str) + "\n")
+    written = path.with_suffix(".writing")
+    written.write_text(json.dumps(result, indent=2, default=str) + "\n")
+    written.replace(path)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "missing"
 
 
 def _processor() -> str:
@@ -60,3 +156,15 @@ def _processor() -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def missing(modules: Mapping[str, str]) -> Iterator[str]:
+    """Of import names and what installs them: a sentence for each that is not there."""
+    for module, package in modules.items():
+        if importlib.util.find_spec(module) is None:
+            yield f"{package} is missing: pip install '.[peers]'"

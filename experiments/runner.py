@@ -20,6 +20,7 @@ from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
 
 import jax
 import numpy as np
+import pooch
 import tyro
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -75,6 +76,7 @@ class _Flags(Generic[C]):
 def main(experiment: Any, args: Sequence[str] | None = None) -> int:
     """Run one experiment with the flags in `args` (by default the command line's). Returns the exit code."""
     args = sys.argv[1:] if args is None else args
+    _keep_compiled()
     with _mistakes() as outcome:
         quick = experiment.Config.quick if "--quick" in args else {}
         flags = tyro.cli(
@@ -149,6 +151,15 @@ _ERROR = "_standard_error"
 @dataclasses.dataclass
 class _Outcome:
     code: int = 2
+
+
+def _keep_compiled() -> None:
+    """Keep compiled programs for the next run, in the user's cache folder; JAX's own settings for it go first."""
+    settings: Any = jax.config
+    if settings.jax_compilation_cache_dir is None and settings.jax_enable_compilation_cache:
+        jax.config.update("jax_compilation_cache_dir", str(Path(pooch.os_cache("jnn")) / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
 @contextlib.contextmanager

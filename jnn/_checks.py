@@ -79,23 +79,23 @@ def sizes(value: Sequence[int]) -> None:
         count(f"sizes[{i}]", width)
 
 
-def examples(data: Any) -> int:
+def examples(data: Any, name: str = "data", each: str = "example") -> int:
     """The number N of examples in the tuple `data`, the leading axis that all its arrays share.
 
     Raises TypeError when data is no tuple, ValueError when it has no array, when one has no axis, when the leading
-    axes differ or when N = 0.
+    axes differ or when N = 0. `name` and `each` are what the messages call the tuple and one of its N.
     """
     if not isinstance(data, tuple | list):
-        raise TypeError(f"data is of type {type(data).__name__}; a tuple of arrays is wanted, as (xs, ys)")
+        raise TypeError(f"{name} is of type {type(data).__name__}; a tuple of arrays is wanted, as (xs, ys)")
     shapes = {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(data)}
-    said = ", ".join(f"data{path}: {shape}" for path, shape in shapes.items())
+    said = ", ".join(f"{name}{path}: {shape}" for path, shape in shapes.items())
     if not shapes or not all(shapes.values()):
-        raise ValueError(f"data is ({said}); arrays that share a leading axis of N examples are wanted")
+        raise ValueError(f"{name} is ({said}); arrays that share a leading axis of N {each}s are wanted")
     if len({shape[0] for shape in shapes.values()}) > 1:
-        raise ValueError(f"the leading axes of data differ ({said}); one row an example is wanted in each")
+        raise ValueError(f"the leading axes of {name} differ ({said}); one row of each {each} is wanted")
     n = next(iter(shapes.values()))[0]
     if n == 0:
-        raise ValueError(f"data holds no example ({said}); at least one is wanted")
+        raise ValueError(f"{name} holds no {each} ({said}); at least one is wanted")
     return n
 
 

@@ -16,17 +16,20 @@ import contextlib
 import functools
 import importlib.util
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import NamedSharding
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int, Key
 from jaxtyping import ArrayLike as Like
 
-from jnn import _checks
+from jnn import _checks, checkpoint, parallel
+from jnn.checkpoint import Checkpoints
 from jnn.stopping import Criterion
 
 Grad = Callable[..., tuple[Float[Array, ""], Any]]
@@ -113,19 +116,23 @@ def epoch(
     *,
     batch_size: int,
     transform: Transform | None = None,
+    sharding: NamedSharding | None = None,
 ) -> tuple[State, Float[Array, " steps"]]:
     """Every example once, in a fresh order, as one `lax.scan` in one program.
 
     Returns the new state and the value of each of the ceil(N / batch_size) mini-batches, before its update.
     `transform(key, *batch)` returns what `grad` gets after params in place of the mini-batch, with a fresh key each
     step: augmentation or noise, or the mini-batch and the key itself, for a `grad` that draws.
+    sharding: how a mini-batch lies on several devices, as `parallel.batches(mesh)`; state and data that do not lie on
+    its mesh yet are copied to every device. A smaller last mini-batch that the devices do not divide is not split.
 
-    Raises ValueError for data without examples or with leading axes that differ and for a batch_size below 1;
+    Raises ValueError for data without examples or with leading axes that differ, for a batch_size below 1 and for
+    one that the devices of `sharding` do not divide;
     TypeError for data that are no tuple, a batch_size that is no whole number, a key not made by `jax.random.key`
     and a transform that returns no tuple.
     """
-    _check(key, data, batch_size)
-    return _epoch_program(key, _partial(grad), optimizer, state, data, batch_size, _partial(transform))
+    plan = _plan(key, grad, optimizer, data, batch_size, transform=transform, sharding=sharding)
+    return _epoch_program(key, plan, *_placed(state, data, sharding))
 
 
 def run(
@@ -140,6 +147,7 @@ def run(
     transform: Transform | None = None,
     evaluate: Evaluate | None = None,
     stopping: Criterion | None = None,
+    sharding: NamedSharding | None = None,
 ) -> tuple[State, History]:
     """A whole training as one program; `jax.vmap` it over keys, learning rates or regularisation strengths.
 
@@ -153,21 +161,8 @@ def run(
     Raises as `epoch` does, and for `epochs` as for `batch_size`; ValueError for a window of `stopping` that is longer
     than `epochs`, and for a missing error.
     """
-    _check(key, data, batch_size)
-    _checks.count("epochs", epochs)
-    _check_stopping(stopping, evaluate, epochs)
-    return _run_program(
-        key,
-        _partial(grad),
-        optimizer,
-        state,
-        data,
-        epochs,
-        batch_size,
-        _partial(transform),
-        _partial(evaluate),
-        stopping,
-    )
+    plan = _plan(key, grad, optimizer, data, batch_size, epochs, transform, evaluate, stopping, sharding)
+    return _run_program(key, plan, *_placed(state, data, sharding), epochs)
 
 
 def fit(
@@ -182,7 +177,9 @@ def fit(
     transform: Transform | None = None,
     evaluate: Evaluate | None = None,
     stopping: Criterion | None = None,
+    sharding: NamedSharding | None = None,
     callbacks: Sequence[Callable[[Report], Any]] = (),
+    checkpoints: Checkpoints | None = None,
     progress: bool = True,
 ) -> tuple[State, History]:
     """The same training as `run`, driven from the host an epoch at a time.
@@ -193,46 +190,79 @@ def fit(
     stopping: as in `run`; the training ends when every member has stopped.
     progress: a bar on stderr, where tqdm is installed, with the mean cost and the scalar metrics (over the members).
     callbacks: each is called with a `Report` after every epoch; training stops early when one returns True.
+    checkpoints: where to keep what is needed to go on (`jnn.checkpoint`). A call with the same arguments goes on from
+    the newest one there and ends with the same bits as one that was never interrupted.
 
-    Raises as `run` does, and FloatingPointError when a value is NaN or infinite, naming the epoch, the mini-batch
-    and what to do.
+    Raises as `run` and `checkpoint.Checkpoints` do, and FloatingPointError when a value is NaN or infinite, naming
+    the epoch, the mini-batch and what to do.
     """
-    _check(key, data, batch_size)
-    _checks.count("epochs", epochs)
-    _check_stopping(stopping, evaluate, epochs)
-    data = jax.tree.map(jnp.asarray, data)
-    grad, transform, evaluate = _partial(grad), _partial(transform), _partial(evaluate)
+    plan = _plan(key, grad, optimizer, data, batch_size, epochs, transform, evaluate, stopping, sharding)
+    state, data = _placed(state, jax.tree.map(jnp.asarray, data), sharding)
     watch = None if stopping is None else _watch(stopping, state.params, key.ndim)
-    measured = []
     with contextlib.ExitStack() as stack:
-        listeners = [*callbacks, *_progress_bar(epochs, stack, wanted=progress)]
-        for t in range(epochs):
+        saver = stack.enter_context(checkpoint.saver(checkpoints))
+        one = jax.eval_shape(_members_program, key, 0, plan, state, watch, data)[2:]
+        (state, watch), measured, ended = saver.resume(key, (state, watch), one)
+        listeners = [*callbacks, *_progress_bar(epochs, len(measured), stack, wanted=progress)]
+        for t in range(len(measured), 0 if ended else epochs):
             trained = np.ones(key.shape, bool) if watch is None else np.asarray(watch.active)
-            state, watch, *values_and_metrics = _members_program(
-                key, t, grad, optimizer, state, watch, data, batch_size, transform, evaluate, stopping
-            )
-            measured.append(values_and_metrics)
+            state, watch, *values_and_metrics = _members_program(key, t, plan, state, watch, data)
             report = Report(t + 1, state, *values_and_metrics)
-            _check_finite(report, trained, data)
+            _check_finite(report, trained, data, saver)
+            measured.append(tuple(values_and_metrics))
             wishes = [listener(report) for listener in listeners]
-            if True in wishes or (watch is not None and not np.any(watch.active)):
+            ended = True in wishes or (watch is not None and not np.any(watch.active))
+            saver.save(key, (state, watch), measured, ended)
+            if ended:
                 break
     values, metrics = jax.tree.map(lambda *leaves: jnp.stack(leaves, key.ndim), *measured)
     return _finish(state, watch, values, metrics)
 
 
+def sweep(f: Callable[..., Any], *members: Any, devices: Sequence[Any] | None = None) -> Any:
+    """The value of f for each member, a whole training for instance, as one program spread over the devices.
+
+    The leaves of `members` share a leading axis K; f(*member) gets one entry of each, such as a key, a learning rate
+    and a regularisation strength. Returns what f returns, with a leading axis K, member by member as f alone would.
+
+    Every device takes its part of the members: together under `jax.vmap` on an accelerator; on a CPU one after
+    another, as small networks stay in a core's cache so. A CPU counts as one device, unless
+    `jax.config.update("jax_num_cpu_devices", os.cpu_count())` comes before all other use of JAX.
+
+    f is compiled into the program as `grad` is: bind data with `jax.tree_util.Partial`, not by a lambda.
+    devices: all local ones by default.
+
+    Raises TypeError and ValueError for members that share no leading axis K >= 1, ValueError for no devices.
+    """
+    k = _checks.examples(members, "members", "member")
+    chosen = tuple(jax.local_devices() if devices is None else devices)[:k]
+    if not chosen:
+        raise ValueError("devices is empty; at least one is wanted, as in jax.local_devices()")
+    return _sweep_program(_partial(f), members, k, jax.sharding.Mesh(np.array(chosen), ("members",)))
+
+
 # One epoch as a pure function; `epoch`, `run` and `fit` are programs around it.
 
 
-def _epoch(
-    key: Key[Array, ""],
-    grad: Grad,
-    optimizer: optax.GradientTransformation,
-    state: State,
-    data: Any,
-    batch_size: int,
-    transform: Transform | None,
-) -> tuple[State, Float[Array, " steps"]]:
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("grad", "transform", "evaluate"),
+    meta_fields=("optimizer", "batch_size", "stopping", "sharding"),
+)
+@dataclass(frozen=True)
+class _Plan:
+    """How to train: functions, whose bound arrays are arguments of a program, and what is fixed when it is compiled."""
+
+    grad: Grad
+    transform: Transform | None
+    evaluate: Evaluate | None
+    optimizer: optax.GradientTransformation
+    batch_size: int
+    stopping: Criterion | None
+    sharding: NamedSharding | None
+
+
+def _epoch(key: Key[Array, ""], plan: _Plan, state: State, data: Any) -> tuple[State, Float[Array, " steps"]]:
     n = _checks.examples(data)
     order_key, transform_key = jax.random.split(key)
     order = jax.random.permutation(order_key, n)
@@ -240,14 +270,16 @@ def _epoch(
     def one_step(state: State, i_and_rows: tuple[Int[Array, ""], Int[Array, " m"]]) -> tuple[State, Float[Array, ""]]:
         i, rows = i_and_rows
         batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), data)
-        if transform is not None:
-            batch = transform(jax.random.fold_in(transform_key, i), *batch)
+        if plan.sharding is not None and len(rows) == plan.batch_size:
+            batch = jax.lax.with_sharding_constraint(batch, plan.sharding)
+        if plan.transform is not None:
+            batch = plan.transform(jax.random.fold_in(transform_key, i), *batch)
             if not isinstance(batch, tuple):
                 raise TypeError(f"transform returns a {type(batch).__name__}; a tuple is wanted, as (xs, ys)")
-        return step(grad, optimizer, state, batch)
+        return step(plan.grad, plan.optimizer, state, batch)
 
-    full, rest = divmod(n, batch_size)
-    rows = order[: full * batch_size].reshape(full, batch_size)
+    full, rest = divmod(n, plan.batch_size)
+    rows = order[: full * plan.batch_size].reshape(full, plan.batch_size)
     state, values = jax.lax.scan(one_step, state, (jnp.arange(full), rows))
     if rest:
         state, value = one_step(state, (jnp.asarray(full), order[-rest:]))
@@ -255,43 +287,19 @@ def _epoch(
     return state, values
 
 
-def _epoch_and_metrics(
-    key: Key[Array, ""],
-    t: Int[Like, ""],
-    grad: Grad,
-    optimizer: optax.GradientTransformation,
-    state: State,
-    data: Any,
-    batch_size: int,
-    transform: Transform | None,
-    evaluate: Evaluate | None,
-) -> tuple[State, Float[Array, " steps"], Any]:
-    """Epoch t of a training, then what `evaluate` says of its parameters."""
-    state, values = _epoch(jax.random.fold_in(key, t), grad, optimizer, state, data, batch_size, transform)
-    return state, values, None if evaluate is None else evaluate(state.params)
-
-
 def _watched_epoch(
-    key: Key[Array, ""],
-    t: Int[Like, ""],
-    grad: Grad,
-    optimizer: optax.GradientTransformation,
-    state: State,
-    watch: Watch | None,
-    data: Any,
-    batch_size: int,
-    transform: Transform | None,
-    evaluate: Evaluate | None,
-    stopping: Criterion | None,
+    key: Key[Array, ""], t: Int[Like, ""], plan: _Plan, state: State, watch: Watch | None, data: Any
 ) -> tuple[State, Watch | None, Float[Array, " steps"], Any]:
-    """Epoch t of a training that may have stopped: then state and watch stay as they are."""
+    """Epoch t of a training, and its metrics; where it has stopped, state and watch stay as they are."""
 
     def train(state: State) -> tuple[State, Float[Array, " steps"], Any]:
-        return _epoch_and_metrics(key, t, grad, optimizer, state, data, batch_size, transform, evaluate)
+        state, values = _epoch(jax.random.fold_in(key, t), plan, state, data)
+        return state, values, None if plan.evaluate is None else plan.evaluate(state.params)
 
-    if watch is None or stopping is None:
+    if watch is None or plan.stopping is None:
         state, values, metrics = train(state)
         return state, None, values, metrics
+    stopping = plan.stopping
 
     def go_on(state: State, watch: Watch) -> tuple[State, Watch, Float[Array, " steps"], Any]:
         state, values, metrics = train(state)
@@ -348,51 +356,46 @@ def _finish(state: State, watch: Watch | None, values: Any, metrics: Any) -> tup
     return state._replace(params=watch.params), History(values, metrics, watch.epochs, watch.best)
 
 
-_epoch_program = jax.jit(_epoch, static_argnames=("optimizer", "batch_size"))
+_epoch_program = jax.jit(_epoch)
 
 
-@functools.partial(jax.jit, static_argnames=("optimizer", "epochs", "batch_size", "stopping"))
-def _run_program(
-    key: Key[Array, ""],
-    grad: Grad,
-    optimizer: optax.GradientTransformation,
-    state: State,
-    data: Any,
-    epochs: int,
-    batch_size: int,
-    transform: Transform | None,
-    evaluate: Evaluate | None,
-    stopping: Criterion | None,
-) -> tuple[State, History]:
+@functools.partial(jax.jit, static_argnames="epochs")
+def _run_program(key: Key[Array, ""], plan: _Plan, state: State, data: Any, epochs: int) -> tuple[State, History]:
     def one_epoch(carry: tuple[State, Watch | None], t: Int[Array, ""]) -> tuple[Any, Any]:
-        state, watch, *values_and_metrics = _watched_epoch(
-            key, t, grad, optimizer, *carry, data, batch_size, transform, evaluate, stopping
-        )
+        state, watch, *values_and_metrics = _watched_epoch(key, t, plan, *carry, data)
         return (state, watch), values_and_metrics
 
-    watch = None if stopping is None else _watch(stopping, state.params)
+    watch = None if plan.stopping is None else _watch(plan.stopping, state.params)
     (state, watch), values_and_metrics = jax.lax.scan(one_epoch, (state, watch), jnp.arange(epochs))
     return _finish(state, watch, *values_and_metrics)
 
 
-@functools.partial(jax.jit, static_argnames=("optimizer", "batch_size", "stopping"))
+@jax.jit
 def _members_program(
-    key: Key[Array, "*members"],
-    t: Int[Like, ""],
-    grad: Grad,
-    optimizer: optax.GradientTransformation,
-    state: State,
-    watch: Watch | None,
-    data: Any,
-    batch_size: int,
-    transform: Transform | None,
-    evaluate: Evaluate | None,
-    stopping: Criterion | None,
+    key: Key[Array, "*members"], t: Int[Like, ""], plan: _Plan, state: State, watch: Watch | None, data: Any
 ) -> tuple[State, Watch | None, Float[Array, "*members steps"], Any]:
     def member(key: Key[Array, ""], state: State, watch: Watch | None) -> Any:
-        return _watched_epoch(key, t, grad, optimizer, state, watch, data, batch_size, transform, evaluate, stopping)
+        return _watched_epoch(key, t, plan, state, watch, data)
 
     return (jax.vmap(member) if key.ndim else member)(key, state, watch)
+
+
+@functools.partial(jax.jit, static_argnames=("k", "mesh"))
+def _sweep_program(f: Callable[..., Any], members: Any, k: int, mesh: jax.sharding.Mesh) -> Any:
+    def one_after_another(f: Callable[..., Any], members: Any) -> Any:
+        return jax.lax.map(lambda member: f(*member), members)
+
+    def together(f: Callable[..., Any], members: Any) -> Any:
+        return jax.vmap(f)(*members)
+
+    def part(f: Callable[..., Any], members: Any) -> Any:
+        return jax.lax.platform_dependent(f, members, cpu=one_after_another, default=together)
+
+    rows = np.minimum(np.arange(-(-k // mesh.size) * mesh.size), k - 1)  # the last again where devices are left over
+    alone, shared = jax.P(), jax.P("members")
+    spread = jax.shard_map(part, mesh=mesh, in_specs=(alone, shared), out_specs=shared, check_vma=False)
+    results = spread(f, jax.tree.map(lambda leaf: leaf[rows], members))
+    return jax.tree.map(lambda leaf: leaf[:k], results)
 
 
 def _partial(f: Callable[..., Any] | None) -> Any:
@@ -400,10 +403,39 @@ def _partial(f: Callable[..., Any] | None) -> Any:
     return f if f is None or isinstance(f, Partial) else Partial(f)
 
 
-def _check(key: Any, data: Any, batch_size: int) -> None:
+def _plan(
+    key: Any,
+    grad: Grad,
+    optimizer: optax.GradientTransformation,
+    data: Any,
+    batch_size: int,
+    epochs: int = 1,
+    transform: Transform | None = None,
+    evaluate: Evaluate | None = None,
+    stopping: Criterion | None = None,
+    sharding: NamedSharding | None = None,
+) -> _Plan:
+    """Checked, and in the form that programs take."""
     _checks.key("key", key)
     _checks.examples(data)
     _checks.count("batch_size", batch_size)
+    _checks.count("epochs", epochs)
+    _check_stopping(stopping, evaluate, epochs)
+    _check_sharding(sharding, batch_size)
+    return _Plan(_partial(grad), _partial(transform), _partial(evaluate), optimizer, batch_size, stopping, sharding)
+
+
+def _placed(state: State, data: Any, sharding: NamedSharding | None) -> tuple[State, Any]:
+    """Both on the mesh of `sharding`: copied to every device, where they are not on it already."""
+    if sharding is None:
+        return state, data
+    mesh: Any = sharding.mesh
+
+    def whole(leaf: Any) -> Any:
+        there = isinstance(leaf, jax.Array) and getattr(leaf.sharding, "mesh", None) == mesh
+        return leaf if there else parallel.place(mesh, leaf)
+
+    return jax.tree.map(whole, (state, data))
 
 
 def _check_stopping(stopping: Criterion | None, evaluate: Evaluate | None, epochs: int) -> None:
@@ -418,7 +450,19 @@ def _check_stopping(stopping: Criterion | None, evaluate: Evaluate | None, epoch
         raise ValueError(f"{stopping} looks at an error; evaluate is None: give evaluate=..., which returns it")
 
 
-def _check_finite(report: Report, trained: np.ndarray, data: Any) -> None:
+def _check_sharding(sharding: NamedSharding | None, batch_size: int) -> None:
+    if sharding is None:
+        return
+    axes = sharding.spec[0] if len(sharding.spec) else ()
+    parts = int(np.prod([sharding.mesh.shape[axis] for axis in ((axes,) if isinstance(axes, str) else axes or ())]))
+    if batch_size % parts:
+        raise ValueError(
+            f"batch_size is {batch_size} and a mini-batch is split over {parts} devices, which does not divide it: "
+            f"take {parts * (batch_size // parts + 1)}, or a mesh of fewer devices"
+        )
+
+
+def _check_finite(report: Report, trained: np.ndarray, data: Any, saver: checkpoint.Saver) -> None:
     bad = np.argwhere(~np.isfinite(np.asarray(report.values)) & trained[..., None])
     if not len(bad):
         return
@@ -427,6 +471,7 @@ def _check_finite(report: Report, trained: np.ndarray, data: Any) -> None:
     value = float(report.values[(*member, first)])
     raise FloatingPointError(
         f"the cost{who} became {value} in epoch {report.epoch}, mini-batch {first + 1}; {_blame(data)}"
+        f"{saver.last_good()}"
     )
 
 
@@ -441,13 +486,15 @@ def _blame(data: Any) -> str:
     return "the data are finite: lower the learning rate, or look for an overflow or a division by zero in the cost"
 
 
-def _progress_bar(epochs: int, stack: contextlib.ExitStack, *, wanted: bool) -> list[Callable[[Report], None]]:
+def _progress_bar(
+    epochs: int, done: int, stack: contextlib.ExitStack, *, wanted: bool
+) -> list[Callable[[Report], None]]:
     """A listener that draws, or none; tqdm is optional and only decorates."""
     if not wanted or importlib.util.find_spec("tqdm") is None:
         return []
     from tqdm import tqdm
 
-    bar = stack.enter_context(tqdm(total=epochs, unit="epoch"))
+    bar = stack.enter_context(tqdm(total=epochs, initial=done, unit="epoch"))
 
     def draw(report: Report) -> None:
         shown = {"cost": report.values}

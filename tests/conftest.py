@@ -1,11 +1,17 @@
 import os
 from pathlib import Path
 
+# Programs that another worker, or the run before, has compiled are not compiled again.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+
 import jax
 import pytest
 from hypothesis import settings
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_num_cpu_devices", 8)  # of which all but those of several devices use the first
 jax.config.update("jax_captured_constants_warn_bytes", 2**20)  # data belong into a program's arguments
 
 settings.register_profile("jnn", deadline=None, derandomize=True)

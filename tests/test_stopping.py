@@ -103,7 +103,7 @@ def test_weight_change_by_its_definition(seed, window, relative, rho):
 
 def test_the_same_arguments_give_the_same_criterion():
     assert stopping.error_change(window=3) is stopping.error_change(window=3)
-    assert stopping.error_change() is stopping.error_change(further=0, window=np.int64(10))
+    assert stopping.error_change() is stopping.error_change(further=0, window=10)
     assert stopping.weight_change(0.1) is stopping.weight_change(0.1)
     assert stopping.weight_change(0.5) is stopping.weight_change(jnp.asarray(0.5), window=10, relative=False)
     assert stopping.weight_change(0.5) != stopping.weight_change(0.5, relative=True)

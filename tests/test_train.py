@@ -411,3 +411,63 @@ class TestBadInput:
         with pytest.raises(TypeError, match="transform returns a"):
             options = {"batch_size": 4, "transform": lambda key, xs, ys: xs}
             program(jax.random.key(0), GRAD, SGD, start(), examples(1, 8), **options)
+
+
+# Sweeps
+
+
+def trained(key, eta, xs, ys, epochs=2):
+    optimizer = train.sgd(eta)
+    state = train.init(optimizer, mlp.init(jax.random.fold_in(key, 0), (4, 5, 3)))
+    return train.run(key, GRAD, optimizer, state, (xs, ys), epochs=epochs, batch_size=4)
+
+
+def swept(k, **options):
+    xs, ys = examples(1, 10, (4, 5, 3))
+    keys, etas = jax.random.split(jax.random.key(3), k), jnp.linspace(0.1, 1.0, k)
+    return train.sweep(Partial(trained, xs=xs, ys=ys), keys, etas, **options), (keys, etas, xs, ys)
+
+
+@pytest.mark.parametrize(("k", "devices"), [(1, 8), (5, 1), (5, 2), (6, 3), (9, 8)])
+def test_a_sweep_is_every_member_alone(k, devices):
+    """To the last bit, also where the devices do not divide the members or outnumber them."""
+    (states, histories), (keys, etas, xs, ys) = swept(k, devices=jax.devices()[:devices])
+    assert len(histories.values) == k
+    alone = jax.jit(trained)
+    for i in range(k):
+        state, history = alone(keys[i], etas[i], xs, ys)
+        jax.tree.map(np.testing.assert_array_equal, member(states, i), state)
+        np.testing.assert_array_equal(histories.values[i], history.values)
+
+
+def test_a_sweep_uses_every_device():
+    (states, _), _ = swept(8)
+    assert len(states.params[0].w.sharding.device_set) == 8
+
+
+def test_a_sweep_traces_once():
+    traced = []
+
+    def f(a, b):
+        traced.append(1)
+        return a * b
+
+    for scale in (1.0, 2.0):
+        np.testing.assert_array_equal(train.sweep(f, jnp.arange(3.0), scale * jnp.ones(3)), scale * np.arange(3.0))
+    assert len(traced) <= 2  # once for CPUs, once for other platforms, and not again for other values
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("members", "options", "message"),
+    [
+        ((), {}, "members is ()"),
+        ((jnp.ones(3), jnp.ones(4)), {}, r"the leading axes of members differ \(members\[0\]: \(3,\), members\[1\]"),
+        ((jnp.ones(3), 0.5), {}, r"members\[1\]: \(\)\); arrays that share a leading axis of N members are wanted"),
+        ((jnp.ones(0),), {}, "members holds no member"),
+        ((jnp.ones(3),), {"devices": ()}, "devices is empty; at least one is wanted"),
+    ],
+)
+def test_sweeps_that_cannot_be(members, options, message):
+    with pytest.raises(ValueError, match=message):
+        train.sweep(lambda *member: member, *members, **options)

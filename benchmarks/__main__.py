@@ -1,0 +1,75 @@
+"""Run some or all benchmarks, each in a process of its own: `python -m benchmarks [--quick] [--out DIR] [NAME ...]`.
+
+Each writes <out>/<name>.json; at the end <out>/tables.md has the tables of all that lie there.
+"""
+
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+import benchmarks
+from benchmarks import timing
+
+MACHINERY = {"__main__", "timing"}
+
+
+def names() -> list[str]:
+    """Every benchmark, in alphabetical order."""
+    return sorted({module.name for module in pkgutil.iter_modules(benchmarks.__path__)} - MACHINERY)
+
+
+def page(folder: Path) -> str:
+    """The tables of a folder, for a page."""
+    parts = [
+        "Medians of alternatives that took turns, as multiples of the first column's. `python -m benchmarks` makes "
+        "this page."
+    ]
+    for name in names():
+        path = folder / f"{name}.json"
+        if not path.exists():
+            continue
+        result = json.loads(path.read_text())
+        tables = [timing.Table(**table) for table in result["tables"]]
+        versions = ", ".join(f"{package} {version}" for package, version in result["versions"].items())
+        parts += [f"## {name}", f"`python -m benchmarks.{name}` on {result['processor']}; {versions}"]
+        groups: dict[tuple[str, ...], list[timing.Table]] = {}
+        for table in tables:
+            groups.setdefault(tuple(table.seconds), []).append(table)
+        parts += [timing.markdown(group) for group in groups.values()]
+    return "\n\n".join(["# Benchmarks", *parts]) + "\n"
+
+
+def main(
+    names_to_run: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(name="names", metavar="NAME")] = (),
+    *,
+    out: Path = Path("out/benchmarks"),
+    quick: bool = False,
+) -> int:
+    """Run the benchmarks that are named, or all.
+
+    Args:
+        names_to_run: what to run; nothing runs all.
+        out: the folder that receives the results.
+        quick: small sizes, to see that everything works.
+    """
+    if unknown := sorted(set(names_to_run) - set(names())):
+        print(f"error: no benchmark {', '.join(unknown)}; there are: {', '.join(names())}", file=sys.stderr)
+        return 2
+    codes = []
+    for name in names_to_run or names():
+        print(f"{name}:", flush=True)
+        flags = ["--out", str(out), *(["--quick"] if quick else [])]
+        codes.append(subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *flags], check=False).returncode)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "tables.md").write_text(page(out))
+    print(f"see {out / 'tables.md'}")
+    return max(codes)
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main, prog="python -m benchmarks", config=(tyro.conf.FlagCreatePairsOff,)))

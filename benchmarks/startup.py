@@ -1,0 +1,64 @@
+"""Seconds before the first result: importing jnn, and an experiment with a cold and with a warm compilation cache.
+
+Each is a process of its own, and they take turns. The dependencies alone are what `import jnn` is compared with.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from benchmarks import timing
+
+PACKAGES = ("optax",)
+DEPENDENCIES = "import jax, jaxtyping, optax"
+
+
+@dataclass(frozen=True)
+class Config:
+    """How often."""
+
+    quick: ClassVar[Mapping[str, Any]] = {"rounds": 1, "experiment": ("digits", "--quick")}
+
+    rounds: int = 5
+    """How often each process is started."""
+    experiment: tuple[str, ...] = ("digits",)
+    """An experiment and its flags, for the cold and the warm cache."""
+
+
+def process(*arguments: str, cache: Path | None = None) -> Callable[[], None]:
+    """Run Python on the arguments until it ends."""
+    env = os.environ | ({} if cache is None else {"JAX_COMPILATION_CACHE_DIR": str(cache)})
+    return lambda: _run([sys.executable, *arguments], env)
+
+
+def _run(command: list[str], env: Mapping[str, str]) -> None:
+    subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def measure(config: Config) -> Iterator[timing.Table]:
+    """Imports, then the experiment."""
+    imports = {"dependencies alone": process("-c", DEPENDENCIES), "import jnn": process("-c", "import jnn")}
+    table = timing.Table("import", timing.interleaved(imports, config.rounds))
+    own = table.medians["import jnn"] - table.medians["dependencies alone"]
+    yield table._replace(notes=(f"import jnn adds {1e3 * own:.0f} ms to its dependencies",))
+    name, *flags = config.experiment
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = ["-m", f"experiments.{name}", *flags, "--out", f"{scratch}/out"]
+        folders = iter(range(10 * config.rounds + 10))
+        warm = Path(scratch, "warm")
+
+        def cold() -> None:
+            process(*arguments, cache=Path(scratch, str(next(folders))))()
+
+        alternatives = {"warm cache": process(*arguments, cache=warm), "cold cache": cold}
+        seconds = timing.interleaved(alternatives, config.rounds, warm_up=1)
+    yield timing.Table(f"python -m experiments.{' '.join(config.experiment)}", seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(timing.main(sys.modules[__name__]))
