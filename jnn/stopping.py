@@ -80,7 +80,7 @@ def _error_change(window: int, further: int) -> Criterion:
     return Criterion(f"error_change(window={window}, further={further})", window, True, init, update)
 
 
-def weight_change(rho: float, *, window: int = 10, relative: bool = False) -> Criterion:
+def weight_change(rho: _checks.Scalar, *, window: int = 10, relative: bool = False) -> Criterion:
     """The weight-change criterion: max_i ||w_i^(t - window) - w_i^(t)|| <= rho, at an epoch t >= window.
 
     The w_i are the leaves of the parameters, each layer's weights and each layer's biases, and the norm is the
