@@ -108,7 +108,7 @@ def learn(config: Config, length: int, net: str) -> Float[Array, "seeds epochs"]
     state = jax.jit(jax.vmap(lambda key: train.init(optimizer, start(key, config, net))))(
         jax.random.split(init_key, config.seeds)
     )
-    _, history = train.fit(
+    _, history = runner.fit(
         jax.random.split(train_key, config.seeds),
         jax.value_and_grad(loss),
         optimizer,

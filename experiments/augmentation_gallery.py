@@ -84,7 +84,7 @@ def compute(config: Config) -> dict[str, Any]:
     optimizer = train.sgd(config.eta)
     grad = Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy)
     sizes = (xs.shape[1], config.hidden, 10)
-    state, _ = train.fit(
+    state, _ = runner.fit(
         train_keys,
         grad,
         optimizer,

@@ -123,7 +123,7 @@ def learn(config: Config, net: str) -> tuple[Any, dict[str, Float[Array, "seeds 
     schedule = optax.cosine_decay_schedule(eta, config.epochs * config.steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
     states = jax.jit(jax.vmap(lambda key: train.init(optimizer, start(key, config, net))))
-    state, history = train.fit(
+    state, history = runner.fit(
         jax.random.split(train_key, config.seeds),
         jax.value_and_grad(loss),
         optimizer,

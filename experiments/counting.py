@@ -107,7 +107,7 @@ def compute(config: Config) -> dict[str, Any]:
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
     longest = config.tested * config.trained
     ns = jnp.arange(1, longest + 1)
-    state, history = train.fit(
+    state, history = runner.fit(
         train_keys,
         regularize.weight_noise(jax.value_and_grad(partial(loss, longest=config.trained)), config.noise),
         optimizer,

@@ -37,6 +37,8 @@ class Config:
     """What is minimised; log_likelihood comes with a softmax output, the others with sigmoids."""
     eta: float = 3.0
     """The learning rate."""
+    precision: Literal["float32", "mixed"] = "float32"
+    """Of the arithmetic: mixed is bfloat16 for gradients, with float32 parameters and costs."""
     batch_size: int = 10
     """Examples in a mini-batch."""
     epochs: int = 30
@@ -65,9 +67,10 @@ def compute(config: Config) -> dict[str, Any]:
     sizes = (xs.shape[1], *config.hidden, 10)
     init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
     state = jax.vmap(lambda key: train.init(optimizer, mlp.init(key, sizes)))(init_keys)
-    state, history = train.fit(
+    grad = Partial(backprop.minibatch_value_and_grad, cost=COSTS[config.cost])
+    state, history = runner.fit(
         train_keys,
-        Partial(backprop.minibatch_value_and_grad, cost=COSTS[config.cost]),
+        train.mixed(grad) if config.precision == "mixed" else grad,
         optimizer,
         state,
         (xs, data.one_hot(labels, 10)),

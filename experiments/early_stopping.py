@@ -82,7 +82,7 @@ def compute(config: Config) -> dict[str, Any]:
         def start(key: Any, optimizer: Any = optimizer) -> train.State:
             return train.init(optimizer, mlp.init(key, (xs.shape[1], config.hidden, 10)))
 
-        state, history = train.fit(
+        state, history = runner.fit(
             train_keys,
             GRAD,
             optimizer,

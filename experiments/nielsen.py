@@ -129,7 +129,7 @@ def reproduce(key: Any, row: Row, config: Config, examples: data.Split, measured
     optimizer = train.sgd(row.eta)
     grad = Partial(backprop.minibatch_value_and_grad, cost=COSTS[row.cost])
     evaluate = Partial(accuracy, xs=measured.xs, labels=measured.labels)
-    state, history = train.fit(
+    state, history = runner.fit(
         train_keys,
         regularize.penalised(grad, l2=row.lambda_ / len(examples.xs)) if row.lambda_ else grad,
         optimizer,

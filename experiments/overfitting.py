@@ -101,7 +101,7 @@ def compute(config: Config) -> dict[str, Any]:
     for name, (grad, transform) in ways(config, xs.shape[1]).items():
         measure = functools.partial(_metrics, p=config.dropout if name == "dropout" else 0.0)
         images = {"known": data.Split(xs, labels), "unseen": validation if config.validate else test}
-        _, history = train.fit(
+        _, history = runner.fit(
             train_keys,
             grad,
             optimizer,

@@ -121,7 +121,7 @@ def compute(config: Config) -> dict[str, Any]:
     init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
     sizes = (xs.shape[1], *config.hidden, 10)
     begin = time.perf_counter()
-    state, history = train.fit(
+    state, history = runner.fit(
         train_keys,
         GRAD,
         optimizer,

@@ -100,7 +100,7 @@ def compute(config: Config) -> dict[str, Any]:
     steps = config.epochs * -(-len(examples.xs) // config.batch_size)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(config.eta, steps)))
     init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
-    state, history = train.fit(
+    state, history = runner.fit(
         train_keys,
         jax.value_and_grad(loss),
         optimizer,

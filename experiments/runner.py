@@ -6,11 +6,13 @@ seconds). An entry of `compute`'s dict that is one number is printed and put int
 """
 
 import contextlib
+import contextvars
 import dataclasses
 import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import time
@@ -24,6 +26,9 @@ import pooch
 import tyro
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+
+from jnn import train
+from jnn.checkpoint import Checkpoints
 
 Arrays = Mapping[str, Any]
 
@@ -71,6 +76,8 @@ class _Flags(Generic[C]):
     """The folder that receives a folder of this experiment's name."""
     quick: bool = False
     """A small size that still exercises everything."""
+    resume: bool = False
+    """Go on where an interrupted run of the same config was; it is saved twice a minute, and by Ctrl-C."""
 
 
 def main(experiment: Any, args: Sequence[str] | None = None) -> int:
@@ -87,15 +94,16 @@ def main(experiment: Any, args: Sequence[str] | None = None) -> int:
             default=_Flags(config=experiment.Config(**quick)),
             config=(tyro.conf.FlagCreatePairsOff,),
         )
-        outcome.code = 0 if run(experiment, flags.config, flags.out) else 1
+        outcome.code = 0 if run(experiment, flags.config, flags.out, resume=flags.resume) else 1
     return outcome.code
 
 
-def run(experiment: Experiment, config: Any, out: Path) -> bool:
+def run(experiment: Experiment, config: Any, out: Path, *, resume: bool = False) -> bool:
     """Compute, check the claims, draw, write and print. Returns whether every claim holds."""
     name = name_of(experiment)
     start = time.perf_counter()
-    with jax.default_matmul_precision("highest"):
+    trainings = _Trainings(out / name / "checkpoints", dataclasses.asdict(config), resume)
+    with jax.default_matmul_precision("highest"), trainings.current():
         arrays = {key: np.asarray(value) for key, value in experiment.compute(config).items()}
     seconds = time.perf_counter() - start
     claims = {claim: bool(holds) for claim, holds in experiment.claims(config, arrays).items()}
@@ -118,6 +126,7 @@ def run(experiment: Experiment, config: Any, out: Path) -> bool:
         figure = Figure()
         experiment.draw(figure, config, arrays)
         _write(folder, arrays, figure, json.dumps(result, indent=2, default=str))
+    shutil.rmtree(trainings.folder, ignore_errors=True)
     for key in numbers:
         if not key.endswith(_ERROR):
             print(f"{key.replace('_', ' ')}: {said(key, numbers)}")
@@ -125,6 +134,11 @@ def run(experiment: Experiment, config: Any, out: Path) -> bool:
         print(f"{'ok   ' if holds else 'FALSE'} {claim}")
     print(f"{name}: {seconds:.1f} s on {result['device']}; see {folder}")
     return all(claims.values())
+
+
+def fit(*args: Any, **options: Any) -> tuple[train.State, train.History]:
+    """`train.fit`, with checkpoints in the folder of the experiment that runs."""
+    return train.fit(*args, checkpoints=(trainings := _trainings.get()) and trainings.next(), **options)
 
 
 def mean_and_standard_error(name: str, members: Any) -> dict[str, np.ndarray]:
@@ -146,6 +160,31 @@ def name_of(experiment: Experiment) -> str:
 
 
 _ERROR = "_standard_error"
+
+
+@dataclasses.dataclass
+class _Trainings:
+    """Where the first, the second, ... training of the experiment that runs keeps its checkpoints."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    resume: bool
+    begun: int = 0
+
+    def next(self) -> Checkpoints:
+        self.begun += 1
+        return Checkpoints(self.folder / f"training-{self.begun}", seconds=30, resume=self.resume, config=self.config)
+
+    @contextlib.contextmanager
+    def current(self) -> Iterator[None]:
+        token = _trainings.set(self)
+        try:
+            yield
+        finally:
+            _trainings.reset(token)
+
+
+_trainings: contextvars.ContextVar[_Trainings | None] = contextvars.ContextVar("_trainings", default=None)
 
 
 @dataclasses.dataclass
@@ -173,7 +212,7 @@ def _mistakes() -> Iterator[_Outcome]:
             raise
         print(f"error: {error} (JNN_TRACEBACK=1 shows where)", file=sys.stderr)
     except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
+        print("interrupted; with --resume the same command goes on after the last epoch", file=sys.stderr)
         outcome.code = 130
 
 

@@ -91,7 +91,7 @@ def networks(config: Config, cost: costs.Cost, saturation: float) -> Any:
         first, last = mlp.init(key, (xs.shape[1], config.hidden, 10))
         return train.init(optimizer, (first, last._replace(b=last.b + saturation)))
 
-    _, history = train.fit(
+    _, history = runner.fit(
         train_keys,
         Partial(backprop.minibatch_value_and_grad, cost=cost),
         optimizer,

@@ -32,7 +32,7 @@ class Checkpoints:
 
     folder: receives a folder for each checkpoint, named by its epoch.
     keep: how many of the newest stay; that of the lowest error (the metric named "error" or "accuracy") stays, too.
-    seconds: the least time from one to the next; 0 saves after every epoch.
+    seconds: the least time to the first and from one to the next; 0 saves after every epoch.
     resume: go on from the newest one in the folder; False deletes those there when the first new one is saved.
     config: what the run was started with, as JSON can write it; a run of another config is not gone on with.
 
@@ -58,7 +58,7 @@ class Saver:
     def __init__(self, checkpoints: Checkpoints | None) -> None:
         self._chosen: Any = checkpoints
         self._manager: Any = None
-        self._saved = -np.inf
+        self._saved = time.monotonic()
         self._latest: int | None = None
         self._pending: Any = None
 
@@ -93,7 +93,7 @@ class Saver:
         if self._chosen is None:
             return
         self._pending = (key, carried, list(measured), ended)
-        if time.monotonic() - self._saved >= self._chosen.seconds or ended:
+        if time.monotonic() - self._saved >= self._chosen.seconds:
             self._save_pending()
 
     def last_good(self) -> str:
@@ -135,13 +135,17 @@ class Saver:
         """The orbax manager, made when it is first needed: its import takes a second."""
         if self._manager is None:
             ocp = _orbax()
+            folder = Path(self._chosen.folder).absolute()
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError(f"{folder} is read-only")
             policies = ocp.checkpoint_managers
             newest = policies.LatestN(self._chosen.keep)
             best = policies.BestN(get_metric_fn=_error, reverse=True, n=1)
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=policies.AnyPreservationPolicy([newest, best]), best_fn=_error, best_mode="min"
             )
-            self._manager = ocp.CheckpointManager(Path(self._chosen.folder).absolute(), options=options)
+            self._manager = ocp.CheckpointManager(folder, options=options)
         return self._manager
 
     def _about(self, key: Any, tree: Any, digest: str, *, ended: bool) -> dict[str, Any]:

@@ -36,6 +36,11 @@ class Cost:
         return f"costs.{self.name}"
 
 
+def _single(z: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
+    """At least float32: a cost is never added up in half precision."""
+    return jnp.asarray(z, jnp.promote_types(jnp.result_type(z), jnp.float32))
+
+
 @functools.cache
 def quadratic_with(output: Activation) -> Cost:
     """The quadratic cost C = 1/2 ||y - a||^2 of section 2.1 with any elementwise output a = output(z).
@@ -45,7 +50,7 @@ def quadratic_with(output: Activation) -> Cost:
     """
 
     def value(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
-        return jnp.sum((y - output(z)) ** 2, axis=-1) / 2
+        return jnp.sum((y - output(_single(z))) ** 2, axis=-1) / 2
 
     def delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
         return -jnp.subtract(y, output(z)) * output.prime(z)  # (2.1); y - a as in the value: XLA computes it once
@@ -59,7 +64,8 @@ quadratic = quadratic_with(activations.sigmoid)
 
 
 def _cross_entropy(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
-    ln_a, ln_1_minus_a = jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-jnp.asarray(z))
+    z = _single(z)
+    ln_a, ln_1_minus_a = jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-z)
     return -jnp.sum(y * ln_a + (1 - y) * ln_1_minus_a, axis=-1)
 
 
@@ -72,7 +78,7 @@ point and the infimum 0 lies at the boundary; for y inside (0, 1) the minimum is
 
 
 def _log_likelihood(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
-    return -jnp.sum(y * jax.nn.log_softmax(z), axis=-1)
+    return -jnp.sum(y * jax.nn.log_softmax(_single(z)), axis=-1)
 
 
 def _log_likelihood_delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 from jax.sharding import NamedSharding
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int, Key
@@ -219,6 +220,16 @@ def fit(
     return _finish(state, watch, values, metrics)
 
 
+def mixed(grad: Grad) -> Partial:
+    """The gradient with bfloat16 arithmetic, for `epoch`, `run` and `fit`: parameters stay as they are.
+
+    `grad` gets parameters and mini-batch rounded to bfloat16 (matrix products of which accumulate in float32), and what
+    it returns is cast back to the parameters' dtype, so updates lose nothing. `jnn.costs` give their values in float32.
+    Fast where the hardware has such products; no loss scaling is needed, as bfloat16 has float32's range.
+    """
+    return Partial(_mixed, _partial(grad))
+
+
 def sweep(f: Callable[..., Any], *members: Any, devices: Sequence[Any] | None = None) -> Any:
     """The value of f for each member, a whole training for instance, as one program spread over the devices.
 
@@ -359,6 +370,15 @@ def _finish(state: State, watch: Watch | None, values: Any, metrics: Any) -> tup
 _epoch_program = jax.jit(_epoch)
 
 
+def _mixed(grad: Grad, params: Any, *batch: Any) -> tuple[Float[Array, ""], Any]:
+    def half(leaf: Any) -> Any:
+        return leaf.astype(jnp.bfloat16) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    value, grads = grad(*jax.tree.map(half, (params, *batch)))
+    grads = jax.tree.map(lambda g, leaf: g.astype(leaf.dtype), grads, params)
+    return value.astype(jnp.promote_types(value.dtype, jnp.float32)), grads
+
+
 @functools.partial(jax.jit, static_argnames="epochs")
 def _run_program(key: Key[Array, ""], plan: _Plan, state: State, data: Any, epochs: int) -> tuple[State, History]:
     def one_epoch(carry: tuple[State, Watch | None], t: Int[Array, ""]) -> tuple[Any, Any]:
@@ -432,6 +452,8 @@ def _placed(state: State, data: Any, sharding: NamedSharding | None) -> tuple[St
     mesh: Any = sharding.mesh
 
     def whole(leaf: Any) -> Any:
+        if isinstance(leaf, Tracer):  # inside a program of the caller's, who has placed its arguments
+            return leaf
         there = isinstance(leaf, jax.Array) and getattr(leaf.sharding, "mesh", None) == mesh
         return leaf if there else parallel.place(mesh, leaf)
 

@@ -413,6 +413,34 @@ class TestBadInput:
             program(jax.random.key(0), GRAD, SGD, start(), examples(1, 8), **options)
 
 
+# Mixed precision
+
+
+@pytest.mark.parametrize("cost", [costs.quadratic, costs.cross_entropy, costs.log_likelihood], ids=repr)
+@pytest.mark.parametrize("by", ["hand", "autodiff"])
+def test_mixed_precision_is_near_and_keeps_float32(cost, by):
+    """A bfloat16 has 8 bits: a gradient is off by about a hundredth, and by something."""
+
+    def loss(params, xs, ys):
+        return jnp.mean(cost.value(jax.vmap(mlp.logits, (None, 0))(params, xs), ys))
+
+    grad = Partial(GRAD, cost=cost) if by == "hand" else jax.value_and_grad(loss)
+    params, batch = network(0), examples(1, 32)
+    (value, grads), (wanted, exact) = train.mixed(grad)(params, *batch), grad(params, *batch)
+    assert {leaf.dtype for leaf in jax.tree.leaves((value, grads))} == {jnp.dtype("float32")}
+    assert 1e-5 < relative_error(grads, exact) < 0.05
+    np.testing.assert_allclose(value, wanted, rtol=0.02)
+
+
+def test_mixed_precision_multiplies_in_bfloat16_and_updates_in_float32():
+    text = jax.jit(functools.partial(train.step, train.mixed(GRAD), SGD)).lower(start(), examples(1, 4)).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    assert products
+    assert all("bf16" in line and "xf32>" not in line.split(":")[-1].split("->")[0] for line in products)
+    state, value = train.step(train.mixed(GRAD), SGD, start(), examples(1, 4))
+    assert {leaf.dtype for leaf in jax.tree.leaves((state.params, value))} == {jnp.dtype("float32")}
+
+
 # Sweeps
 
 

@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import re
+import signal
 import subprocess
 import sys
 import types
@@ -183,3 +185,28 @@ def test_mistakes_at_the_command_line(arguments, said, tmp_path):
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_an_interrupted_experiment_goes_on(tmp_path):
+    """Ctrl-C in the middle of a training, then --resume: the arrays of a run that was left alone, to the last bit."""
+    command = [sys.executable, "-m", "experiments.digits", "--epochs", "600", "--seeds", "2", "--hidden", "10"]
+    subprocess.run([*command, "--out", str(tmp_path / "alone")], check=True, capture_output=True)
+    again = [*command, "--out", str(tmp_path / "again")]
+    process = subprocess.Popen(again, stderr=subprocess.PIPE)
+    said = b""
+    while not re.search(rb" [1-9]\d*/600", said):
+        assert process.poll() is None, said
+        said += process.stderr.read(1)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[1]
+    assert process.returncode == 130, said
+    assert b"with --resume the same command goes on" in said
+    assert b"Traceback" not in said
+    folder = tmp_path / "again" / "digits"
+    assert [path.name for path in folder.iterdir()] == ["checkpoints"]
+    resumed = subprocess.run([*again, "--resume"], check=True, capture_output=True)
+    assert b" 0/600" not in resumed.stderr
+    alone, gone_on = (np.load(tmp_path / name / "digits" / "arrays.npz") for name in ("alone", "again"))
+    for key in alone:
+        np.testing.assert_array_equal(gone_on[key], alone[key])
+    assert not (folder / "checkpoints").exists()

@@ -1,0 +1,112 @@
+"""Kill a training at random moments, let it go on, and compare: `python -m tests.killed --kills 100`.
+
+Every round starts a process that trains with a checkpoint after every epoch, and kills it with SIGKILL after a random
+time, until the training has ended; then its parameters must be those of a training that was left alone, bit by bit.
+"""
+
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+EPOCHS = 40
+
+
+def child(folder):
+    """Train with checkpoints; write the last parameters."""
+    from jnn import checkpoint
+
+    state, _ = train(checkpoint.Checkpoints(folder / "checkpoints"))
+    checkpoint.export(folder / "trained", state.params)
+
+
+def train(checkpoints, epochs=EPOCHS):
+    import jax
+    import optax
+
+    from jnn import backprop, mlp, train
+    from tests.helpers import examples
+
+    optimizer = optax.adam(0.01)
+    state = train.init(optimizer, mlp.init(jax.random.key(1), (4, 5, 3)))
+    return train.fit(
+        jax.random.key(0),
+        backprop.minibatch_value_and_grad,
+        optimizer,
+        state,
+        examples(2, 12, (4, 5, 3)),
+        epochs=epochs,
+        batch_size=5,
+        checkpoints=checkpoints,
+        progress=False,
+    )
+
+
+def full(folder):
+    """Go on with a training whose files may not grow beyond 50 bytes; exit with 3 where it says what is wrong."""
+    import resource
+    import signal
+
+    from jnn import checkpoint
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, resource.RLIM_INFINITY))
+    try:
+        train(checkpoint.Checkpoints(folder), epochs=4)
+    except OSError as error:
+        print(error)
+        sys.exit(3)
+
+
+def kill(folder, kills, seed):
+    """Kill `kills` times, starting a new training when one has ended. Returns what went wrong, a line each."""
+    from safetensors.numpy import load_file
+
+    draw, wrong, killed, trainings = random.Random(seed), [], 0, 0  # noqa: S311  no secret
+    start = time.monotonic()
+    _process(folder / "alone").wait()
+    seconds = time.monotonic() - start
+    wanted = load_file(folder / "alone" / "trained")
+    while killed < kills or trainings == 0:
+        there = folder / f"training {trainings}"
+        process = _process(there)
+        try:
+            # Half of them while it trains, so while it saves, too: the first checkpoint says that it has begun.
+            process.wait(draw.uniform(0.3, 1.0) * seconds if killed < kills else None)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            killed += 1
+            continue
+        if process.returncode:
+            wrong.append(f"after {killed} kills: exit code {process.returncode}")
+            return wrong
+        got = load_file(there / "trained")
+        wrong += [
+            f"after {killed} kills: {name} differs" for name in wanted if not np.array_equal(got[name], wanted[name])
+        ]
+        trainings += 1
+    print(f"{killed} kills, {trainings} trainings ended, {len(wrong)} differences")
+    return wrong
+
+
+def _process(folder):
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen([sys.executable, "-m", "tests.killed", "train", str(folder)])
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["train", folder]:
+            child(Path(folder))
+        case ["full", folder]:
+            full(Path(folder))
+        case ["--kills", number]:
+            with tempfile.TemporaryDirectory() as scratch:
+                sys.exit("\n".join(kill(Path(scratch), int(number), seed=0)) or 0)
+        case _:
+            sys.exit(__doc__)

@@ -1,0 +1,251 @@
+import shutil
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jnn import backprop, checkpoint, mlp, stopping, train
+from jnn.checkpoint import Checkpoints
+from tests import killed
+from tests.helpers import examples
+
+SIZES = (4, 5, 3)
+OPTIMIZER = optax.adam(0.01)
+
+
+def fit(checkpoints=None, *, key=0, members=(), sizes=SIZES, epochs=5, callbacks=(), **options):
+    keys = jax.random.split(jax.random.key(key), members) if members else jax.random.key(key)
+    state = train.init(OPTIMIZER, mlp.init(jax.random.key(1), sizes))
+    if members:
+        state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*members, *leaf.shape)), state)
+    data = examples(2, 12, sizes)
+    options = {"batch_size": 5, "progress": False} | options
+    grad = backprop.minibatch_value_and_grad
+    return train.fit(
+        keys, grad, OPTIMIZER, state, data, epochs=epochs, checkpoints=checkpoints, callbacks=callbacks, **options
+    )
+
+
+def interrupt_in(epoch):
+    def callback(report):
+        if report.epoch == epoch:
+            raise KeyboardInterrupt
+
+    return [callback]
+
+
+def epochs_in(folder):
+    return sorted(int(path.name) for path in folder.iterdir())
+
+
+def assert_same_bits(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def error_of(params):
+    return jnp.mean(params[0].w ** 2)
+
+
+# Going on
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"members": (3,)},
+        {"evaluate": error_of},
+        {"evaluate": error_of, "stopping": stopping.error_change(window=2)},
+        {"evaluate": error_of, "stopping": stopping.error_change(window=2), "members": (2,)},
+    ],
+    ids=["plain", "members", "metrics", "stopping", "members that stop"],
+)
+@pytest.mark.parametrize("epoch", [1, 4])
+def test_a_run_that_goes_on_ends_with_the_same_bits(options, epoch, tmp_path):
+    whole = fit(**options)
+    try:
+        fit(Checkpoints(tmp_path), callbacks=interrupt_in(epoch), **options)
+    except KeyboardInterrupt:
+        assert epochs_in(tmp_path)[-1:] == ([epoch - 1] if epoch > 1 else [])
+    seen = []
+    assert_same_bits(fit(Checkpoints(tmp_path), callbacks=[lambda report: seen.append(report.epoch)], **options), whole)
+    assert seen[:1] in ([epoch], [])
+    assert_same_bits(fit(Checkpoints(tmp_path), **options), whole)  # a finished one is not trained again
+
+
+def test_a_finished_run_can_be_made_longer(tmp_path):
+    fit(Checkpoints(tmp_path), epochs=3)
+    assert_same_bits(fit(Checkpoints(tmp_path), epochs=5), fit(epochs=5))
+
+
+def test_what_a_callback_ended_stays_ended(tmp_path):
+    ended = fit(Checkpoints(tmp_path), callbacks=[lambda report: report.epoch == 2])
+    assert_same_bits(fit(Checkpoints(tmp_path)), ended)
+
+
+def test_starting_anew_deletes_what_is_there(tmp_path):
+    fit(Checkpoints(tmp_path), key=1)
+    anew = fit(Checkpoints(tmp_path, resume=False))
+    assert_same_bits(anew, fit())
+    assert_same_bits(fit(Checkpoints(tmp_path)), anew)
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path):
+    errors = iter(np.array([0.5, 0.1, 0.4, 0.3, 0.2], np.float32))
+    error = jax.ShapeDtypeStruct((), jnp.float32)
+    fit(Checkpoints(tmp_path, keep=2), evaluate=lambda params: jax.pure_callback(lambda: next(errors), error))
+    assert epochs_in(tmp_path) == [2, 4, 5]
+
+
+def test_seconds_between_checkpoints(tmp_path):
+    """An interrupted training is saved whatever `seconds` is."""
+    with pytest.raises(KeyboardInterrupt):
+        fit(Checkpoints(tmp_path, seconds=1e6), callbacks=interrupt_in(4))
+    assert epochs_in(tmp_path) == [3]
+
+
+def test_divergence_names_the_last_good_epoch(tmp_path):
+    def grad(params, xs, ys):
+        value, grads = backprop.minibatch_value_and_grad(params, xs, ys)
+        return jnp.where(jnp.sum(params[0].b) > 1.5, jnp.nan, value), jax.tree.map(jnp.zeros_like, grads)
+
+    up = optax.stateless(lambda updates, params: jax.tree.map(lambda u: u + 0.05, updates))
+    state = train.init(up, jax.tree.map(jnp.zeros_like, mlp.init(jax.random.key(1), SIZES)))
+    with pytest.raises(FloatingPointError, match=r"epoch 3, mini-batch 2.*epoch 2 is saved in"):
+        train.fit(
+            jax.random.key(0),
+            grad,
+            up,
+            state,
+            examples(2, 12, SIZES),
+            epochs=5,
+            batch_size=5,
+            checkpoints=Checkpoints(tmp_path),
+            progress=False,
+        )
+    assert epochs_in(tmp_path) == [1, 2]
+
+
+def test_killed_at_any_moment(tmp_path):
+    """Processes that are killed at random times, and go on, end with the bits of one that was left alone."""
+    assert killed.kill(tmp_path, kills=3, seed=0) == []
+
+
+# What cannot be gone on with
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "message"),
+    [
+        ({}, {"key": 1}, r"another key: \[0, 0\] there and \[0, 1\] here"),
+        ({}, {"sizes": (4, 6, 3)}, r"other arrays: .*params.0.w is float32\[5, 4\] there and float32\[6, 4\] here"),
+        ({}, {"evaluate": error_of}, "other arrays"),
+        ({"config": {"eta": 0.1}}, {"config": {"eta": 0.2}}, "other config: eta is 0.1 there and 0.2 here"),
+    ],
+)
+def test_a_checkpoint_of_something_else(first, then, message, tmp_path):
+    fit(Checkpoints(tmp_path, config=first.pop("config", {})), **first)
+    before = sorted(path for path in tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=f"5 is a checkpoint of .*{message}.*resume=False to start anew"):
+        fit(Checkpoints(tmp_path, config=then.pop("config", {})), **then)
+    assert sorted(path for path in tmp_path.rglob("*")) == before
+
+
+def test_a_damaged_checkpoint_says_so_and_the_older_one_is_intact(tmp_path):
+    whole = fit(epochs=5)
+    fit(Checkpoints(tmp_path), epochs=4)
+    pieces = [path for path in (tmp_path / "4" / "tree").rglob("*") if path.is_file()]
+    for path in pieces:
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="4 is damaged .*; delete .*4 to go on from epoch 3"):
+        fit(Checkpoints(tmp_path), epochs=5)
+    shutil.rmtree(tmp_path / "4")
+    assert_same_bits(fit(Checkpoints(tmp_path), epochs=5), whole)
+
+
+@pytest.mark.parametrize("name", ["_CHECKPOINT_METADATA", "about/metadata", "tree/_METADATA", "tree/manifest.ocdbt"])
+def test_a_file_that_is_gone_is_damage(name, tmp_path):
+    fit(Checkpoints(tmp_path), epochs=2)
+    (tmp_path / "2" / name).unlink(missing_ok=True)
+    try:
+        assert_same_bits(fit(Checkpoints(tmp_path), epochs=3), fit(epochs=3))  # what orbax can do without
+    except ValueError as error:
+        assert "2 is damaged" in str(error)  # noqa: PT017  either is right, nothing else is
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(OSError, match="no checkpoint can be written in .*file"):
+        fit(Checkpoints(tmp_path / "file"))
+    assert (tmp_path / "file").read_text() == "not a folder"
+
+
+def test_a_full_disk_leaves_the_older_checkpoints(tmp_path):
+    """Files of this process may not grow beyond some bytes: what a full disk looks like to it."""
+    fit(Checkpoints(tmp_path), epochs=2)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.killed", "full", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3, done.stderr
+    assert "no checkpoint can be written in" in done.stdout
+    assert_same_bits(fit(Checkpoints(tmp_path), epochs=4), fit(epochs=4))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"keep": 0}, ValueError, "keep is 0; at least 1"),
+        ({"keep": 1.5}, TypeError, "keep is 1.5; a whole number"),
+        ({"seconds": -1.0}, ValueError, "seconds is -1.0; a number of at least 0"),
+    ],
+)
+def test_checkpoints_that_cannot_be(options, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        Checkpoints(tmp_path, **options)
+
+
+# Files of parameters
+
+
+def test_parameters_as_a_file(tmp_path):
+    params = mlp.init(jax.random.key(0), SIZES)
+    checkpoint.export(tmp_path / "net.safetensors", params)
+    loaded = checkpoint.load(tmp_path / "net.safetensors", mlp.init(jax.random.key(1), SIZES))
+    assert_same_bits(loaded, params)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]
+
+
+def test_the_file_is_plain_safetensors(tmp_path):
+    from safetensors.numpy import load_file
+
+    params = mlp.init(jax.random.key(0), SIZES)
+    checkpoint.export(tmp_path / "net", params)
+    arrays = load_file(tmp_path / "net")
+    assert sorted(arrays) == ["0.b", "0.w", "1.b", "1.w"]
+    np.testing.assert_array_equal(arrays["1.w"], params[1].w)
+
+
+def test_files_that_do_not_fit(tmp_path):
+    path = tmp_path / "net"
+    params = mlp.init(jax.random.key(0), SIZES)
+    checkpoint.export(path, params)
+    with pytest.raises(ValueError, match=r"other arrays: 0.b is float32\[5\] there and float32\[6\] here"):
+        checkpoint.load(path, mlp.init(jax.random.key(0), (4, 6, 3)))
+    with pytest.raises(ValueError, match=r"other arrays: 1.b is .* there and None here"):
+        checkpoint.load(path, params[:1])
+    with pytest.raises(FileNotFoundError, match="nothing is no file"):
+        checkpoint.load(tmp_path / "nothing", params)
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(ValueError, match="net is damaged or no safetensors file"):
+        checkpoint.load(path, params)
+    with pytest.raises(OSError, match="cannot be written"):
+        checkpoint.export(tmp_path / "no folder" / "net", params)
+    with pytest.raises(TypeError, match=r"params\['a'\] is a str; an array is wanted"):
+        checkpoint.export(path, {"a": "text"})

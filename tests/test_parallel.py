@@ -1,0 +1,201 @@
+import os
+import socket
+import subprocess
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from jnn import augment, backprop, mlp, parallel, stopping, train
+from tests.helpers import examples, relative_error
+
+SIZES = (16, 24, 3)
+OPTIMIZER = optax.sgd(0.5, momentum=0.9)
+BOUND = 2e-6
+"""The most by which parameters may differ after 6 epochs, relative to the largest of a leaf: sums in another order."""
+
+SPLIT_LAYERS = (mlp.Layer(P("model", None), P("model")), mlp.Layer(P(None, "model"), P()))
+
+
+def training(program=train.fit, *, n=40, batch_size=8, params=None, sharding=None, **options):
+    params = mlp.init(jax.random.key(1), SIZES) if params is None else params
+    if program is train.fit:
+        options["progress"] = False
+    return program(
+        jax.random.key(0),
+        backprop.minibatch_value_and_grad,
+        OPTIMIZER,
+        train.init(OPTIMIZER, params),
+        examples(2, n, SIZES),
+        batch_size=batch_size,
+        sharding=sharding,
+        **options,
+    )
+
+
+def on(devices, model=1):
+    return parallel.mesh(model=model, devices=jax.devices()[:devices])
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+@pytest.mark.parametrize("program", [train.fit, train.run])
+def test_any_number_of_devices_trains_the_same_network(program, devices):
+    alone, history = training(program, epochs=6)
+    state, sharded = training(program, epochs=6, sharding=parallel.batches(on(devices)))
+    assert relative_error(state.params, alone.params) < BOUND
+    assert relative_error(sharded.values, history.values) < BOUND
+    assert len(state.params[0].w.sharding.device_set) == devices
+
+
+def test_an_epoch_on_devices():
+    alone, values = training(train.epoch)
+    state, sharded = training(train.epoch, sharding=parallel.batches(on(4)))
+    assert relative_error((state, sharded), (alone, values)) < BOUND
+
+
+def test_the_work_is_split():
+    """Each device multiplies its own rows: 2 of the 8 of a mini-batch."""
+    mesh = on(4)
+    state = parallel.place(mesh, train.init(OPTIMIZER, mlp.init(jax.random.key(1), SIZES)))
+    data = parallel.place(mesh, examples(2, 40, SIZES))
+    program = jax.jit(
+        lambda state, data: train.epoch(
+            jax.random.key(0),
+            backprop.minibatch_value_and_grad,
+            OPTIMIZER,
+            state,
+            data,
+            batch_size=8,
+            sharding=parallel.batches(mesh),
+        )
+    )
+    text = program.lower(state, data).compile().as_text()
+    assert "f32[2,24]" in text
+    assert "f32[8,24]" not in text
+    assert "all-reduce" in text
+
+
+def test_a_smaller_last_mini_batch():
+    alone, history = training(n=43, epochs=6)
+    state, sharded = training(n=43, epochs=6, sharding=parallel.batches(on(4)))
+    assert sharded.values.shape == history.values.shape == (6, 6)
+    assert relative_error(state.params, alone.params) < BOUND
+
+
+def test_wide_layers_split_over_the_other_axis():
+    alone, _ = training(epochs=6)
+    mesh = on(8, model=4)
+    params = parallel.place(mesh, mlp.init(jax.random.key(1), SIZES), SPLIT_LAYERS)
+    assert params[0].w.addressable_shards[0].data.shape == (6, 16)
+    state, _ = training(epochs=6, params=params, sharding=parallel.batches(mesh))
+    assert relative_error(state.params, alone.params) < BOUND
+
+
+def test_rows_that_lie_on_their_own_device():
+    mesh = on(4)
+    xs, ys = parallel.place(mesh, examples(2, 40, SIZES), P("batch"))
+    assert xs.addressable_shards[1].data.shape == (10, 16)
+    np.testing.assert_array_equal(xs, examples(2, 40, SIZES)[0])
+    key, grad = jax.random.key(0), backprop.minibatch_value_and_grad
+    state = train.init(OPTIMIZER, mlp.init(jax.random.key(1), SIZES))
+    options = {"epochs": 6, "batch_size": 8, "sharding": parallel.batches(mesh)}
+    state, _ = train.run(key, grad, OPTIMIZER, state, (xs, ys), **options)
+    assert relative_error(state.params, training(epochs=6)[0].params) < BOUND
+
+
+def test_augmentation_and_stopping_on_devices():
+    def error(params):
+        return jnp.mean(params[0].w ** 2)
+
+    options = {
+        "epochs": 6,
+        "transform": partial(augment.rows, picture=partial(augment.shift, pixels=1.0), shape=(4, 4)),
+        "evaluate": error,
+        "stopping": stopping.error_change(window=2),
+    }
+    (alone, history), (state, sharded) = (
+        training(train.run, sharding=sharding, **options) for sharding in (None, parallel.batches(on(4)))
+    )
+    assert int(history.epochs) == int(sharded.epochs)
+    assert relative_error(state.params, alone.params) < BOUND
+
+
+PROCESS = """
+import sys
+import jax
+import numpy as np
+from jnn import parallel
+assert parallel.start() and parallel.start()
+from tests.test_parallel import training
+assert jax.process_count() == 2 and jax.device_count() == 4
+state, history = training(epochs=6, sharding=parallel.batches(parallel.mesh()))
+if jax.process_index() == 0:
+    np.savez(sys.argv[1], *jax.tree.leaves(state.params), np.asarray(history.values))
+"""
+
+
+def test_two_processes_of_two_devices_over_loopback(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    path = tmp_path / "arrays.npz"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(path)],
+            env=os.environ
+            | {
+                "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+                "JAX_NUM_PROCESSES": "2",
+                "JAX_PROCESS_ID": str(i),
+                "JAX_NUM_CPU_DEVICES": "2",
+                "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    said = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    *params, values = np.load(path).values()
+    alone, history = training(epochs=6)
+    assert relative_error(params, jax.tree.leaves(alone.params)) < BOUND
+    assert relative_error(values, history.values) < BOUND
+
+
+def test_without_a_launcher_there_is_one_process(monkeypatch):
+    for name in ("JAX_COORDINATOR_ADDRESS", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES"):
+        monkeypatch.delenv(name, raising=False)
+    assert not parallel.start()
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    assert not parallel.start()
+
+
+@pytest.mark.bad_input
+def test_a_launcher_that_says_too_little(monkeypatch):
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
+    with pytest.raises(ValueError, match="JAX_NUM_PROCESSES is 'two' beside JAX_COORDINATOR_ADDRESS; a whole number"):
+        parallel.start()
+
+
+@pytest.mark.bad_input
+def test_meshes_that_cannot_be():
+    with pytest.raises(ValueError, match="model is 3 and there are 8 devices; a divisor"):
+        parallel.mesh(model=3)
+    with pytest.raises(TypeError, match="model is 2.0; a whole number"):
+        parallel.mesh(model=2.0)
+    with pytest.raises(ValueError, match="there are 0 devices"):
+        parallel.mesh(devices=[])
+
+
+@pytest.mark.bad_input
+def test_a_batch_that_the_devices_do_not_divide():
+    message = "batch_size is 10 and a mini-batch is split over 4 devices, which does not divide it: take 12, or a mesh"
+    with pytest.raises(ValueError, match=message):
+        training(batch_size=10, epochs=1, sharding=parallel.batches(on(4)))

@@ -1,0 +1,132 @@
+"""Every training program is lowered for machines that are not at hand, and the lowered module is read."""
+
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from jax import export
+from jax.tree_util import Partial
+
+from jnn import activations, augment, backprop, costs, lstm, mlp, parallel, regularize, rnn, stopping, train
+from tests.helpers import examples
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+SIZES = (16, 5, 3)
+ADAM = optax.adam(0.01)
+OURS = {"Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape"}
+RANDOM = {"cu_threefry2x32_ffi", "hip_threefry2x32_ffi"}  # JAX's own random bits on GPUs
+BY_HAND = backprop.minibatch_value_and_grad
+
+
+def run(grad, optimizer=ADAM, **options):
+    """A whole training, as a function of its key, its start and its data."""
+
+    def program(key, params, *data):
+        state = train.init(optimizer, params)
+        return train.run(key, grad, optimizer, state, data, epochs=3, batch_size=4, **options)
+
+    return program, (jax.random.key(0), mlp.init(jax.random.key(1), SIZES), *examples(2, 10, SIZES))
+
+
+def recurrent(init, unroll, zero_state, memories):
+    def loss(params, xs):
+        return jnp.sum(memories(unroll(params, zero_state(5), xs)[1]) ** 2)
+
+    params = init(jax.random.key(0), 3, 5)
+
+    def program(params, xs):
+        def grad(params, xs):
+            return jax.value_and_grad(loss)(params, jnp.swapaxes(xs, 0, 1))
+
+        return train.run(jax.random.key(0), grad, ADAM, train.init(ADAM, params), (xs,), epochs=2, batch_size=2)
+
+    return program, (params, jnp.ones((4, 6, 3)))
+
+
+def error(params):
+    return jnp.mean(params[0].w ** 2)
+
+
+def swept():
+    def one(key, eta, xs, ys):
+        optimizer = train.sgd(eta)
+        state = train.init(optimizer, mlp.init(key, SIZES))
+        return train.run(key, BY_HAND, optimizer, state, (xs, ys), epochs=2, batch_size=4)
+
+    def program(keys, etas, xs, ys):
+        return train.sweep(Partial(one, xs=xs, ys=ys), keys, etas, devices=jax.devices()[:1])
+
+    return program, (jax.random.split(jax.random.key(0), 3), jnp.ones(3), *examples(2, 10, SIZES))
+
+
+picture = partial(augment.distort, shift=1.0, rotate=10.0, scale=0.1, shear=0.1, elastic=1.0)
+wm, h = (lambda states: states.wm), (lambda states: states)
+PROGRAMS = {
+    **{
+        repr(cost): lambda cost=cost: run(Partial(BY_HAND, cost=cost))
+        for cost in (costs.quadratic, costs.cross_entropy)
+    },
+    "log_likelihood and relu": lambda: run(Partial(BY_HAND, cost=costs.log_likelihood, hidden=activations.relu)),
+    "autodiff": lambda: run(
+        jax.value_and_grad(
+            lambda p, xs, ys: jnp.mean(costs.quadratic.value(jax.vmap(mlp.logits, (None, 0))(p, xs), ys))
+        )
+    ),
+    "per example": lambda: run(
+        lambda p, xs, ys: jax.tree.map(
+            lambda leaf: jnp.mean(leaf, axis=0), jax.vmap(backprop.value_and_grad, (None, 0, 0))(p, xs, ys)
+        )
+    ),
+    "sgd": lambda: run(BY_HAND, train.sgd(0.1)),
+    "momentum and a schedule": lambda: run(BY_HAND, optax.sgd(optax.cosine_decay_schedule(0.1, 9), 0.9)),
+    "mixed precision": lambda: run(train.mixed(BY_HAND)),
+    "penalties": lambda: run(regularize.penalised(BY_HAND, l1=0.1, l2=0.1)),
+    "dropout": lambda: run(Partial(regularize.dropout_value_and_grad, p=0.5), transform=regularize.with_key),
+    "noise on inputs": lambda: run(BY_HAND, transform=partial(regularize.input_noise, sigma=0.1)),
+    "noise on gradients": lambda: run(regularize.gradient_noise(BY_HAND, 0.1), transform=regularize.with_key),
+    "mixup": lambda: run(BY_HAND, transform=partial(regularize.mixup, beta=0.2)),
+    "augmentation": lambda: run(BY_HAND, transform=partial(augment.rows, picture=picture, shape=(4, 4))),
+    "stopping by the error": lambda: run(BY_HAND, evaluate=error, stopping=stopping.error_change(window=2)),
+    "stopping by the weights": lambda: run(BY_HAND, stopping=stopping.weight_change(0.1, window=2)),
+    "lstm.unroll": lambda: recurrent(lstm.init, lstm.unroll, lstm.zero_state, wm),
+    "lstm.scan": lambda: recurrent(lstm.init, lstm.scan, lstm.zero_state, wm),
+    "lstm.unroll in segments": lambda: recurrent(lstm.init, partial(lstm.unroll, segment=2), lstm.zero_state, wm),
+    "rnn.unroll": lambda: recurrent(rnn.init, rnn.unroll, rnn.zero_state, h),
+    "rnn.scan": lambda: recurrent(rnn.init, rnn.scan, rnn.zero_state, h),
+    "sweep": swept,
+    "on two devices": lambda: run(BY_HAND, sharding=parallel.batches(parallel.mesh(devices=jax.devices()[:2]))),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_training_lowers_for_every_platform(name):
+    program, arguments = PROGRAMS[name]()
+    exported = export.export(jax.jit(program), platforms=PLATFORMS, disabled_checks=CHECKS)(*arguments)
+    assert exported.platforms == PLATFORMS
+    assert strangers(exported.mlir_module()) == []
+
+
+CHECKS = [export.DisabledSafetyCheck.custom_call(name) for name in RANDOM]
+
+
+def strangers(module):
+    """What a portable program has no need of: float64, callbacks to the host, calls of one platform's own."""
+    calls = set(re.findall(r"custom_call @([\w.$]+)", module)) | set(
+        re.findall(r'call_target_name = "([^"]+)"', module)
+    )
+    doubles = ["float64"] if re.search(r"[x<]f64>", module) else []
+    return sorted(calls - OURS - RANDOM) + doubles
+
+
+def test_strangers_are_seen(x64):
+    """The reading finds what it looks for."""
+
+    def stranger(x):
+        return jax.pure_callback(lambda x: x, jax.ShapeDtypeStruct((), "float32"), x) + jnp.float64(x).astype("float32")
+
+    (callback, double) = strangers(jax.jit(stranger).lower(jnp.float32(1)).as_text())
+    assert "callback" in callback
+    assert double == "float64"
