@@ -193,12 +193,14 @@ class _Outcome:
 
 
 def _keep_compiled() -> None:
-    """Keep compiled programs for the next run, in the user's cache folder; JAX's own settings for it go first."""
-    settings: Any = jax.config
-    if settings.jax_compilation_cache_dir is None and settings.jax_enable_compilation_cache:
-        jax.config.update("jax_compilation_cache_dir", str(Path(pooch.os_cache("jnn")) / "xla"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    """Keep compiled programs for the next run, in the user's cache folder; JAX's own variables go first."""
+    for name, value in {
+        "jax_compilation_cache_dir": str(Path(pooch.os_cache("jnn")) / "xla"),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": 0,
+    }.items():
+        if name.upper() not in os.environ:
+            jax.config.update(name, value)
 
 
 @contextlib.contextmanager
