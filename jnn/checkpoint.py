@@ -43,7 +43,7 @@ class Checkpoints:
 
     folder: PathLike
     keep: int = 2
-    seconds: float = 0.0
+    seconds: _checks.Scalar = 0.0
     resume: bool = True
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
