@@ -77,6 +77,7 @@ def compute(config: Config) -> dict[str, Any]:
         epochs=config.epochs,
         batch_size=config.batch_size,
         evaluate=Partial(_metrics, xs=test.xs, labels=test.labels),
+        sharding=runner.sharding(config.batch_size),
     )
     accuracies = np.asarray(history.metrics["accuracy"])
     return {

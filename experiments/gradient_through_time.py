@@ -74,16 +74,15 @@ def inputs_and_signs(keys: Sequence[Key[Array, ""]], config: Config) -> tuple[Fl
 
 
 def compute(config: Config) -> dict[str, Any]:
-    """The norms, [rem_biases or scales, seeds, T+1]; in float64, as the smallest of them are no float32s."""
+    """The norms, [rem_biases or scales, seeds, T+1]."""
     for field in ("length", "units", "inputs", "seeds"):
         _checks.count(field, getattr(config, field))
-    with jax.enable_x64(True):
-        keys = jax.random.split(jax.random.key(config.seed), config.seeds)
-        found: dict[str, Any] = {}
-        for back, values in ((back_through_lstm, config.rem_biases), (back_through_rnn, config.scales)):
-            seeds = jax.vmap(partial(back, config=config), in_axes=(0, None))
-            found |= jax.jit(jax.vmap(seeds, in_axes=(None, 0)))(keys, jnp.array(values))
-        return {name: np.asarray(value) for name, value in found.items()}
+    keys = jax.random.split(jax.random.key(config.seed), config.seeds)
+    found: dict[str, Any] = {}
+    for back, values in ((back_through_lstm, config.rem_biases), (back_through_rnn, config.scales)):
+        seeds = jax.vmap(partial(back, config=config), in_axes=(0, None))
+        found |= jax.jit(jax.vmap(seeds, in_axes=(None, 0)))(keys, jnp.array(values))
+    return found
 
 
 def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:

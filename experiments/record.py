@@ -131,6 +131,7 @@ def compute(config: Config) -> dict[str, Any]:
         batch_size=config.batch_size,
         transform=distortion(config, xs.shape[1]),
         evaluate=Partial(accuracy, xs=measured.xs, labels=measured.labels),
+        sharding=runner.sharding(config.batch_size),
     )
     accuracies = np.asarray(history.metrics)
     probabilities = jnp.mean(activations.softmax(jax.vmap(logits, (0, None))(state.params, measured.xs)), axis=0)

@@ -10,6 +10,7 @@ import contextvars
 import dataclasses
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import shutil
@@ -24,10 +25,11 @@ import jax
 import numpy as np
 import pooch
 import tyro
+from jax.sharding import NamedSharding
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from jnn import train
+from jnn import parallel, train
 from jnn.checkpoint import Checkpoints
 
 Arrays = Mapping[str, Any]
@@ -85,6 +87,7 @@ def main(experiment: Any, args: Sequence[str] | None = None) -> int:
     args = sys.argv[1:] if args is None else args
     _keep_compiled()
     with _mistakes() as outcome:
+        parallel.start()
         quick = experiment.Config.quick if "--quick" in args else {}
         flags = tyro.cli(
             _Flags[experiment.Config],
@@ -99,14 +102,19 @@ def main(experiment: Any, args: Sequence[str] | None = None) -> int:
 
 
 def run(experiment: Experiment, config: Any, out: Path, *, resume: bool = False) -> bool:
-    """Compute, check the claims, draw, write and print. Returns whether every claim holds."""
+    """Compute, check the claims, draw, write and print. Returns whether every claim holds.
+
+    Of several processes all compute, and the first writes and prints.
+    """
     name = name_of(experiment)
     start = time.perf_counter()
     trainings = _Trainings(out / name / "checkpoints", dataclasses.asdict(config), resume)
     with jax.default_matmul_precision("highest"), trainings.current():
-        arrays = {key: np.asarray(value) for key, value in experiment.compute(config).items()}
+        arrays = {key: np.asarray(parallel.local(value)) for key, value in experiment.compute(config).items()}
     seconds = time.perf_counter() - start
     claims = {claim: bool(holds) for claim, holds in experiment.claims(config, arrays).items()}
+    if jax.process_index():
+        return all(claims.values())
     numbers = {key: value.item() for key, value in arrays.items() if value.ndim == 0}
     result = {
         "experiment": name,
@@ -115,6 +123,7 @@ def run(experiment: Experiment, config: Any, out: Path, *, resume: bool = False)
         "numbers": numbers,
         "seconds": seconds,
         "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
         "platform": jax.default_backend(),
         "versions": {
             "python": platform.python_version(),
@@ -137,8 +146,24 @@ def run(experiment: Experiment, config: Any, out: Path, *, resume: bool = False)
 
 
 def fit(*args: Any, **options: Any) -> tuple[train.State, train.History]:
-    """`train.fit`, with checkpoints in the folder of the experiment that runs."""
-    return train.fit(*args, checkpoints=(trainings := _trainings.get()) and trainings.next(), **options)
+    """`train.fit`, with checkpoints in the folder of the experiment that runs; every process gets the whole state."""
+    checkpoints = (trainings := _trainings.get()) and trainings.next()
+    return parallel.local(train.fit(*args, checkpoints=checkpoints, **options))
+
+
+def sharding(batch_size: int) -> NamedSharding | None:
+    """Mini-batches over as many of all devices as divide them, for `fit`; None where there is one device.
+
+    Devices that cannot share a mini-batch repeat the work of others, which is said on stderr.
+    """
+    devices = jax.device_count()
+    if devices == 1:
+        return None
+    share = math.gcd(batch_size, devices)
+    if share < devices and jax.process_index() == 0:
+        advice = f"a --batch-size that {devices} divides uses all"
+        print(f"{share} of {devices} devices share a mini-batch of {batch_size}; {advice}", file=sys.stderr)
+    return parallel.batches(parallel.mesh(model=devices // share))
 
 
 def mean_and_standard_error(name: str, members: Any) -> dict[str, np.ndarray]:

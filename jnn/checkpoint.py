@@ -3,6 +3,9 @@
 `train.fit(..., checkpoints=Checkpoints(folder))` saves after an epoch what it needs to go on: parameters, optimiser
 state, stopping state, history, key and configuration. A checkpoint is written beside its place and renamed when it is
 whole, so one that has a number is never half a checkpoint, whenever the process is killed.
+
+It holds whole arrays, wherever they lie, so a training may go on on other devices than it began on. Of several
+processes the first writes; all read, so the folder must be one that all see.
 """
 
 import contextlib
@@ -21,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from jnn import _checks
+from jnn import _checks, parallel
 
 PathLike = str | os.PathLike[str]
 
@@ -67,12 +70,15 @@ class Saver:
 
         `one` has the shapes of what one epoch measures.
         """
-        if self._chosen is None or not self._chosen.resume or not (epochs := _epochs(Path(self._chosen.folder))):
+        if self._chosen is None or not self._chosen.resume:
             return carried, [], False
-        newest, *older = epochs[::-1]
+        *older, newest = _epochs(Path(self._chosen.folder)) or [0]
+        newest = parallel.agreed(newest)
+        if newest == 0:
+            return carried, [], False
         folder = Path(self._chosen.folder) / str(newest)
         template = (carried, _stacked_shapes(one, newest))
-        advice = f"; delete {folder} to go on from epoch {older[0]}" if older else f"; delete {folder} to start anew"
+        advice = f"; delete {folder} to go on from epoch {older[-1]}" if older else f"; delete {folder} to start anew"
         with _orbax_errors(f"{folder} is damaged", advice, ValueError):
             about = json.loads((folder / "about" / "metadata").read_text())
             wanted = self._about(key, template, about["sha256"], ended=about["ended"])
@@ -80,7 +86,7 @@ class Saver:
             if got != wanted[what]:
                 raise ValueError(f"{folder} is a checkpoint of {_difference(what, got, wanted[what])}: {_TO_DO}")
         with _orbax_errors(f"{folder} is damaged", advice, ValueError):
-            arguments = _orbax().args.Composite(tree=_orbax().args.StandardRestore(_plain(template)))
+            arguments = _orbax().args.Composite(tree=_orbax().args.StandardRestore(_blank(template)))
             arrays = self._open().restore(newest, args=arguments).tree
             if _digest(arrays) != about["sha256"]:
                 raise ValueError("its arrays are not those that were saved")
@@ -93,7 +99,7 @@ class Saver:
         if self._chosen is None:
             return
         self._pending = (key, carried, list(measured), ended)
-        if time.monotonic() - self._saved >= self._chosen.seconds:
+        if parallel.agreed(time.monotonic() - self._saved >= self._chosen.seconds):
             self._save_pending()
 
     def last_good(self) -> str:
@@ -105,10 +111,13 @@ class Saver:
         )
 
     def close(self, interrupted: bool = False) -> None:
-        """Wait for what is being written; first save the last epoch, where the training was interrupted."""
+        """Wait for what is being written; first save the last epoch, where the training was interrupted.
+
+        Not so in several processes, which are not interrupted in the same epoch.
+        """
         if self._chosen is None:
             return
-        if interrupted and self._pending is not None:
+        if interrupted and self._pending is not None and jax.process_count() == 1:
             self._save_pending()
         if self._manager is not None:
             with self._writing():
@@ -117,18 +126,19 @@ class Saver:
 
     def _save_pending(self) -> None:
         key, carried, measured, ended = self._pending
-        self._pending = None
+        self._pending, carried = None, parallel.local(carried)
         if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(carried[0].params) if _is_float(leaf)):
             return
-        tree = (carried, jax.tree.map(lambda *epochs: np.stack(epochs), *measured))
-        arrays = _plain(tree)
-        about = self._about(key, tree, _digest(arrays), ended=ended)
-        with self._writing():
-            if self._latest is None and not self._chosen.resume:
-                _clear(Path(self._chosen.folder))
-            args = _orbax().args
-            items = args.Composite(tree=args.StandardSave(arrays), about=args.JsonSave(about))
-            self._open().save(len(measured), args=items, metrics=_metrics(measured[-1][1]), force=True)
+        if jax.process_index() == 0:
+            tree = (carried, jax.tree.map(lambda *epochs: np.stack(epochs), *measured))
+            arrays = _plain(tree)
+            about = self._about(key, tree, _digest(arrays), ended=ended)
+            with self._writing():
+                if self._latest is None and not self._chosen.resume:
+                    _clear(Path(self._chosen.folder))
+                args = _orbax().args
+                items = args.Composite(tree=args.StandardSave(arrays), about=args.JsonSave(about))
+                self._open().save(len(measured), args=items, metrics=_metrics(measured[-1][1]), force=True)
         self._latest, self._saved = len(measured), time.monotonic()
 
     def _open(self) -> Any:
@@ -143,7 +153,11 @@ class Saver:
             newest = policies.LatestN(self._chosen.keep)
             best = policies.BestN(get_metric_fn=_error, reverse=True, n=1)
             options = ocp.CheckpointManagerOptions(
-                preservation_policy=policies.AnyPreservationPolicy([newest, best]), best_fn=_error, best_mode="min"
+                preservation_policy=policies.AnyPreservationPolicy([newest, best]),
+                best_fn=_error,
+                best_mode="min",
+                create=False,
+                multiprocessing_options=_alone(ocp),
             )
             self._manager = ocp.CheckpointManager(folder, options=options)
         return self._manager
@@ -233,27 +247,45 @@ def _clear(folder: Path) -> None:
         shutil.rmtree(folder / str(epoch))
 
 
-def _plain(tree: Any) -> Any:
+def _plain(tree: Any) -> dict[str, np.ndarray]:
     """Numbered arrays, keys as their data: what is saved does not depend on the classes that hold it."""
 
-    def one(leaf: Any) -> Any:
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.eval_shape(jax.random.key_data, leaf) if _abstract(leaf) else jax.random.key_data(leaf)
-        return leaf if _abstract(leaf) else jnp.asarray(leaf)
+    def one(leaf: Any) -> np.ndarray:
+        return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
-    return {f"{i:06}": one(leaf) for i, leaf in enumerate(map(_array, jax.tree.leaves(tree)))}
+    return {_number(i): one(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
+
+
+def _blank(tree: Any) -> dict[str, np.ndarray]:
+    """Zeros in the place of `_plain`'s arrays: what orbax wants to see before it reads."""
+
+    def one(leaf: Any) -> np.ndarray:
+        data = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else _array(leaf)
+        return np.broadcast_to(np.zeros((), data.dtype), data.shape)
+
+    return {_number(i): one(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
 
 
 def _like(tree: Any, arrays: Mapping[str, Any]) -> Any:
-    """The tree again, from `_plain`'s arrays."""
+    """The tree again, from `_plain`'s arrays; those of several devices lie as they did."""
     leaves, structure = jax.tree.flatten(tree)
 
     def one(leaf: Any, array: Any) -> Any:
-        if jnp.issubdtype(_array(leaf).dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
-        return array
+        if _is_key(leaf):
+            array = jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
+        several = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
+        return parallel.put(array, leaf.sharding) if several else jnp.asarray(array)
 
-    return jax.tree.unflatten(structure, [one(leaf, arrays[f"{i:06}"]) for i, leaf in enumerate(leaves)])
+    return jax.tree.unflatten(structure, [one(leaf, arrays[_number(i)]) for i, leaf in enumerate(leaves)])
+
+
+def _alone(ocp: Any) -> Any:
+    """For orbax: every process is by itself, as the first writes whole arrays and all read them."""
+    options = ocp.options.MultiprocessingOptions
+    if jax.process_count() == 1:
+        return options()
+    me = jax.process_index()
+    return options(primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"jnn-{me}")
 
 
 def _stacked_shapes(one: Any, epochs: int) -> Any:
@@ -264,8 +296,12 @@ def _array(leaf: Any) -> Any:
     return leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
 
 
-def _abstract(leaf: Any) -> bool:
-    return isinstance(leaf, jax.ShapeDtypeStruct)
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(_array(leaf).dtype, jax.dtypes.prng_key)
+
+
+def _number(i: int) -> str:
+    return f"{i:06}"
 
 
 def _is_float(leaf: Any) -> bool:

@@ -15,7 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from jnn import _checks
 
@@ -73,13 +74,35 @@ def place(mesh: Mesh, tree: Any, spec: Any = None) -> Any:
     """
     spec = PartitionSpec() if spec is None else spec
     specs = jax.tree.map(lambda _: spec, tree) if isinstance(spec, PartitionSpec) else spec
-    return jax.tree.map(lambda leaf, one: _put(leaf, NamedSharding(mesh, one)), tree, specs)
+    return jax.tree.map(lambda leaf, one: put(leaf, NamedSharding(mesh, one)), tree, specs)
 
 
-def _put(leaf: Any, sharding: NamedSharding) -> Any:
-    if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
-        return jax.device_put(leaf, sharding)
-    if sharding.is_fully_addressable:
+def local(tree: Any) -> Any:
+    """The arrays of `tree` as every process can read them whole: those that span processes, as NumPy arrays.
+
+    All processes call this together, as what is split between them is sent to all.
+    """
+
+    def one(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+            return leaf
+        if leaf.is_fully_replicated:
+            return np.asarray(leaf.addressable_data(0))
+        return multihost_utils.process_allgather(leaf, tiled=True)
+
+    return jax.tree.map(one, tree)
+
+
+def agreed(answer: int) -> int:
+    """Process 0's answer, for all processes: their own clocks or views of a disk would part them. All call together."""
+    if jax.process_count() == 1:
+        return answer
+    return int(multihost_utils.broadcast_one_to_all(np.asarray(answer)))
+
+
+def put(leaf: Any, sharding: Sharding) -> Any:
+    """One array that every process holds whole, where `sharding` says; each copies what lies on its own devices."""
+    if sharding.is_fully_addressable or jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
         return jax.device_put(leaf, sharding)
     whole = np.asarray(leaf)
     return jax.make_array_from_callback(whole.shape, sharding, lambda part: whole[part])

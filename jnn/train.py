@@ -133,7 +133,7 @@ def epoch(
     and a transform that returns no tuple.
     """
     plan = _plan(key, grad, optimizer, data, batch_size, transform=transform, sharding=sharding)
-    return _epoch_program(key, plan, *_placed(state, data, sharding))
+    return _epoch_program(key, *_placed(sharding, plan, state, data))
 
 
 def run(
@@ -163,7 +163,7 @@ def run(
     than `epochs`, and for a missing error.
     """
     plan = _plan(key, grad, optimizer, data, batch_size, epochs, transform, evaluate, stopping, sharding)
-    return _run_program(key, plan, *_placed(state, data, sharding), epochs)
+    return _run_program(key, *_placed(sharding, plan, state, data), epochs)
 
 
 def fit(
@@ -198,7 +198,7 @@ def fit(
     the epoch, the mini-batch and what to do.
     """
     plan = _plan(key, grad, optimizer, data, batch_size, epochs, transform, evaluate, stopping, sharding)
-    state, data = _placed(state, jax.tree.map(jnp.asarray, data), sharding)
+    plan, state, data = _placed(sharding, plan, state, jax.tree.map(jnp.asarray, data))
     watch = None if stopping is None else _watch(stopping, state.params, key.ndim)
     with contextlib.ExitStack() as stack:
         saver = stack.enter_context(checkpoint.saver(checkpoints))
@@ -208,6 +208,7 @@ def fit(
         for t in range(len(measured), 0 if ended else epochs):
             trained = np.ones(key.shape, bool) if watch is None else np.asarray(watch.active)
             state, watch, *values_and_metrics = _members_program(key, t, plan, state, watch, data)
+            values_and_metrics = parallel.local(values_and_metrics)
             report = Report(t + 1, state, *values_and_metrics)
             _check_finite(report, trained, data, saver)
             measured.append(tuple(values_and_metrics))
@@ -445,19 +446,19 @@ def _plan(
     return _Plan(_partial(grad), _partial(transform), _partial(evaluate), optimizer, batch_size, stopping, sharding)
 
 
-def _placed(state: State, data: Any, sharding: NamedSharding | None) -> tuple[State, Any]:
-    """Both on the mesh of `sharding`: copied to every device, where they are not on it already."""
+def _placed(sharding: NamedSharding | None, *trees: Any) -> tuple[Any, ...]:
+    """Their arrays on the mesh of `sharding`: copied to every device, where they are not on it already."""
     if sharding is None:
-        return state, data
+        return trees
     mesh: Any = sharding.mesh
 
     def whole(leaf: Any) -> Any:
-        if isinstance(leaf, Tracer):  # inside a program of the caller's, who has placed its arguments
-            return leaf
+        if isinstance(leaf, Tracer) or not isinstance(leaf, jax.Array | np.ndarray):
+            return leaf  # of a program of the caller's, who has placed its arguments; or a number
         there = isinstance(leaf, jax.Array) and getattr(leaf.sharding, "mesh", None) == mesh
         return leaf if there else parallel.place(mesh, leaf)
 
-    return jax.tree.map(whole, (state, data))
+    return jax.tree.map(whole, trees)
 
 
 def _check_stopping(stopping: Criterion | None, evaluate: Evaluate | None, epochs: int) -> None:
@@ -512,7 +513,7 @@ def _progress_bar(
     epochs: int, done: int, stack: contextlib.ExitStack, *, wanted: bool
 ) -> list[Callable[[Report], None]]:
     """A listener that draws, or none; tqdm is optional and only decorates."""
-    if not wanted or importlib.util.find_spec("tqdm") is None:
+    if not wanted or jax.process_index() or importlib.util.find_spec("tqdm") is None:
         return []
     from tqdm import tqdm
 

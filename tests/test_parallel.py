@@ -1,3 +1,4 @@
+import json
 import os
 import socket
 import subprocess
@@ -125,28 +126,14 @@ def test_augmentation_and_stopping_on_devices():
     assert relative_error(state.params, alone.params) < BOUND
 
 
-PROCESS = """
-import sys
-import jax
-import numpy as np
-from jnn import parallel
-assert parallel.start() and parallel.start()
-from tests.test_parallel import training
-assert jax.process_count() == 2 and jax.device_count() == 4
-state, history = training(epochs=6, sharding=parallel.batches(parallel.mesh()))
-if jax.process_index() == 0:
-    np.savez(sys.argv[1], *jax.tree.leaves(state.params), np.asarray(history.values))
-"""
-
-
-def test_two_processes_of_two_devices_over_loopback(tmp_path):
+def together(arguments):
+    """Two processes of two devices each, which find each other over loopback, as of a launcher that sets variables."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    path = tmp_path / "arrays.npz"
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PROCESS, str(path)],
+            [sys.executable, *arguments],
             env=os.environ
             | {
                 "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
@@ -155,17 +142,75 @@ def test_two_processes_of_two_devices_over_loopback(tmp_path):
                 "JAX_NUM_CPU_DEVICES": "2",
                 "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
             },
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         for i in range(2)
     ]
-    said = [process.communicate(timeout=120)[1] for process in processes]
+    try:
+        said = [process.communicate(timeout=240) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     assert [process.returncode for process in processes] == [0, 0], said
-    *params, values = np.load(path).values()
+    return said
+
+
+PROCESS = """
+import sys
+import jax
+import numpy as np
+from jnn import checkpoint, mlp, parallel
+assert parallel.start() and parallel.start()
+from tests.test_parallel import SIZES, SPLIT_LAYERS, training
+assert jax.process_count() == 2 and jax.device_count() == 4
+
+def save(name, state, history):
+    arrays = jax.tree.leaves(parallel.local((state.params, history.values)))
+    if jax.process_index() == 0:
+        np.savez(f"{sys.argv[1]}/{name}.npz", *arrays)
+
+save("rows", *training(epochs=6, sharding=parallel.batches(parallel.mesh())))
+
+mesh = parallel.mesh(model=4)
+options = {"sharding": parallel.batches(mesh), "epochs": 6}
+params = parallel.place(mesh, mlp.init(jax.random.key(1), SIZES), SPLIT_LAYERS)
+assert len(params[0].w.addressable_shards) == 2 and params[0].w.addressable_shards[0].data.shape == (6, 16)
+save("layers", *training(params=params, **options))
+folder = checkpoint.Checkpoints(f"{sys.argv[1]}/checkpoints")
+training(params=params, **(options | {"epochs": 3}), checkpoints=folder)
+state, history = training(params=params, **options, checkpoints=folder)
+assert state.params[0].w.addressable_shards[0].data.shape == (6, 16)
+save("in two parts", state, history)
+"""
+
+
+def test_two_processes_of_two_devices_over_loopback(tmp_path):
+    """Mini-batches split between them; layers split between them; and that from a checkpoint, to the last bit."""
+    together(["-c", PROCESS, str(tmp_path)])
     alone, history = training(epochs=6)
-    assert relative_error(params, jax.tree.leaves(alone.params)) < BOUND
-    assert relative_error(values, history.values) < BOUND
+    found = {name: list(np.load(tmp_path / f"{name}.npz").values()) for name in ("rows", "layers", "in two parts")}
+    for name in ("rows", "layers"):
+        *params, values = found[name]
+        assert relative_error(params, jax.tree.leaves(alone.params)) < BOUND
+        assert relative_error(values, history.values) < BOUND
+    for whole, parts in zip(found["layers"], found["in two parts"], strict=True):
+        np.testing.assert_array_equal(parts, whole)
+
+
+def test_an_experiment_under_a_launcher(tmp_path):
+    """The same command as on one device: the same accuracies to what summation leaves, written and said once."""
+    command = ["-m", "experiments.digits", "--quick", "--out"]
+    first, second = together([*command, str(tmp_path / "two")])
+    subprocess.run([sys.executable, *command, str(tmp_path / "one")], check=True, capture_output=True)
+    one, two = (np.load(tmp_path / name / "digits" / "arrays.npz") for name in ("one", "two"))
+    np.testing.assert_allclose(two["costs"], one["costs"], rtol=1e-3)
+    result = json.loads((tmp_path / "two" / "digits" / "result.json").read_text())
+    assert result["devices"] == 4
+    assert "2 of 4 devices share a mini-batch of 10" in first[1]
+    assert "test accuracy" in first[0]
+    assert "digits" not in second[0]
 
 
 def test_without_a_launcher_there_is_one_process(monkeypatch):

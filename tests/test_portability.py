@@ -1,23 +1,20 @@
 """Every training program is lowered for machines that are not at hand, and the lowered module is read."""
 
-import re
+import types
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
 import pytest
-from jax import export
 from jax.tree_util import Partial
 
 from jnn import activations, augment, backprop, costs, lstm, mlp, parallel, regularize, rnn, stopping, train
 from tests.helpers import examples
+from tests.lowering import lowered, recorded, strangers
 
-PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 SIZES = (16, 5, 3)
 ADAM = optax.adam(0.01)
-OURS = {"Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape"}
-RANDOM = {"cu_threefry2x32_ffi", "hip_threefry2x32_ffi"}  # JAX's own random bits on GPUs
 BY_HAND = backprop.minibatch_value_and_grad
 
 
@@ -104,21 +101,7 @@ PROGRAMS = {
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_training_lowers_for_every_platform(name):
     program, arguments = PROGRAMS[name]()
-    exported = export.export(jax.jit(program), platforms=PLATFORMS, disabled_checks=CHECKS)(*arguments)
-    assert exported.platforms == PLATFORMS
-    assert strangers(exported.mlir_module()) == []
-
-
-CHECKS = [export.DisabledSafetyCheck.custom_call(name) for name in RANDOM]
-
-
-def strangers(module):
-    """What a portable program has no need of: float64, callbacks to the host, calls of one platform's own."""
-    calls = set(re.findall(r"custom_call @([\w.$]+)", module)) | set(
-        re.findall(r'call_target_name = "([^"]+)"', module)
-    )
-    doubles = ["float64"] if re.search(r"[x<]f64>", module) else []
-    return sorted(calls - OURS - RANDOM) + doubles
+    assert strangers(lowered(jax.jit(program), *arguments)) == []
 
 
 def test_strangers_are_seen(x64):
@@ -130,3 +113,20 @@ def test_strangers_are_seen(x64):
     (callback, double) = strangers(jax.jit(stranger).lower(jnp.float32(1)).as_text())
     assert "callback" in callback
     assert double == "float64"
+
+
+def test_every_program_is_recorded():
+    """Of a module and of `jax.jit`, once for equal shapes, and not those inside of others."""
+
+    @jax.jit
+    def inner(x):
+        return x + 1
+
+    module = types.SimpleNamespace(program=inner)
+    with recorded(module) as programs:
+        for x in (jnp.ones(3), jnp.zeros(3), jnp.ones(4)):
+            module.program(x)
+        jax.jit(lambda x: 2 * module.program(x))(jnp.ones(3))
+    assert module.program is inner
+    assert [program.__name__ for program, _, _ in programs] == ["inner", "inner", "<lambda>"]
+    assert [lowered(program, *args).count("stablehlo.add") for program, args, _ in programs] == [1, 1, 1]

@@ -3,19 +3,32 @@
 import importlib
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments import __main__ as command
 from experiments import backprop_check, digits, runner
-from jnn import backprop
+from jnn import backprop, gradcheck, train
+from tests.lowering import lowered, recorded, strangers
 
 
 @pytest.mark.parametrize("name", command.names())
 def test_quick(name, tmp_path):
+    """The whole run; and all that it compiles lowers for every platform.
+
+    Only backprop_check is not without float64: it is there to compare the two dtypes.
+    """
     experiment = importlib.import_module(f"experiments.{name}")
-    assert runner.main(experiment, ["--quick", "--out", str(tmp_path)]) == 0
+    with recorded(experiment, train, gradcheck) as programs:
+        assert runner.main(experiment, ["--quick", "--out", str(tmp_path)]) == 0
+    for program, args, kwargs in programs:
+        double = name == "backprop_check" and any(
+            getattr(leaf, "dtype", None) == "float64" for leaf in jax.tree.leaves(args)
+        )
+        with jax.enable_x64(double), jax.default_matmul_precision("highest"):
+            assert strangers(lowered(program, *args, **kwargs)) == (["float64"] if double else [])
     result = json.loads((tmp_path / name / "result.json").read_text())
     assert result["claims"]
     assert all(result["claims"].values())
