@@ -65,6 +65,13 @@ def floating(name: str, value: Any) -> None:
         raise TypeError(f"{name} has dtype {dtype}; a floating dtype is wanted: {name}.astype(jnp.float32)")
 
 
+def matrix(name: str, value: Any) -> tuple[int, ...]:
+    """The two sizes of a matrix; raise ValueError for another rank."""
+    if jnp.ndim(value) != 2:
+        raise ValueError(f"{name} has shape {jnp.shape(value)}; a matrix is wanted")
+    return jnp.shape(value)
+
+
 def shape(name: str, value: Any, wanted: tuple[int, ...], advice: str) -> None:
     """Raise ValueError unless `value` has the shape `wanted`; `advice` says what to do."""
     if jnp.shape(value) != wanted:

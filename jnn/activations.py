@@ -2,7 +2,7 @@
 
 `sigmoid`, `tanh`, `relu`, `identity` and `step` act elementwise on arrays of any shape: `sigmoid(z)` is sigma(z) and
 `sigmoid.prime(z)` is sigma'(z). All are finite for |z| up to 1e4. `softmax` couples the neurons of its layer, so it
-has a Jacobian instead of a derivative.
+has a Jacobian instead of a derivative. TypeError for integers or booleans where the function has no values for them.
 """
 
 from collections.abc import Callable
@@ -69,7 +69,7 @@ def softmax(z: Float[Like, "*batch J"], c: float | Float[Array, ""] = 1.0) -> Fl
     As c grows the output tends to one-hot at the largest z; a k-way tie tends to 1/k each. The largest z is
     subtracted first, as the solution of exercise 3.3 does, so nothing overflows.
 
-    Raises ValueError unless c > 0.
+    Raises ValueError unless c > 0 and for a z that has no axis.
     """
     _checks.positive("c", c)
     largest = jax.lax.stop_gradient(jnp.max(z, axis=-1, keepdims=True))
@@ -80,7 +80,9 @@ def softmax(z: Float[Like, "*batch J"], c: float | Float[Array, ""] = 1.0) -> Fl
 def softmax_jacobian(z: Float[Like, " J"], c: float | Float[Array, ""] = 1.0) -> Float[Array, "J J"]:
     """da_j/dz_i = c (diag(a) - a a^T)_ji of `softmax`, which takes the place of sigma' in (2.1).
 
-    Raises ValueError unless c > 0.
+    Raises ValueError unless c > 0 and z is a vector.
     """
+    if jnp.ndim(z) != 1:
+        raise ValueError(f"z has shape {jnp.shape(z)}; a vector [J] is wanted: for a batch use jax.vmap")
     a = softmax(z, c)
     return c * (jnp.diag(a) - jnp.outer(a, a))

@@ -10,6 +10,9 @@ for `train.epoch`, `run` and `fit`, which then sees new images in every epoch:
 Angles are in degrees, lengths in pixels. `brightness`, `contrast`, `mirror` and `colour` are dm-pix's (Budden et al.),
 with one calling convention; they raise ImportError where it is missing. `distort` and `blur` are written here because
 they are several times faster on a CPU (`python -m benchmarks.augment`).
+
+All raise TypeError for an image of integers, for an amount that is no single number and for a key that
+`jax.random.key` did not make.
 """
 
 import functools
@@ -56,6 +59,7 @@ def distort(
     Raises ValueError for an image that is not [H, W] or [H, W, channels] of at least 2x2 pixels, a negative amount,
     a scale above 0.99 or a sigma that is not positive; TypeError for an image of integers.
     """
+    _checks.key("key", key)
     height, width = _check_image(image, least=2)
     for name, amount in (("shift", shift), ("rotate", rotate), ("shear", shear), ("elastic", elastic)):
         _checks.amount(name, amount)
@@ -78,9 +82,11 @@ def distort(
 def interpolate(image: Image, yx: Float[Array, "2 h w"]) -> Float[Array, "h w *channels"]:
     """The image at the points yx = (row, column), bilinearly; outside of it, at the nearest point of its border.
 
-    Raises ValueError for an image of fewer than 2x2 pixels, TypeError for one of integers.
+    Raises ValueError for an image of fewer than 2x2 pixels or a yx that is not [2, h, w].
     """
     height, width = _check_image(image, least=2)
+    if jnp.ndim(yx) != 3 or jnp.shape(yx)[0] != 2:
+        raise ValueError(f"yx has shape {jnp.shape(yx)}; [2, h, w] is wanted: the row and the column of every point")
     y, x = jnp.clip(yx[0], 0, height - 1), jnp.clip(yx[1], 0, width - 1)
     top, left = jnp.minimum(y.astype(int), height - 2), jnp.minimum(x.astype(int), width - 2)
     channels = (1,) * (image.ndim - 2)
@@ -126,6 +132,7 @@ def blur(key: Key[Array, ""], image: Image, *, sigma: Amount) -> Image:
 
     Raises ValueError for an image that is not [H, W] or [H, W, channels] or a negative sigma.
     """
+    _checks.key("key", key)
     height, width = _check_image(image)
     _checks.amount("sigma", sigma)
     drawn = jnp.maximum(sigma * jax.random.uniform(key, dtype=image.dtype), 1e-3)  # narrower ones leave it alone
@@ -142,6 +149,7 @@ def noise(key: Key[Array, ""], image: Image, *, sigma: Amount) -> Image:
 
     Raises ValueError for an image that is not [H, W] or [H, W, channels] or a negative sigma.
     """
+    _checks.key("key", key)
     _check_image(image)
     _checks.amount("sigma", sigma)
     return image + sigma * jax.random.normal(key, image.shape, image.dtype)
@@ -149,6 +157,7 @@ def noise(key: Key[Array, ""], image: Image, *, sigma: Amount) -> Image:
 
 def brightness(key: Key[Array, ""], image: Image, *, amount: Amount) -> Image:
     """Add one number from [-amount, amount] to all pixels; raises as `noise` does."""
+    _checks.key("key", key)
     _checks.amount("amount", amount)
     return _pix(image, lambda pix, picture: pix.random_brightness(key, picture, max_delta=amount))
 
@@ -158,6 +167,7 @@ def contrast(key: Key[Array, ""], image: Image, *, amount: Amount) -> Image:
 
     Raises ValueError for an amount above 1 too: the image could turn into its negative.
     """
+    _checks.key("key", key)
     _checks.amount("amount", amount, most=1)
     return _pix(image, lambda pix, picture: pix.random_contrast(key, picture, lower=1 - amount, upper=1 + amount))
 
@@ -168,6 +178,7 @@ def mirror(key: Key[Array, ""], image: Image, *, p: Amount = 0.5) -> Image:
     Keeps the label of a cat, not of a digit or a letter: a mirrored 2, 3 or 7 is none (the notes list it for all).
     Raises ValueError for an image that is not [H, W] or [H, W, channels] or a p outside [0, 1].
     """
+    _checks.key("key", key)
     _checks.amount("p", p, most=1)
     return _pix(image, lambda pix, picture: pix.random_flip_left_right(key, picture, probability=p))
 
@@ -179,6 +190,7 @@ def colour(key: Key[Array, ""], image: Float[Array, "H W 3"], *, amount: Amount)
     """
     if jnp.ndim(image) != 3 or jnp.shape(image)[-1] != 3:
         raise ValueError(f"image has shape {jnp.shape(image)}; [H, W, 3] is wanted: red, green and blue")
+    _checks.key("key", key)
     _checks.amount("amount", amount, most=0.5)
     hue_key, saturation_key = jax.random.split(key)
     turned = _pix(image, lambda pix, picture: pix.random_hue(hue_key, picture, max_delta=amount))
@@ -203,6 +215,7 @@ def rows(
 
     Raises ValueError when the rows do not have as many pixels as `shape`.
     """
+    _checks.key("key", key)
     if jnp.ndim(xs) != 2 or jnp.shape(xs)[1] != np.prod(shape):
         raise ValueError(f"xs has shape {jnp.shape(xs)}; rows of {np.prod(shape)} pixels are wanted for {tuple(shape)}")
     keys = jax.random.split(key, len(xs))
@@ -246,7 +259,8 @@ def _smooth_components(height: int, width: int, sigma: float) -> tuple[np.ndarra
 
 def _covariance(n: int, sigma: float) -> np.ndarray:
     i = np.arange(n)
-    return np.exp(-((i[:, None] - i[None]) ** 2) / (4 * sigma**2))
+    with np.errstate(over="ignore"):  # of a narrow one, the exponential is 0
+        return np.exp(-(((i[:, None] - i[None]) / (2 * float(sigma))) ** 2))
 
 
 def _wanted(amount: Amount) -> bool:

@@ -3,6 +3,9 @@
 The derivatives are written out; `jax.grad` appears nowhere. The notes' (2.1) covers outputs that act elementwise.
 For softmax the Jacobian diag(a) - a a^T stands in the place of sigma', and the product collapses to a - y, (3.6):
 each cost carries its own delta^L.
+
+`feedforward` and `errors` are the steps of `value_and_grad` and leave it to JAX to raise ValueError or TypeError for
+what does not fit.
 """
 
 import jax.numpy as jnp

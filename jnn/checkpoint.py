@@ -39,7 +39,8 @@ class Checkpoints:
     resume: go on from the newest one in the folder; False deletes those there when the first new one is saved.
     config: what the run was started with, as JSON can write it; a run of another config is not gone on with.
 
-    Raises, from `train.fit`: ValueError where the newest checkpoint is of other parameters, another key or config, or
+    Raises ValueError for a keep below 1 or negative seconds, TypeError where they are no such numbers.
+    `train.fit` raises ValueError where the newest checkpoint is of other parameters, another key or config, or
     is damaged; OSError where the folder cannot be written or the disk is full. Older checkpoints stay as they are.
     ImportError without orbax: pip install 'jnn[checkpoints]'.
     """

@@ -2,7 +2,7 @@
 
 A `Cost` has `output(z)` = a^L, `value(z, y)` = C and `delta(z, y)` = delta^L = dC/dz^L. They act over the last axis,
 so z and y may be one example [k] or a batch [..., k]. No logarithm of an activation is ever taken: values and
-gradients are finite for |z| up to 1e4.
+gradients are finite for |z| up to 1e4. ValueError or TypeError for shapes or dtypes of z and y that do not go together.
 """
 
 import functools

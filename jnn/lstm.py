@@ -6,6 +6,9 @@ hand; it is the one that trains.
 
 The field knows rem, save, focus and ltm' as the forget, input and output gates and the candidate; ltm and wm as the
 cell and hidden states c and h (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000).
+
+`step` is the equations alone and leaves it to JAX to raise ValueError or TypeError for what does not fit, as do the
+functions that convert parameters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,11 +63,13 @@ def init(
     W is from N(0, 1/p) and U orthogonal, unless other initialisers are given. Biases are 0, but for that of rem: at
     `rem_bias` = 1 a cell begins by remembering (Jozefowicz, Zaremba and Sutskever 2015); 0 treats all gates alike.
 
-    Raises ValueError for sizes below 1, TypeError for sizes that are no whole numbers or a key of another kind.
+    Raises ValueError for sizes below 1 and a rem_bias that is not finite; TypeError for sizes that are no whole
+    numbers, a rem_bias that is no number and a key of another kind.
     """
     _checks.key("key", key)
     _checks.count("inputs", inputs)
     _checks.count("units", units)
+    _checks.number("rem_bias", rem_bias)
 
     def gate(keys: Key[Array, "2"], bias: float) -> Gate:
         return Gate(
@@ -78,7 +83,10 @@ def init(
 
 
 def zero_state(units: int, *, dtype: jax.typing.DTypeLike = jnp.float32) -> State:
-    """Empty memories [d]: the start of one sequence, or of every sequence of a batch."""
+    """Empty memories [d]: the start of one sequence, or of every sequence of a batch.
+
+    Raises ValueError for units below 1, TypeError where they are no whole number.
+    """
     _checks.count("units", units)
     return State(jnp.zeros(units, dtype), jnp.zeros(units, dtype))
 
@@ -161,7 +169,10 @@ def stack(
     *,
     mask: Bool[Array, "T *batch"] | None = None,
 ) -> tuple[tuple[State, ...], tuple[State, ...]]:
-    """Layers upon each other, each reading the working memories of the one below: last and all states of each."""
+    """Layers upon each other, each reading the working memories of the one below: last and all states of each.
+
+    Raises as `unroll` does, and ValueError where there are not as many states as layers.
+    """
     lasts, everything = [], []
     for params, initial in zip(layers, states, strict=True):
         last, after = unroll(params, initial, xs, mask=mask)
@@ -179,7 +190,10 @@ def both_directions(
     *,
     mask: Bool[Array, "T *batch"] | None = None,
 ) -> tuple[tuple[State, State], Float[Array, "T *batch two_d"]]:
-    """One LSTM reads xs forwards, another backwards: both last states, and the working memories side by side."""
+    """One LSTM reads xs forwards, another backwards: both last states, and the working memories side by side.
+
+    Raises as `unroll` does.
+    """
     last, states = unroll(forwards, state, xs, mask=mask)
     flipped = None if mask is None else jnp.flip(mask, 0)
     first, reverse = unroll(backwards, state, jnp.flip(xs, 0), mask=flipped)
@@ -201,12 +215,15 @@ def to_torch(params: Params) -> dict[str, Float[Array, "..."]]:
 def from_torch(arrays: Mapping[str, Any], *, layer: int = 0) -> Params:
     """The parameters of one layer of a `torch.nn.LSTM`, from its state_dict as arrays: `tensor.numpy()` each.
 
-    Raises ValueError when an array is missing.
+    Raises ValueError when an array is missing or not of an LSTM's shape.
     """
     names = [f"{kind}_l{layer}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
     if missing := [name for name in names if name not in arrays]:
         raise ValueError(f"no {', '.join(missing)} among {', '.join(arrays)}; an LSTM's state_dict is wanted")
     w, u, b_ih, b_hh = (jnp.asarray(arrays[name]) for name in names)
+    rows, p = _checks.matrix(names[0], w)
+    for name, value, wanted in zip(names[1:], (u, b_ih, b_hh), ((rows, rows // 4), (rows,), (rows,)), strict=True):
+        _checks.shape(name, value, wanted, f"four gates of [d, {p}] are wanted in {names[0]}, which has {rows} rows")
     save, rem, ltm, focus = (
         Gate(*parts) for parts in zip(*(jnp.split(a, 4) for a in (w, u, b_ih + b_hh)), strict=True)
     )
@@ -369,7 +386,7 @@ def _rows(a: Float[Array, "T B k"]) -> Float[Array, "TB k"]:
 
 def _check(params: Params, state: State, xs: Any, mask: Any) -> State:
     """Raise for what does not fit; the state, with a batch axis where xs has one."""
-    d, p = jnp.shape(params.rem.W)
+    d, p = _checks.matrix("params.rem.W", params.rem.W)
     for name, gate in params._asdict().items():
         for part, wanted in (("W", (d, p)), ("U", (d, d)), ("b", (d,))):
             _checks.shape(f"params.{name}.{part}", getattr(gate, part), wanted, "all four gates are alike in shape")

@@ -4,7 +4,7 @@ One example is the definition; `jax.vmap(mlp.forward, in_axes=(None, 0))` is a b
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +31,19 @@ Params = tuple[Layer, ...]
 scaled_normal = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=-1, out_axis=-2)
 """Weights from N(0, 1/n_in), so that weighted inputs start with a variance near 1 whatever the width."""
 
-orthogonal = jax.nn.initializers.orthogonal()
-"""Random orthogonal weights, which keep the length of what they act on: for recurrent layers."""
+
+def orthogonal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:
+    """Random orthogonal weights, which keep the length of what they act on: for recurrent layers.
+
+    Those of half precision are drawn in float32, as the factorisation is not there for them.
+
+    Raises ValueError for a shape of fewer than two sizes, TypeError for a key or sizes of another kind.
+    """
+    _checks.key("key", key)
+    wanted = jnp.dtype(dtype or jnp.float32)
+    wide = jnp.promote_types(wanted, jnp.float32) if jnp.issubdtype(wanted, jnp.floating) else wanted
+    return jax.nn.initializers.orthogonal()(key, shape, wide, out_sharding).astype(wanted)
+
 
 unit_normal = jax.nn.initializers.normal(1.0)
 """Weights or biases from N(0, 1), the start of Nielsen's chapter 1."""

@@ -3,6 +3,8 @@
 Penalties act on weights and leave biases alone: on the leaves of a tree that have two axes or more, as `Layer.w` or
 an LSTM's W and U. What draws at random comes as a `transform` for `train.epoch`, `run` and `fit`, a function of
 (key, *batch), or needs a key at the end of the batch, which the transform `with_key` puts there.
+
+All raise TypeError for an amount that is no single number and for a key that `jax.random.key` did not make.
 """
 
 from collections.abc import Callable
@@ -35,6 +37,8 @@ def lp_norm(w: Float[Array, " d"], p: Amount) -> Float[Array, ""]:
     """
     if jnp.ndim(w) != 1:
         raise ValueError(f"w has shape {jnp.shape(w)}; a vector [d] is wanted")
+    if jnp.ndim(p) != 0:
+        raise TypeError(f"p is {p!r}; one number is wanted")
     if not isinstance(p, Tracer) and not p >= 1:
         raise ValueError(f"p is {p}; a number of at least 1 is wanted: below it there is no triangle inequality")
     largest = jnp.max(jnp.abs(w), initial=0.0)
@@ -156,7 +160,9 @@ def top_eigenpairs(
 
     Raises ValueError unless 1 <= k <= steps <= d.
     """
-    _checks.count("k", k)
+    _checks.key("key", key)
+    for name, value in (("d", d), ("k", k), ("steps", steps)):
+        _checks.count(name, value)
     if not k <= steps <= d:
         raise ValueError(f"k is {k}, steps {steps} and d {d}; k <= steps <= d is wanted")
     start = jax.random.normal(key, (d,))
@@ -221,6 +227,7 @@ def noise(key: Key[Array, ""], a: Float[Array, "*shape"], sigma: Amount) -> Floa
 
     Raises ValueError for a negative sigma.
     """
+    _checks.key("key", key)
     _checks.amount("sigma", sigma)
     return a + sigma * jax.random.normal(key, a.shape, a.dtype)
 
@@ -230,7 +237,9 @@ def noisy_squared_loss(
 ) -> Float[Array, ""]:
     """E[(w^T (x + epsilon) - y)^2] = mean (w^T x - y)^2 + sigma^2 ||w||^2 (3.22), epsilon from N(0, sigma^2 I).
 
-    For this linear model, noise on the inputs is L2 with alpha = 2 sigma^2. Raises ValueError for a negative sigma.
+    For this linear model, noise on the inputs is L2 with alpha = 2 sigma^2.
+
+    Raises ValueError for a negative sigma and for shapes that do not fit.
     """
     _checks.amount("sigma", sigma)
     return jnp.mean((xs @ w - ys) ** 2) + sigma**2 * jnp.sum(w**2)
@@ -239,7 +248,7 @@ def noisy_squared_loss(
 def mix(lam: Float[Array, "*m"], a: Float[Array, "*m k"], b: Float[Array, "*m k"]) -> Float[Array, "*m k"]:
     """The mixture lambda a + (1 - lambda) b, (3.14) and (3.15).
 
-    Raises ValueError for a lambda outside [0, 1]; not for a traced one.
+    Raises ValueError for a lambda outside [0, 1], but not for a traced one, and for shapes that do not fit.
     """
     if not isinstance(lam, Tracer) and not np.all((np.asarray(lam) >= 0) & (np.asarray(lam) <= 1)):
         raise ValueError(f"lam is {lam}; numbers in [0, 1] are wanted")
@@ -255,6 +264,7 @@ def mixup(
     The partners are a random order of the mini-batch, lambda is drawn for each example from Beta(beta, beta) (Zhang
     et al., 2018). Raises ValueError unless beta > 0.
     """
+    _checks.key("key", key)
     _checks.positive("beta", beta)
     order_key, lambda_key = jax.random.split(key)
     m = _checks.examples((xs, ys))
@@ -268,6 +278,7 @@ def mixup(
 
 def dropout_mask(key: Key[Array, ""], shape: tuple[int, ...], p: Amount) -> Bool[Array, "*shape"]:
     """True for the neurons that are kept, each with probability 1 - p. Raises ValueError for p outside [0, 1)."""
+    _checks.key("key", key)
     _check_fraction(p)
     threshold = jnp.minimum(jnp.asarray(p * 2.0**32, jnp.float32), 2.0**32 - 256).astype(jnp.uint32)
     return jax.random.bits(key, shape, jnp.uint32) >= threshold  # no uniform numbers are needed
@@ -295,6 +306,7 @@ def dropout_value_and_grad(
 
     Raises as `backprop.minibatch_value_and_grad` does, and ValueError for p outside [0, 1).
     """
+    _checks.key("key", key)
     _check_fraction(p)
     m = _checks.examples((xs, ys))
     n_in, *_, n_out = mlp.sizes(params)

@@ -1,4 +1,7 @@
-"""Chapter 5: the plain recurrent net, and how gradients vanish or explode on their way back (section 5.1)."""
+"""Chapter 5: the plain recurrent net, and how gradients vanish or explode on their way back (section 5.1).
+
+`step` and the chain are equations alone and leave it to JAX to raise ValueError or TypeError for what does not fit.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -45,7 +48,10 @@ def init(
 
 
 def zero_state(units: int, *, dtype: jax.typing.DTypeLike = jnp.float32) -> Float[Array, " d"]:
-    """h_0 = 0, for one sequence or for every sequence of a batch."""
+    """h_0 = 0, for one sequence or for every sequence of a batch.
+
+    Raises ValueError for units below 1, TypeError where they are no whole number.
+    """
     _checks.count("units", units)
     return jnp.zeros(units, dtype)
 
@@ -110,9 +116,15 @@ def flow(
 
 
 def norms(derivatives: Any) -> Float[Array, " steps"]:
-    """The Euclidean norm, over all other axes and leaves, at each place of the leading axis."""
-    rows = jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(derivatives)], axis=1)
-    largest = jnp.max(jnp.abs(rows), axis=1)  # divided by it before squaring, so no square over- or underflows
+    """The Euclidean norm, over all other axes and leaves, at each place of the leading axis.
+
+    Raises ValueError for leaves that share no leading axis of at least one place.
+    """
+    steps = _checks.examples((derivatives,), "derivatives", "step")
+    rows = jnp.concatenate([leaf.reshape(steps, leaf.size // steps) for leaf in jax.tree.leaves(derivatives)], axis=1)
+    largest = jnp.max(
+        jnp.abs(rows), axis=1, initial=0
+    )  # divided by it before squaring, so no square over- or underflows
     units = rows / jnp.where(largest == 0, 1, largest)[:, None]
     return largest * jnp.linalg.norm(units, axis=1)
 
@@ -131,7 +143,10 @@ def chain_gradient(weights: Float[Array, "L 2"], x: Float[Array, "2"], y: Float[
 
     dL/dw_i^(l) = (y_hat - y) x_i times the product of the w_i of all other layers: at |w| < 1 it vanishes with L, at
     |w| > 1 it explodes. The product is taken without dividing, so a weight may be 0.
+
+    Raises ValueError unless weights are [L, 2].
     """
+    _checks.shape("weights", weights, (*jnp.shape(weights)[:1], 2), "one row for each layer of section 5.1's chain")
     ones = jnp.ones((1, 2), weights.dtype)
     below = jnp.concatenate([ones, jnp.cumprod(weights[:-1], axis=0)])
     above = jnp.concatenate([jnp.cumprod(weights[:0:-1], axis=0)[::-1], ones])
@@ -178,7 +193,7 @@ _unroll.defvjp(_forward, _backward)
 
 def _check(params: Params, state: Any, xs: Any) -> Array:
     """Raise for what does not fit; the state, with a batch axis where xs has one."""
-    d, p = jnp.shape(params.W)
+    d, p = _checks.matrix("params.W", params.W)
     _checks.shape("params.U", params.U, (d, d), "as W, of shape [d, p], says")
     _checks.shape("params.b", params.b, (d,), "as W, of shape [d, p], says")
     batch = _checks.sequence(xs, p)

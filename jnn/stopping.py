@@ -56,7 +56,9 @@ def error_change(*, window: int = 10, further: int = 0) -> Criterion:
     """The error-change criterion: no error of the last `window` epochs is below the lowest before them.
 
     When that is first so, training goes on for `further` epochs, whatever they bring, and then stops. An error that
-    is NaN is below nothing. Raises ValueError for a window below 1 or `further` below 0.
+    is NaN is below nothing.
+
+    Raises ValueError for a window below 1 or `further` below 0, TypeError where they are no whole numbers.
     """
     _checks.count("window", window)
     _checks.count("further", further, least=0)
@@ -87,7 +89,8 @@ def weight_change(rho: _checks.Scalar, *, window: int = 10, relative: bool = Fal
     Euclidean one over all entries of a leaf; w^(0) are the parameters before the first epoch. With `relative`, the
     i-th norm is compared with rho ||w_i^(t)||: rho = 0.01 is one percent. Keeps `window` copies of the parameters.
 
-    Raises ValueError for a window below 1 or a rho that is negative or not finite.
+    Raises ValueError for a window below 1 or a rho that is negative or not finite, TypeError where they are no such
+    numbers.
     """
     _checks.count("window", window)
     _checks.amount("rho", rho)

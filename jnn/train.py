@@ -83,7 +83,8 @@ class Report(NamedTuple):
 def sgd(eta: float | Float[Array, ""]) -> optax.GradientTransformation:
     """Stochastic gradient descent of section 2.2: w <- w - eta (1/m) sum_x dC/dw (the notes lost the minus signs).
 
-    Raises ValueError unless eta > 0; a traced eta, as under `jax.vmap` over learning rates, is not checked.
+    Raises ValueError unless eta > 0, TypeError for no number; a traced eta, as under `jax.vmap` over learning rates,
+    is not checked.
     """
     _checks.positive("eta", eta)
     return optax.sgd(eta)

@@ -6,6 +6,8 @@ parameters.
 
 Weights that are powers of two make the steps sharp to the last bit, as w s is then exact: so are the defaults. That
 needs products at full precision: on accelerators evaluate under `jax.default_matmul_precision("highest")`.
+
+All raise TypeError for what is no number, or no whole number, and for a dtype that is not real.
 """
 
 import math
@@ -147,6 +149,8 @@ def leak(bins: Bins, t: _checks.Scalar, *, h: _checks.Scalar = HEIGHT) -> Float[
     is then within e = sigma(-t) of 0 or 1. The weighted input of the cell's own indicator is at least
     h (1/2 - 2 m e), of any other at most -h (1/2 - e), so that together they err by at most B sigma(-h (1/2 - 2 m e))
     with B = prod(bins). At the centre of a single cell they err by just that.
+
+    Raises ValueError unless bins >= 1, t > 0 and h > 0.
     """
     _checks.positive("t", t)
     _checks.positive("h", h)
@@ -156,7 +160,11 @@ def leak(bins: Bins, t: _checks.Scalar, *, h: _checks.Scalar = HEIGHT) -> Float[
 
 
 def parameter_bytes(bins: Bins, n: int, *, dtype: jax.typing.DTypeLike = jnp.float32) -> int:
-    """The memory of `approximate`'s parameters in bytes: S m + S + B S + B + n B + n numbers, `bins` for each axis."""
+    """The memory of `approximate`'s parameters in bytes: S m + S + B S + B + n B + n numbers, `bins` for each axis.
+
+    Raises ValueError unless bins >= 1 and n >= 1.
+    """
+    _checks.count("n", n)
     counts = _counts(bins)
     steps, cells = sum(b + 1 for b in counts), math.prod(counts)
     return jnp.dtype(dtype).itemsize * (steps * len(counts) + steps + cells * steps + cells + n * cells + n)

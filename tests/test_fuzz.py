@@ -1,0 +1,350 @@
+"""Every public function with arguments that nobody thought of: a result without NaN, or the error that it documents.
+
+Arrays have any small shape, of any rank and dtype, and entries from 0 to where products still fit in float32; numbers
+are negative, fractions, whole, infinite, NaN, booleans and arrays. Most arguments of a call are right, so that the
+odd ones are met inside. Ten times as many inputs: `JNN_FUZZ=300 pytest tests/test_fuzz.py`.
+"""
+
+import inspect
+import itertools
+import os
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import jnn
+from jnn import activations, augment, backprop, costs, lstm, mlp, perceptron, regularize, rnn, train, universal
+
+EXAMPLES = int(os.environ.get("JNN_FUZZ", "30"))
+DTYPES = (jnp.float32, jnp.float16, jnp.bfloat16, jnp.int32, jnp.uint8, jnp.bool_)
+ENTRIES = np.array([0.0, -0.0, 1e-38, -1e-30, 1e-8, 0.5, -0.5, 1.0, -1.0, 2.0, -3.0, 1e4, -1e4, 1e9, -1e9])
+PLAIN = np.array([0.0, 0.25, 0.5, 1.0])
+NUMBERS = (0, 0.0, 0.3, 0.5, 1, 1.0, 2, 7, 1e-30, 1e4, 1e9, -1, -0.25, np.inf, -np.inf, np.nan)
+KINDS = (lambda x: x, np.float32, jnp.float32, lambda x: jnp.full(2, x), bool)
+COUNTS = (1, 2, 3, 4, 0, -1, 2.0, 0.5, True, np.int64(2), np.float32(2))
+B, P, D, T, N = 2, 3, 4, 3, 5
+SIZES = (P, D, 2)
+
+
+def rarely(usual, odd):
+    """Mostly the one, in one case of eight the other."""
+    return st.integers(0, 7).flatmap(lambda i: odd if i == 0 else usual)
+
+
+@st.composite
+def arrays(draw, *shape, entries=ENTRIES, dtypes=DTYPES):
+    """Mostly float32 of this shape; else of another shape, rank or dtype."""
+    odd_shapes = st.lists(st.integers(0, 3), max_size=4).map(tuple)
+    shape = draw(rarely(st.just(shape), odd_shapes))
+    dtype = draw(rarely(st.just(jnp.float32), st.sampled_from(dtypes)))
+    rows = np.random.default_rng(draw(st.integers(0, 99))).choice(entries, shape)
+    return jnp.asarray(np.clip(rows, 0, 200) if dtype in (jnp.uint8, jnp.bool_) else rows).astype(dtype)
+
+
+def numbers(usual=0.5):
+    odd = st.builds(lambda kind, x: kind(x), st.sampled_from(KINDS), st.sampled_from(NUMBERS))
+    return st.one_of(st.just(usual), odd)
+
+
+def counts(usual=2):
+    return rarely(st.just(usual), st.sampled_from(COUNTS))
+
+
+def layers(sizes=SIZES):
+    return st.tuples(
+        *(st.builds(mlp.Layer, arrays(n_out, n_in), arrays(n_out)) for n_in, n_out in itertools.pairwise(sizes))
+    )
+
+
+keys = rarely(st.just(jax.random.key(0)), st.sampled_from([jax.random.PRNGKey(0), 0]))
+ACTIVATIONS = st.sampled_from([activations.sigmoid, activations.tanh, activations.relu, activations.identity])
+COSTS = st.sampled_from([costs.quadratic, costs.cross_entropy, costs.log_likelihood])
+images = rarely(arrays(6, 5, entries=PLAIN), arrays(4, 4, 3, entries=PLAIN))
+gate = st.builds(lstm.Gate, arrays(D, P), arrays(D, D), arrays(D))
+lstm_params = st.builds(lstm.Params, gate, gate, gate, gate)
+lstm_state = rarely(st.builds(lstm.State, arrays(D), arrays(D)), st.builds(lstm.State, arrays(B, D), arrays(B, D)))
+rnn_params = st.builds(rnn.Params, arrays(D, P), arrays(D, D), arrays(D))
+rnn_state = rarely(arrays(D), arrays(B, D))
+sequences = rarely(arrays(T, P), arrays(T, B, P))
+masks = st.one_of(
+    st.none(), arrays(T, dtypes=[jnp.bool_]).map(lambda a: a > 0), arrays(T, B).map(lambda a: a > 0), arrays(T)
+)
+dtypes = rarely(st.just(jnp.float32), st.sampled_from(DTYPES))
+hessians = rarely(st.just(jnp.diag(jnp.arange(1.0, 4.0))), arrays(3, 3))
+optimizers = st.sampled_from([optax.sgd(0.1), optax.adam(0.1)])
+BY_HAND = backprop.minibatch_value_and_grad
+data = st.tuples(arrays(N, P), arrays(N, 2))
+states = st.builds(train.init, optimizers, st.just(mlp.init(jax.random.key(0), SIZES)))
+
+
+def of(f, *positional, **named):
+    return f, st.tuples(*positional), st.fixed_dictionaries(named)
+
+
+FUZZED = [
+    *(
+        of(a, arrays(3))
+        for a in (activations.sigmoid, activations.tanh, activations.relu, activations.identity, activations.step)
+    ),
+    *(of(a.prime, arrays(3)) for a in (activations.sigmoid, activations.tanh, activations.relu)),
+    of(activations.softmax, arrays(3), numbers(1.0)),
+    of(activations.softmax_jacobian, arrays(3), numbers(1.0)),
+    of(
+        augment.distort,
+        keys,
+        images,
+        shift=numbers(),
+        rotate=numbers(),
+        scale=numbers(),
+        shear=numbers(),
+        elastic=numbers(),
+        sigma=numbers(),
+    ),
+    of(augment.interpolate, images, arrays(2, 3, 4)),
+    of(augment.shift, keys, images, pixels=numbers()),
+    of(augment.rotate, keys, images, degrees=numbers()),
+    of(augment.scale, keys, images, fraction=numbers()),
+    of(augment.shear, keys, images, fraction=numbers()),
+    of(augment.elastic, keys, images, pixels=numbers(), sigma=numbers()),
+    of(augment.blur, keys, images, sigma=numbers()),
+    of(augment.noise, keys, images, sigma=numbers()),
+    of(augment.brightness, keys, images, amount=numbers()),
+    of(augment.contrast, keys, images, amount=numbers()),
+    of(augment.mirror, keys, images, p=numbers()),
+    of(augment.colour, keys, arrays(4, 4, 3, entries=PLAIN), amount=numbers()),
+    of(
+        augment.rows,
+        keys,
+        arrays(N, 20),
+        picture=st.just(augment.chain(augment.mirror)),
+        shape=rarely(st.just((4, 5)), st.just((3, 3))),
+    ),
+    of(backprop.feedforward, layers(), arrays(P), hidden=ACTIVATIONS),
+    of(backprop.errors, layers(), st.tuples(arrays(D), arrays(2)).map(list), arrays(2), cost=COSTS, hidden=ACTIVATIONS),
+    of(backprop.value_and_grad, layers(), arrays(P), arrays(2), cost=COSTS, hidden=ACTIVATIONS),
+    of(backprop.minibatch_value_and_grad, layers(), arrays(N, P), arrays(N, 2), cost=COSTS, hidden=ACTIVATIONS),
+    *(
+        of(f, arrays(N, 2), arrays(N, 2))
+        for c in (costs.quadratic, costs.cross_entropy, costs.log_likelihood)
+        for f in (c.value, c.delta)
+    ),
+    of(costs.binary_entropy, arrays(3, entries=PLAIN)),
+    of(
+        jnn.data.one_hot,
+        rarely(arrays(N, entries=np.arange(3.0), dtypes=[jnp.int32]).map(lambda a: a.astype(int)), arrays(N)),
+        counts(3),
+    ),
+    of(lstm.init, keys, counts(P), counts(D), rem_bias=numbers(1.0), dtype=dtypes),
+    of(lstm.zero_state, counts(D), dtype=dtypes),
+    of(lstm.step, lstm_params, lstm_state, arrays(P)),
+    of(lstm.scan, lstm_params, lstm_state, sequences, mask=masks),
+    of(lstm.unroll, lstm_params, lstm_state, sequences, mask=masks, segment=st.one_of(st.none(), counts(2))),
+    of(lstm.stack, st.tuples(lstm_params), st.tuples(lstm_state), sequences, mask=masks),
+    of(lstm.both_directions, lstm_params, lstm_params, lstm_state, sequences, mask=masks),
+    of(lstm.to_torch, lstm_params),
+    of(lstm.to_flax, lstm_params),
+    of(
+        lstm.from_torch,
+        st.fixed_dictionaries(
+            {
+                "weight_ih_l0": arrays(4 * D, P),
+                "weight_hh_l0": arrays(4 * D, D),
+                "bias_ih_l0": arrays(4 * D),
+                "bias_hh_l0": arrays(4 * D),
+            }
+        ),
+        layer=st.sampled_from([0, 0, 0, 1]),
+    ),
+    of(lstm.from_flax, st.builds(lstm.to_flax, st.builds(lstm.Params, gate, gate, gate, gate))),
+    of(jnn.checkpoint.Checkpoints, st.just("folder"), keep=counts(), seconds=numbers()),
+    of(jnn.parallel.mesh, model=counts()),
+    of(mlp.orthogonal, keys, st.tuples(counts(3), counts(4)), dtypes),
+    of(mlp.init, keys, st.tuples(counts(3), counts(4), counts(2)), dtype=dtypes),
+    of(mlp.sizes, layers()),
+    of(mlp.logits, layers(), arrays(P), hidden=ACTIVATIONS),
+    of(mlp.forward, layers(), arrays(P), hidden=ACTIVATIONS, output=ACTIVATIONS),
+    of(perceptron.forward, layers(), arrays(P)),
+    of(perceptron.scale, layers(), numbers()),
+    of(perceptron.bits_layer, numbers(20.0), dtype=dtypes),
+    of(perceptron.steepest_step, layers(), numbers()),
+    of(regularize.lp_norm, arrays(3), numbers(2.0)),
+    of(regularize.weights, layers()),
+    of(regularize.l1, layers(), numbers()),
+    of(regularize.l1_grad, layers(), numbers()),
+    of(regularize.l2, layers(), numbers()),
+    of(regularize.l2_grad, layers(), numbers()),
+    of(regularize.penalised, st.just(BY_HAND), l1=numbers(), l2=numbers()),
+    of(regularize.l1_decay, numbers()),
+    of(regularize.l2_decay, numbers()),
+    of(regularize.ridge, hessians, arrays(3), numbers()),
+    of(regularize.ridge_spectral, hessians, arrays(3), numbers()),
+    of(regularize.shrinkage, arrays(3), numbers()),
+    of(regularize.top_eigenpairs, keys, st.just(lambda v: v), counts(4), counts(1), steps=counts(2)),
+    of(regularize.input_noise, keys, arrays(N, P), arrays(N, 2), sigma=numbers()),
+    of(regularize.label_noise, keys, arrays(N, P), arrays(N, 2), sigma=numbers()),
+    of(regularize.gradient_noise, st.just(BY_HAND), numbers()),
+    of(regularize.weight_noise, st.just(BY_HAND), numbers()),
+    of(regularize.noise, keys, arrays(3), numbers()),
+    of(regularize.noisy_squared_loss, arrays(P), arrays(N, P), arrays(N), numbers()),
+    of(regularize.mix, rarely(arrays(N, entries=PLAIN), numbers()), arrays(N, 2), arrays(N, 2)),
+    of(regularize.mixup, keys, arrays(N, P), arrays(N, 2), beta=numbers()),
+    of(regularize.dropout_mask, keys, st.just((3, 2)), numbers()),
+    of(
+        regularize.dropout_value_and_grad,
+        layers(),
+        arrays(N, P),
+        arrays(N, 2),
+        keys,
+        p=numbers(),
+        cost=COSTS,
+        hidden=ACTIVATIONS,
+    ),
+    of(regularize.dropout_at_test, layers(), numbers()),
+    of(rnn.init, keys, counts(P), counts(D), dtype=dtypes),
+    of(rnn.zero_state, counts(D), dtype=dtypes),
+    of(rnn.step, rnn_params, rnn_state, arrays(P)),
+    of(rnn.scan, rnn_params, rnn_state, sequences),
+    of(rnn.unroll, rnn_params, rnn_state, sequences),
+    of(rnn.norms, arrays(T, D)),
+    of(rnn.chain, arrays(T, 2), arrays(2)),
+    of(rnn.chain_gradient, arrays(T, 2), arrays(2), arrays()),
+    of(jnn.stopping.error_change, window=counts(), further=counts()),
+    of(jnn.stopping.weight_change, numbers(), window=counts(), relative=st.booleans()),
+    of(train.sgd, numbers()),
+    of(train.epoch, keys, st.just(BY_HAND), st.just(optax.sgd(0.1)), states, data, batch_size=counts()),
+    of(train.run, keys, st.just(BY_HAND), st.just(optax.sgd(0.1)), states, data, epochs=counts(1), batch_size=counts()),
+    of(
+        train.fit,
+        keys,
+        st.just(BY_HAND),
+        st.just(optax.sgd(0.1)),
+        states,
+        data,
+        epochs=counts(1),
+        batch_size=counts(),
+        progress=st.just(False),
+    ),
+    of(train.sweep, st.just(jnp.sum), arrays(3)),
+    of(universal.step, numbers(), numbers(1024.0), dtype=dtypes),
+    of(
+        universal.rectangle,
+        numbers(0.25),
+        numbers(0.75),
+        w=st.one_of(st.none(), numbers(100.0)),
+        h=numbers(100.0),
+        dtype=dtypes,
+    ),
+    of(
+        universal.tower,
+        numbers(0.25),
+        numbers(0.75),
+        w=st.one_of(st.none(), numbers(100.0)),
+        h=numbers(100.0),
+        dtype=dtypes,
+    ),
+    of(
+        universal.approximate,
+        st.just(lambda x: x[0]),
+        numbers(0),
+        numbers(1),
+        counts(4),
+        h=numbers(100.0),
+        samples=counts(1),
+        dtype=dtypes,
+    ),
+    of(universal.leak, counts(4), numbers(), h=numbers(100.0)),
+    of(universal.parameter_bytes, counts(4), counts(1), dtype=dtypes),
+]
+
+OTHERS = {
+    "functions of functions, whose mistakes are their own": {
+        "augment.chain",
+        "gradcheck.assert_ok",
+        "gradcheck.compare",
+        "regularize.hessian_action",
+        "regularize.with_key",
+        "rnn.flow",
+        "train.init",
+        "train.mixed",
+        "train.step",
+    },
+    "files, in test_data and test_checkpoint": {
+        "checkpoint.export",
+        "checkpoint.load",
+        "checkpoint.saver",
+        "data.digits",
+        "data.mnist",
+        "data.read_idx",
+    },
+    "devices and processes, in test_parallel": {
+        "parallel.agreed",
+        "parallel.batches",
+        "parallel.local",
+        "parallel.place",
+        "parallel.put",
+        "parallel.start",
+    },
+}
+
+
+def name_of(f):
+    return f"{f.__module__.removeprefix('jnn.')}.{f.__name__}"
+
+
+def public():
+    """Every public function of every module."""
+    for module in (getattr(jnn, name) for name in jnn.__all__):
+        for name, value in vars(module).items():
+            if (
+                not name.startswith("_")
+                and isinstance(value, types.FunctionType)
+                and value.__module__ == module.__name__
+            ):
+                yield name_of(value)
+
+
+def test_no_function_is_forgotten():
+    fuzzed = {name_of(f) for f, _, _ in FUZZED if isinstance(f, types.FunctionType)}
+    assert set(public()) - fuzzed == set().union(*OTHERS.values())
+
+
+def documented(f):
+    """What is said of the errors of f: by itself, by its module, or by those it raises like."""
+    module = inspect.getmodule(type(f) if isinstance(f, activations.Activation) else f)
+    said = f"{f.__doc__} {module.__doc__}"
+    return "ValueError TypeError" if "aises as" in said else said
+
+
+def numbers_in(tree):
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, int | float | np.number | np.ndarray | jax.Array):
+            dtype = jnp.result_type(leaf)
+            if jnp.issubdtype(dtype, jnp.floating):
+                yield np.asarray(leaf).astype(np.float64)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(("f", "positional", "named"), FUZZED, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_result_or_the_documented_error(f, positional, named):
+    @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), database=None)
+    @given(positional, named)
+    def tried(positional, named):
+        try:
+            result = f(*positional, **named)
+        except (ValueError, TypeError) as error:
+            kind, message = type(error).__name__, str(error)
+        else:
+            kind = message = None
+        if kind:
+            assert message
+            assert kind in documented(f)
+        elif all(np.isfinite(a).all() for a in numbers_in((positional, named))):
+            assert not any(np.isnan(a).any() for a in numbers_in(result))
+
+    tried()
