@@ -72,6 +72,7 @@ def softmax(z: Float[Like, "*batch J"], c: float | Float[Array, ""] = 1.0) -> Fl
     Raises ValueError unless c > 0 and for a z that has no axis.
     """
     _checks.positive("c", c)
+    z = jnp.asarray(z, jnp.result_type(z, float))  # unsigned ones would wrap around below their largest
     largest = jax.lax.stop_gradient(jnp.max(z, axis=-1, keepdims=True))
     e = jnp.exp(c * (z - largest))
     return e / jnp.sum(e, axis=-1, keepdims=True)

@@ -11,9 +11,11 @@ processes the first writes; all read, so the folder must be one that all see.
 import contextlib
 import dataclasses
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -65,6 +67,15 @@ class Saver:
         self._saved = time.monotonic()
         self._latest: int | None = None
         self._pending: Any = None
+        self._loading: Any = None
+        if checkpoints is not None:
+            _check_installed()
+            # Its import takes as long as an epoch: before the first one, or beside them when it is soon needed.
+            self._loading = threading.Timer(float(checkpoints.seconds) / 2, _orbax)
+            self._loading.daemon = True
+            self._loading.start()
+            if checkpoints.seconds == 0:
+                self._loading.join()
 
     def resume(self, key: Key[Array, "*members"], carried: Any, one: Any) -> tuple[Any, list[Any], bool]:
         """What is carried from epoch to epoch, what each epoch measured, and whether the training has ended.
@@ -118,6 +129,7 @@ class Saver:
         """
         if self._chosen is None:
             return
+        self._loading.cancel()
         if interrupted and self._pending is not None and jax.process_count() == 1:
             self._save_pending()
         if self._manager is not None:
@@ -128,7 +140,7 @@ class Saver:
     def _save_pending(self) -> None:
         key, carried, measured, ended = self._pending
         self._pending, carried = None, parallel.local(carried)
-        if not all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(carried[0].params) if _is_float(leaf)):
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(carried[0].params) if _is_float(leaf)):
             return
         if jax.process_index() == 0:
             tree = (carried, jax.tree.map(lambda *epochs: np.stack(epochs), *measured))
@@ -143,7 +155,7 @@ class Saver:
         self._latest, self._saved = len(measured), time.monotonic()
 
     def _open(self) -> Any:
-        """The orbax manager, made when it is first needed: its import takes a second."""
+        """The orbax manager, made when it is first needed."""
         if self._manager is None:
             ocp = _orbax()
             folder = Path(self._chosen.folder).absolute()
@@ -353,11 +365,14 @@ def _orbax_errors(what: str, advice: str, kind: type[Exception]) -> Iterator[Non
         raise kind(f"{what} ({first[:300]}){advice}") from error
 
 
+def _check_installed() -> None:
+    if importlib.util.find_spec("orbax") is None:
+        raise ImportError("checkpoints need orbax: pip install 'jnn[checkpoints]'")
+
+
 def _orbax() -> Any:
-    try:
-        import orbax.checkpoint as ocp
-    except ImportError as error:
-        raise ImportError("checkpoints need orbax: pip install 'jnn[checkpoints]'") from error
+    import orbax.checkpoint as ocp
+
     return ocp
 
 
