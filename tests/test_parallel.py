@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def test_an_epoch_on_devices():
 
 
 def test_the_work_is_split():
-    """Each device multiplies its own rows: 2 of the 8 of a mini-batch."""
+    """Each device multiplies its own rows, 2 of the 8 of a mini-batch, and sends its gradient and nothing else."""
     mesh = on(4)
     state = parallel.place(mesh, train.init(OPTIMIZER, mlp.init(jax.random.key(1), SIZES)))
     data = parallel.place(mesh, examples(2, 40, SIZES))
@@ -78,7 +79,10 @@ def test_the_work_is_split():
     text = program.lower(state, data).compile().as_text()
     assert "f32[2,24]" in text
     assert "f32[8,24]" not in text
-    assert "all-reduce" in text
+    (sent,) = re.findall(r"= \((.*)\) all-reduce\(", text)  # once a step: the gradient, and the value, "f32[]"
+    shapes = re.findall(r"f32\[([\d,]*)\]", sent)
+    entries = sum(np.prod([int(n) for n in shape.split(",") if n], dtype=int) for shape in shapes)
+    assert entries == sum(leaf.size for leaf in jax.tree.leaves(state.params)) + 1
 
 
 def test_a_smaller_last_mini_batch():

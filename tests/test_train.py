@@ -9,7 +9,7 @@ import optax
 import pytest
 from jax.tree_util import Partial
 
-from jnn import activations, backprop, costs, mlp, train
+from jnn import activations, backprop, costs, mlp, regularize, train
 from tests.helpers import examples, network, relative_error
 
 GRAD = backprop.minibatch_value_and_grad
@@ -199,6 +199,37 @@ def test_run_is_fit_and_a_longer_run_begins_with_the_shorter():
     assert history.values.shape == (4, 6)
     _, longer = train.run(*arguments, epochs=6, **options)
     np.testing.assert_allclose(longer.values[:4], history.values, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.parametrize(
+    ("grad", "transform"),
+    [
+        (GRAD, None),
+        (Partial(regularize.dropout_value_and_grad, p=0.5), regularize.with_key),
+        (train.mixed(GRAD), functools.partial(regularize.input_noise, sigma=0.1)),
+    ],
+)
+def test_the_same_bits_by_epoch_run_and_fit(name, grad, transform):
+    """And by a second call of each: same key, same device, same versions."""
+    optimizer = {"sgd": SGD, "adam": optax.adam(0.01)}[name]
+    data, key = examples(1, 22), jax.random.key(4)
+    options = {"batch_size": 4, "transform": transform}
+    found = []
+    for _ in range(2):
+        state, values = start(optimizer), []
+        for t in range(3):
+            state, costs_seen = train.epoch(jax.random.fold_in(key, t), grad, optimizer, state, data, **options)
+            values.append(costs_seen)
+        found.append((state, jnp.stack(values)))
+        arguments = (key, grad, optimizer, start(optimizer), data)
+        for state, history in (
+            train.run(*arguments, epochs=3, **options),
+            train.fit(*arguments, epochs=3, progress=False, **options),
+        ):
+            found.append((state, history.values))
+    for other in found[1:]:
+        jax.tree.map(np.testing.assert_array_equal, other, found[0])
 
 
 def test_run_vmaps_over_keys_learning_rates_and_regularisation():
