@@ -54,6 +54,7 @@ def recorded(*modules):
                     programs.append((program, args, kwargs))
             return program(*args, **kwargs)
 
+        call.lower = program.lower
         return call
 
     jit, kind = jax.jit, type(jax.jit(abs))
