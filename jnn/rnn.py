@@ -122,9 +122,8 @@ def norms(derivatives: Any) -> Float[Array, " steps"]:
     """
     steps = _checks.examples((derivatives,), "derivatives", "step")
     rows = jnp.concatenate([leaf.reshape(steps, leaf.size // steps) for leaf in jax.tree.leaves(derivatives)], axis=1)
-    largest = jnp.max(
-        jnp.abs(rows), axis=1, initial=0
-    )  # divided by it before squaring, so no square over- or underflows
+    # Divided by the largest before squaring, so no square over- or underflows.
+    largest = jnp.max(jnp.abs(rows), axis=1, initial=0)
     units = rows / jnp.where(largest == 0, 1, largest)[:, None]
     return largest * jnp.linalg.norm(units, axis=1)
 
