@@ -7,7 +7,6 @@ the real MNIST: [784, 30, 10], mini-batches of 10, eta 3.0, 30 epochs.
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -132,18 +131,16 @@ def _draw_digits(figure: SubFigure, arrays: runner.Arrays) -> None:
     rows, columns = 5, 9
     chosen = [*range((rows - 1) * columns), *misread[:columns]]
     figure.suptitle(f"what the first reads; in orange its mistakes, {np.sum(read != labels)} in all", fontsize="medium")
-    for axes, i in zip_longest(np.ravel(figure.subplots(rows, columns)), chosen):
-        axes.set_axis_off()
-        if i is None:
-            continue
+    axes: Any = figure.subplots()
+    for (row, column), i in zip(np.ndindex(rows, columns), chosen, strict=False):
         right = read[i] == labels[i]
-        axes.imshow(images[i].reshape(side, side), cmap="Greys" if right else "Oranges", vmin=0, vmax=1)
-        axes.set_title(
-            str(read[i]) if right else f"{read[i]} for {labels[i]}",
-            color="black" if right else "C1",
-            pad=2,
-            fontsize="small",
-        )
+        x, y = 1.2 * column, -1.75 * row
+        cmap = "Greys" if right else "Oranges"
+        axes.imshow(images[i].reshape(side, side), cmap=cmap, vmin=0, vmax=1, extent=(x, x + 1, y, y + 1))
+        text = str(read[i]) if right else f"{read[i]} for {labels[i]}"
+        axes.text(x + 0.5, y + 1.06, text, color="black" if right else "C1", ha="center", fontsize="small")
+    axes.set(xlim=(0, 1.2 * columns - 0.2), ylim=(-1.75 * (rows - 1), 1.5))
+    axes.set_axis_off()
 
 
 def _metrics(params: mlp.Params, xs: Float[Array, "N pixels"], labels: Int[Array, " N"]) -> dict[str, Any]:
