@@ -6,14 +6,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types tests shapes format figures clean
+.PHONY: help run test lint types tests shapes format figures benchmarks clean
 
 help:
-	@echo "make run      train a network on handwritten digits, by hand-derived backpropagation"
-	@echo "make test     every check: lint, types, the tests, the tests with shapes checked at run time"
-	@echo "make figures  renew the figures that the README shows"
-	@echo "make format   lay the code out"
-	@echo "make clean    remove what the others made"
+	@echo "make run         train a network on handwritten digits, by hand-derived backpropagation"
+	@echo "make test        every check: lint, types, the tests, the tests with shapes checked at run time"
+	@echo "make figures     renew the figures that the README shows"
+	@echo "make benchmarks  measure against other libraries, and renew docs/benchmarks.md"
+	@echo "make format      lay the code out"
+	@echo "make clean       remove what the others made"
 	@echo "PYTHON=python3.13 VENV=.venv-3.13 choose another Python and where its packages go"
 
 run: $(READY)
@@ -38,6 +39,11 @@ figures: $(READY)
 	$(BIN)/python -m experiments all
 	mkdir -p figures
 	for figure in out/*/figure.png; do cp $$figure figures/$$(basename $$(dirname $$figure)).png; done
+
+benchmarks: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'
+	$(BIN)/python -m benchmarks
+	cp out/benchmarks/tables.md docs/benchmarks.md
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -36,7 +36,7 @@ class Config:
     """Sizes of perceptrons, as in benchmarks.mlp."""
     lstms: tuple[tuple[int, int, int, int], ...] = ((32, 128, 64, 128), (8, 512, 32, 64))
     """(B, T, p, d) of LSTMs."""
-    rounds: int = 50
+    rounds: int = 200
     """How often each alternative takes its turn."""
 
 

@@ -3,7 +3,8 @@
 Networks of sigmoids and the cross-entropy. All start from the same parameters and see the same mini-batches in the
 same order, so all must arrive at the same parameters, which is checked before anything is timed. Slow ones train on a
 part of the epoch, and their time is multiplied: the table says by what. The rate of a large `jnp.matmul`, measured in
-the same rounds, is what the arithmetic is compared with. The ratios are to `train.epoch`.
+the same rounds, is what the arithmetic is compared with; so is the shuffle, which only `train.epoch` has to do. The
+ratios are to `train.epoch`.
 """
 
 import ctypes
@@ -32,6 +33,7 @@ from jnn import backprop, costs, data, mlp, train
 PACKAGES = ("scikit-learn", "torch", "flax", "equinox", "optax")
 MODULES = {"sklearn": "scikit-learn", "torch": "torch", "flax": "flax", "equinox": "equinox"}
 MATMUL = "jnp.matmul"
+SHUFFLE = "jax.random.permutation"
 
 
 @dataclass(frozen=True)
@@ -397,8 +399,10 @@ def row(config: Config, letter: str) -> timing.Table:
     square = jax.random.normal(jax.random.key(0), (2048, 2048))
     matmul = jax.jit(jnp.matmul)
     runs[MATMUL] = lambda: jax.block_until_ready(matmul(square, square))
+    runs[SHUFFLE] = lambda: order_of(config.examples)
     seconds = timing.interleaved(runs, config.rounds, warm_up=1)
     rate = 2 * 2048**3 / statistics.median(seconds.pop(MATMUL))
+    shuffle = statistics.median(seconds.pop(SHUFFLE))
     seconds = {name: [parts[name] * second for second in times] for name, times in seconds.items()}
     weights = [n_in * n_out for n_in, n_out in itertools.pairwise(sizes)]
     arithmetic = config.examples * (6 * sum(weights) - 2 * weights[0])
@@ -407,6 +411,7 @@ def row(config: Config, letter: str) -> timing.Table:
         f"train.epoch reaches {reached / 1e9:.0f} GFLOP/s in its matrix products, {reached / rate:.2f} of the "
         f"{rate / 1e9:.0f} GFLOP/s of a jnp.matmul of 2048 x 2048"
     )
+    notes.append(f"{1e3 * shuffle:.0f} ms of train.epoch are its shuffle, which the others are spared")
     remarks = {name: f"{1 / part:.2g} of an epoch" for name, part in parts.items() if part > 1.5}
     return timing.Table(f"({letter}) {list(sizes)}, mini-batch {batch_size}", seconds, remarks, notes)
 
