@@ -192,7 +192,9 @@ def test_an_interrupted_experiment_goes_on(tmp_path):
     command = [sys.executable, "-m", "experiments.digits", "--epochs", "600", "--seeds", "2", "--hidden", "10"]
     subprocess.run([*command, "--out", str(tmp_path / "alone")], check=True, capture_output=True)
     again = [*command, "--out", str(tmp_path / "again")]
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job, and its children, may ignore it
     process = subprocess.Popen(again, stderr=subprocess.PIPE)
+    signal.signal(signal.SIGINT, ours)
     said = b""
     while not re.search(rb" [1-4]\d\d/600", said):
         assert process.poll() is None, said
