@@ -15,6 +15,7 @@ must stay Python's own, such as the length of a sequence, is bound with `functoo
 import contextlib
 import functools
 import importlib.util
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -278,7 +279,7 @@ class _Plan:
 def _epoch(key: Key[Array, ""], plan: _Plan, state: State, data: Any) -> tuple[State, Float[Array, " steps"]]:
     n = _checks.examples(data)
     order_key, transform_key = jax.random.split(key)
-    order = jax.random.permutation(order_key, n)
+    order = _order(order_key, n)
 
     def one_step(state: State, i_and_rows: tuple[Int[Array, ""], Int[Array, " m"]]) -> tuple[State, Float[Array, ""]]:
         i, rows = i_and_rows
@@ -298,6 +299,26 @@ def _epoch(key: Key[Array, ""], plan: _Plan, state: State, data: Any) -> tuple[S
         state, value = one_step(state, (jnp.asarray(full), order[-rest:]))
         values = jnp.append(values, value)
     return state, values
+
+
+def _order(key: Key[Array, ""], n: int) -> Int[Array, " n"]:
+    """0 ... n-1 in random order, bit for bit as `jax.random.permutation` draws it, up to 3 times as fast on a CPU.
+
+    Both sort by random 32-bit keys, ties as they stood, once or more often. XLA's CPU compiler sorts single numbers
+    several times faster than keys that carry values along, so each sort here is a radix sort: by one digit of the
+    keys after another, the lowest first, with the place of each key in the low bits of the number sorted.
+    """
+    place_bits = (n - 1).bit_length()
+    digit_bits = 32 - place_bits
+    order = places = jnp.arange(n, dtype=jnp.uint32)
+    for _ in range(math.ceil(3 * math.log(n) / math.log(2**32 - 1))):  # so often that ties are rare: JAX's rule
+        key, bits_key = jax.random.split(key)
+        keys = jax.random.bits(bits_key, (n,), jnp.uint32)
+        for low in range(0, 32, digit_bits):
+            digits = keys >> low << place_bits  # what is above the digit leaves on the left
+            sorted_places = jnp.sort(digits | places) & (2**place_bits - 1)
+            order, keys = order[sorted_places], keys[sorted_places]
+    return order.astype(int)
 
 
 def _watched_epoch(

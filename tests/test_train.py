@@ -73,6 +73,26 @@ def test_the_order_is_fresh_for_every_key_and_the_same_for_the_same():
     assert orders[0] != orders[1] != orders[2] != orders[0]
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 255, 256, 257, 60_000, 65_536, 65_537, 2**17 + 1])
+def test_the_order_is_that_of_jax_random_permutation(n):
+    """Bit for bit, on either side of the sizes at which a sort has room for one digit less."""
+    for seed in range(3):
+        key = jax.random.key(seed)
+        order = jax.jit(train._order, static_argnums=1)(key, n)
+        wanted = jax.random.permutation(key, n)
+        assert order.dtype == wanted.dtype
+        np.testing.assert_array_equal(order, wanted)
+
+
+def test_keys_that_tie_leave_their_places_as_they_stand(monkeypatch):
+    """Random bits that all tie, or that differ in one digit alone: what comes out is a stable sort by them."""
+    n = 300
+    for keys in (np.zeros(n), np.arange(n) % 2, (np.arange(n) % 3) << 30, (np.arange(n) % 5) << 22):
+        bits = jnp.asarray(keys, jnp.uint32)
+        monkeypatch.setattr(jax.random, "bits", lambda key, shape, dtype, bits=bits: bits)
+        np.testing.assert_array_equal(train._order(jax.random.key(0), n), np.argsort(keys, kind="stable"))
+
+
 @pytest.mark.parametrize("n", [12, 14])
 def test_an_epoch_is_a_loop_over_steps(n):
     data = examples(1, n)
