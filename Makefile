@@ -6,12 +6,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types tests shapes format figures benchmarks clean
+.PHONY: help run test lint types tests shapes format figures report notebooks docs benchmarks clean
 
 help:
 	@echo "make run         train a network on handwritten digits, by hand-derived backpropagation"
 	@echo "make test        every check: lint, types, the tests, the tests with shapes checked at run time"
-	@echo "make figures     renew the figures that the README shows"
+	@echo "make figures     run every experiment, and renew the figures that the README shows"
+	@echo "make notebooks   run the notebooks, and renew what they show"
+	@echo "make docs        render the reference of all functions"
 	@echo "make benchmarks  measure against other libraries, and renew docs/benchmarks.md"
 	@echo "make format      lay the code out"
 	@echo "make clean       remove what the others made"
@@ -39,6 +41,12 @@ figures: $(READY)
 	$(BIN)/python -m experiments all
 	mkdir -p figures
 	for figure in out/*/figure.png; do cp $$figure figures/$$(basename $$(dirname $$figure)).png; done
+
+notebooks: $(READY)
+	$(BIN)/python -m notebooks.renew
+
+docs: $(READY)
+	$(BIN)/python -m docs.equations
 
 benchmarks: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'

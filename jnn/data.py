@@ -54,13 +54,11 @@ _SHA256_OF_CONTENT = {
 def digits() -> Dataset:
     """Scikit-learn's 1,797 handwritten digits of 8x8 pixels, offline: 1,437 to train on, 360 to test on.
 
-    The split is fixed, and balanced over the digits. Raises ImportError where scikit-learn is missing.
+    The split is fixed, and balanced over the digits.
     """
-    try:
-        from sklearn.datasets import load_digits
-        from sklearn.model_selection import train_test_split
-    except ImportError as error:
-        raise ImportError("data.digits needs scikit-learn: pip install 'jnn[data]'") from error
+    from sklearn.datasets import load_digits  # here, as it takes longer to import than all of jnn
+    from sklearn.model_selection import train_test_split
+
     images, labels = load_digits(return_X_y=True)
     split: Any = train_test_split(images / 16, labels, test_size=360, random_state=0, stratify=labels)
     train_xs, test_xs, train_labels, test_labels = split
@@ -100,7 +98,7 @@ def one_hot(labels: Int[Array, "*N"], classes: int) -> Float[Array, "*N classes"
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
-    """The array of unsigned bytes in an IDX file, gzipped when its name ends in .gz.
+    """The array of unsigned bytes in an IDX file, gzipped when its name ends in .gz; [N, H, W] for N images.
 
     The format: two zero bytes, 0x08 for unsigned bytes, the number of axes, each axis as a big-endian 32-bit whole
     number, then the entries. Raises ValueError naming the file when it is damaged or of another format.
@@ -123,7 +121,7 @@ def _pooch() -> Any:
         import pooch
     except ImportError as error:
         raise ImportError(
-            "data.mnist needs pooch: pip install 'jnn[data]', or set JNN_DATA_DIR to a folder with the four files"
+            "data.mnist needs pooch: pip install pooch requests, or set JNN_DATA_DIR to a folder with the four files"
         ) from error
     pooch.get_logger().setLevel("WARNING")
     return pooch
