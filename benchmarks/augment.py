@@ -29,7 +29,13 @@ PACKAGES = ("dm-pix",)
 class Config:
     """The defaults are the record's net."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"images": 1_000, "rounds": 3}
+    quick: ClassVar[Mapping[str, Any]] = {
+        "sizes": (784, 30, 10),
+        "batch_size": 10,
+        "images": 100,
+        "rounds": 2,
+        "growth": (1, 100),
+    }
 
     sizes: tuple[int, ...] = (784, 800, 10)
     """Neurons in each layer."""

@@ -51,7 +51,7 @@ def own_import() -> float:
 def measure(config: Config) -> Iterator[timing.Table]:
     """Imports, then the experiment."""
     imports = {"dependencies alone": process("-c", DEPENDENCIES), "import jnn": process("-c", "import jnn")}
-    table = timing.Table("import", timing.interleaved(imports, config.rounds))
+    table = timing.Table("import", timing.interleaved(imports, config.rounds, warm_up=1))
     own = statistics.median(own_import() for _ in range(config.rounds))
     yield table._replace(notes=(f"import jnn takes {1e3 * own:.0f} ms after its dependencies",))
     name, *flags = config.experiment

@@ -30,10 +30,12 @@ Reached = Callable[[float], bool]
 class Config:
     """The recipe, and how often each is run."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"hidden": (30,), "epochs": 1, "rounds": 1}
+    quick: ClassVar[Mapping[str, Any]] = {"hidden": (30,), "images": 6_000, "epochs": 1, "rounds": 1}
 
     hidden: tuple[int, ...] = (800,)
     """Neurons in each hidden layer."""
+    images: int = 60_000
+    """Of the training set."""
     epochs: int = 20
     """The length of the schedule."""
     eta: float = 0.1
@@ -63,7 +65,8 @@ def jnn(config: Config, seed: int, reached: Reached) -> None:
 
     from jnn import activations, augment, backprop, costs, data, mlp, train
 
-    (xs, labels), test = data.mnist()
+    digits = data.mnist()
+    (xs, labels), test = (digits.train.xs[: config.images], digits.train.labels[: config.images]), digits.test
     steps = config.epochs * len(xs) // config.batch_size
     optimizer = optax.sgd(optax.cosine_decay_schedule(config.eta, steps), config.momentum)
     init_key, train_key = jax.random.split(jax.random.key(seed))
@@ -95,7 +98,8 @@ def torch(config: Config, seed: int, reached: Reached) -> None:
     functional = torch.nn.functional
     from jnn import data  # the same files; JAX itself is not used further
 
-    (xs, labels), test = (tuple(torch.from_numpy(a.copy()) for a in map(_numpy, split)) for split in data.mnist())
+    train, test = (tuple(torch.from_numpy(a.copy()) for a in map(_numpy, split)) for split in data.mnist())
+    xs, labels = (a[: config.images] for a in train)
     torch.manual_seed(seed)
     sizes = (784, *config.hidden, 10)
     layers = [torch.nn.Linear(n_in, n_out) for n_in, n_out in itertools.pairwise(sizes)]
