@@ -13,7 +13,7 @@ help:
 	@echo "make test        every check: lint, types, the tests, the tests with shapes checked at run time"
 	@echo "make figures     run every experiment, and renew the figures that the README shows"
 	@echo "make notebooks   run the notebooks, and renew what they show"
-	@echo "make docs        render the reference of all functions"
+	@echo "make docs        render the reference of all functions into out/docs, and renew docs/equations.md"
 	@echo "make benchmarks  measure against other libraries, and renew docs/benchmarks.md"
 	@echo "make format      lay the code out"
 	@echo "make clean       remove what the others made"
@@ -47,6 +47,7 @@ notebooks: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m docs.equations
+	$(BIN)/pdoc -d markdown -t docs/pdoc -o out/docs jnn
 
 benchmarks: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'
@@ -56,6 +57,7 @@ benchmarks: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python -m docs.equations
 
 clean:
 	rm -rf .venv* out build dist .pytest_cache .ruff_cache .hypothesis

@@ -16,6 +16,7 @@ from jaxtyping import ArrayLike as Like
 from jnn import _checks
 
 Elementwise = Callable[[Float[Like, "*shape"]], Float[Array, "*shape"]]
+"""A function of every entry by itself."""
 
 
 @jax.tree_util.register_static
@@ -51,7 +52,7 @@ sigmoid = Activation("sigmoid", jax.nn.sigmoid, _sigmoid_prime)
 """sigma(z) = 1 / (1 + exp(-z)), sigma'(z) = a (1 - a) with a = sigma(z)."""
 
 tanh = Activation("tanh", jnp.tanh, _tanh_prime)
-"""tanh(z), with tanh'(z) = 1 - tanh(z)^2 (exercise 5.1)."""
+"""tanh(z), with tanh'(z) = 1 - tanh(z)^2 (exercise 5.1, figure 5.1); the notes want tanh'(0) below 1, and it is 1."""
 
 relu = Activation("relu", jax.nn.relu, lambda z: jnp.where(jnp.greater(z, 0), 1.0, jnp.zeros_like(z)))
 """max(z, 0), whose derivative at the kink is taken as 0."""
@@ -79,7 +80,7 @@ def softmax(z: Float[Like, "*batch J"], c: float | Float[Array, ""] = 1.0) -> Fl
 
 
 def softmax_jacobian(z: Float[Like, " J"], c: float | Float[Array, ""] = 1.0) -> Float[Array, "J J"]:
-    """da_j/dz_i = c (diag(a) - a a^T)_ji of `softmax`, which takes the place of sigma' in (2.1).
+    """da_j/dz_i = c (diag(a) - a a^T)_ji of `softmax` (section 3.2), in the place of sigma' in (2.1) and (2.2).
 
     Raises ValueError unless c > 0 and z is a vector.
     """

@@ -27,8 +27,13 @@ from jaxtyping import Array, Float, Key
 from jnn import _checks
 
 Image = Float[Array, "H W *channels"]
+"""[H, W], or [H, W, channels], with pixels in [0, 1]."""
+
 Picture = Callable[[Key[Array, ""], Image], Image]
+"""A transform with its options bound: (key, image) -> image."""
+
 Amount = _checks.Scalar
+"""One number, which may be traced."""
 
 VARIANCE = 0.99
 """How much of the variance of smoothed noise the components of an elastic distortion keep."""
@@ -45,7 +50,7 @@ def distort(
     elastic: Amount = 0.0,
     sigma: float = 5.0,
 ) -> Image:
-    """A random affine map about the centre and an elastic distortion, in one bilinear interpolation.
+    """A random affine map about the centre and an elastic distortion, in one bilinear interpolation (section 3.3.2).
 
     shift: up to this many pixels along each axis. rotate: up to this many degrees either way. scale: each axis by a
     factor from [1 - scale, 1 + scale]. shear: up to this many pixels sideways a pixel of height. elastic: the root
@@ -173,7 +178,7 @@ def contrast(key: Key[Array, ""], image: Image, *, amount: Amount) -> Image:
 
 
 def mirror(key: Key[Array, ""], image: Image, *, p: Amount = 0.5) -> Image:
-    """Swap left and right with probability p.
+    """Swap left and right with probability p (section 3.3.2).
 
     Keeps the label of a cat, not of a digit or a letter: a mirrored 2, 3 or 7 is none (the notes list it for all).
     Raises ValueError for an image that is not [H, W] or [H, W, channels] or a p outside [0, 1].
@@ -285,5 +290,5 @@ def _pix(image: Image, change: Callable[[Any, Array], Array]) -> Image:
     try:
         import dm_pix
     except ImportError as error:
-        raise ImportError("this transform is dm-pix's: pip install 'jnn[augment]'") from error
+        raise ImportError("this transform is dm-pix's: pip install dm-pix") from error
     return change(dm_pix, image.reshape(*image.shape[:2], -1)).reshape(image.shape)

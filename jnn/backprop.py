@@ -20,7 +20,10 @@ from jnn.mlp import Layer, Params
 def feedforward(
     params: Params, x: Float[Array, " n_in"], *, hidden: Activation = sigmoid
 ) -> tuple[list[Float[Array, " _"]], list[Float[Array, " _"]]]:
-    """The weighted inputs [z^2 ... z^L] and the activations [a^1 ... a^(L-1)] below them, for one example (2.2, a)."""
+    """The weighted inputs [z^2 ... z^L] and the activations [a^1 ... a^(L-1)] below them, for one example.
+
+    It is step 1a of section 2.2.
+    """
     zs, activations = [], [x]
     for w, b in params:
         zs.append(w @ activations[-1] + b)
@@ -82,7 +85,7 @@ def minibatch_value_and_grad(
     cost: Cost = costs.quadratic,
     hidden: Activation = sigmoid,
 ) -> tuple[Float[Array, ""], Params]:
-    """The mean of C(x) over a mini-batch and its gradient, (1/m) sum_x delta^l (a^(l-1))^T, in matrix form (2.2).
+    """The mean of C(x) over a mini-batch and its gradient, (1/m) sum_x delta^l (a^(l-1))^T, as section 2.2 has it.
 
     The same as the mean of `jax.vmap(value_and_grad)`, with one row an example: each line is one matrix product for
     the whole batch. This is the gradient that trains.

@@ -29,6 +29,7 @@ from jaxtyping import Array, Key
 from jnn import _checks, parallel
 
 PathLike = str | os.PathLike[str]
+"""A path, as text or as `pathlib.Path`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Checkpoints:
     Raises ValueError for a keep below 1 or negative seconds, TypeError where they are no such numbers.
     `train.fit` raises ValueError where the newest checkpoint is of other parameters, another key or config, or
     is damaged; OSError where the folder cannot be written or the disk is full. Older checkpoints stay as they are.
-    ImportError without orbax: pip install 'jnn[checkpoints]'.
+    ImportError without orbax: pip install orbax-checkpoint.
     """
 
     folder: PathLike
@@ -209,7 +210,7 @@ def export(path: PathLike, params: Any) -> None:
     """Write the arrays of `params` into a safetensors file, by their path in the tree: "0.w", "0.b", "1.w", ...
 
     The file is written beside its place first. Raises TypeError for leaves that are no arrays, OSError where it cannot
-    be written. Needs safetensors: pip install 'jnn[checkpoints]'.
+    be written. Needs safetensors: pip install safetensors.
     """
     arrays = {}
     for where, leaf in jax.tree_util.tree_leaves_with_path(params):
@@ -367,7 +368,7 @@ def _orbax_errors(what: str, advice: str, kind: type[Exception]) -> Iterator[Non
 
 def _check_installed() -> None:
     if importlib.util.find_spec("orbax") is None:
-        raise ImportError("checkpoints need orbax: pip install 'jnn[checkpoints]'")
+        raise ImportError("checkpoints need orbax: pip install orbax-checkpoint")
 
 
 def _orbax() -> Any:
@@ -380,5 +381,5 @@ def _safetensors() -> Any:
     try:
         import safetensors.numpy
     except ImportError as error:
-        raise ImportError("export and load need safetensors: pip install 'jnn[checkpoints]'") from error
+        raise ImportError("export and load need safetensors: pip install safetensors") from error
     return safetensors.numpy

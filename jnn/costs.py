@@ -23,8 +23,9 @@ from jnn.activations import Activation
 class Cost:
     """One example's cost C as three functions of z = z^L and the desired output y.
 
-    output: a^L [..., k]. value: C [...], in nats for the two entropies. delta: dC/dz^L [..., k], the `error` of
-    section 2.1. Like an `Activation` it is a static pytree without leaves.
+    output: a^L [..., k]. value: C [...], in nats for the two entropies. delta: dC/dz^L [..., k], the error of section
+    2.1: (2.1) for outputs that act elementwise, (2.2) with a full Jacobian for softmax. Like an `Activation` it is a
+    static pytree without leaves.
     """
 
     name: str
@@ -72,6 +73,9 @@ def _cross_entropy(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Fl
 cross_entropy = Cost("cross_entropy", activations.sigmoid, _cross_entropy, lambda z, y: activations.sigmoid(z) - y)
 """C = -sum_j [y_j ln a_j + (1 - y_j) ln(1 - a_j)] with a = sigma(z), for y in [0, 1]; delta = a - y (exercise 3.2).
 
+It is the cost for which, of one neuron, dC/dw_j = x_j (a - y), (3.1), where the notes print dC/dw_i, and
+dC/db = a - y, (3.2): its slope by a cancels the factor a (1 - a) of (3.3).
+
 The notes find the stationary point a = y (exercise 3.1). C is convex in a; for y in {0, 1} there is no stationary
 point and the infimum 0 lies at the boundary; for y inside (0, 1) the minimum is `binary_entropy(y)`, not 0.
 """
@@ -87,6 +91,8 @@ def _log_likelihood_delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]
 
 log_likelihood = Cost("log_likelihood", activations.softmax, _log_likelihood, _log_likelihood_delta)
 """C = -ln a_r with a = softmax(z) and y one-hot at r (section 3.2); delta = a - y, (3.4) to (3.6).
+
+With (2.8) that makes the weights' gradient dC/dw_jk = a_k (a_j - y_j), (3.7).
 
 For soft y it is C = -sum_j y_j ln a_j, with delta = (sum_j y_j) a - y: exact also where rounding leaves a sum near 1.
 """

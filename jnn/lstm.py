@@ -25,7 +25,7 @@ from jnn.mlp import orthogonal, scaled_normal
 
 
 class Gate(NamedTuple):
-    """One layer inside the cell. The notes print W in R^(p x d); W x_t needs d x p."""
+    """One layer inside the cell. In (5.1) to (5.3) the notes print W in R^(p x d); W x_t needs d x p."""
 
     W: Float[Array, "d p"]
     U: Float[Array, "d d"]
@@ -92,7 +92,7 @@ def zero_state(units: int, *, dtype: jax.typing.DTypeLike = jnp.float32) -> Stat
 
 
 def step(params: Params, state: State, x: Float[Array, "*batch p"]) -> State:
-    """The memories after one more input x_t (figure 5.2)."""
+    """The memories after one more input x_t: (5.1) to (5.6), in the order of figure 5.2."""
     rem = sigmoid(_weighted_input(params.rem, x, state.wm))  # (5.1)
     save = sigmoid(_weighted_input(params.save, x, state.wm))  # (5.3)
     focus = sigmoid(_weighted_input(params.focus, x, state.wm))  # (5.5)
@@ -107,9 +107,9 @@ def scan(
 ) -> tuple[State, State]:
     """The last state and the states after every step, [T, d] or [T, B, d], for xs [T, p] or [T, B, p].
 
-    `state` may be [d], the same for all sequences of a batch, or [B, d]. Where `mask` [T] or [T, B] is False the
-    state stays as it is: sequences of other lengths end early and their last state is their own. Differentiable by
-    autodiff any number of times, in both modes.
+    Figure 5.2, once for each step. `state` may be [d], the same for all sequences of a batch, or [B, d]. Where `mask`
+    [T] or [T, B] is False the state stays as it is: sequences of other lengths end early and their last state is their
+    own. Differentiable by autodiff any number of times, in both modes.
 
     Raises ValueError for shapes that do not fit and for T = 0; TypeError for dtypes that are mixed or not floating
     and for a mask that is not of booleans.
@@ -132,7 +132,7 @@ def unroll(
     mask: Bool[Array, "T *batch"] | None = None,
     segment: int | None = None,
 ) -> tuple[State, State]:
-    """As `scan` in arguments and values; reverse mode is backpropagation through time, by hand.
+    """As `scan` in arguments and values (section 5.2); reverse mode is backpropagation through time, by hand.
 
     Write dq for the derivative of the loss by q. Going backwards from t = T to 1, with dwm_t and dltm_t made of what
     step t+1 hands back and of what the loss says of these states themselves:

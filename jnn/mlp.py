@@ -16,7 +16,7 @@ from jnn.activations import Activation, sigmoid
 
 
 class Layer(NamedTuple):
-    """The weights into one layer and its biases.
+    """The weights into one layer and its biases (section 2.1).
 
     `w[j, k]` goes from neuron k of the layer before to neuron j of this one (chapter 2's order; chapter 1 of the
     notes writes the indices the other way round).
@@ -27,15 +27,16 @@ class Layer(NamedTuple):
 
 
 Params = tuple[Layer, ...]
+"""The layers of a network, from the first that has weights to the output."""
 
 scaled_normal = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=-1, out_axis=-2)
 """Weights from N(0, 1/n_in), so that weighted inputs start with a variance near 1 whatever the width."""
 
 
 def orthogonal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:
-    """Random orthogonal weights, which keep the length of what they act on: for recurrent layers.
+    """Random orthogonal weights of `shape`, as [n_out, n_in], which keep the length of what they act on.
 
-    Those of half precision are drawn in float32, as the factorisation is not there for them.
+    For recurrent layers. Those of half precision are drawn in float32, as the factorisation is not there for them.
 
     Raises ValueError for a shape of fewer than two sizes, TypeError for a key or sizes of another kind.
     """
@@ -112,5 +113,5 @@ def logits(params: Params, x: Float[Array, " n_in"], *, hidden: Activation = sig
 def forward(
     params: Params, x: Float[Array, " n_in"], *, hidden: Activation = sigmoid, output: Activation = sigmoid
 ) -> Float[Array, " n_out"]:
-    """a^L = output(z^L), the output of the network for one example x; raises as `logits` does."""
+    """a^L = output(z^L), the output of the network for one example x (section 2.1); raises as `logits` does."""
     return output(logits(params, x, hidden=hidden))

@@ -20,7 +20,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from jnn import _checks
 
-BATCH, MODEL = "batch", "model"
+BATCH = "batch"
+"""The axis of a mesh over which a mini-batch is split."""
+
+MODEL = "model"
+"""The axis of a mesh over which a wide layer may be split."""
 
 
 def start() -> bool:

@@ -16,7 +16,10 @@ from jnn.mlp import Layer, Params
 
 
 def forward(params: Params, x: Float[Array, " n_in"]) -> Float[Array, " n_out"]:
-    """The outputs, each 0 or 1, of a network of perceptrons for one example x; raises as `mlp.logits` does."""
+    """The outputs, each 0 or 1, of a network of perceptrons for one example x (exercise 1.1).
+
+    Raises as `mlp.logits` does.
+    """
     return mlp.forward(params, x, hidden=step, output=step)
 
 

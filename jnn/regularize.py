@@ -24,7 +24,10 @@ from jnn.costs import Cost
 from jnn.mlp import Layer, Params
 
 Grad = Callable[..., tuple[Float[Array, ""], Any]]
+"""(params, *batch) -> (value, gradient), as `train` takes it."""
+
 Amount = _checks.Scalar
+"""One number, which may be traced."""
 
 # Norms and penalties
 
@@ -54,7 +57,10 @@ def weights(params: Any) -> Any:
 
 
 def l1(params: Any, alpha: Amount) -> Float[Array, ""]:
-    """The penalty alpha ||w||_1 over all weights (section 3.3). Raises ValueError for a negative alpha."""
+    """The penalty alpha ||w||_1 over all weights, by (3.8) with p = 1 (section 3.3).
+
+    Raises ValueError for a negative alpha.
+    """
     _checks.amount("alpha", alpha)
     return alpha * _sum_over_weights(jnp.abs, params)
 
@@ -66,8 +72,9 @@ def l1_grad(params: Any, alpha: Amount) -> Any:
 
 
 def l2(params: Any, alpha: Amount) -> Float[Array, ""]:
-    """The penalty (alpha/2) ||w||_2^2 over all weights (section 3.3). Raises ValueError for a negative alpha.
+    """The penalty (alpha/2) ||w||_2^2 over all weights, by (3.8) with p = 2 (section 3.3).
 
+    Raises ValueError for a negative alpha.
     Nielsen's lambda for n training examples is n alpha.
     """
     _checks.amount("alpha", alpha)
@@ -75,13 +82,13 @@ def l2(params: Any, alpha: Amount) -> Float[Array, ""]:
 
 
 def l2_grad(params: Any, alpha: Amount) -> Any:
-    """Its gradient: alpha w for weights and 0 for biases. Raises as `l2` does."""
+    """Its gradient: alpha w for weights, the last term of (3.11), and 0 for biases. Raises as `l2` does."""
     _checks.amount("alpha", alpha)
     return _on_weights(lambda w: alpha * w, params)
 
 
 def penalised(grad: Grad, *, l1: Amount | None = None, l2: Amount | None = None) -> Partial:
-    """`grad` of the regularised cost: what L1 and L2 of these strengths alpha add to its value and its gradient.
+    """`grad` of the regularised cost (section 3.3): what L1 and L2 of these strengths alpha add to value and gradient.
 
     The strengths are leaves of the returned `Partial`, so one may `jax.vmap` over them. With stochastic gradient
     descent it is the same as `l1_decay` and `l2_decay` in the optimiser; with others it is not.
@@ -114,8 +121,9 @@ def l2_decay(alpha: Amount) -> optax.GradientTransformation:
 def ridge(hessian: Float[Array, "d d"], w_star: Float[Array, " d"], alpha: Amount) -> Float[Array, " d"]:
     """w~ = (H + alpha I)^-1 H w*, the minimum of L(w) + (alpha/2) ||w||^2 (3.12), by a Cholesky factorisation.
 
-    H is the Hessian of L at its minimum w*. Exact for a quadratic L, else of second order: (3.9) and (3.10), which
-    hold where L is twice continuously differentiable (the notes ask for continuity).
+    H is the Hessian of L at its minimum w*. There grad L(w~) + alpha w~ = 0, (3.11). Exact for a quadratic L, else of
+    second order: (3.9) and (3.10), which hold where L is twice continuously differentiable (the notes ask for
+    continuity).
 
     Raises ValueError for shapes that do not fit, a negative alpha and a Hessian that is not symmetric or not positive
     definite; the last two not for a traced one.
@@ -145,7 +153,8 @@ def shrinkage(eigenvalues: Float[Array, " k"], alpha: Amount) -> Float[Array, " 
 def hessian_action(loss: Callable[[Any], Float[Array, ""]], params: Any, v: Any) -> Any:
     """H v, the Hessian of `loss` at params times a tree like params: the derivative of the gradient along v.
 
-    Costs about two gradients, and no memory for H.
+    It is the H of the expansion (3.9), and of the gradient H (w - w*) near a minimum, (3.10). Costs about two
+    gradients, and no memory for H.
     """
     return jax.jvp(jax.grad(loss), (params,), (v,))[1]
 
@@ -193,21 +202,27 @@ def with_key(key: Key[Array, ""], *batch: Any) -> tuple[Any, ...]:
 
 
 def input_noise(key: Key[Array, ""], xs: Float[Array, "m n_in"], *rest: Any, sigma: Amount) -> tuple[Any, ...]:
-    """The transform that adds N(0, sigma^2) to the inputs, (3.18). Raises ValueError for a negative sigma."""
+    """The transform that adds N(0, sigma^2) to the inputs, the epsilon of (3.18): of mean 0 along any w, (3.20).
+
+    Raises ValueError for a negative sigma.
+    """
     return noise(key, xs, sigma), *rest
 
 
 def label_noise(
     key: Key[Array, ""], xs: Float[Array, "m n_in"], ys: Float[Array, "m n_out"], *rest: Any, sigma: Amount
 ) -> tuple[Any, ...]:
-    """The transform that adds N(0, sigma^2) to the desired outputs. Raises ValueError for a negative sigma."""
+    """The transform that adds N(0, sigma^2) to the desired outputs (section 3.3.2).
+
+    Raises ValueError for a negative sigma.
+    """
     return xs, noise(key, ys, sigma), *rest
 
 
 def gradient_noise(grad: Grad, sigma: Amount) -> Partial:
-    """`grad` with N(0, sigma^2) added to every entry of its gradient; it takes a key at the end of the batch.
+    """`grad` with N(0, sigma^2) added to every entry of its gradient (section 3.3.2).
 
-    Raises ValueError for a negative sigma.
+    It takes a key at the end of the batch. Raises ValueError for a negative sigma.
     """
     _checks.amount("sigma", sigma)
     return Partial(_gradient_noise, Partial(grad) if not isinstance(grad, Partial) else grad, sigma)
@@ -237,7 +252,10 @@ def noisy_squared_loss(
 ) -> Float[Array, ""]:
     """E[(w^T (x + epsilon) - y)^2] = mean (w^T x - y)^2 + sigma^2 ||w||^2 (3.22), epsilon from N(0, sigma^2 I).
 
-    For this linear model, noise on the inputs is L2 with alpha = 2 sigma^2.
+    The expectation is over the pairs, (3.17), which are equally likely here (a density would be at least 0, not from
+    [0, 1] as the notes have it), and over the noise, (3.18). Of its three terms, (3.19), the middle one is 0, (3.20),
+    and the last is sigma^2 ||w||^2, (3.21). So for this linear model noise on the inputs is L2 with
+    alpha = 2 sigma^2.
 
     Raises ValueError for a negative sigma and for shapes that do not fit.
     """
@@ -332,8 +350,8 @@ def dropout_value_and_grad(
 def dropout_at_test(params: Params, p: Amount) -> Params:
     """Parameters for the test phase: the weights out of hidden layers times 1 - p, the fraction that training kept.
 
-    The same as scaling the activations, so `mlp.forward` serves unchanged. The notes scale by p, which is right
-    only for p = 1/2. Raises ValueError for p outside [0, 1).
+    This ends dropout (section 3.3.2). The same as scaling the activations, so `mlp.forward` serves unchanged. The notes
+    scale by p, which is right only for p = 1/2. Raises ValueError for p outside [0, 1).
     """
     _check_fraction(p)
     first, *rest = params

@@ -96,9 +96,10 @@ def flow(
 ) -> tuple[Any, Any]:
     """The states s_0, ..., s_L of any chain s_l = step(s_(l-1), inputs_l), and the loss's derivative by each of them.
 
-    A layer of a deep net is one step, with the layers' parameters, stacked along a leading axis, as inputs; an
-    instant of a recurrent net is one step, with xs as inputs. `loss` is a function of the last state. The leaves of
-    both results have a leading axis L + 1. `norms` of the second says how the gradient vanishes or explodes.
+    For section 5.1 in any net. A layer of a deep net is one step, with the layers' parameters, stacked along a leading
+    axis, as inputs; an instant of a recurrent net is one step, with xs as inputs. `loss` is a function of the last
+    state. The leaves of both results have a leading axis L + 1. `norms` of the second says how the gradient vanishes or
+    explodes.
     """
     last, states = jax.lax.scan(lambda s, x: (step(s, x), s), state, inputs)
 
@@ -116,7 +117,7 @@ def flow(
 
 
 def norms(derivatives: Any) -> Float[Array, " steps"]:
-    """The Euclidean norm, over all other axes and leaves, at each place of the leading axis.
+    """The Euclidean norm, over all other axes and leaves, at each place of the leading axis (section 5.1).
 
     Raises ValueError for leaves that share no leading axis of at least one place.
     """
@@ -138,7 +139,7 @@ def chain(weights: Float[Array, "L 2"], x: Float[Array, "2"]) -> Float[Array, ""
 
 
 def chain_gradient(weights: Float[Array, "L 2"], x: Float[Array, "2"], y: Float[Array, ""]) -> Float[Array, "L 2"]:
-    """The gradient of (y - chain(weights, x))^2 / 2 by every weight, in closed form.
+    """The gradient of (y - chain(weights, x))^2 / 2 by every weight, in closed form (section 5.1).
 
     dL/dw_i^(l) = (y_hat - y) x_i times the product of the w_i of all other layers: at |w| < 1 it vanishes with L, at
     |w| > 1 it explodes. The product is taken without dividing, so a weight may be 0.

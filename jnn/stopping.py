@@ -53,7 +53,7 @@ class Weights(NamedTuple):
 
 
 def error_change(*, window: int = 10, further: int = 0) -> Criterion:
-    """The error-change criterion: no error of the last `window` epochs is below the lowest before them.
+    """The error-change criterion (section 3.3.2): no error of the last `window` epochs is below the lowest before them.
 
     When that is first so, training goes on for `further` epochs, whatever they bring, and then stops. An error that
     is NaN is below nothing.
@@ -85,9 +85,9 @@ def _error_change(window: int, further: int) -> Criterion:
 def weight_change(rho: _checks.Scalar, *, window: int = 10, relative: bool = False) -> Criterion:
     """The weight-change criterion: max_i ||w_i^(t - window) - w_i^(t)|| <= rho, at an epoch t >= window.
 
-    The w_i are the leaves of the parameters, each layer's weights and each layer's biases, and the norm is the
-    Euclidean one over all entries of a leaf; w^(0) are the parameters before the first epoch. With `relative`, the
-    i-th norm is compared with rho ||w_i^(t)||: rho = 0.01 is one percent. Keeps `window` copies of the parameters.
+    Section 3.3.2. The w_i are the leaves of the parameters, each layer's weights and each layer's biases, and the norm
+    is the Euclidean one over all entries of a leaf; w^(0) are the parameters before the first epoch. With `relative`,
+    the i-th norm is compared with rho ||w_i^(t)||: rho = 0.01 is one percent. Keeps `window` copies of the parameters.
 
     Raises ValueError for a window below 1 or a rho that is negative or not finite, TypeError where they are no such
     numbers.

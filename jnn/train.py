@@ -35,8 +35,13 @@ from jnn.checkpoint import Checkpoints
 from jnn.stopping import Criterion
 
 Grad = Callable[..., tuple[Float[Array, ""], Any]]
+"""(params, *batch) -> (value, gradient)."""
+
 Transform = Callable[..., tuple[Any, ...]]
+"""(key, *batch) -> what `grad` gets after params in place of the mini-batch."""
+
 Evaluate = Callable[[Any], Any]
+"""params -> metrics, measured after each epoch."""
 
 
 class State(NamedTuple):

@@ -60,7 +60,7 @@ def rectangle(
     h: _checks.Scalar = HEIGHT,
     dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> Params:
-    """The network of figure 4.2: sigma(h a_1 - h a_2 - h/2) is near 1 for x in (s1, s2) and near 0 outside.
+    """The network of figure 4.2: sigma(h a_1 - h a_2 - h/2) is near 1 for x in (s1, s2), near 0 outside (figure 4.3).
 
     a_1 and a_2 step up at s1 and s2, where the output is 1/2. Layers: w [2, 1] and [1, 2]; evaluate it by
     `mlp.forward(rectangle(s1, s2), x)` with x [1]. `w` is chosen from s2 - s1 unless it is given.
@@ -81,10 +81,11 @@ def tower(
 ) -> Params:
     """The network of figure 4.6 for a box in R^m: near 1 inside the box from `lower` to `upper`, near 0 outside.
 
-    Each axis adds h (a_lower - a_upper), which is h inside its interval and at most h/2 outside, to the output's
-    weighted input; its bias is -(2m-1) h/2. (The notes print -3h/2 for m = 2 and -5h/2 for m = 3, and -(2h-1)/2
-    for any m; (m-1) h to m h in absolute value would do.) Layers: w [2m, m] and [1, 2m]. The output is 1/2 on a
-    face, and near 0 on an edge, where two axes are at their knots. `w` is one weight or one for each axis.
+    Its output over a rectangle is figure 4.7. Each axis adds h (a_lower - a_upper), which is h inside its interval and
+    at most h/2 outside, to the output's weighted input; its bias is -(2m-1) h/2. (The notes print -3h/2 for m = 2 and
+    -5h/2 for m = 3, and -(2h-1)/2 for any m; (m-1) h to m h in absolute value would do.) Layers: w [2m, m] and [1, 2m].
+    The output is 1/2 on a face, and near 0 on an edge, where two axes are at their knots. `w` is one weight or one for
+    each axis.
 
     Raises ValueError unless lower < upper on every axis, w > 0 and h > 0.
     """
@@ -105,13 +106,14 @@ def approximate(
     max_bytes: int = 2**30,
     dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> Params:
-    """A network with two hidden layers that is near f: R^m -> R^n on the box from `lower` to `upper` (4.2, 4.3).
+    """A network with two hidden layers that is near f: R^m -> R^n on the box from `lower` to `upper`.
 
-    f maps x [m] to [n] or to a number (n = 1), in JAX. The box is cut into `bins` intervals along each axis, one
-    number or one for each; an indicator neuron for each of the prod(bins) cells feeds the linear output with the
-    value of f at the cell's centre, or with its mean over `samples` points along each axis. Step neurons are shared
-    by all cells: m (bins + 1) of them. Evaluate by `mlp.forward(net, x, output=activations.identity)`,
-    which is `mlp.logits(net, x)`. Under `jit` and `grad`, f may depend on traced values; the rest may not.
+    Sections 4.2 and 4.3; in one variable it is the network of figure 4.4, whose output is figure 4.5. f maps x [m] to
+    [n] or to a number (n = 1), in JAX. The box is cut into `bins` intervals along each axis, one number or one for
+    each; an indicator neuron for each of the prod(bins) cells feeds the linear output with the value of f at the cell's
+    centre, or with its mean over `samples` points along each axis. Step neurons are shared by all cells: m (bins + 1)
+    of them. Evaluate by `mlp.forward(net, x, output=activations.identity)`, which is `mlp.logits(net, x)`. Under `jit`
+    and `grad`, f may depend on traced values; the rest may not.
 
     Layers, S = sum(bins + 1) and B = prod(bins): w [S, m], [B, S] and [n, B]; `parameter_bytes` says the memory.
 
@@ -186,7 +188,7 @@ def _steps(knots: list[np.ndarray], w: np.ndarray, dtype: jax.typing.DTypeLike) 
 
 
 def _indicators(knots: list[np.ndarray], w: np.ndarray, h: _checks.Scalar, dtype: jax.typing.DTypeLike) -> Params:
-    """Steps, then a neuron for each cell: h (a_lower - a_upper) summed over the axes, bias -(2m-1) h/2 (4.3)."""
+    """Steps, then a neuron a cell: h (a_lower - a_upper) summed over the axes, bias -(2m-1) h/2 (section 4.3)."""
     _checks.number("h", h)
     _checks.positive("h", h)
     bins = [len(s) - 1 for s in knots]

@@ -66,6 +66,7 @@ def test_softmax_is_a_distribution_that_a_shift_does_not_change(z, c):
 
 
 def test_softmax_against_its_formula_batch_by_batch(x64):
+    """Section 3.2, with the constant c of exercise 3.3."""
     z = jax.random.normal(jax.random.key(0), (2, 3, 5))
     e = np.exp(1.7 * np.asarray(z))
     np.testing.assert_allclose(activations.softmax(z, 1.7), e / e.sum(-1, keepdims=True), rtol=1e-13)
@@ -79,7 +80,7 @@ def test_softmax_limit_in_c():
 
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_the_rate_of_softmaxs_limit(k, x64):
-    """No output is further from 1/k or 0 than (J - k) exp(-c gap) / k, and the bound is nearly reached."""
+    """Exercise 3.3: no output is further from 1/k or 0 than (J - k) exp(-c gap) / k, and that is nearly reached."""
     z = jnp.array([2.0] * k + [1.3, 1.2, -4.0][: 5 - k])
     limit = jnp.where(jnp.arange(len(z)) < k, 1 / k, 0)
     for c in (0.1, 1.0, 10.0, 30.0):
@@ -91,6 +92,7 @@ def test_the_rate_of_softmaxs_limit(k, x64):
 
 
 def test_softmax_jacobian(x64):
+    """Section 3.2: what takes the place of sigma' in (2.1)."""
     z = jax.random.normal(jax.random.key(1), (6,))
     wanted = jax.jacobian(activations.softmax)(z, 1.7)
     np.testing.assert_allclose(activations.softmax_jacobian(z, 1.7), wanted, rtol=1e-12, atol=1e-16)

@@ -1,3 +1,5 @@
+"""Dataset augmentation (section 3.3.2): each transform by its definition, and trainings that use them."""
+
 import functools
 import sys
 

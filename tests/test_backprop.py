@@ -79,6 +79,7 @@ def test_any_depth_width_and_magnitude(sizes, m, cost, hidden, seed, scale):
 
 @pytest.mark.parametrize("cost", COSTS, ids=repr)
 def test_against_finite_differences(cost):
+    """(2.9)."""
     x, y = jax.tree.map(lambda a: a[0], examples(1, 1))
     options = {"cost": cost, "hidden": activations.tanh}
     f, by_hand = functools.partial(cost_of, **options), functools.partial(backprop.value_and_grad, **options)
@@ -86,7 +87,7 @@ def test_against_finite_differences(cost):
 
 
 def test_errors_are_the_derivatives_by_the_weighted_inputs(x64):
-    """delta^l = dC/dz^l for every layer: (2.1), and (2.3) with its element forms (2.4) to (2.6)."""
+    """delta^l = dC/dz^l for every layer: (2.1), and (2.3)."""
     params = network(0, dtype=jnp.float64)
     x, y = jax.tree.map(lambda a: a[0], examples(1, 1, dtype=jnp.float64))
     zs, activations_below = backprop.feedforward(params, x)
@@ -104,10 +105,46 @@ def test_errors_are_the_derivatives_by_the_weighted_inputs(x64):
     assert relative_error(deltas, wanted) < 1e-12
     assert relative_error(activations_below, [x, *map(activations.sigmoid, zs[:-1])]) < 1e-15
 
-    for l in range(len(params) - 1):  # (2.4) to (2.6), neuron by neuron
-        for j in range(len(zs[l])):
-            dC_da = sum(deltas[l + 1][k] * params[l + 1].w[k, j] for k in range(len(deltas[l + 1])))  # (2.5)
-            np.testing.assert_allclose(deltas[l][j], activations.sigmoid.prime(zs[l][j]) * dC_da, rtol=1e-12)  # (2.6)
+
+def two_layers_up():
+    """w, b of a layer l + 1 of 4 neurons above one of 5; z^l, a^l, delta^l; delta^(l+1); and dC/da^l by autodiff."""
+    params = network(0, dtype=jnp.float64)
+    x, y = jax.tree.map(lambda a: a[0], examples(1, 1, dtype=jnp.float64))
+    zs, (_, a, _) = backprop.feedforward(params, x)
+    delta, above, _ = backprop.errors(params, zs, y)
+    slope = jax.grad(lambda a: costs.quadratic.value(mlp.logits(params[1:], a), y))(a)
+    return *params[1], zs[0], a, delta, above, slope
+
+
+def test_errors_go_back_through_a_diagonal_matrix(x64):
+    """(2.3) as it is printed: diag(sigma'(z^l)) (w^(l+1))^T delta^(l+1), of p x p, p x q and q."""
+    w, _, z, _, delta, above, _ = two_layers_up()
+    diagonal = jnp.diag(activations.sigmoid.prime(z))
+    assert (diagonal.shape, w.T.shape, above.shape) == ((5, 5), (5, 4), (4,))
+    np.testing.assert_allclose(delta, diagonal @ w.T @ above, rtol=1e-12)
+
+
+def test_the_slope_of_an_activation_by_the_chain_rule(x64):
+    """(2.4): dC/da_j^l = sum_k delta_k^(l+1) dz_k^(l+1)/da_j^l, the last by autodiff."""
+    w, b, _, a, _, above, slope = two_layers_up()
+    for j in range(len(a)):
+        dz_da = jax.jacobian(lambda a: w @ a + b)(a)[:, j]
+        np.testing.assert_allclose(slope[j], sum(above[k] * dz_da[k] for k in range(len(above))), rtol=1e-12)
+
+
+def test_the_slope_of_an_activation_by_the_weights(x64):
+    """(2.5): dC/da_j^l = sum_k delta_k^(l+1) w_kj^(l+1)."""
+    w, _, _, a, _, above, slope = two_layers_up()
+    for j in range(len(a)):
+        np.testing.assert_allclose(slope[j], sum(above[k] * w[k, j] for k in range(len(above))), rtol=1e-12)
+
+
+def test_errors_neuron_by_neuron(x64):
+    """(2.6): delta_j^l = sigma'(z_j^l) sum_k delta_k^(l+1) w_kj^(l+1)."""
+    w, _, z, _, delta, above, _ = two_layers_up()
+    for j in range(len(z)):
+        weighted = sum(above[k] * w[k, j] for k in range(len(above)))
+        np.testing.assert_allclose(delta[j], activations.sigmoid.prime(z[j]) * weighted, rtol=1e-12)
 
 
 def test_gradients_are_products_of_errors_and_activations(x64):
@@ -118,8 +155,8 @@ def test_gradients_are_products_of_errors_and_activations(x64):
     deltas = backprop.errors(params, zs, y)
     _, grads = backprop.value_and_grad(params, x, y)
     for delta, a, grad in zip(deltas, below, grads, strict=True):
-        np.testing.assert_array_equal(grad.b, delta)
-        np.testing.assert_allclose(grad.w, [[dj * ak for ak in a] for dj in delta], rtol=1e-14)
+        np.testing.assert_array_equal(grad.b, delta)  # (2.7)
+        np.testing.assert_allclose(grad.w, [[dj * ak for ak in a] for dj in delta], rtol=1e-14)  # (2.8)
 
 
 def test_a_network_of_one_layer(x64):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnn import activations, costs
+from jnn import activations, backprop, costs, mlp
 from tests.helpers import COSTS, examples
 
 EVERY = pytest.mark.parametrize("cost", COSTS, ids=repr)
@@ -16,15 +16,25 @@ def one(seed, k=5):
 
 @EVERY
 def test_delta_is_the_derivative_of_the_value(cost, x64):
-    """delta^L = dC/dz^L, the definition in section 2.1."""
+    """delta^L = dC/dz^L, the definition in section 2.1, with which (2.1) begins."""
     for seed in range(5):
         z, y = one(seed)
         np.testing.assert_allclose(cost.delta(z, y), jax.grad(cost.value)(z, y), rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("cost", [cost for cost in COSTS if cost is not costs.log_likelihood], ids=repr)
+def test_delta_of_each_output_neuron(cost, x64):
+    """(2.1): delta_j = dC/da_j sigma'(z_j), for outputs that act elementwise; for the quadratic cost (a_j - y_j)."""
+    z, y = one(6)
+    a = cost.output(z)
+    for j in range(len(z)):
+        dC_da = (a[j] - y[j]) / (a[j] * (1 - a[j])) if cost is costs.cross_entropy else a[j] - y[j]
+        np.testing.assert_allclose(cost.delta(z, y)[j], dC_da * jax.grad(cost.output)(z[j]), rtol=1e-12)
+
+
 @EVERY
 def test_delta_is_the_jacobian_times_the_gradient(cost, x64):
-    """(2.1) and (2.2): delta^L = J^T grad_a C, J diagonal for elementwise outputs, diag(a) - a a^T for softmax."""
+    """(2.2): delta^L = J^T grad_a C, J diagonal for elementwise outputs, diag(a) - a a^T for softmax."""
     z, y = one(7)
     a = cost.output(z)
     if cost is costs.log_likelihood:
@@ -109,6 +119,7 @@ def test_cross_entropy_is_least_at_y(x64):
 
 
 def test_binary_entropy():
+    """Figure 3.1: H(y), ln 2 at the middle and 0 at both ends."""
     np.testing.assert_allclose(costs.binary_entropy(jnp.array([0.0, 0.5, 1.0])), [0, np.log(2), 0], rtol=1e-6)
     y = np.linspace(0.01, 0.99, 50)
     np.testing.assert_allclose(costs.binary_entropy(y), -(y * np.log(y) + (1 - y) * np.log(1 - y)), rtol=1e-5)
@@ -129,7 +140,7 @@ def entropy_of(a, y):
 
 @pytest.mark.parametrize("y", [0.05, 0.3, 0.5, 0.9])
 def test_exercise_3_1_inside(y, x64):
-    """dC/da = (a - y) / (a (1 - a)), 0 at a = y alone; C'' = y / a^2 + (1 - y) / (1 - a)^2 > 0."""
+    """Exercise 3.1: dC/da = (a - y) / (a (1 - a)), 0 at a = y alone; C'' = y / a^2 + (1 - y) / (1 - a)^2 > 0."""
     a = jnp.linspace(0.01, 0.99, 99)
     slope, curvature = jax.vmap(jax.grad(entropy_of), (0, None)), jax.vmap(jax.grad(jax.grad(entropy_of)), (0, None))
     np.testing.assert_allclose(slope(a, y), (a - y) / (a * (1 - a)), rtol=1e-11, atol=1e-12)
@@ -143,7 +154,7 @@ def test_exercise_3_1_inside(y, x64):
 
 @pytest.mark.parametrize("y", [0.0, 1.0])
 def test_exercise_3_1_at_the_boundary(y, x64):
-    """No stationary point: the slope never is 0, and the cost falls to its infimum 0."""
+    """Exercise 3.1 for y in {0, 1}: no stationary point. The slope never is 0, and the cost falls to its infimum 0."""
     z = jnp.linspace(-30, 30, 601)[:, None] * (1 if y else -1)
     values = costs.cross_entropy.value(z, jnp.full_like(z, y))
     assert np.all(np.diff(values) < 0)
@@ -152,7 +163,7 @@ def test_exercise_3_1_at_the_boundary(y, x64):
 
 
 def test_exercise_3_2_and_the_factor_that_the_quadratic_cost_keeps(x64):
-    """dC/dw_jk = a_k (a_j - y_j), the mean over n examples of it; for the quadratic cost times sigma'(z_j)."""
+    """Exercise 3.2: dC/dw_jk is the mean of a_k (a_j - y_j) over examples; for the quadratic cost times sigma'(z_j)."""
     w, b = jax.random.normal(jax.random.key(0), (3, 5)), jax.random.normal(jax.random.key(1), (3,))
     below, ys = examples(2, 4, (5, 3), jnp.float64)
     zs = below @ w.T + b[None]
@@ -174,6 +185,7 @@ def test_3_1_1_derives_the_cross_entropy(x64):
 
 
 def test_3_1_to_3_3_for_one_neuron(x64):
+    """(3.1) to (3.3), with the index that (3.1) has lost."""
     w, x, b, y = jnp.array([0.3, -1.2]), jnp.array([0.8, 0.5]), 0.4, 0.25
 
     def cost(w, b):
@@ -187,7 +199,7 @@ def test_3_1_to_3_3_for_one_neuron(x64):
 
 
 def test_3_4_to_3_7_for_a_softmax_layer(x64):
-    """dC/db_r = a_r - 1, dC/db_j = a_j elsewhere, together a - y; dC/dw_jk = a_k (a_j - y_j)."""
+    """(3.4) to (3.7): dC/db_r = a_r - 1, dC/db_j = a_j elsewhere, together a - y; dC/dw_jk = a_k (a_j - y_j)."""
     w, b = jax.random.normal(jax.random.key(0), (4, 6)), jax.random.normal(jax.random.key(1), (4,))
     below, r = jax.random.normal(jax.random.key(2), (6,)), 2
     by_w, by_b = jax.grad(lambda w, b: -jnp.log(activations.softmax(w @ below + b)[r]), (0, 1))(w, b)
@@ -197,3 +209,5 @@ def test_3_4_to_3_7_for_a_softmax_layer(x64):
         np.testing.assert_allclose(by_b[j], a[j], rtol=1e-12)  # (3.5)
     np.testing.assert_allclose(by_b, costs.log_likelihood.delta(w @ below + b, y), rtol=1e-12)  # (3.6)
     np.testing.assert_allclose(by_w, jnp.outer(a - y, below), rtol=1e-12)  # (3.7)
+    _, (by_hand,) = backprop.value_and_grad((mlp.Layer(w, b),), below, y, cost=costs.log_likelihood)
+    np.testing.assert_allclose(by_hand.w, by_w, rtol=1e-12)

@@ -1,4 +1,4 @@
-"""Equations (5.1) to (5.6), and backpropagation through time by hand."""
+"""Equations (5.1) to (5.6), and their backpropagation through time by hand (section 5.2)."""
 
 import jax
 import jax.numpy as jnp
@@ -67,9 +67,63 @@ def loop(params, state, xs):
 # Values
 
 
+FAR = 1e4  # a bias by which a gate is 1, or the candidate, or the tanh of a memory
+
+
+def one_step(start=None, **biases):
+    """The weighted inputs W x + U wm + b of a cell with these biases, entry by entry, and its states around a step."""
+    (params, state, xs), _ = case(20, T=1, B=None, dtype=jnp.float64)
+    params = params._replace(**{name: getattr(params, name)._replace(b=jnp.full(5, b)) for name, b in biases.items()})
+    state = state if start is None else state._replace(ltm=jnp.full(5, start))
+    x, wm = np.asarray(xs[0]), np.asarray(state.wm)
+    z = {
+        name: np.array([W[j] @ x + U[j] @ wm + b[j] for j in range(5)])
+        for name, (W, U, b) in jax.tree.map(np.asarray, params)._asdict().items()
+    }
+    return z, state, lstm.step(params, state, xs[0])
+
+
+def test_what_is_remembered(x64):
+    """(5.1): with nothing saved, ltm_t / ltm_(t-1) is rem_t = sigma(W_r x_t + U_r wm_(t-1) + b_r)."""
+    z, before, after = one_step(save=-FAR)
+    np.testing.assert_allclose(after.ltm / before.ltm, sigma(z["rem"]), rtol=1e-13)
+
+
+def test_the_candidate(x64):
+    """(5.2): with all forgotten and all saved, ltm_t is ltm'_t = tanh(W_l x_t + U_l wm_(t-1) + b_l)."""
+    z, _, after = one_step(rem=-FAR, save=FAR)
+    np.testing.assert_allclose(after.ltm, np.tanh(z["ltm"]), rtol=1e-13)
+
+
+def test_what_is_saved(x64):
+    """(5.3): with all forgotten and a candidate of 1, ltm_t is save_t = sigma(W_s x_t + U_s wm_(t-1) + b_s)."""
+    z, _, after = one_step(rem=-FAR, ltm=FAR)
+    np.testing.assert_allclose(after.ltm, sigma(z["save"]), rtol=1e-13)
+
+
+def test_the_long_term_memory(x64):
+    """(5.4): ltm_t = rem_t ltm_(t-1) + save_t ltm'_t."""
+    z, before, after = one_step()
+    wanted = sigma(z["rem"]) * before.ltm + sigma(z["save"]) * np.tanh(z["ltm"])
+    np.testing.assert_allclose(after.ltm, wanted, rtol=1e-13)
+
+
+def test_the_focus(x64):
+    """(5.5): with a long-term memory so large that its tanh is 1, wm_t is focus_t = sigma(W_f x_t + ...)."""
+    z, _, after = one_step(start=FAR, rem=FAR)
+    np.testing.assert_allclose(after.wm, sigma(z["focus"]), rtol=1e-13)
+
+
+def test_the_working_memory(x64):
+    """(5.6): wm_t = focus_t tanh(ltm_t)."""
+    z, _, after = one_step()
+    np.testing.assert_allclose(after.wm, sigma(z["focus"]) * np.tanh(after.ltm), rtol=1e-13)
+
+
 @pytest.mark.parametrize("run", [lstm.scan, lstm.unroll])
 @pytest.mark.parametrize("T", [1, 6])
 def test_one_sequence_is_figure_5_2(x64, run, T):
+    """Figure 5.2, all six equations step by step."""
     arguments, _ = case(0, T=T, B=None, dtype=jnp.float64)
     last, states = run(*arguments)
     wanted = loop(*arguments)

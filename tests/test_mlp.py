@@ -34,7 +34,7 @@ def test_init_draws_every_array_afresh():
 
 
 def test_forward_is_the_notes_sum(x64):
-    """z_j = sum_k w_jk a_k + b_j, neuron by neuron."""
+    """Section 2.1: z_j = sum_k w_jk a_k + b_j, neuron by neuron."""
     params = network(0, dtype=jnp.float64)
     xs, _ = examples(1, 1, dtype=jnp.float64)
     a = np.asarray(xs[0])

@@ -1,3 +1,5 @@
+"""Regularisation (section 3.3): penalties and the analysis of L2; section 3.3.2: noise, mixup and dropout."""
+
 import functools
 import itertools
 
@@ -23,6 +25,7 @@ NEURONS = [(cost, activations.tanh) for cost in COSTS] + [(costs.cross_entropy, 
 
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=8), st.sampled_from([1, 1.5, 2, 3.0, 7]))
 def test_lp_norm_is_3_8(w, p):
+    """(3.8), number by number."""
     wanted = sum(abs(x) ** p for x in w) ** (1 / p)
     np.testing.assert_allclose(regularize.lp_norm(jnp.asarray(w, jnp.float32), p), wanted, rtol=1e-4, atol=1e-30)
 
@@ -38,6 +41,7 @@ def test_lp_norm_at_its_ends():
 
 @given(st.integers(0, 1000), st.sampled_from([1, 1.7, 2, 4, jnp.inf]), st.floats(-3, 3))
 def test_lp_norm_is_a_norm(seed, p, c):
+    """(3.8) obeys the triangle inequality and scales."""
     v, w = jax.random.normal(jax.random.key(seed), (2, 5))
     norm = functools.partial(regularize.lp_norm, p=p)
     assert norm(v + w) <= (norm(v) + norm(w)) * (1 + 1e-5)
@@ -45,6 +49,7 @@ def test_lp_norm_is_a_norm(seed, p, c):
 
 
 def test_penalties_see_weights_only():
+    """They are (3.8) with p = 1 and 2, of all weights and no bias."""
     params = network(0)
     flat = jnp.concatenate([layer.w.ravel() for layer in params])
     np.testing.assert_allclose(regularize.l1(params, 0.3), 0.3 * regularize.lp_norm(flat, 1), rtol=1e-6)
@@ -116,19 +121,60 @@ def quadratic(seed, d=6):
     return (hessian + hessian.T) / 2, jax.random.normal(jax.random.key(seed + 1), (d,))
 
 
+def quadratic_loss(hessian, w_star):
+    return lambda w: 1.5 + (w - w_star) @ hessian @ (w - w_star) / 2
+
+
+def test_the_second_order_expansion(x64):
+    """(3.9): exact for a quadratic loss; for a network's, what is left out falls with the cube of epsilon."""
+
+    def left_out(loss, at, epsilon):
+        slope, curvature = jax.grad(loss)(at), regularize.hessian_action(loss, at, epsilon)
+        return loss(at + epsilon) - (loss(at) + epsilon @ slope + epsilon @ curvature / 2)
+
+    epsilon = jax.random.normal(KEY, (6,))
+    hessian, w_star = quadratic(5)
+    for at in (w_star, w_star + 0.5):
+        assert abs(left_out(quadratic_loss(hessian, w_star), at, epsilon)) < 1e-14
+    flat, unravel = jax.flatten_util.ravel_pytree(network(0, (2, 1), jnp.float64))
+    loss = loss_of(*examples(1, 9, (2, 1), jnp.float64))
+    rests = [left_out(lambda w: loss(unravel(w)), flat, size * epsilon[:3]) for size in (0.02, 0.01)]
+    np.testing.assert_allclose(rests[0] / rests[1], 8, rtol=0.05)
+
+
+def test_the_gradient_near_the_minimum(x64):
+    """(3.10): grad L(w) = H (w - w*), for a quadratic loss wherever w is."""
+    hessian, w_star = quadratic(6)
+    loss, w = quadratic_loss(hessian, w_star), 3 * jax.random.normal(KEY, (6,))
+    np.testing.assert_allclose(jax.grad(loss)(w), hessian @ (w - w_star), rtol=1e-12)
+    np.testing.assert_allclose(regularize.hessian_action(loss, w_star, w - w_star), jax.grad(loss)(w), rtol=1e-12)
+
+
+@pytest.mark.parametrize("f", [regularize.ridge, regularize.ridge_spectral])
+def test_the_regularised_gradient_vanishes_at_the_optimum(f, x64):
+    """(3.11): 0 = grad L(w~) + alpha w~, by autodiff of the loss with its penalty."""
+    hessian, w_star = quadratic(7)
+    loss, alpha = quadratic_loss(hessian, w_star), 0.7
+    optimum = f(hessian, w_star, alpha)
+    np.testing.assert_allclose(jax.grad(loss)(optimum) + regularize.l2_grad(optimum[None], alpha)[0], 0, atol=1e-13)
+    np.testing.assert_allclose(
+        jax.grad(lambda w: loss(w) + regularize.l2(w[None], alpha))(optimum), jnp.zeros(6), atol=1e-13
+    )
+
+
 @given(st.integers(0, 10_000), st.sampled_from([0.0, 0.01, 0.7, 30.0]))
 def test_3_12_is_3_13(seed, alpha):
+    """(3.12) by a solve, (3.13) by the spectrum: the same w~."""
     with jax.enable_x64(True):
         hessian, w_star = quadratic(seed)
         by_solve, by_spectrum = (f(hessian, w_star, alpha) for f in (regularize.ridge, regularize.ridge_spectral))
         np.testing.assert_allclose(by_solve, by_spectrum, rtol=1e-10, atol=1e-12)
-        gradient = hessian @ (by_solve - w_star) + alpha * by_solve  # (3.11)
-        np.testing.assert_allclose(gradient, 0, atol=1e-11)
         if alpha == 0:
             np.testing.assert_allclose(by_solve, w_star, rtol=1e-10)
 
 
 def test_gradient_descent_finds_3_12(x64):
+    """(3.12) is where descent on the regularised loss ends."""
     hessian, w_star = quadratic(3)
 
     def grad(w):
@@ -142,6 +188,7 @@ def test_gradient_descent_finds_3_12(x64):
 
 
 def test_shrinkage_along_each_direction(x64):
+    """(3.13): what is left of each component is lambda_i / (lambda_i + alpha), from 0 to 1."""
     hessian, w_star = quadratic(4)
     eigenvalues, q = jnp.linalg.eigh(hessian)
     left = (q.T @ regularize.ridge(hessian, w_star, 0.7)) / (q.T @ w_star)
@@ -154,6 +201,7 @@ def loss_of(xs, ys):
 
 
 def test_the_hessians_action_and_its_top_eigenpairs(x64):
+    """The H of (3.9), for a network."""
     params, (xs, ys) = network(0, (4, 3, 2), jnp.float64), examples(1, 9, (4, 3, 2), jnp.float64)
     flat, unravel = jax.flatten_util.ravel_pytree(params)
     loss = loss_of(xs, ys)
@@ -183,7 +231,70 @@ def test_lanczos_keeps_its_basis_orthogonal_in_float32():
 # Noise and mixup
 
 
+def test_noise_has_the_moments_of_3_16():
+    """(3.16): E[epsilon_i epsilon_j] is sigma^2 on the diagonal and 0 elsewhere, to four standard errors."""
+    n, sigma = 40_000, 0.7
+    drawn = np.asarray(regularize.noise(KEY, jnp.zeros((n, 5)), sigma), np.float64)
+    error = sigma**2 / np.sqrt(n) * np.where(np.eye(5), np.sqrt(2), 1)
+    assert np.all(np.abs(drawn.T @ drawn / n - sigma**2 * np.eye(5)) <= 4 * error)
+
+
+def regression(dtype=jnp.float32):
+    keys = jax.random.split(KEY, 3)
+    shapes = ((5,), (7, 5), (7,))  # w, xs, ys
+    return [jax.random.normal(key, shape, dtype) for key, shape in zip(keys, shapes, strict=True)]
+
+
+def all_noise(d, sigma):
+    """2 d equally likely values of epsilon that have (3.16) and mean 0: expectations of squares are exact sums."""
+    axes = np.sqrt(d) * sigma * np.eye(d)
+    return np.concatenate([axes, -axes])
+
+
+def test_without_noise_it_is_the_squared_loss(x64):
+    """(3.17): the mean of (w^T x - y)^2 over the pairs."""
+    w, xs, ys = regression(jnp.float64)
+    wanted = sum((w @ x - y) ** 2 for x, y in zip(xs, ys, strict=True)) / 7
+    np.testing.assert_allclose(regularize.noisy_squared_loss(w, xs, ys, 0.0), wanted, rtol=1e-14)
+
+
+def test_with_noise_it_is_the_mean_over_pairs_and_noise(x64):
+    """(3.18): the mean of (w^T (x + epsilon) - y)^2 over pairs and noise."""
+    w, xs, ys = regression(jnp.float64)
+    losses = [(w @ (x + e) - y) ** 2 for x, y in zip(xs, ys, strict=True) for e in all_noise(5, 0.6)]
+    np.testing.assert_allclose(regularize.noisy_squared_loss(w, xs, ys, 0.6), np.mean(losses), rtol=1e-13)
+
+
+def test_the_noisy_loss_has_three_terms(x64):
+    """(3.19): the square, twice the product and the noise's own square, each with its mean over the noise."""
+    w, xs, ys = regression(jnp.float64)
+    apart, shift = np.asarray(xs @ w - ys), all_noise(5, 0.6) @ np.asarray(w)
+    terms = np.mean(apart**2), np.mean(2 * apart * np.mean(shift)), np.mean(shift**2)
+    np.testing.assert_allclose(regularize.noisy_squared_loss(w, xs, ys, 0.6), sum(terms), rtol=1e-13)
+
+
+def shifts_by_noise(n, sigma):
+    """w, and w^T epsilon for noise as it is drawn."""
+    w, *_ = regression()
+    zeros, _ = regularize.input_noise(KEY, jnp.zeros((n, 5)), jnp.zeros(n), sigma=sigma)
+    return np.asarray(w, np.float64), np.asarray(zeros, np.float64) @ np.asarray(w, np.float64)
+
+
+def test_noise_does_not_shift_the_mean():
+    """(3.20): E[w^T epsilon] = 0, to four standard errors."""
+    w, shift = shifts_by_noise(40_000, 0.7)
+    assert abs(shift.mean()) <= 4 * 0.7 * np.linalg.norm(w) / np.sqrt(len(shift))
+
+
+def test_noise_adds_the_squares_of_the_weights():
+    """(3.21): E[(w^T epsilon)^2] = sigma^2 sum w_i^2, to four standard errors."""
+    w, shift = shifts_by_noise(40_000, 0.7)
+    wanted = 0.7**2 * np.sum(w**2)
+    assert abs(np.mean(shift**2) - wanted) <= 4 * np.sqrt(2 / len(shift)) * wanted
+
+
 def test_3_22_against_monte_carlo():
+    """(3.22), and that it is L2 with alpha = 2 sigma^2."""
     w_key, x_key, y_key, noise_key = jax.random.split(KEY, 4)
     w, xs = jax.random.normal(w_key, (5,)), jax.random.normal(x_key, (40, 5))
     ys = jax.random.normal(y_key, (40,))
@@ -230,8 +341,18 @@ def test_weight_noise_is_the_gradient_somewhere_near():
     )
 
 
+def test_a_mixture_is_the_convex_combination(x64):
+    """(3.14), and (3.15) with the same lambda: one number for all, or one for each example."""
+    (a_xs, a_ys), (b_xs, b_ys) = examples(1, 3, dtype=jnp.float64), examples(2, 3, dtype=jnp.float64)
+    lam = jnp.array([0.0, 0.3, 1.0])
+    for a, b in ((a_xs, b_xs), (a_ys, b_ys)):
+        wanted = [lam[i] * a[i] + (1 - lam[i]) * b[i] for i in range(3)]
+        np.testing.assert_allclose(regularize.mix(lam, a, b), wanted, rtol=1e-14)
+        np.testing.assert_allclose(regularize.mix(lam[1], a[2], b[2]), 0.3 * a[2] + 0.7 * b[2], rtol=1e-14)
+
+
 def test_mixup_is_3_14_and_3_15():
-    """Inputs and labels are mixed with one lambda, each example with its own, from Beta(beta, beta)."""
+    """(3.14), (3.15): inputs and labels are mixed with one lambda, each example with its own from Beta(beta, beta)."""
     m, beta = 4000, 0.4
     xs, ys = jnp.arange(float(m))[:, None], jnp.eye(m)
     mixed_xs, mixed_ys = jax.jit(functools.partial(regularize.mixup, beta=beta))(KEY, xs, ys)

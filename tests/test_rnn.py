@@ -156,7 +156,7 @@ def test_flow_through_layers_is_backpropagation(hidden):
 
 
 def test_exercise_5_1():
-    """The notes call tanh'(0) less than 1; it is 1, four times the sigmoid's."""
+    """Exercise 5.1: the notes call tanh'(0) less than 1; it is 1, four times the sigmoid's."""
     assert activations.tanh.prime(0.0) == 1
     assert activations.sigmoid.prime(0.0) == 0.25
 
@@ -164,6 +164,7 @@ def test_exercise_5_1():
 @settings(max_examples=30)
 @given(st.floats(-20, 20))
 def test_exercise_5_1_both_derivatives_are_at_most_that(z):
+    """Exercise 5.1, figure 5.1: tanh' = 1 - tanh^2."""
     assert 0 <= activations.tanh.prime(z) <= 1
     assert 0 <= activations.sigmoid.prime(z) <= 0.25
     np.testing.assert_allclose(activations.tanh.prime(z), 1 - np.tanh(z) ** 2, atol=1e-6)

@@ -1,3 +1,5 @@
+"""Early stopping (section 3.3.2): both criteria by their definitions, and trainings that stop."""
+
 import functools
 
 import jax

@@ -56,6 +56,7 @@ def inside_points(seed, lower, upper, bins, count=40, margin=0.02):
 
 @given(finite, st.floats(0.5, 5000), finite)
 def test_a_step_is_the_notes_neuron(s, w, x):
+    """Figure 4.1: weight w, bias -s w, and how far from a step it is."""
     (layer,) = universal.step(s, w)
     assert layer.w.shape == (1, 1)
     np.testing.assert_allclose(layer.w[0, 0], w, rtol=1e-6)
@@ -66,11 +67,12 @@ def test_a_step_is_the_notes_neuron(s, w, x):
 
 @given(finite)
 def test_a_step_is_one_half_at_its_knot(s):
+    """Figure 4.1 at x = s."""
     np.testing.assert_array_equal(mlp.forward(universal.step(s), jnp.array([s], jnp.float32)), 0.5)
 
 
 def test_rectangle_is_figure_4_2():
-    """Its weights as the notes name them."""
+    """Figure 4.2: its weights as the notes name them."""
     hidden, output = universal.rectangle(0.25, 0.75, w=1000.0, h=100.0)
     np.testing.assert_array_equal(hidden.w, [[1000], [1000]])
     np.testing.assert_array_equal(hidden.b, [-250, -750])
@@ -80,6 +82,7 @@ def test_rectangle_is_figure_4_2():
 
 @given(finite, st.floats(2**-9, 10, width=32))
 def test_rectangle_is_an_indicator(s1, width):
+    """Figure 4.3: 0 outside, 1 inside, 1/2 at the knots."""
     s2 = float(np.float32(s1 + width))
     net = universal.rectangle(s1, s2)
     x = s1 + (s2 - s1) * np.array([-3, -0.02, 0.02, 0.5, 0.98, 1.02, 4])
@@ -91,7 +94,7 @@ def test_rectangle_is_an_indicator(s1, width):
 
 @pytest.mark.parametrize("m", [1, 2, 3, 4])
 def test_tower_inside_outside_faces_and_edges(m):
-    """Every place is below, at, inside, at or above on each axis; the number of knots decides."""
+    """Figure 4.6 in R^m: every place is below, at, inside, at or above on each axis; the number of knots decides."""
     lower, upper = np.arange(m) - 1.5, 2 * np.arange(m) + 0.5
     net = universal.tower(lower, upper)
     places = np.array(list(itertools.product((-0.3, 0.0, 0.4, 1.0, 1.2), repeat=m)))
@@ -104,11 +107,23 @@ def test_tower_inside_outside_faces_and_edges(m):
 
 @pytest.mark.parametrize(("m", "bias"), [(1, -0.5), (2, -1.5), (3, -2.5), (4, -3.5)])
 def test_tower_has_the_corrected_bias(m, bias):
-    """The notes print -(2h-1)/2 for m variables."""
+    """Figure 4.6: -(2m-1) h/2, where the notes print -(2h-1)/2 for m variables."""
     net = universal.tower([0.0] * m, [1.0] * m, h=64.0)
     np.testing.assert_array_equal(net[1].b, [64 * bias])
     assert net[0].w.shape == (2 * m, m)
     assert net[1].w.shape == (1, 2 * m)
+
+
+def test_tower_is_figure_4_7():
+    """Figure 4.7: over (1, 2) x (-2, 0) the weighted input is 2h - 3h/2 inside, and at most h - 3h/2 elsewhere."""
+    net = universal.tower((1.0, -2.0), (2.0, 0.0), h=64.0)
+    xs, ys = jnp.meshgrid(jnp.linspace(0.05, 2.95, 30), jnp.linspace(-2.95, 0.95, 40))
+    points = jnp.stack([xs.ravel(), ys.ravel()], axis=1)
+    inside = (points[:, 0] > 1) & (points[:, 0] < 2) & (points[:, 1] > -2) & (points[:, 1] < 0)
+    z = jax.vmap(mlp.logits, in_axes=(None, 0))(net, points)[:, 0]
+    np.testing.assert_allclose(z[inside], 32, rtol=1e-5)
+    assert jnp.max(z[~inside]) <= -32 + 1e-3
+    np.testing.assert_allclose(outputs(net, points)[:, 0], inside, atol=1e-6)
 
 
 def test_one_weight_for_each_axis():
@@ -122,6 +137,7 @@ def test_one_weight_for_each_axis():
 @settings(max_examples=15)
 @given(st.data(), st.integers(0, 999), st.sampled_from([1, 2, 3]), st.sampled_from([1, 3]))
 def test_the_network_is_its_piecewise_constant_function(data, seed, m, n):
+    """Figure 4.4, and sections 4.2 and 4.3 for any m and n: indicators weighted with f, and the bound on the error."""
     lower, upper = data.draw(boxes(m))
     bins = data.draw(st.lists(st.integers(1, 5), min_size=m, max_size=m))
     f, slope = smooth(seed, m, n)
@@ -138,7 +154,7 @@ def test_the_network_is_its_piecewise_constant_function(data, seed, m, n):
 @settings(max_examples=25)
 @given(st.data(), st.integers(0, 999), st.sampled_from([1, 2, 3]), st.floats(1, 12), st.floats(4, 60))
 def test_the_bound_for_soft_networks(data, seed, m, t, h):
-    """Steps are so soft here that the leak is far above rounding."""
+    """Section 4.3 for m variables: steps are so soft here that the leak is far above rounding."""
     bins = data.draw(st.lists(st.integers(1, 5), min_size=m, max_size=m))
     f, _ = smooth(seed, m, 1)
     margin = 0.1
@@ -190,7 +206,7 @@ def test_the_leak_of_the_defaults_is_negligible():
 
 
 def test_knots_of_one_and_of_two_axes():
-    """The mean of two cells at a knot, half a cell at the box's boundary, 0 where knots cross and outside."""
+    """Figure 4.4 at knots: the mean of two cells, half a cell at the boundary, 0 where knots cross and outside."""
     net = universal.approximate(lambda x: 1 + x[0] + 10 * x[1], (0.0, 0.0), (2.0, 2.0), 2)
     points = jnp.array(
         [(0.5, 0.5), (1.0, 0.5), (0.0, 0.5), (0.5, 1.0), (1.0, 1.0), (0.0, 0.0), (-1.0, 0.5), (0.5, 3.0)]
@@ -221,7 +237,23 @@ def test_a_number_is_a_vector_of_one(f):
     np.testing.assert_allclose(net[2].w.reshape(3, 3), np.outer([1, 3, 5], [1, 3, 5]) / 36, rtol=1e-6)
 
 
+@pytest.mark.parametrize("bins", [10, 50])
+def test_figure_4_5(bins):
+    """Figure 4.5: Nielsen's f by 10 and by 50 neurons, f at the centre throughout a bin."""
+
+    def f(x):
+        return 0.2 + 0.4 * x**2 + 0.3 * x * jnp.sin(15 * x) + 0.05 * jnp.cos(50 * x)
+
+    net = universal.approximate(f, 0.0, 1.0, bins)
+    assert net[1].w.shape == (bins, bins + 1)
+    centres = (np.arange(bins) + 0.5) / bins
+    for place in (-0.48, 0.0, 0.3):
+        found = evaluate(net, jnp.asarray(centres + place / bins, jnp.float32)[:, None])[:, 0]
+        np.testing.assert_allclose(found, f(centres), atol=1e-5)
+
+
 def test_first_order_decay():
+    """Section 4.2: more intervals, better approximations; the error falls as 1 / bins."""
     f, _ = smooth(5, 1, 1)
     bins = [8, 32, 128]
     x = jnp.asarray(np.random.default_rng(0).uniform(size=(2000, 1)), jnp.float32)
