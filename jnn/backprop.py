@@ -4,10 +4,11 @@ The derivatives are written out; `jax.grad` appears nowhere. The notes' (2.1) co
 For softmax the Jacobian diag(a) - a a^T stands in the place of sigma', and the product collapses to a - y, (3.6):
 each cost carries its own delta^L.
 
-`feedforward` and `errors` are the steps of `value_and_grad` and leave it to JAX to raise ValueError or TypeError for
-what does not fit.
+`feedforward`, `errors` and `layer_gradient` are steps of the others and leave it to JAX to raise ValueError or
+TypeError for what does not fit.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -77,6 +78,21 @@ def value_and_grad(
     return cost.value(zs[-1], y), grads
 
 
+def layer_gradient(deltas: Float[Array, "m n_out"], activations: Float[Array, "m n_in"]) -> Layer:
+    """The gradient by one layer's weights and biases, added up over the rows of a mini-batch: (2.8) and (2.7).
+
+    deltas: its errors delta^l. activations: those of the layer below, a^(l-1).
+    """
+    deltas_t = deltas.T
+    if deltas.size <= _SMALL:
+        # XLA folds a transposition into the product behind it, which on a CPU then takes longer where both are small.
+        deltas_t = jax.lax.optimization_barrier(deltas_t)
+    return Layer(w=deltas_t @ activations, b=jnp.sum(deltas, axis=0))  # (2.8), (2.7)
+
+
+_SMALL = 512
+
+
 def minibatch_value_and_grad(
     params: Params,
     xs: Float[Array, "m n_in"],
@@ -105,7 +121,7 @@ def minibatch_value_and_grad(
     delta = cost.delta(zs[-1], ys) / m  # (2.1); the mean's 1/m once, where the arrays are smallest
     grads = []
     for l in range(len(params) - 1, -1, -1):
-        grads.append(Layer(w=delta.T @ activations[l], b=jnp.sum(delta, axis=0)))  # (2.8), (2.7)
+        grads.append(layer_gradient(delta, activations[l]))  # (2.8), (2.7)
         if l > 0:
             delta = (delta @ params[l].w) * hidden.prime(zs[l - 1])  # (2.3)
     return jnp.mean(cost.value(zs[-1], ys)), tuple(grads[::-1])

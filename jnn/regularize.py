@@ -18,7 +18,7 @@ from jax.core import Tracer
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Key
 
-from jnn import _checks, costs, mlp
+from jnn import _checks, backprop, costs, mlp
 from jnn.activations import Activation, sigmoid
 from jnn.costs import Cost
 from jnn.mlp import Layer, Params
@@ -341,7 +341,7 @@ def dropout_value_and_grad(
     delta = cost.delta(z, ys) / m  # (2.1)
     grads = []
     for l in range(len(params) - 1, -1, -1):
-        grads.append(Layer(w=delta.T @ activations[l], b=jnp.sum(delta, axis=0)))  # (2.8), (2.7)
+        grads.append(backprop.layer_gradient(delta, activations[l]))  # (2.8), (2.7)
         if l > 0:
             delta = jnp.where(masks[l - 1], (delta @ params[l].w) * hidden.prime(zs[l - 1]), 0)  # (2.3), masked
     return jnp.mean(cost.value(z, ys)), tuple(grads[::-1])

@@ -159,6 +159,16 @@ def test_gradients_are_products_of_errors_and_activations(x64):
         np.testing.assert_allclose(grad.w, [[dj * ak for ak in a] for dj in delta], rtol=1e-14)  # (2.8)
 
 
+@pytest.mark.parametrize("n_out", [3, 32, 33, 70])
+def test_the_gradient_of_a_layer_is_a_sum_over_rows(n_out, x64):
+    """(2.7) and (2.8) added up over a mini-batch, for narrow layers and wide ones."""
+    deltas, _ = examples(0, 6, (n_out, 1), jnp.float64)
+    below, _ = examples(1, 6, (5, 1), jnp.float64)
+    grad = backprop.layer_gradient(deltas, below)
+    np.testing.assert_allclose(grad.b, sum(deltas), rtol=1e-13, atol=1e-15)  # (2.7)
+    np.testing.assert_allclose(grad.w, sum(map(jnp.outer, deltas, below)), rtol=1e-12, atol=1e-15)  # (2.8)
+
+
 def test_a_network_of_one_layer(x64):
     params = network(0, (4, 3), jnp.float64)
     xs, ys = examples(1, 5, (4, 3), jnp.float64)

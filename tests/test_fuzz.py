@@ -128,6 +128,7 @@ FUZZED = [
     of(backprop.feedforward, layers(), arrays(P), hidden=ACTIVATIONS),
     of(backprop.errors, layers(), st.tuples(arrays(D), arrays(2)).map(list), arrays(2), cost=COSTS, hidden=ACTIVATIONS),
     of(backprop.value_and_grad, layers(), arrays(P), arrays(2), cost=COSTS, hidden=ACTIVATIONS),
+    of(backprop.layer_gradient, arrays(N, 2), arrays(N, P)),
     of(backprop.minibatch_value_and_grad, layers(), arrays(N, P), arrays(N, 2), cost=COSTS, hidden=ACTIVATIONS),
     *(
         of(f, arrays(N, 2), arrays(N, 2))
