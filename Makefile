@@ -6,12 +6,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types tests shapes format figures report notebooks docs benchmarks clean
+.PHONY: help run test lint types tests shapes format figures notebooks docs benchmarks clean
 
 help:
 	@echo "make run         train a network on handwritten digits, by hand-derived backpropagation"
 	@echo "make test        every check: lint, types, the tests, the tests with shapes checked at run time"
-	@echo "make figures     run every experiment, and renew the figures that the README shows"
+	@echo "make figures     run every experiment, renew the figures that the README shows, and report"
 	@echo "make notebooks   run the notebooks, and renew what they show"
 	@echo "make docs        render the reference of all functions into out/docs, and renew docs/equations.md"
 	@echo "make benchmarks  measure against other libraries, and renew docs/benchmarks.md"
@@ -38,7 +38,7 @@ shapes: $(READY)
 	$(BIN)/pytest -n auto -m "not bad_input" --jaxtyping-packages=jnn,beartype.beartype
 
 figures: $(READY)
-	$(BIN)/python -m experiments all
+	$(BIN)/python -m experiments all report
 	mkdir -p figures
 	for figure in out/*/figure.png; do cp $$figure figures/$$(basename $$(dirname $$figure)).png; done
 

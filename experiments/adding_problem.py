@@ -164,7 +164,7 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
             for i, curve in enumerate(arrays[f"{net}_errors_{length}"]):
                 axes.semilogy(sequences, curve, color=colour, label=name if i == 0 else None)
         axes.set(title=f"$T = {length}$", xlabel="training sequences / 1000")
-        axes.legend(loc="lower left")
+        axes.legend(loc="center right")
     lower.axes[0].set_ylabel("mean squared error\non new sequences")
 
 

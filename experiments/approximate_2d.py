@@ -116,7 +116,7 @@ def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
 
 def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     """A row for the surface, a row for the picture."""
-    figure.set_size_inches(10, 6.4)
+    figure.set_size_inches(9, 5.8)
     upper, lower = np.ravel(np.asarray(figure.subfigures(2, 1), object))
     shown = (None, *config.bins[1:3])
     for i, bins in enumerate(shown):

@@ -83,7 +83,7 @@ def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
 
 def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     """A row for each slice: f, a coarse and a fine network; and the decay of the error."""
-    figure.set_size_inches(10, 6)
+    figure.set_size_inches(9, 5.4)
     left, right = np.ravel(np.asarray(figure.subfigures(1, 2, width_ratios=(1.75, 1)), object))
     shown = (config.bins[len(config.bins) // 2 - 1], config.bins[-1])
     names = ("f", *(f"network_{bins}" for bins in shown))
@@ -92,7 +92,8 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     axes_grid = left.subplots(len(config.slices), 3, sharex=True, sharey=True, squeeze=False)
     for i, x3 in enumerate(config.slices):
         for axes, name, title in zip(axes_grid[i], names, titles, strict=True):
-            axes.imshow(arrays[name][i].T, origin="lower", extent=(-1, 1, -1, 1), cmap="PuOr", norm=colours)
+            image = axes.imshow(arrays[name][i].T, origin="lower", extent=(-1, 1, -1, 1), cmap="PuOr", norm=colours)
+            image.set_interpolation("nearest")
             axes.set(title=title if i == 0 else "", xticks=(-1, 0, 1), yticks=(-1, 0, 1))
             axes.grid(visible=False)
         axes_grid[i, 0].set_ylabel(f"$x_3 = {x3:g}$\n$x_2$")
@@ -106,7 +107,7 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     decay.set(title=f"error away from the knots\n(rms: rate {arrays['rate']:.2f})", xlabel="bins along each axis")
     decay.set_xticks(config.bins, [str(bins) for bins in config.bins])
     decay.set_xticks([], minor=True)
-    decay.legend()
+    decay.legend(loc="lower left")
 
 
 if __name__ == "__main__":

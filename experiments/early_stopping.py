@@ -149,7 +149,7 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     curves.set(xscale="log", ylim=(errors.min() - 0.7, np.quantile(errors, 0.985)))
     curves.legend(fontsize="small")
     kept.set(xlabel="epochs trained", ylabel="test accuracy / %", title="what is saved, and kept")
-    kept.legend(fontsize="small", loc="upper right")
+    kept.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _error(params: mlp.Params, xs: Any, labels: Any) -> Any:

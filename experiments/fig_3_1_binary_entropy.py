@@ -89,19 +89,19 @@ def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
 def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     """H on the left; on the right C over a, with its minima on H."""
     figure.set_size_inches(9, 3.6)
-    entropy, costs_axes = np.ravel(figure.subplots(1, 2))
+    entropy, costs_axes = np.ravel(figure.subplots(1, 2, width_ratios=(1, 1.2)))
     a = arrays["a"]
     entropy.plot(a, arrays["H"], linewidth=2)
     entropy.axhline(np.log(2), color="black", linewidth=0.8, linestyle=":")
     entropy.text(0.02, np.log(2) - 0.01, r"$\ln 2$", va="top")
     entropy.set(xlabel="$y$", ylabel="$H(y)$ / nats", title="figure 3.1: the binary entropy", ylim=(0, 0.75))
-    costs_axes.plot(a, arrays["H"], color="black", linewidth=1, linestyle="--", label="$H$: where the minima lie")
+    costs_axes.plot(a, arrays["H"], color="black", linewidth=1, linestyle="--", label="$H$: minima")
     for i, y in enumerate(config.ys):
         costs_axes.plot(a[1:-1], arrays["C"][i], color=f"C{i}", label=f"$y = {y:g}$")
         if 0 < y < 1:
             costs_axes.plot(y, np.interp(y, a, arrays["H"]), "o", color=f"C{i}")
     costs_axes.set(xlabel="$a$", ylabel="$C$ / nats", title="the cross-entropy for fixed $y$", ylim=(0, 2))
-    costs_axes.legend(fontsize="small", loc="upper center")
+    costs_axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 if __name__ == "__main__":

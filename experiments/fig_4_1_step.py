@@ -73,11 +73,11 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     for w, curve in zip(config.weights, arrays["by_weight"], strict=True):
         left.plot(arrays["x"], curve, label=f"$w = {w:g},\\ b = {-config.s * w:g}$")
     for s, curve in zip(config.steps, arrays["by_step"], strict=True):
-        right.plot(arrays["x"], curve, label=f"$b = {-s * max(config.weights):g}$")
+        right.plot(arrays["x"], curve)
+        right.text(s - 0.01, 0.5, f"$b = {-s * max(config.weights):g}$", ha="right", va="center", rotation=90)
     left.set(title=f"the weight: how steep, at $s = -b/w = {config.s:g}$", xlabel="$x$", ylabel=r"$\sigma(w x + b)$")
     right.set(title=f"the bias: where, with $w = {max(config.weights):g}$", xlabel="$x$")
     left.legend(loc="lower right")
-    right.legend(loc="lower right")
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
 
 
 def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
-    """LSTMs on the left, plain nets on the right; every net thin, the medians bold."""
+    """LSTMs on the left, plain nets on the right: the medians, each within the range of its nets."""
     figure.set_size_inches(9, 4.2)
     left, right = np.ravel(figure.subplots(1, 2, sharey=True))
     distance = np.arange(config.length + 1)
@@ -119,7 +119,7 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
         (right, "rnn", [f"$U$ orthogonal $\\times$ {scale:g}" for scale in config.scales]),
     ):
         for i, (norms, label) in reversed(list(enumerate(zip(arrays[net], labels, strict=True)))):
-            axes.semilogy(distance, norms.T, color=f"C{i}", alpha=0.25, linewidth=0.6)
+            axes.fill_between(distance, norms.min(axis=0), norms.max(axis=0), color=f"C{i}", alpha=0.2, linewidth=0)
             axes.semilogy(distance, np.median(norms, axis=0), color=f"C{i}", linewidth=2, label=label)
     for norms in arrays["ltm"]:
         left.semilogy(distance[1:], np.median(norms, axis=0)[1:], color="black", linestyle=":", linewidth=1)

@@ -23,10 +23,10 @@ from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
 
 import jax
 import numpy as np
-import pooch
 import tyro
 from jax.sharding import NamedSharding
 from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from jnn import parallel, train
@@ -109,10 +109,10 @@ def run(experiment: Experiment, config: Any, out: Path, *, resume: bool = False)
     name = name_of(experiment)
     start = time.perf_counter()
     trainings = _Trainings(out / name / "checkpoints", dataclasses.asdict(config), resume)
-    with jax.default_matmul_precision("highest"), trainings.current():
-        arrays = {key: np.asarray(parallel.local(value)) for key, value in experiment.compute(config).items()}
+    with trainings.current():
+        arrays = _computed(experiment, config)
     seconds = time.perf_counter() - start
-    claims = {claim: bool(holds) for claim, holds in experiment.claims(config, arrays).items()}
+    claims = _checked(experiment, config, arrays)
     if jax.process_index():
         return all(claims.values())
     numbers = {key: value.item() for key, value in arrays.items() if value.ndim == 0}
@@ -139,16 +139,40 @@ def run(experiment: Experiment, config: Any, out: Path, *, resume: bool = False)
     for key in numbers:
         if not key.endswith(_ERROR):
             print(f"{key.replace('_', ' ')}: {said(key, numbers)}")
-    for claim, holds in claims.items():
-        print(f"{'ok   ' if holds else 'FALSE'} {claim}")
+    _say(claims)
     print(f"{name}: {seconds:.1f} s on {result['device']}; see {folder}")
     return all(claims.values())
 
 
+def look(experiment: Experiment, **fields: Any) -> tuple[Figure, dict[str, np.ndarray]]:
+    """Compute, check the claims, print them and draw, as `run` does, and write nothing: for a notebook.
+
+    fields: those of `Config` that differ from their defaults; where $JNN_QUICK is set, `Config.quick` goes before them.
+    Returns the figure and the arrays. Raises AssertionError when a claim fails.
+    """
+    quick = experiment.Config.quick if os.environ.get("JNN_QUICK") else {}
+    config = experiment.Config(**{**fields, **quick})
+    arrays = _computed(experiment, config)
+    claims = _checked(experiment, config, arrays)
+    _say(claims)
+    if wrong := [claim for claim, holds in claims.items() if not holds]:
+        raise AssertionError(f"{name_of(experiment)} with {config}: false is {'; '.join(wrong)}")
+    with rc_context(STYLE):
+        figure = Figure()
+        _Styled(figure)
+        experiment.draw(figure, config, arrays)
+    return figure, arrays
+
+
 def fit(*args: Any, **options: Any) -> tuple[train.State, train.History]:
-    """`train.fit`, with checkpoints in the folder of the experiment that runs; every process gets the whole state."""
-    checkpoints = (trainings := _trainings.get()) and trainings.next()
-    return parallel.local(train.fit(*args, checkpoints=checkpoints, **options))
+    """`train.fit`, with checkpoints in the folder of the experiment that runs; every process gets the whole state.
+
+    Outside of `run` there is no such folder, and no progress bar either.
+    """
+    trainings = _trainings.get()
+    if trainings is None:
+        return parallel.local(train.fit(*args, **{"progress": False, **options}))
+    return parallel.local(train.fit(*args, checkpoints=trainings.next(), **options))
 
 
 def sharding(batch_size: int) -> NamedSharding | None:
@@ -187,6 +211,28 @@ def name_of(experiment: Experiment) -> str:
 _ERROR = "_standard_error"
 
 
+def _computed(experiment: Experiment, config: Any) -> dict[str, np.ndarray]:
+    with jax.default_matmul_precision("highest"):
+        return {key: np.asarray(parallel.local(value)) for key, value in experiment.compute(config).items()}
+
+
+def _checked(experiment: Experiment, config: Any, arrays: Arrays) -> dict[str, bool]:
+    return {claim: bool(holds) for claim, holds in experiment.claims(config, arrays).items()}
+
+
+def _say(claims: Mapping[str, bool]) -> None:
+    for claim, holds in claims.items():
+        print(f"{'ok   ' if holds else 'FALSE'} {claim}")
+
+
+class _Styled(FigureCanvasAgg):
+    """The canvas of a figure that is shown later: ticks and the colours C0, C1, ... are made only then."""
+
+    def print_figure(self, *args: Any, **kwargs: Any) -> Any:
+        with rc_context(STYLE):
+            return super().print_figure(*args, **kwargs)
+
+
 @dataclasses.dataclass
 class _Trainings:
     """Where the first, the second, ... training of the experiment that runs keeps its checkpoints."""
@@ -219,6 +265,8 @@ class _Outcome:
 
 def _keep_compiled() -> None:
     """Keep compiled programs for the next run, in the user's cache folder; JAX's own variables go first."""
+    import pooch  # in a notebook its import warns that there are no widgets
+
     for name, value in {
         "jax_compilation_cache_dir": str(Path(pooch.os_cache("jnn")) / "xla"),
         "jax_persistent_cache_min_compile_time_secs": 0.0,

@@ -20,7 +20,7 @@ from experiments import runner
 from jnn import _checks, mlp, perceptron
 from jnn.activations import sigmoid, step
 
-SHOWN = 100
+SHOWN = 40
 """Networks whose own distances are drawn."""
 
 
@@ -117,7 +117,7 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
         near = np.mean(arrays[name] < 0.01, axis=0)
         left.semilogx(arrays["c"], 100 * near, color=colour, label=label, linewidth=2)
         for curve in arrays[name][:SHOWN]:
-            right.loglog(arrays["c"], np.maximum(curve, 1e-12), color=colour, alpha=0.5, linewidth=0.8)
+            right.loglog(arrays["c"], np.maximum(curve, 1e-12), color=colour, alpha=0.6, linewidth=0.8)
     left.set(xlabel="$c$", ylabel="networks / %", ylim=(0, 103), title="outputs within 0.01 of the perceptrons'")
     right.set(
         xlabel="$c$",

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from experiments import runner
 from experiments.digits import accuracy
@@ -161,22 +162,27 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     for (name, colour), (start, style) in (
         (n, s) for n in zip(COSTS, ("C1", "C0"), strict=True) for s in zip(STARTS, ("--", "-"), strict=True)
     ):
-        neurons.plot(arrays[f"{name} from {start}"][:301], color=colour, linestyle=style, label=f"{name}, {start}")
-    neurons.set(xlabel="step", ylabel="$a$, wanted: 0", title="Nielsen's neuron", ylim=(0, 1.35))
-    neurons.legend(fontsize="x-small", loc="upper right")
+        neurons.plot(arrays[f"{name} from {start}"][:301], color=colour, linestyle=style)
+    neurons.set(xlabel="step", ylabel="$a$, wanted: 0", title="Nielsen's neuron", ylim=(0, 1.25))
+    _legend(neurons, dict(zip(STARTS, ("--", "-"), strict=True)), "upper right")
     z = np.log(arrays["first_outputs"] / (1 - arrays["first_outputs"]))
     for name, colour in zip(COSTS, ("C1", "C0"), strict=True):
         many.plot(z, arrays[f"steps_{name}"], ".", color=colour, label=name)
         for kind, style in (("saturated", "-"), ("plain", ":")):
             mean = 100 * arrays[f"{kind}_{name}"].mean(axis=0)
-            label = f"{name}, {'output biases at ' + format(config.saturation, 'g') if kind == 'saturated' else 'at 0'}"
-            nets.plot(np.arange(1, len(mean) + 1), mean, color=colour, linestyle=style, label=label)
+            nets.plot(np.arange(1, len(mean) + 1), mean, color=colour, linestyle=style)
     many.set(
         yscale="log", xlabel="$z$ at the start", ylabel="steps until $a < 0.1$", title="neurons from random starts"
     )
-    many.legend(fontsize="small")
     nets.set(xlabel="epoch", ylabel="test accuracy / %", title=f"means of {config.seeds} networks")
-    nets.legend(fontsize="x-small", loc="lower right")
+    _legend(nets, {f"output biases at {config.saturation:g}": "-", "at 0": ":"}, "lower right")
+    figure.legend(*many.get_legend_handles_labels(), loc="outside upper center", ncols=len(COSTS), markerscale=2)
+
+
+def _legend(axes: Any, styles: Mapping[str, Any], place: str) -> None:
+    """What the lines' styles mean; the colours are those of the whole figure."""
+    lines = [Line2D([], [], color="black", linestyle=style, label=label) for label, style in styles.items()]
+    axes.legend(handles=lines, fontsize="small", loc=place)
 
 
 if __name__ == "__main__":

@@ -125,8 +125,8 @@ def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
 
 
 def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
-    """The chains, and the deep nets at each gain."""
-    figure.set_size_inches(9, 6.2)
+    """The chains, and at each gain the medians of the deep nets within their range."""
+    figure.set_size_inches(9, 5.6)
     chain, *nets = np.ravel(figure.subplots(2, (len(config.gains) + 2) // 2))
     for i, (w, gradients) in enumerate(zip(config.weights, arrays["chains"], strict=True)):
         chain.semilogy(config.depths, gradients, "o-", color=f"C{i + 3}", markersize=3, label=f"$w = {w:g}$")
@@ -137,8 +137,9 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     smallest = min(arrays[name].min() for name in ACTIVATIONS)
     for i, (axes, gain) in enumerate(zip(nets, config.gains, strict=False)):
         for name, (_, colour, *_) in ACTIVATIONS.items():
-            axes.semilogy(l, arrays[name][i].T, color=colour, alpha=0.25, linewidth=0.6)
-            axes.semilogy(l, np.median(arrays[name][i], axis=0), color=colour, linewidth=2, label=name)
+            norms = arrays[name][i]
+            axes.fill_between(l, norms.min(axis=0), norms.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+            axes.semilogy(l, np.median(norms, axis=0), color=colour, linewidth=2, label=name)
         axes.set(title=f"deep nets, $w^l$ from $N(0, g^2/n)$ with $g = {gain:g}$", xlabel="layer $l$")
         axes.set(ylabel=r"$\|\partial C / \partial a^l\|$", ylim=(smallest / 10, 1e8))
         axes.legend(loc="lower right")

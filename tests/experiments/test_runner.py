@@ -13,6 +13,7 @@ import pytest
 
 from experiments import __main__ as command
 from experiments import runner
+from jnn import train
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +139,58 @@ def test_a_figure_that_fails_leaves_the_older_run_whole(experiment, tmp_path):
     with pytest.raises(RuntimeError, match="no figure"):
         runner.main(experiment, ["--size", "3", "--out", str(tmp_path)])
     assert {path.name: path.read_bytes() for path in (tmp_path / "squares").iterdir()} == before
+
+
+# A look, for notebooks
+
+
+def test_a_look_prints_the_claims_and_writes_nothing(experiment, tmp_path, monkeypatch, capfd):
+    monkeypatch.delenv("JNN_QUICK", raising=False)
+    monkeypatch.chdir(tmp_path)
+    figure, arrays = runner.look(experiment, size=4)
+    np.testing.assert_array_equal(arrays["squares"], [0, 1, 4, 9])
+    assert arrays["exact"]  # the matmul precision was set
+    assert figure.axes[0].lines
+    assert capfd.readouterr() == ("ok    the claim holds\nok    squares grow\n", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_look_raises_where_a_claim_is_false(experiment, capsys):
+    with pytest.raises(AssertionError, match="squares with Config.* false is the claim holds$"):
+        runner.look(experiment, holds=False)
+    assert "FALSE the claim holds\nok    squares grow\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("quick", "size"), [("", 4), ("1", 2)])
+def test_a_look_is_quick_where_the_environment_says_so(experiment, monkeypatch, quick, size):
+    monkeypatch.setenv("JNN_QUICK", quick)
+    assert len(runner.look(experiment, size=4)[1]["squares"]) == size
+
+
+def test_a_look_is_shown_as_a_run_is_saved(experiment, tmp_path, monkeypatch):
+    """In the same style, though it is drawn later, where other settings may hold."""
+    monkeypatch.delenv("JNN_QUICK", raising=False)
+    runner.main(experiment, ["--out", str(tmp_path)])
+    figure, _ = runner.look(experiment)
+    figure.savefig(tmp_path / "shown.png", metadata={"Software": None})
+    assert (tmp_path / "shown.png").read_bytes() == (tmp_path / "squares" / "figure.png").read_bytes()
+
+
+def test_a_look_draws_no_progress_bar(experiment, tmp_path, monkeypatch, capfd):
+    monkeypatch.delenv("JNN_QUICK", raising=False)
+
+    def trained(config):
+        optimizer = train.sgd(0.1)
+        start = train.init(optimizer, jnp.zeros(()))
+        grad = jax.value_and_grad(lambda w, x: jnp.sum(w * x))
+        runner.fit(jax.random.key(0), grad, optimizer, start, (jnp.ones(2),), epochs=2, batch_size=1)
+        return compute(config)
+
+    experiment.compute = trained
+    runner.look(experiment)
+    assert capfd.readouterr().err == ""
+    runner.main(experiment, ["--out", str(tmp_path)])
+    assert "2/2" in capfd.readouterr().err
 
 
 # The command that lists and runs

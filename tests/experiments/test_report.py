@@ -1,0 +1,424 @@
+"""The page of all results: whole, honest about what is damaged or false, and needing nothing but itself."""
+
+import dataclasses
+import html.parser
+import importlib
+import itertools
+import json
+import re
+import shlex
+import struct
+import subprocess
+import sys
+import types
+import zlib
+
+import pytest
+import tyro
+
+from experiments import __main__ as command
+from experiments import report, runner
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+PNG = b"".join(
+    [
+        b"\x89PNG\r\n\x1a\n",
+        chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 2, 8, 0, 0, 0, 0)),  # 3 pixels wide, 2 high, grey
+        chunk(b"IDAT", zlib.compress(2 * b"\0abc")),
+        chunk(b"IEND", b""),
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    quick = {"size": 2, "many": (1,)}  # noqa: RUF012
+
+    size: int = 5
+    many: tuple[float, ...] = (0.5, -2.0)
+    kind: str = "plain"
+    holds: bool = True
+    deep: bool = False
+
+
+RESULT = {
+    "config": {"size": 5, "many": [0.5, -2.0], "kind": "plain", "holds": True, "deep": False},
+    "claims": {"one <b>is</b> & stays one": True, "two is two": True},
+    "numbers": {"test_error": 0.1232, "test_error_standard_error": 0.012, "pairs": 3},
+    "seconds": 1.25,
+    "device": "abacus",
+    "devices": 2,
+    "platform": "cpu",
+    "versions": {"python": "3.11.7", "jax": "0.10.2"},
+}
+
+
+def module(name, doc):
+    def draw(figure, config, arrays):
+        """A line that rises, "steeply"."""
+
+    made = types.ModuleType(name, doc)
+    made.__file__ = f"experiments/{name}.py"
+    made.Config, made.draw = Config, draw
+    return made
+
+
+MODULES = {
+    found.__name__: found
+    for found in (
+        module(
+            "alpha", 'Exercise 1.2: alpha <is> `<first> --of "all"`.\n\nMore of it,\non two lines.\n\nAnd then some.\n'
+        ),
+        module("beta", "Equations (3.22): beta."),
+        module("gamma", "On paper: gamma 4."),
+    )
+}
+
+
+def keep(out, name, png=PNG, **changes):
+    folder = out / name
+    folder.mkdir()
+    (folder / "figure.png").write_bytes(png)
+    (folder / "result.json").write_text(json.dumps({"experiment": name} | RESULT | changes))
+    return folder
+
+
+class Page(html.parser.HTMLParser):
+    """Tags with their attributes, and the text of the page; fails where tags do not close."""
+
+    VOID = ("meta", "link", "img")
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open, self.text, self.styles = [], [], "", ""
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] == ["style"]:
+            self.styles += data
+        else:
+            self.text += " " + data
+
+    def all(self, name):
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+    @property
+    def said(self):
+        return " ".join(self.text.split())
+
+
+def read(out):
+    return Page((out / "report.html").read_text(encoding="utf-8"))
+
+
+def test_all_that_was_run_is_on_the_page(tmp_path, capsys):
+    keep(tmp_path, "alpha")
+    keep(tmp_path, "beta", config=RESULT["config"] | {"size": 7}, claims={"beta holds": True})
+    keep(tmp_path, "gamma")
+    assert report.write(MODULES, tmp_path) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"3 of 3 experiments, 5 of 5 claims hold; see {tmp_path / 'report.html'}\n"
+    assert not printed.err
+    page = read(tmp_path)
+    for words in (
+        "3 of 3 experiments, 5 of 5 claims hold.",
+        "Chapter 1: perceptrons and handwritten digits",
+        "2 of 2 claims hold",
+        'Exercise 1.2: alpha <is> <first> --of "all" .',
+        "More of it, on two lines.",
+        "And then some.",
+        "✓ holds: one <b>is</b> & stays one",
+        "test error 0.1232 ± 0.012",
+        "pairs 3",
+        "size 7 many 0.5 -2.0 kind plain holds True deep False",
+        "Run again by python -m experiments.alpha 1.2 s on abacus (cpu, 2 devices)",
+        "Run again by python -m experiments.beta --size 7",
+        "python 3.11.7, jax 0.10.2",
+    ):
+        assert words in page.said, words
+    assert "✗" not in page.said
+    assert "false" not in page.said
+    assert "standard error" not in page.said
+    figures = page.all("img")
+    assert [(figure["width"], figure["height"], figure["alt"]) for figure in figures] == 3 * [
+        ("3", "2", 'A line that rises, "steeply".')
+    ]
+
+
+def test_chapters_are_those_of_the_notes(tmp_path):
+    keep(tmp_path, "alpha")
+    report.write(MODULES, tmp_path)
+    said = read(tmp_path).said
+    places = [said.rindex(words) for words in ("Chapter 1", "alpha <is>", "Chapter 3", "beta.", "Beyond", "gamma 4")]
+    assert places == sorted(places)
+    assert "Chapter 2" not in said
+    chapters = {name: report.entry(importlib.import_module(f"experiments.{name}"), tmp_path).chapter for name in REAL}
+    assert {name for name, chapter in chapters.items() if not chapter} == {"roofline"}
+    assert {chapters[name] for name in REAL if re.match(r"fig_\d", name)} == {"3", "4", "5"}
+    assert all(chapters[name] == name[4] for name in REAL if re.match(r"fig_\d", name))
+
+
+def test_a_false_claim_is_the_exit_code_and_is_said_in_words(tmp_path, capsys):
+    keep(tmp_path, "alpha", claims={"one is one": True, "one is two": False})
+    assert report.write(MODULES, tmp_path) == 1
+    assert capsys.readouterr().out.startswith("1 of 3 experiments, 1 of 2 claims hold; see ")
+    said = read(tmp_path).said
+    assert "✗ alpha 1 of 2 claims false" in said
+    assert "✗ false: one is two" in said
+    assert "✓ holds: one is one" in said
+
+
+def test_what_was_not_run_is_listed_with_its_command(tmp_path):
+    keep(tmp_path, "alpha")
+    (tmp_path / "beta" / "checkpoints").mkdir(parents=True)
+    assert report.write(MODULES, tmp_path) == 0
+    said = read(tmp_path).said
+    assert "gamma not run" in said
+    assert "Not run yet. Run by python -m experiments.gamma" in said
+    assert "Begun and not finished; with --resume the same command goes on. Run by python -m experiments.beta" in said
+
+
+def damage(file, content):
+    def damaging(folder):
+        if content is None:
+            (folder / file).unlink()
+        else:
+            (folder / file).write_bytes(content)
+
+    return damaging
+
+
+def changed(**fields):
+    return json.dumps({"experiment": "beta"} | RESULT | fields).encode()
+
+
+@pytest.mark.parametrize(
+    ("damaging", "said", "shown"),
+    [
+        (damage("figure.png", None), "figure.png: No such file", "result"),
+        (damage("figure.png", b""), "figure.png: not a PNG", "result"),
+        (damage("figure.png", b"<svg>"), "figure.png: not a PNG", "result"),
+        (damage("figure.png", PNG[:50]), "figure.png: a damaged PNG", "result"),
+        (damage("figure.png", PNG[:-16]), "figure.png: a damaged PNG", "result"),
+        (damage("figure.png", PNG[:20] + b"\xff" + PNG[21:]), "figure.png: a damaged PNG", "result"),
+        (damage("result.json", None), "result.json: No such file", "figure"),
+        (damage("result.json", b""), "result.json: not JSON", "figure"),
+        (damage("result.json", b"\xff\xfe{"), "result.json: not JSON", "figure"),
+        (damage("result.json", 100_000 * b"["), "result.json: not JSON", "figure"),
+        (damage("result.json", changed()[:-40]), "result.json: not JSON", "figure"),
+        (damage("result.json", b"[1, 2]"), "result.json: it names no experiment", "figure"),
+        (damage("result.json", b'{"experiment": "beta"}'), "result.json: without config", "figure"),
+        (damage("result.json", changed(experiment="alpha")), "result.json: of alpha, where beta is wanted", "figure"),
+        (damage("result.json", changed(claims=[True])), "claims is [true], which is of a wrong kind", "figure"),
+        (damage("result.json", changed(claims={})), "claims are wanted, each true or false", "figure"),
+        (damage("result.json", changed(claims={"x": "yes"})), "claims are wanted, each true or false", "figure"),
+        (damage("result.json", changed(numbers={"x": None})), "something else than a number", "figure"),
+        (damage("result.json", changed(seconds=None)), "seconds is null, which is of a wrong kind", "figure"),
+        (damage("result.json", changed(config={"size": 5, "old": 1})), "the config differs in deep, holds,", "both"),
+    ],
+)
+def test_a_damaged_result_is_said_and_the_rest_is_shown(damaging, said, shown, tmp_path, capsys):
+    keep(tmp_path, "alpha")
+    damaging(keep(tmp_path, "beta"))
+    assert report.write(MODULES, tmp_path) == 2
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("error: beta: ")
+    assert said in printed.err
+    assert "python -m experiments.beta" in printed.err
+    assert ", 1 damaged; see" in printed.out
+    page = read(tmp_path)
+    assert "! beta damaged" in page.said
+    assert f"Damaged: {printed.err.removeprefix('error: beta: ').partition(';')[0]}" in page.said
+    assert len(page.all("img")) == 1 + (shown in ("figure", "both"))
+    assert page.said.count("one <b>is</b> & stays one") == 1 + (shown in ("result", "both"))
+    assert str(tmp_path) not in page.text
+
+
+def test_without_results_nothing_is_written(tmp_path, capsys):
+    (tmp_path / "other").mkdir()
+    for out in (tmp_path, tmp_path / "none"):
+        assert report.write(MODULES, out) == 2
+        printed = capsys.readouterr()
+        assert printed.err.startswith(f"error: no results in {out}; run some first")
+        assert printed.err.count("\n") == 1
+        assert not printed.out
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+def test_a_page_that_fails_leaves_the_older_one_whole(tmp_path, monkeypatch):
+    keep(tmp_path, "alpha")
+    report.write(MODULES, tmp_path)
+    before = (tmp_path / "report.html").read_bytes()
+    keep(tmp_path, "beta")
+
+    def broken(self, *args, **options):
+        raise RuntimeError("no disk")
+
+    monkeypatch.setattr(report.Path, "replace", broken)
+    with pytest.raises(RuntimeError, match="no disk"):
+        report.write(MODULES, tmp_path)
+    assert (tmp_path / "report.html").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alpha", "beta", "report.html"]
+
+
+def test_the_page_needs_nothing_but_itself(tmp_path):
+    keep(tmp_path, "alpha", claims={"<script>alert(1)</script>": True, "not so": False})
+    keep(tmp_path, "beta", device="<img src=x>")
+    report.write(MODULES, tmp_path)
+    page = read(tmp_path)
+    assert not page.all("script")
+    assert len(page.all("img")) == 2
+    links = [value for _, attributes in page.tags for key, value in attributes.items() if key in ("src", "href")]
+    anchors = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    assert all(link.startswith("data:") or link[1:] in anchors for link in links)
+    assert len(links) == len(MODULES) + 2 + 1  # contents, figures, icon
+    assert "url(" not in page.styles
+    assert "@import" not in page.styles
+    assert "prefers-color-scheme: dark" in page.styles
+    assert {"http-equiv", "content"} <= page.all("meta")[2].keys()
+
+
+def test_headings_and_names_are_in_order(tmp_path):
+    keep(tmp_path, "alpha")
+    report.write(MODULES, tmp_path)
+    page = read(tmp_path)
+    assert page.all("html") == [{"lang": "en"}]
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(level <= before + 1 for before, level in itertools.pairwise(levels))
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    labels = {attributes["aria-labelledby"] for _, attributes in page.tags if "aria-labelledby" in attributes}
+    assert labels <= set(ids)
+
+
+def colours(styles):
+    light, dark = re.findall(r":root \{(.*?)\}", styles, re.DOTALL)
+    named = [dict(re.findall(r"--(\w+): #(\w+)", part)) for part in (light, dark)]
+    assert named[0].keys() == named[1].keys()
+    return named
+
+
+def luminance(colour):
+    colour = colour if len(colour) == 6 else "".join(2 * digit for digit in colour)
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    parts = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def test_all_text_has_the_contrast_that_wcag_asks_for(tmp_path):
+    keep(tmp_path, "alpha")
+    report.write(MODULES, tmp_path)
+    for named in colours(read(tmp_path).styles):
+        for ink in ("ink", "soft", "link", "good", "bad"):
+            for paper in ("paper", "card"):
+                dark, light = sorted(luminance(named[colour]) for colour in (ink, paper))
+                assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, paper)
+
+
+# The command that made a result
+
+REAL = command.names()
+
+
+@pytest.mark.parametrize(
+    ("config", "flags"),
+    [
+        ({}, ""),
+        ({"size": 2, "many": [1.0]}, "--quick"),
+        ({"size": 2, "many": [1.0], "kind": "two words"}, "--quick --kind 'two words'"),
+        ({"many": [1.0]}, "--many 1.0"),
+        ({"many": [], "holds": False}, "--many --no-holds"),
+        ({"deep": True, "unknown": 3}, "--deep"),
+        ({"kind": None}, "--kind None"),
+    ],
+)
+def test_the_shortest_command(config, flags):
+    found = report.command(MODULES["alpha"], RESULT["config"] | config)
+    assert found == f"python -m experiments.alpha {flags}".strip()
+
+
+def other(value):
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, tuple):
+        return tuple(value[:1]) if len(value) > 2 else value
+    return value + 1 if isinstance(value, int | float) else value
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_command_gives_the_config_back(name):
+    """By the runner's own flags, for the defaults, the quick size, and every field that can be changed, changed."""
+    experiment = importlib.import_module(f"experiments.{name}")
+    defaults = experiment.Config()
+    changes = {key: other(value) for key, value in dataclasses.asdict(defaults).items()}
+    assert any(changes[key] != value for key, value in dataclasses.asdict(defaults).items())
+    for config in (defaults, experiment.Config(**experiment.Config.quick), experiment.Config(**changes)):
+        line = report.command(experiment, json.loads(json.dumps(dataclasses.asdict(config))))
+        python, m, which, *flags = shlex.split(line)
+        assert (python, m, which) == ("python", "-m", f"experiments.{name}")
+        assert not any("_" in flag for flag in flags if flag.startswith("--"))
+        quick = experiment.Config.quick if "--quick" in flags else {}
+        parsed = tyro.cli(
+            runner._Flags[experiment.Config],
+            args=flags,
+            default=runner._Flags(config=experiment.Config(**quick)),
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+        assert parsed.config == config
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_every_figure_can_be_told_in_words(name):
+    entry = report.entry(importlib.import_module(f"experiments.{name}"), runner.Path("nowhere"))
+    assert entry.alt.endswith(".")
+    assert len(entry.alt.split()) >= 5
+
+
+# At the command line
+
+
+def test_the_report_comes_after_what_is_to_run(monkeypatch, tmp_path):
+    done = []
+    monkeypatch.setattr(runner, "main", lambda module, flags: done.append(runner.name_of(module)) or 0)
+    monkeypatch.setattr(report, "write", lambda modules, out: done.append((list(modules), out)) or 1)
+    assert command.main(("report", "digits"), out=tmp_path) == 1
+    assert done == ["digits", (REAL, tmp_path)]
+    done.clear()
+    assert command.main(("all", "report"), out=tmp_path) == 1
+    assert done == [*REAL, (REAL, tmp_path)]
+    done.clear()
+    assert command.main(("report",), out=tmp_path) == 1
+    assert done == [(REAL, tmp_path)]
+    assert "report" not in REAL
+
+
+def test_a_real_run_and_its_report(tmp_path):
+    run = [sys.executable, "-m", "experiments", "--out", str(tmp_path), "fig_5_1_tanh", "report"]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert f"1 of {len(REAL)} experiments, 6 of 6 claims hold; see " in done.stdout
+    page = read(tmp_path)
+    assert "Run again by python -m experiments.fig_5_1_tanh" in page.said
+    assert len(page.all("img")) == 1
+    empty = subprocess.run(
+        [*run[:3], "report", "--out", str(tmp_path / "no")], capture_output=True, text=True, check=False
+    )
+    assert empty.returncode == 2
+    assert empty.stderr.startswith("error: no results in ")
+    assert "Traceback" not in empty.stderr
