@@ -154,11 +154,11 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
         ends.plot(unseen, np.full(len(unseen), place), "o", color=colour, alpha=0.5)
         ends.plot(known, np.full(len(known), place), "x", color=colour, alpha=0.5)
         said = runner.said(f"unseen accuracy with {name}", arrays, scale=100, unit="%")
-        ends.text(unseen.mean(), place + 0.2, said, color=colour, ha="center", va="bottom", fontsize="small")
+        ends.text(unseen.mean(), place + 0.2, said, ha="center", va="bottom", fontsize="small")
     low = 100 * min(arrays[f"unseen_{name}"].min() for name in names)
     curves.set(xlabel="epoch", ylabel="accuracy on unseen images / %", ylim=(low - 7, None))
     curves.legend(fontsize="small", ncols=2, loc="lower right")
-    ends.set(xlabel="accuracy of what is kept / %", ylim=(0.4, len(names) + 0.8), xlim=(low - 2, 101))
+    ends.set(xlabel="accuracy of what is kept / %", ylim=(0.4, len(names) + 0.8), xlim=(low - 3, 101))
     ends.set_title("x on the training images, o on unseen ones", fontsize="medium")
     ends.set_yticks(len(names) - np.arange(len(names)), names)
 
