@@ -35,7 +35,7 @@ tests: $(READY)
 	$(BIN)/pytest -n auto
 
 shapes: $(READY)
-	$(BIN)/pytest -n auto -m "not bad_input" --jaxtyping-packages=jnn,beartype.beartype
+	$(BIN)/pytest -n auto -m "not bad_input and not notebooks" --jaxtyping-packages=jnn,beartype.beartype
 
 figures: $(READY)
 	$(BIN)/python -m experiments all report
