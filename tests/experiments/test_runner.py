@@ -170,6 +170,7 @@ def test_a_look_is_quick_where_the_environment_says_so(experiment, monkeypatch, 
 def test_a_look_is_shown_as_a_run_is_saved(experiment, tmp_path, monkeypatch):
     """In the same style, though it is drawn later, where other settings may hold."""
     monkeypatch.delenv("JNN_QUICK", raising=False)
+    experiment.draw = lambda figure, config, arrays: figure.subplots().plot(arrays["squares"], color="C1")
     runner.main(experiment, ["--out", str(tmp_path)])
     figure, _ = runner.look(experiment)
     figure.savefig(tmp_path / "shown.png", metadata={"Software": None})

@@ -1,0 +1,293 @@
+# %% [markdown]
+# # Chapter 2: the backpropagation algorithm
+#
+# [Chapter 1](chapter_1.ipynb) went downhill on the cost of a network and took its gradient for granted. Here it is
+# derived, by hand, with the chain rule and nothing else. In `jnn` these derivations are not there for show: they are
+# the gradients that train, and every one of them is compared to automatic differentiation, which knows none of our
+# algebra. (How to run this: see [chapter 1](chapter_1.ipynb).)
+
+# %%
+# In a hosted notebook the project is fetched first, which takes a minute; in a checkout it lies in the folder above.
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+if importlib.util.find_spec("experiments") is None:
+    project = Path.cwd().parent
+    if not (project / "experiments" / "runner.py").exists():
+        project = Path("jnn-project").resolve()
+        if not project.exists():
+            address = os.environ.get("JNN_REPOSITORY") or input("The git address, or folder, of the jnn project: ")
+            subprocess.run(["git", "clone", "--depth", "1", address, str(project)], check=True)
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", f"{project}[notebooks]"], check=True)
+    sys.path.insert(0, str(project))
+
+# %matplotlib inline
+
+# %%
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from matplotlib import rcParams
+from matplotlib.figure import Figure
+
+from experiments import backprop_check, digits, runner
+from jnn import activations, backprop, costs, data, gradcheck, mlp, train
+
+rcParams.update(runner.STYLE)
+np.set_printoptions(precision=4, suppress=True)
+
+# %% [markdown]
+# ## 2.1 The backpropagation equations
+#
+# The notation, and the names in `jnn`:
+#
+# | | | |
+# |---|---|---|
+# | $w^l_{jk}$ | the weight from neuron $k$ of layer $l-1$ to neuron $j$ of layer $l$ | `Layer.w[j, k]` |
+# | $b^l_j$ | the bias of neuron $j$ in layer $l$ | `Layer.b[j]` |
+# | $z^l_j$ | the weighted input of this neuron (the notes once say *output*) | `zs` |
+# | $a^l_j = \sigma(z^l_j)$ | its activation | `activations` |
+# | $\delta^l_j = \partial C / \partial z^l_j$ | its error | `deltas` |
+#
+# One layer computes
+#
+# $$z_j^l = \sum_k w_{jk}^l\, a_k^{l-1} + b_j^l, \qquad a^l_j = \sigma(z^l_j), \qquad 2 \le l \le L.$$
+#
+# Our example has three inputs, hidden layers of five and four neurons, and two outputs: $L = 4$, with different sizes
+# everywhere, so that no wrong index can hide. `backprop.feedforward` keeps all weighted inputs and activations.
+
+# %%
+params_key, x_key = jax.random.split(jax.random.key(0))
+params = mlp.init(params_key, (3, 5, 4, 2), biases=mlp.unit_normal)
+x, y = jax.random.normal(x_key, (3,)), jnp.array([1.0, 0.0])
+zs, below = backprop.feedforward(params, x)
+for l, (layer, z) in enumerate(zip(params, zs, strict=True), start=2):
+    print(f"w^{l} is {layer.w.shape[0]} x {layer.w.shape[1]}    z^{l} =", z)
+print("a^4 =", mlp.forward(params, x), "where", y, "is wanted")
+
+# %% [markdown]
+# How wrong that is, says the quadratic cost of one example, `costs.quadratic`:
+#
+# $$C(x) = \tfrac{1}{2} \|y - a^L(x)\|^2 = \tfrac{1}{2} \sum_k (y_k - a_k^L)^2.$$
+#
+# Why is $\delta = \partial C / \partial z$ called an *error*? It says in which direction $z_j$ should have been
+# different. Where it is positive, a smaller $z_j$ would have been better; where it is negative, a larger one; and where
+# it is near zero there is nothing to gain. It is the slope of these curves:
+
+# %%
+deltas = backprop.errors(params, zs, y)
+figure = Figure(figsize=(7, 3))
+steps = jnp.linspace(-3, 3, 100)
+for j, axes in enumerate(figure.subplots(1, 2, sharey=True)):
+    moved = zs[-1][None] + steps[:, None] * jnp.eye(2)[j][None]
+    axes.plot(steps, costs.quadratic.value(moved, y[None]), label="$C$")
+    axes.axline(
+        (0, costs.quadratic.value(zs[-1], y)), slope=deltas[-1][j], color="C1", label=rf"slope $\delta^4_{j + 1}$"
+    )
+    axes.set(xlabel=rf"$\Delta z^4_{j + 1}$", title=rf"$\delta^4_{j + 1} = {deltas[-1][j]:.3f}$", ylim=(0, 0.9))
+    axes.legend()
+figure
+
+# %% [markdown]
+# ### Step I: the errors of the last layer
+#
+# The chain rule, through the one activation that $z^L_j$ has a say in:
+#
+# $$\delta_j^L = \frac{\partial C}{\partial a_j^L} \frac{\partial a_j^L}{\partial z_j^L}
+# = \frac{\partial C}{\partial a_j^L}\, \sigma'(z_j^L) \tag{2.1}$$
+#
+# and for the quadratic cost $\partial C / \partial a_j^L = a_j^L - y_j$. As vectors, with a diagonal matrix:
+#
+# $$\delta^L = \operatorname{diag}\bigl(\sigma'(z_1^L), \ldots, \sigma'(z_k^L)\bigr)\, \nabla_{a^L} C \tag{2.2}$$
+#
+# This is `costs.quadratic.delta`. Each cost brings its own: (2.1) holds where $a_j$ depends on $z_j$ alone, which the
+# notes do not say; softmax, in [chapter 3](chapter_3.ipynb), couples all neurons of its layer.
+
+# %%
+by_components = (activations.sigmoid(zs[-1]) - y) * activations.sigmoid.prime(zs[-1])
+by_matrix = jnp.diag(activations.sigmoid.prime(zs[-1])) @ (activations.sigmoid(zs[-1]) - y)
+print("(2.1)   ", by_components)
+print("(2.2)   ", by_matrix)
+print("jnn     ", costs.quadratic.delta(zs[-1], y))
+print("autodiff", jax.grad(costs.quadratic.value)(zs[-1], y))
+np.testing.assert_allclose(by_components, jax.grad(costs.quadratic.value)(zs[-1], y), rtol=1e-5)
+np.testing.assert_allclose(by_matrix, by_components, rtol=1e-6)
+
+# %% [markdown]
+# ### Step II: the errors of a layer from those of the next
+#
+# This is the step that gave the algorithm its name. With $p$ neurons in layer $l$ and $q$ in layer $l+1$,
+#
+# $$\delta^l = \operatorname{diag}\bigl(\sigma'(z_1^l), \ldots, \sigma'(z_p^l)\bigr)\,
+# (w^{l+1})^{\mathsf T}\, \delta^{l+1}. \tag{2.3}$$
+#
+# To see it, ask how the cost depends on the activation $a^l_j$. It feeds every neuron of the next layer, so all paths
+# add up:
+#
+# $$\frac{\partial C}{\partial a_j^l} = \sum_{k=1}^q \delta_k^{l+1}\, \frac{\partial z_k^{l+1}}{\partial a_j^l}
+# \tag{2.4}$$
+#
+# and since $z_k^{l+1} = \sum_i w_{ki}^{l+1} a_i^l + b_k^{l+1}$, the last factor is a weight:
+#
+# $$\frac{\partial C}{\partial a_j^l} = \sum_{k=1}^q \delta_k^{l+1}\, w_{kj}^{l+1}. \tag{2.5}$$
+#
+# One more factor takes us from $a^l_j$ to $z^l_j$:
+#
+# $$\delta_j^l = \sigma'(z_j^l) \sum_{k=1}^q \delta_k^{l+1}\, w_{kj}^{l+1}, \tag{2.6}$$
+#
+# which is (2.3), written out. Here are both sides of (2.5) and (2.6) in the first hidden layer, $l = 2$. Autodiff is
+# asked how the cost of the layers above depends on $a^2$:
+
+# %%
+(_, w3, w4), (delta2, delta3, delta4) = (layer.w for layer in params), deltas
+slope = jax.grad(lambda a: costs.quadratic.value(mlp.logits(params[1:], a), y))(below[1])
+sums = jnp.array([sum(delta3[k] * w3[k, j] for k in range(4)) for j in range(5)])
+print("dC/da^2 by autodiff", slope)
+print("(2.5)              ", sums)
+print("(2.6)              ", activations.sigmoid.prime(zs[0]) * sums)
+print("backprop.errors    ", delta2)
+np.testing.assert_allclose(sums, slope, rtol=1e-4, atol=1e-7)
+np.testing.assert_allclose(activations.sigmoid.prime(zs[0]) * sums, delta2, rtol=1e-5)
+
+# %% [markdown]
+# In `backprop.errors` the equation is one line, and the tag says which:
+
+# %%
+print(inspect.getsource(backprop.errors).split('"""')[2].strip("\n"))
+
+# %% [markdown]
+# ### Steps III and IV: from errors to slopes
+#
+# What we want in the end are the slopes by biases and weights. $b^l_j$ is added to $z^l_j$, so
+#
+# $$\frac{\partial C}{\partial b_j^l} = \frac{\partial C}{\partial z_j^l} \cdot \frac{\partial z_j^l}{\partial b_j^l}
+# = \delta_j^l, \tag{2.7}$$
+#
+# and $w^l_{jk}$ is multiplied by $a^{l-1}_k$ before it is:
+#
+# $$\frac{\partial C}{\partial w_{jk}^l} = \delta_j^l \cdot \frac{\partial}{\partial w_{jk}^l}
+# \Bigl(\sum_i w_{ji}^l\, a_i^{l-1} + b_j^l\Bigr) = \delta_j^l\, a_k^{l-1}. \tag{2.8}$$
+#
+# (The sum runs over the neurons of layer $l-1$; the notes let it end at $p$, the size of layer $l$.) All together,
+# the equations of backpropagation are
+#
+# $$\begin{aligned}
+# \delta^L &= \nabla_{a^L} C \odot \sigma'(z^L) \\
+# \delta^l &= \bigl((w^{l+1})^{\mathsf T} \delta^{l+1}\bigr) \odot \sigma'(z^l) \\
+# \partial C / \partial b_j^l &= \delta_j^l \\
+# \partial C / \partial w_{jk}^l &= a_k^{l-1}\, \delta_j^l
+# \end{aligned} \tag{2.9}$$
+#
+# and they are `backprop.value_and_grad`. Are they right? `gradcheck.compare` differentiates the cost twice more, by
+# autodiff and by finite differences, in double precision, and compares leaf by leaf.
+
+# %%
+value, grads = backprop.value_and_grad(params, x, y)
+np.testing.assert_allclose(grads[1].b, delta3, rtol=1e-6)  # (2.7)
+np.testing.assert_allclose(grads[1].w[2, 4], delta3[2] * below[1][4], rtol=1e-6)  # (2.8)
+report = gradcheck.compare(
+    lambda params, x, y: costs.quadratic.value(mlp.logits(params, x), y), backprop.value_and_grad, params, x, y
+)
+print(report)
+assert report.ok
+
+# %% [markdown]
+# Would it notice a mistake? Forget the transpose's partner, the factor $\sigma'$, in the hidden layers, as if their
+# neurons were linear:
+
+# %%
+forgetful = activations.Activation("sigma' forgotten", activations.sigmoid.value, jnp.ones_like)
+wrong = gradcheck.compare(
+    lambda params, x, y: costs.quadratic.value(mlp.logits(params, x), y),
+    Partial(backprop.value_and_grad, hidden=forgetful),
+    params,
+    x,
+    y,
+)
+print(wrong)
+assert not wrong.ok
+
+# %% [markdown]
+# The last layer is still right, and everything below it is not: errors travel backwards.
+#
+# One network proves little. `backprop_check` takes many random architectures, five costs and three activations, in
+# single and double precision, and compares three ways to the gradient with autodiff. What is left is rounding.
+
+# %%
+figure, arrays = runner.look(backprop_check, networks=5, deepest=3)
+figure
+
+# %% [markdown]
+# ## 2.2 Gradient descent with backpropagation
+#
+# So far there was one example. Stochastic gradient descent takes the mean over a mini-batch of $m$ examples:
+#
+# 1. For each example $x$, set $a^1(x) = x$ and
+#    1. **feed forward**: for $l = 2, \ldots, L$ set $z^l(x) = w^l a^{l-1}(x) + b^l$ and $a^l(x) = \sigma(z^l(x))$;
+#    2. **find the output error** $\delta^L(x) = \nabla_{a^L} C(x) \odot \sigma'(z^L(x))$;
+#    3. **propagate it back**: for $l = L-1, \ldots, 2$ set
+#       $\delta^l(x) = \bigl((w^{l+1})^{\mathsf T} \delta^{l+1}(x)\bigr) \odot \sigma'(z^l(x))$;
+#    4. **read off the gradient**: $\delta^l_j(x)$ for the biases, $a_k^{l-1}(x)\, \delta^l_j(x)$ for the weights.
+# 2. **Step down**: for $l = 2, \ldots, L$
+#
+# $$w^l \leftarrow w^l - \frac{\eta}{m} \sum_x \delta^l(x)\, (a^{l-1}(x))^{\mathsf T}, \qquad
+# b^l \leftarrow b^l - \frac{\eta}{m} \sum_x \delta^l(x).$$
+#
+# (In the notes the minus signs of this last line are lost, and the ranges of $l$ stand upside down.)
+#
+# Example by example would be slow. With the examples of a mini-batch as rows, each of the lines is one product of
+# matrices for all of them; that is `backprop.minibatch_value_and_grad`. It equals the mean of the one-example form:
+
+# %%
+(xs, labels), test = data.digits()
+ys = data.one_hot(labels, 10)
+reader = mlp.init(jax.random.key(1), (64, 30, 10))
+_, each = jax.vmap(backprop.value_and_grad, in_axes=(None, 0, 0))(reader, xs[:10], ys[:10])
+value, matrix_form = backprop.minibatch_value_and_grad(reader, xs[:10], ys[:10])
+apart = jax.tree.map(lambda one, all_at_once: jnp.max(jnp.abs(jnp.mean(one, axis=0) - all_at_once)), each, matrix_form)
+print("largest differences:", *(f"{difference:.0e}" for difference in jax.tree.leaves(apart)))
+assert max(jax.tree.leaves(apart)) < 1e-6
+
+# %% [markdown]
+# `train.step` takes one step down; it knows no network, only a function that returns value and gradient. Its update is
+# the formula above:
+
+# %%
+optimizer = train.sgd(3.0)
+state, _ = train.step(backprop.minibatch_value_and_grad, optimizer, train.init(optimizer, reader), (xs[:10], ys[:10]))
+np.testing.assert_allclose(state.params[1].w, reader[1].w - 3.0 * matrix_form[1].w, rtol=1e-5, atol=1e-7)
+print(f"cost before {value:.4f}, after {backprop.minibatch_value_and_grad(state.params, xs[:10], ys[:10])[0]:.4f}")
+
+# %% [markdown]
+# `train.run` repeats that for every mini-batch of every epoch, in a new random order each time, and makes one program
+# of the whole training:
+
+# %%
+state, history = train.run(
+    jax.random.key(2),
+    backprop.minibatch_value_and_grad,
+    optimizer,
+    train.init(optimizer, reader),
+    (xs, ys),
+    epochs=10,
+    batch_size=10,
+    evaluate=Partial(digits.accuracy, xs=test.xs, labels=test.labels),
+)
+figure = Figure(figsize=(7, 2.8))
+left, right = figure.subplots(1, 2)
+left.semilogy(jnp.mean(history.values, axis=1))
+left.set(xlabel="epoch", ylabel="mean cost $C$")
+right.plot(100 * history.metrics)
+right.set(xlabel="epoch", ylabel="test accuracy / %")
+print(f"test accuracy after 10 epochs: {100 * history.metrics[-1]:.1f} %")
+figure
+
+# %% [markdown]
+# Four equations, and a network reads. How to learn faster, and how not to learn by heart, is
+# [chapter 3](chapter_3.ipynb).

@@ -1,0 +1,135 @@
+"""Execute notebooks and write them with what they print and draw: `python -m notebooks.renew [NAME ...]`.
+
+The source of `<name>.ipynb` is the percent script `<name>.py` beside it; edit that one, then renew.
+"""
+
+import base64
+import copy
+import io
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import jupytext
+import nbformat
+import tyro
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+from PIL import Image
+from traitlets import default
+from traitlets.config import Config
+
+FOLDER = Path(__file__).parent
+MACHINERY = {"__init__", "renew"}
+
+_METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+class _Kernel(AsyncKernelManager):
+    """A kernel of this Python; what the user has installed as `python3` may be of another."""
+
+    @default("kernel_spec_manager")
+    def _of_this_python(self) -> KernelSpecManager:
+        return KernelSpecManager(kernel_dirs=[])
+
+
+def names() -> list[str]:
+    """Every notebook, in alphabetical order."""
+    return sorted({path.stem for path in FOLDER.glob("*.py")} - MACHINERY)
+
+
+def source(name: str) -> NotebookNode:
+    """The notebook of that name without outputs, as its script has it; the cells are numbered."""
+    notebook = jupytext.read(FOLDER / f"{name}.py")
+    notebook.metadata = NotebookNode(_METADATA)
+    for i, cell in enumerate(notebook.cells, start=1):
+        cell.id = f"cell-{i}"
+        cell.metadata = NotebookNode()
+    return notebook
+
+
+def execute(notebook: NotebookNode, *, quick: bool = False) -> NotebookNode:
+    """The same notebook with outputs, from a kernel of its own, of this Python, that starts in the notebooks' folder.
+
+    quick: with the sizes of the experiments' `--quick`.
+    Raises nbclient's CellExecutionError for a cell that does.
+    """
+    env = {name: value for name, value in os.environ.items() if name != "JNN_QUICK"}
+    if quick:
+        env["JNN_QUICK"] = "1"
+    notebook = copy.deepcopy(notebook)
+    with tempfile.TemporaryDirectory() as scratch:
+        # Where sockets can be files they are: nobody else can listen at those.
+        transport = "tcp" if os.name == "nt" else "ipc"
+        sockets = {"transport": transport, "connection_file": str(Path(scratch) / "kernel.json")}
+        NotebookClient(
+            notebook,
+            kernel_manager_class=_Kernel,
+            config=Config(AsyncKernelManager=sockets),
+            timeout=600,
+            record_timing=False,
+            coalesce_streams=True,
+            resources={"metadata": {"path": str(FOLDER)}},
+        ).execute(env=env)
+    notebook.metadata = NotebookNode(_METADATA)
+    return notebook
+
+
+def renew(name: str) -> Path:
+    """Execute the notebook of that name and write it, whole or not at all. Returns where."""
+    notebook = execute(source(name))
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output.data["image/png"] = _smaller(output.data["image/png"])
+    nbformat.validate(notebook)
+    path = FOLDER / f"{name}.ipynb"
+    with tempfile.TemporaryDirectory(dir=FOLDER, prefix=".writing-") as scratch:
+        written = Path(scratch) / path.name
+        nbformat.write(notebook, written)
+        written.replace(path)
+    return path
+
+
+def _smaller(png: str) -> str:
+    """The picture, in base64, with 256 colours: a third of the size, and no pixel that anyone sees is another."""
+    picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+    written = io.BytesIO()
+    few = picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(written, "PNG", optimize=True)
+    return base64.b64encode(written.getvalue()).decode()
+
+
+def main(
+    names_to_renew: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(name="names", metavar="NAME")] = (),
+) -> int:
+    """Renew the notebooks that are named, or all.
+
+    Args:
+        names_to_renew: what to renew; nothing renews all.
+    """
+    if unknown := sorted(set(names_to_renew) - set(names())):
+        print(f"error: no notebook {', '.join(unknown)}; there are: {', '.join(names())}", file=sys.stderr)
+        return 2
+    for name in names_to_renew or names():
+        try:
+            print(f"renewed {renew(name)}")
+        except CellExecutionError as error:
+            print(f"error: {name} is as it was; a cell of its source fails:\n{error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print(f"interrupted; {name} is as it was", file=sys.stderr)
+            return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main, prog="python -m notebooks.renew", config=(tyro.conf.FlagCreatePairsOff,)))

@@ -1,0 +1,258 @@
+"""The notebooks run, the committed ones are those of the sources, and nothing of the notes is missing."""
+
+import base64
+import importlib.util
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from PIL import Image
+
+import jnn
+from notebooks import renew
+
+ROOT = Path(__file__).parent.parent
+CHAPTERS = [f"chapter_{n}" for n in range(1, 6)]
+
+EQUATIONS = {1: [], 2: range(1, 10), 3: range(1, 23), 4: [], 5: range(1, 7)}
+EXERCISES = {1: range(1, 5), 2: [], 3: range(1, 4), 4: [], 5: [1]}
+FIGURES = {1: [], 2: [], 3: [1], 4: range(1, 8), 5: [1, 2]}
+
+
+def prose(name):
+    return "\n".join(cell.source for cell in renew.source(name).cells if cell.cell_type == "markdown")
+
+
+def committed(name):
+    return nbformat.read(renew.FOLDER / f"{name}.ipynb", as_version=4)
+
+
+def content(notebook):
+    return [(cell.id, cell.cell_type, cell.source) for cell in notebook.cells]
+
+
+def pictures(notebook):
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+
+
+def files(folder):
+    return {path.name for path in folder.iterdir()} - {"__pycache__"}
+
+
+def test_one_notebook_a_chapter():
+    assert renew.names() == CHAPTERS
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_it_runs(name):
+    """At the small size, in a kernel of its own; every claim of the experiments in it is checked, and none is false."""
+    before = files(renew.FOLDER)
+    notebook = renew.execute(renew.source(name), quick=True)
+    assert pictures(notebook)
+    printed = [output.text for cell in notebook.cells for output in cell.get("outputs", []) if "text" in output]
+    assert any("ok   " in text for text in printed)
+    assert not any("FALSE" in text for text in printed)
+    assert files(renew.FOLDER) == before
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_what_is_committed_is_the_source_executed(name):
+    notebook = committed(name)
+    assert content(notebook) == content(renew.source(name)), f"python -m notebooks.renew {name} renews it"
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+    assert pictures(notebook)
+    nbformat.validate(notebook)
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_what_is_committed_is_small_and_of_no_machine(name):
+    path = renew.FOLDER / f"{name}.ipynb"
+    assert path.stat().st_size < 600_000
+    notebook = committed(name)
+    assert notebook.metadata == renew.source(name).metadata
+    assert not any(cell.metadata for cell in notebook.cells)
+    texts = re.sub(r'"image/png": "[^"]*"', "", path.read_text())
+    assert not re.findall(r"(?:/home|/root|/Users|/tmp|site-packages)\b[^\s\"]*", texts)
+    assert str(ROOT) not in texts
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_nothing_of_the_notes_is_missing(name):
+    chapter, text = int(name[-1]), prose(name)
+    found = {
+        "equations": set(re.findall(r"\\tag\{([\d.]+)\}", text)),
+        "exercises": set(re.findall(r"[Ee]xercise (\d\.\d+)", text)),
+        "figures": set(re.findall(r"[Ff]igure (\d\.\d+)", text)),
+    }
+    for kind, numbers in {"equations": EQUATIONS, "exercises": EXERCISES, "figures": FIGURES}.items():
+        assert {f"{chapter}.{n}" for n in numbers[chapter]} <= found[kind], kind
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_the_prose_names_what_exists(name):
+    text = prose(name)
+    for path in re.findall(r"\]\(([\w./-]+\.(?:ipynb|md|png|py))\)", text):
+        assert (renew.FOLDER / path).exists(), path
+    for module, function in re.findall(rf"`({'|'.join(jnn.__all__)})\.(\w+)", text):
+        assert hasattr(getattr(jnn, module), function), f"{module}.{function}"
+    for package, module in re.findall(r"python -m (experiments|benchmarks|notebooks)\.(\w+)", text):
+        assert (ROOT / package / f"{module}.py").exists(), f"{package}.{module}"
+
+
+# The cell that sets up
+
+
+def setup(name="chapter_1"):
+    return renew.source(name).cells[1].source
+
+
+def test_all_begin_with_the_same_cell():
+    assert {setup(name) for name in CHAPTERS} == {setup()}
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A kernel in the folder `notebooks` of somewhere that has no project: what the cell runs, and where it looks."""
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("JNN_REPOSITORY", "some/where.git")
+    ran = []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: ran.append(command))
+    return ran
+
+
+def run_setup():
+    exec(setup().replace("%matplotlib inline", ""), {})  # noqa: S102
+
+
+def test_the_project_in_the_folder_above_is_taken(elsewhere):
+    Path("../experiments").mkdir()
+    Path("../experiments/runner.py").touch()
+    run_setup()
+    assert elsewhere == []
+    assert sys.path[0] == str(Path.cwd().parent)
+
+
+def test_where_there_is_no_project_it_is_cloned_and_installed(elsewhere):
+    run_setup()
+    there = str(Path.cwd() / "jnn-project")
+    clone, install = elsewhere
+    assert clone == ["git", "clone", "--depth", "1", "some/where.git", there]
+    assert install[:4] == [sys.executable, "-m", "pip", "install"]
+    assert install[-1] == f"{there}[notebooks]"
+    assert sys.path[0] == there
+
+
+def test_what_was_cloned_before_is_not_cloned_again(elsewhere):
+    Path("jnn-project").mkdir()
+    run_setup()
+    assert [command[0] for command in elsewhere] == [sys.executable]
+
+
+def test_where_no_address_is_set_it_is_asked_for(elsewhere, monkeypatch):
+    monkeypatch.delenv("JNN_REPOSITORY")
+    monkeypatch.setattr("builtins.input", lambda question: "asked/for.git")
+    run_setup()
+    assert "asked/for.git" in elsewhere[0]
+
+
+def test_where_the_project_is_at_hand_nothing_is_done(elsewhere, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    before = list(sys.path)
+    run_setup()
+    assert elsewhere == []
+    assert sys.path == before
+
+
+# The command that renews
+
+DRAWS = """# %% [markdown]
+# # A title
+
+# %%
+import os
+
+from matplotlib.figure import Figure
+
+# %matplotlib inline
+print(os.environ.get("JNN_QUICK", "full size"))
+figure = Figure()
+figure.subplots().plot([1, 2])
+figure
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(renew, "FOLDER", tmp_path)
+    (tmp_path / "draws.py").write_text(DRAWS)
+    return tmp_path
+
+
+@pytest.mark.notebooks
+def test_renewed_at_full_size_and_twice_the_same(folder, monkeypatch, capsys):
+    monkeypatch.setenv("JNN_QUICK", "1")
+    assert renew.main(("draws",)) == 0
+    assert str(folder / "draws.ipynb") in capsys.readouterr().out
+    notebook = committed("draws")
+    assert [cell.id for cell in notebook.cells] == ["cell-1", "cell-2"]
+    assert notebook.metadata == renew.source("draws").metadata
+    said, shown = notebook.cells[1].outputs
+    assert said.text == "full size\n"
+    picture = Image.open(io.BytesIO(base64.b64decode(shown.data["image/png"])))
+    assert picture.mode == "P"
+    assert picture.width > 400
+    first = (folder / "draws.ipynb").read_bytes()
+    renew.renew("draws")
+    assert (folder / "draws.ipynb").read_bytes() == first
+
+
+@pytest.mark.notebooks
+def test_a_cell_that_fails_leaves_the_older_notebook(folder, capsys):
+    (folder / "draws.ipynb").write_text("the older one")
+    (folder / "draws.py").write_text(DRAWS.replace("figure = Figure()", "assert 1 + 1 == 3"))
+    assert renew.main() == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("error: draws is as it was; a cell of its source fails")
+    assert "assert 1 + 1 == 3" in said.err
+    assert not said.out
+    assert (folder / "draws.ipynb").read_text() == "the older one"
+    assert files(folder) == {"draws.py", "draws.ipynb"}
+
+
+def test_an_interrupt_leaves_the_older_notebook(folder, monkeypatch, capsys):
+    def interrupted(notebook):
+        raise KeyboardInterrupt
+
+    (folder / "draws.ipynb").write_text("the older one")
+    monkeypatch.setattr(renew, "execute", interrupted)
+    assert renew.main() == 130
+    assert "interrupted; draws is as it was" in capsys.readouterr().err
+    assert (folder / "draws.ipynb").read_text() == "the older one"
+
+
+def test_an_unknown_notebook(capsys):
+    assert renew.main(("chapter_1", "chapter_9")) == 2
+    said = capsys.readouterr()
+    assert said.err == f"error: no notebook chapter_9; there are: {', '.join(CHAPTERS)}\n"
+    assert not said.out
+
+
+@pytest.mark.parametrize("arguments", [["--fast"], ["chapter_0"]])
+def test_mistakes_at_the_command_line(arguments):
+    command = [sys.executable, "-m", "notebooks.renew", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 2
+    assert arguments[0] in done.stderr
+    assert "Traceback" not in done.stderr
