@@ -64,7 +64,11 @@ def main(
     for name in names_to_run or names():
         print(f"{name}:", flush=True)
         flags = ["--out", str(out), *(["--quick"] if quick else [])]
-        codes.append(subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *flags], check=False).returncode)
+        try:
+            codes.append(subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *flags], check=False).returncode)
+        except KeyboardInterrupt:
+            print("interrupted; what was measured before stays", file=sys.stderr)
+            return 130
     out.mkdir(parents=True, exist_ok=True)
     (out / "tables.md").write_text(page(out))
     print(f"see {out / 'tables.md'}")

@@ -59,7 +59,6 @@ class Config:
 def jnn(config: Config, seed: int, reached: Reached) -> None:
     """`train.fit`, which tells after each epoch."""
     import jax
-    import jax.numpy as jnp
     import optax
     from jax.tree_util import Partial
 
@@ -73,10 +72,6 @@ def jnn(config: Config, seed: int, reached: Reached) -> None:
     params = mlp.init(init_key, (784, *config.hidden, 10), weights=jax.nn.initializers.he_normal(-1, -2))
     picture = partial(augment.distort, shift=config.shift, rotate=config.rotate, scale=config.scale, shear=config.shear)
 
-    def accuracy(params: mlp.Params, xs: jax.Array, labels: jax.Array) -> jax.Array:
-        z = jax.vmap(partial(mlp.logits, hidden=activations.relu), (None, 0))(params, xs)
-        return jnp.mean(jnp.argmax(z, axis=-1) == labels)
-
     train.fit(
         train_key,
         Partial(backprop.minibatch_value_and_grad, cost=costs.log_likelihood, hidden=activations.relu),
@@ -86,7 +81,7 @@ def jnn(config: Config, seed: int, reached: Reached) -> None:
         epochs=config.epochs,
         batch_size=config.batch_size,
         transform=partial(augment.rows, picture=picture, shape=(28, 28)),
-        evaluate=Partial(accuracy, xs=test.xs, labels=test.labels),
+        evaluate=Partial(mlp.accuracy, hidden=activations.relu, xs=test.xs, labels=test.labels),
         callbacks=[lambda report: reached(float(report.metrics))],
         progress=False,
     )

@@ -49,7 +49,11 @@ def main(
         return 0
     chosen = modules if "all" in names_or_all else [name for name in names_or_all if name != "report"]
     flags = ["--out", str(out), *(["--quick"] if quick else [])]
-    codes = [runner.main(modules[name], flags) for name in chosen]
+    codes = []
+    for name in chosen:
+        codes.append(runner.main(modules[name], flags))
+        if codes[-1] == runner.INTERRUPTED:
+            return runner.INTERRUPTED
     if "report" in names_or_all:
         codes.append(report.write(modules, out))
     return max(codes)

@@ -18,7 +18,6 @@ from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 from experiments import runner
-from experiments.digits import accuracy
 from jnn import _checks, augment, backprop, costs, data, mlp, train
 
 DRAWN = 9
@@ -97,9 +96,9 @@ def compute(config: Config) -> dict[str, Any]:
     @jax.jit
     @functools.partial(jax.vmap, in_axes=(0, 0, None, None))
     def measure(key: Any, params: mlp.Params, xs: Any, labels: Any) -> dict[str, Any]:
-        found = {"none": accuracy(params, xs, labels)}
+        found = {"none": mlp.accuracy(params, xs, labels)}
         for name, picture in pictures(side).items():
-            found[name] = accuracy(params, augment.rows(key, xs, picture=picture, shape=(side, side))[0], labels)
+            found[name] = mlp.accuracy(params, augment.rows(key, xs, picture=picture, shape=(side, side))[0], labels)
         return found
 
     accuracies = measure(draw_keys, state.params, test.xs, test.labels)

@@ -17,8 +17,7 @@ from jax.tree_util import Partial
 from matplotlib.figure import Figure
 
 from experiments import runner
-from experiments.digits import accuracy
-from jnn import _checks, backprop, costs, data, mlp, stopping, train
+from jnn import backprop, costs, data, mlp, stopping, train
 
 GRAD = Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy)
 
@@ -67,13 +66,11 @@ def criteria(config: Config) -> dict[str, stopping.Criterion | None]:
 
 def compute(config: Config) -> dict[str, Any]:
     """Every training's errors, where it stopped, which epoch it kept, and the test accuracy of that."""
-    _checks.count("seeds", config.seeds)
     examples, test = getattr(data, config.data)()
     held_out = 10_000 if config.data == "mnist" else 300
     xs, labels = (a[: config.examples] for a in examples)
     validation = data.Split(*(a[-held_out:] for a in examples))
     steps = config.epochs * -(-len(xs) // 10)
-    init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
     found: dict[str, Any] = {}
     for name, criterion in criteria(config).items():
         rate = optax.cosine_decay_schedule(config.eta, steps) if name == "weights" else config.eta
@@ -82,18 +79,19 @@ def compute(config: Config) -> dict[str, Any]:
         def start(key: Any, optimizer: Any = optimizer) -> train.State:
             return train.init(optimizer, mlp.init(key, (xs.shape[1], config.hidden, 10)))
 
+        state, train_keys = runner.members(jax.random.key(config.seed), config.seeds, start)
         state, history = runner.fit(
             train_keys,
             GRAD,
             optimizer,
-            jax.vmap(start)(init_keys),
+            state,
             (xs, data.one_hot(labels, 10)),
             epochs=config.epochs,
             batch_size=10,
             evaluate=Partial(_error, xs=validation.xs, labels=validation.labels),
             stopping=criterion,
         )
-        kept = jax.vmap(accuracy, (0, None, None))(state.params, *test)
+        kept = jax.vmap(mlp.accuracy, (0, None, None))(state.params, *test)
         found[f"error {name}"] = history.metrics
         found[f"test {name}"] = kept
         found |= runner.mean_and_standard_error(f"test accuracy, {name}", kept)
@@ -153,7 +151,7 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
 
 
 def _error(params: mlp.Params, xs: Any, labels: Any) -> Any:
-    return 1 - accuracy(params, xs, labels)
+    return 1 - mlp.accuracy(params, xs, labels)
 
 
 if __name__ == "__main__":

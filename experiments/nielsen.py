@@ -1,4 +1,4 @@
-"""Chapters 1, 3 and 6 of Nielsen's book: his MNIST accuracies, reproduced row by row.
+"""Chapters 1 and 3: the MNIST accuracies of Nielsen's book, reproduced row by row.
 
 Each row trains several networks side by side as the book did: mini-batches of 10, the first 50,000 training images
 or fewer, and his lambda, which is n alpha for n training images. Accuracies are those after the last epoch, on the
@@ -19,7 +19,7 @@ from jax.tree_util import Partial
 from matplotlib.figure import Figure
 
 from experiments import runner
-from experiments.digits import COSTS, accuracy, predict
+from experiments.digits import COSTS
 from jnn import _checks, backprop, data, mlp, regularize, train
 
 
@@ -123,26 +123,28 @@ def compute(config: Config) -> dict[str, Any]:
 def reproduce(key: Any, row: Row, config: Config, examples: data.Split, measured: data.Split) -> tuple[Any, Any]:
     """Accuracies [seeds, epochs] of a row's networks, or [seeds, 1] after a long training; digits each never reads."""
     epochs = -(-row.epochs // config.shorter)
-    init_keys, train_keys = jax.random.split(key, (2, config.seeds))
     sizes = (examples.xs.shape[1], row.hidden, 10)
     weights = mlp.unit_normal if row.weights == "unit normal" else mlp.scaled_normal
     optimizer = train.sgd(row.eta)
+
+    def start(key: Any) -> train.State:
+        return train.init(optimizer, mlp.init(key, sizes, weights=weights, biases=mlp.unit_normal))
+
+    state, train_keys = runner.members(key, config.seeds, start)
     grad = Partial(backprop.minibatch_value_and_grad, cost=COSTS[row.cost])
-    evaluate = Partial(accuracy, xs=measured.xs, labels=measured.labels)
+    evaluate = Partial(mlp.accuracy, xs=measured.xs, labels=measured.labels)
     state, history = runner.fit(
         train_keys,
         regularize.penalised(grad, l2=row.lambda_ / len(examples.xs)) if row.lambda_ else grad,
         optimizer,
-        jax.vmap(lambda key: train.init(optimizer, mlp.init(key, sizes, weights=weights, biases=mlp.unit_normal)))(
-            init_keys
-        ),
+        state,
         (examples.xs, data.one_hot(examples.labels, 10)),
         epochs=epochs,
         batch_size=10,
         evaluate=evaluate if epochs <= MOST_MEASURED else None,
     )
     curves = jax.vmap(evaluate)(state.params)[:, None] if history.metrics is None else history.metrics
-    read = np.asarray(jax.vmap(predict, (0, None))(state.params, measured.xs))
+    read = np.asarray(jax.vmap(mlp.classify, (0, None))(state.params, measured.xs))
     right = [[np.mean(each[measured.labels == digit] == digit) for digit in range(10)] for each in read]
     return np.asarray(curves), np.sum(np.array(right) < NEVER, axis=1)
 

@@ -17,8 +17,7 @@ from jax.tree_util import Partial
 from matplotlib.figure import Figure
 
 from experiments import runner
-from experiments.digits import accuracy
-from jnn import _checks, augment, backprop, costs, data, mlp, regularize, stopping, train
+from jnn import augment, backprop, costs, data, mlp, regularize, stopping, train
 
 PUBLISHED = 0.8227
 """Nielsen's test accuracy after the last epoch, without regularisation."""
@@ -86,17 +85,17 @@ def ways(config: Config, pixels: int) -> dict[str, tuple[Any, Any]]:
 
 def compute(config: Config) -> dict[str, Any]:
     """Accuracies on training and unseen images, epoch by epoch, with each regulariser."""
-    _checks.count("seeds", config.seeds)
     examples, test = getattr(data, config.data)()
     held_out = 10_000 if config.data == "mnist" else 200
     xs, labels = (a[: config.examples] for a in examples)
     validation = data.Split(*(a[-held_out:] for a in examples))
     optimizer = train.sgd(config.eta)
-    init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
-    sizes = (xs.shape[1], config.hidden, 10)
-    start = jax.vmap(
-        lambda key: train.init(optimizer, mlp.init(key, sizes, weights=mlp.unit_normal, biases=mlp.unit_normal))
-    )(init_keys)
+
+    def start(key: Any) -> train.State:
+        sizes = (xs.shape[1], config.hidden, 10)
+        return train.init(optimizer, mlp.init(key, sizes, weights=mlp.unit_normal, biases=mlp.unit_normal))
+
+    state, train_keys = runner.members(jax.random.key(config.seed), config.seeds, start)
     found: dict[str, Any] = {}
     for name, (grad, transform) in ways(config, xs.shape[1]).items():
         measure = functools.partial(_metrics, p=config.dropout if name == "dropout" else 0.0)
@@ -105,7 +104,7 @@ def compute(config: Config) -> dict[str, Any]:
             train_keys,
             grad,
             optimizer,
-            start,
+            state,
             (xs, data.one_hot(labels, 10)),
             epochs=config.epochs,
             batch_size=10,
@@ -168,9 +167,9 @@ def _metrics(
 ) -> dict[str, Any]:
     params = regularize.dropout_at_test(params, p) if p else params
     return {
-        "known": accuracy(params, *known),
-        "unseen": accuracy(params, *unseen),
-        "error": 1 - accuracy(params, *validation),
+        "known": mlp.accuracy(params, *known),
+        "unseen": mlp.accuracy(params, *unseen),
+        "error": 1 - mlp.accuracy(params, *validation),
     }
 
 

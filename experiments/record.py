@@ -20,11 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 from matplotlib.figure import Figure, SubFigure
 
 from experiments import runner
-from jnn import _checks, activations, augment, backprop, costs, data, mlp, train
+from jnn import activations, augment, backprop, costs, data, mlp, train
 
 RELU = activations.relu
 GRAD = Partial(backprop.minibatch_value_and_grad, cost=costs.log_likelihood, hidden=RELU)
@@ -97,11 +97,6 @@ def logits(params: mlp.Params, xs: Float[Array, "N pixels"]) -> Float[Array, "N 
     return jax.vmap(functools.partial(mlp.logits, hidden=RELU), in_axes=(None, 0))(params, xs)
 
 
-def accuracy(params: mlp.Params, xs: Float[Array, "N pixels"], labels: Int[Array, " N"]) -> Float[Array, ""]:
-    """The fraction of images whose most active output neuron is the right one."""
-    return jnp.mean(jnp.argmax(logits(params, xs), axis=-1) == labels)
-
-
 def split(config: Config) -> tuple[data.Split, data.Split]:
     """What to train on and what to measure on."""
     examples, test = getattr(data, config.data)()
@@ -113,24 +108,27 @@ def split(config: Config) -> tuple[data.Split, data.Split]:
 
 def compute(config: Config) -> dict[str, Any]:
     """Train the networks; the learning curves, and what a vote of all of them misreads."""
-    _checks.count("seeds", config.seeds)
     (xs, labels), measured = split(config)
     steps = config.epochs * -(-len(xs) // config.batch_size)
     optimizer = optax.sgd(optax.cosine_decay_schedule(config.eta, steps), momentum=config.momentum)
     weights = jax.nn.initializers.he_normal(in_axis=-1, out_axis=-2)
-    init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
     sizes = (xs.shape[1], *config.hidden, 10)
+    state, train_keys = runner.members(
+        jax.random.key(config.seed),
+        config.seeds,
+        lambda key: train.init(optimizer, mlp.init(key, sizes, weights=weights)),
+    )
     begin = time.perf_counter()
     state, history = runner.fit(
         train_keys,
         GRAD,
         optimizer,
-        jax.vmap(lambda key: train.init(optimizer, mlp.init(key, sizes, weights=weights)))(init_keys),
+        state,
         (xs, data.one_hot(labels, 10)),
         epochs=config.epochs,
         batch_size=config.batch_size,
         transform=distortion(config, xs.shape[1]),
-        evaluate=Partial(accuracy, xs=measured.xs, labels=measured.labels),
+        evaluate=Partial(mlp.accuracy, hidden=RELU, xs=measured.xs, labels=measured.labels),
         sharding=runner.sharding(config.batch_size),
     )
     accuracies = np.asarray(history.metrics)

@@ -81,8 +81,7 @@ class Entry:
     @property
     def numbers(self) -> dict[str, str]:
         """Each number for people, with its standard error."""
-        numbers = self.result["numbers"] if self.result else {}
-        return {key.replace("_", " "): runner.said(key, numbers) for key in numbers if not key.endswith(runner._ERROR)}
+        return runner.headlines(self.result["numbers"]) if self.result else {}
 
     @property
     def state(self) -> str:
@@ -99,7 +98,7 @@ def write(experiments: Mapping[str, Any], out: Path) -> int:
 
     Returns the exit code: 1 when a claim is false, 2 when a result is damaged or there is none at all.
     """
-    with runner._mistakes() as outcome:
+    with runner.mistakes() as outcome:
         entries = [entry(module, out) for module in experiments.values()]
         if all(found.state == "not run" for found in entries):
             raise ValueError(f"no results in {out}; run some first, as with python -m experiments --quick all")

@@ -2,7 +2,8 @@
 
 A run writes `<out>/<name>/arrays.npz`, `figure.png` and `result.json` (config, claims, numbers, device, versions,
 seconds). An entry of `compute`'s dict that is one number is printed and put into `result.json`;
-`x_standard_error` is printed beside `x`. A run exits with 0, with 1 when a claim fails, with 2 for a user's mistake.
+`x_standard_error` is printed beside `x`. A run exits with 0, with 1 when a claim fails, with 2 for a user's mistake,
+with 130 after Ctrl-C.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -29,7 +30,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jnn import parallel, train
+from jnn import _checks, parallel, train
 from jnn.checkpoint import Checkpoints
 
 Arrays = Mapping[str, Any]
@@ -86,7 +87,7 @@ def main(experiment: Any, args: Sequence[str] | None = None) -> int:
     """Run one experiment with the flags in `args` (by default the command line's). Returns the exit code."""
     args = sys.argv[1:] if args is None else args
     _keep_compiled()
-    with _mistakes() as outcome:
+    with mistakes() as outcome:
         parallel.start()
         quick = experiment.Config.quick if "--quick" in args else {}
         flags = tyro.cli(
@@ -97,6 +98,7 @@ def main(experiment: Any, args: Sequence[str] | None = None) -> int:
             default=_Flags(config=experiment.Config(**quick)),
             config=(tyro.conf.FlagCreatePairsOff,),
         )
+        outcome.checkpoints = _checkpoints(experiment, flags.out)
         outcome.code = 0 if run(experiment, flags.config, flags.out, resume=flags.resume) else 1
     return outcome.code
 
@@ -108,7 +110,7 @@ def run(experiment: Experiment, config: Any, out: Path, *, resume: bool = False)
     """
     name = name_of(experiment)
     start = time.perf_counter()
-    trainings = _Trainings(out / name / "checkpoints", dataclasses.asdict(config), resume)
+    trainings = _Trainings(_checkpoints(experiment, out), dataclasses.asdict(config), resume)
     with trainings.current():
         arrays = _computed(experiment, config)
     seconds = time.perf_counter() - start
@@ -136,9 +138,8 @@ def run(experiment: Experiment, config: Any, out: Path, *, resume: bool = False)
         experiment.draw(figure, config, arrays)
         _write(folder, arrays, figure, json.dumps(result, indent=2, default=str))
     shutil.rmtree(trainings.folder, ignore_errors=True)
-    for key in numbers:
-        if not key.endswith(_ERROR):
-            print(f"{key.replace('_', ' ')}: {said(key, numbers)}")
+    for what, number in headlines(numbers).items():
+        print(f"{what}: {number}")
     _say(claims)
     print(f"{name}: {seconds:.1f} s on {result['device']}; see {folder}")
     return all(claims.values())
@@ -175,6 +176,16 @@ def fit(*args: Any, **options: Any) -> tuple[train.State, train.History]:
     return parallel.local(train.fit(*args, checkpoints=trainings.next(), **options))
 
 
+def members(key: Any, seeds: int, start: Callable[[Any], train.State]) -> tuple[train.State, Any]:
+    """For `fit`: the states of `seeds` networks side by side, `start(key)` for each, and the keys of their trainings.
+
+    Raises ValueError and TypeError unless seeds is a whole number above 0.
+    """
+    _checks.count("seeds", seeds)
+    init_keys, train_keys = jax.random.split(key, (2, seeds))
+    return jax.vmap(start)(init_keys), train_keys
+
+
 def sharding(batch_size: int) -> NamedSharding | None:
     """Mini-batches over as many of all devices as divide them, for `fit`; None where there is one device.
 
@@ -203,12 +214,24 @@ def said(key: str, numbers: Arrays, scale: float = 1, unit: str = "") -> str:
     return f"{scale * numbers[key]:.4g}{error} {unit}".strip()
 
 
+def headlines(numbers: Arrays) -> dict[str, str]:
+    """Every number for people, by what it is."""
+    return {key.replace("_", " "): said(key, numbers) for key in numbers if not key.endswith(_ERROR)}
+
+
 def name_of(experiment: Experiment) -> str:
     """`digits` for experiments/digits.py, also when that was run as a script."""
     return Path(experiment.__file__).stem
 
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it."""
+
 _ERROR = "_standard_error"
+
+
+def _checkpoints(experiment: Experiment, out: Path) -> Path:
+    return out / name_of(experiment) / "checkpoints"
 
 
 def _computed(experiment: Experiment, config: Any) -> dict[str, np.ndarray]:
@@ -260,7 +283,10 @@ _trainings: contextvars.ContextVar[_Trainings | None] = contextvars.ContextVar("
 
 @dataclasses.dataclass
 class _Outcome:
+    """An exit code, and where an experiment keeps what `--resume` goes on with."""
+
     code: int = 2
+    checkpoints: Path | None = None
 
 
 def _keep_compiled() -> None:
@@ -277,7 +303,7 @@ def _keep_compiled() -> None:
 
 
 @contextlib.contextmanager
-def _mistakes() -> Iterator[_Outcome]:
+def mistakes() -> Iterator[_Outcome]:
     """Say what the user got wrong in one line, without a traceback; $JNN_TRACEBACK=1 shows it."""
     outcome = _Outcome()
     try:
@@ -287,8 +313,12 @@ def _mistakes() -> Iterator[_Outcome]:
             raise
         print(f"error: {error} (JNN_TRACEBACK=1 shows where)", file=sys.stderr)
     except KeyboardInterrupt:
-        print("interrupted; with --resume the same command goes on after the last epoch", file=sys.stderr)
-        outcome.code = 130
+        advice = "nothing was written"
+        if outcome.checkpoints and outcome.checkpoints.is_dir():
+            command = f"python -m experiments.{outcome.checkpoints.parent.name}"
+            advice = f"{command} with the same flags and --resume goes on after the last epoch"
+        print(f"interrupted; {advice}", file=sys.stderr)
+        outcome.code = INTERRUPTED
 
 
 def _write(folder: Path, arrays: Arrays, figure: Figure, result: str) -> None:

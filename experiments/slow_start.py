@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments import runner
-from experiments.digits import accuracy
 from jnn import _checks, activations, backprop, costs, data, mlp, train
 
 COSTS = {"quadratic": costs.quadratic, "cross-entropy": costs.cross_entropy}
@@ -86,21 +85,21 @@ def networks(config: Config, cost: costs.Cost, saturation: float) -> Any:
     """Test accuracies [seeds, epochs] of networks whose output biases start at `saturation`."""
     (xs, labels), test = getattr(data, config.data)()
     optimizer = train.sgd(config.network_eta)
-    init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
 
     def start(key: Any) -> train.State:
         first, last = mlp.init(key, (xs.shape[1], config.hidden, 10))
         return train.init(optimizer, (first, last._replace(b=last.b + saturation)))
 
+    state, train_keys = runner.members(jax.random.key(config.seed), config.seeds, start)
     _, history = runner.fit(
         train_keys,
         Partial(backprop.minibatch_value_and_grad, cost=cost),
         optimizer,
-        jax.vmap(start)(init_keys),
+        state,
         (xs, data.one_hot(labels, 10)),
         epochs=config.epochs,
         batch_size=10,
-        evaluate=Partial(accuracy, xs=test.xs, labels=test.labels),
+        evaluate=Partial(mlp.accuracy, xs=test.xs, labels=test.labels),
         progress=False,
     )
     return history.metrics

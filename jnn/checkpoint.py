@@ -117,11 +117,9 @@ class Saver:
 
     def last_good(self) -> str:
         """For a message: which epoch is saved, if any."""
-        return (
-            ""
-            if self._latest is None or self._chosen is None
-            else (f"; epoch {self._latest} is saved in {self._chosen.folder}")
-        )
+        if self._latest is None or self._chosen is None:
+            return ""
+        return f"; epoch {self._latest} is saved in {self._chosen.folder}"
 
     def close(self, interrupted: bool = False) -> None:
         """Wait for what is being written; first save the last epoch, where the training was interrupted.

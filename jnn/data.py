@@ -5,6 +5,7 @@ Images are float32 in [0, 1], one row of pixels an example; labels are int32.
 
 import gzip
 import hashlib
+import importlib.util
 import math
 import os
 import struct
@@ -73,7 +74,8 @@ def mnist(mirrors: Sequence[str] = MIRRORS) -> Dataset:
     serves it whole; it gets its name there only after its content has been checked.
 
     Raises ValueError for a damaged file, naming it and what to do; OSError when a file can be neither read, nor
-    downloaded from any mirror, nor written; ImportError when one must be downloaded and pooch is missing.
+    downloaded from any mirror, nor written; ImportError when $JNN_DATA_DIR is not set, or one must be downloaded, and
+    pooch is missing.
     """
     folder = _folder()
     train_xs, train_labels, test_xs, test_labels = (_mnist_file(folder, name, mirrors) for name in _SHA256_OF_CONTENT)
@@ -188,7 +190,7 @@ def _download(folder: Path, filename: str, mirrors: Sequence[str]) -> Path:
         ) from error
     failures = []
     with scratch as workplace:
-        downloader = pooch.HTTPDownloader(progressbar=True, timeout=60)
+        downloader = pooch.HTTPDownloader(progressbar=importlib.util.find_spec("tqdm") is not None, timeout=60)
         for i, mirror in enumerate(mirrors):
             fetched = Path(workplace) / str(i) / filename
             try:

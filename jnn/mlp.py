@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from jnn import _checks
 from jnn.activations import Activation, sigmoid
@@ -115,3 +115,24 @@ def forward(
 ) -> Float[Array, " n_out"]:
     """a^L = output(z^L), the output of the network for one example x (section 2.1); raises as `logits` does."""
     return output(logits(params, x, hidden=hidden))
+
+
+def classify(params: Params, xs: Float[Array, "m n_in"], *, hidden: Activation = sigmoid) -> Int[Array, " m"]:
+    """The most active output neuron for each of m examples, which is what the network says.
+
+    Raises ValueError for shapes that do not fit, TypeError for xs of integers.
+    """
+    _checks.shape("xs", xs, (_checks.examples((xs,)), sizes(params)[0]), "one example a row")
+    return jnp.argmax(jax.vmap(lambda x: logits(params, x, hidden=hidden))(xs), axis=-1)
+
+
+def accuracy(
+    params: Params, xs: Float[Array, "m n_in"], labels: Int[Array, " m"], *, hidden: Activation = sigmoid
+) -> Float[Array, ""]:
+    """The fraction of m examples whose most active output neuron is the right one, from 0 to 1.
+
+    labels: 0 for the first output neuron, and so on. Raises as `classify` does, and ValueError unless there is a label
+    for each example.
+    """
+    _checks.shape("labels", labels, jnp.shape(xs)[:1], "one label for each example")
+    return jnp.mean(classify(params, xs, hidden=hidden) == labels)

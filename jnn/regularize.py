@@ -97,7 +97,7 @@ def penalised(grad: Grad, *, l1: Amount | None = None, l2: Amount | None = None)
     for name, alpha in (("l1", l1), ("l2", l2)):
         if alpha is not None:
             _checks.amount(name, alpha)
-    return Partial(_penalised, Partial(grad) if not isinstance(grad, Partial) else grad, l1, l2)
+    return Partial(_penalised, _partial(grad), l1, l2)
 
 
 def l1_decay(alpha: Amount) -> optax.GradientTransformation:
@@ -181,7 +181,7 @@ def top_eigenpairs(
         basis = basis.at[i].set(v)
         w = action(v)
         diagonal = jnp.vdot(v, w)
-        for _ in range(2):  # once leaves what rounding left
+        for _ in range(2):  # twice, as rounding leaves a part after the first
             w = w - basis.T @ (basis @ w)
         beta = jnp.linalg.norm(w)
         return (basis, w / jnp.where(beta > 0, beta, 1)), (diagonal, beta)
@@ -225,7 +225,7 @@ def gradient_noise(grad: Grad, sigma: Amount) -> Partial:
     It takes a key at the end of the batch. Raises ValueError for a negative sigma.
     """
     _checks.amount("sigma", sigma)
-    return Partial(_gradient_noise, Partial(grad) if not isinstance(grad, Partial) else grad, sigma)
+    return Partial(_gradient_noise, _partial(grad), sigma)
 
 
 def weight_noise(grad: Grad, sigma: Amount) -> Partial:
@@ -234,7 +234,7 @@ def weight_noise(grad: Grad, sigma: Amount) -> Partial:
     What is learnt must survive inexact weights (Graves, 2011). Raises ValueError for a negative sigma.
     """
     _checks.amount("sigma", sigma)
-    return Partial(_weight_noise, Partial(grad) if not isinstance(grad, Partial) else grad, sigma)
+    return Partial(_weight_noise, _partial(grad), sigma)
 
 
 def noise(key: Key[Array, ""], a: Float[Array, "*shape"], sigma: Amount) -> Float[Array, "*shape"]:
@@ -367,6 +367,11 @@ def _penalised(
             value = value + penalty(params, alpha)
             grads = jax.tree.map(jnp.add, grads, penalty_grad(params, alpha))
     return value, grads
+
+
+def _partial(grad: Callable[..., Any]) -> Partial:
+    """A function as a pytree of the arrays bound to it; a Partial of a Partial would hide them."""
+    return grad if isinstance(grad, Partial) else Partial(grad)
 
 
 def _gradient_noise(grad: Grad, sigma: Amount, params: Any, *batch_and_key: Any) -> tuple[Float[Array, ""], Any]:

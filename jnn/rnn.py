@@ -109,10 +109,9 @@ def flow(
         return pull(cotangent)[0], cotangent
 
     first, derivatives = jax.lax.scan(back, jax.grad(loss)(last), (states, inputs), reverse=True)
-    join = jax.tree.map
     return (
-        join(lambda all_but, end: jnp.concatenate([all_but, end[None]]), states, last),
-        join(lambda start, others: jnp.concatenate([start[None], others]), first, derivatives),
+        jax.tree.map(lambda all_but, end: jnp.concatenate([all_but, end[None]]), states, last),
+        jax.tree.map(lambda start, others: jnp.concatenate([start[None], others]), first, derivatives),
     )
 
 

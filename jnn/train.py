@@ -54,10 +54,10 @@ class State(NamedTuple):
 class History(NamedTuple):
     """What training leaves behind: the mean cost of every mini-batch, before its step, and `evaluate`'s metrics.
 
-    The leaves of metrics have a leading axis of epochs; metrics is None without `evaluate`. With a criterion for
-    stopping, `epochs` is how many were trained, and `best` the one, counted from 1, whose parameters are kept; 0 is
-    the start, kept where every error is NaN. What was not trained is NaN in values and metrics, or 0 where those are
-    whole numbers. Both are None without.
+    The leaves of metrics have a leading axis of epochs; metrics is None without `evaluate`. `epochs` and `best` are
+    None without a criterion for stopping. With one, `epochs` is how many were trained, and `best` the one, counted
+    from 1, whose parameters are kept; 0 is the start, kept where every error is NaN. What was not trained is NaN in
+    values and metrics, or 0 where those are whole numbers.
     """
 
     values: Float[Array, "*members epochs steps"]

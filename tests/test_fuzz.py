@@ -168,6 +168,8 @@ FUZZED = [
     of(mlp.orthogonal, keys, st.tuples(counts(3), counts(4)), dtypes),
     of(mlp.init, keys, st.tuples(counts(3), counts(4), counts(2)), dtype=dtypes),
     of(mlp.sizes, layers()),
+    of(mlp.classify, layers(), arrays(N, P), hidden=ACTIVATIONS),
+    of(mlp.accuracy, layers(), arrays(N, P), arrays(N), hidden=ACTIVATIONS),
     of(mlp.logits, layers(), arrays(P), hidden=ACTIVATIONS),
     of(mlp.forward, layers(), arrays(P), hidden=ACTIVATIONS, output=ACTIVATIONS),
     of(perceptron.forward, layers(), arrays(P)),

@@ -52,6 +52,17 @@ def test_defaults_are_sigmoids():
     np.testing.assert_array_equal(mlp.forward(params, x), activations.sigmoid(mlp.logits(params, x)))
 
 
+def test_what_a_network_says_and_how_often_it_is_right():
+    params = network(0)
+    xs, _ = examples(1, 20)
+    said = [int(np.argmax(mlp.logits(params, x, hidden=activations.relu))) for x in xs]
+    assert len(set(said)) > 1
+    np.testing.assert_array_equal(mlp.classify(params, xs, hidden=activations.relu), said)
+    labels = jnp.array(said).at[:5].add(1)
+    np.testing.assert_allclose(mlp.accuracy(params, xs, labels, hidden=activations.relu), 0.75)
+    assert not np.array_equal(mlp.classify(params, xs), said)
+
+
 def test_vmap_is_the_batch():
     params = network(0)
     xs, _ = examples(1, 6)
@@ -89,6 +100,14 @@ class TestBadInput:
     def test_x_of_integers(self):
         with pytest.raises(TypeError, match=r"x has dtype int32.*astype"):
             mlp.forward(network(0), jnp.zeros(7, jnp.int32))
+
+    def test_examples_of_another_shape(self):
+        with pytest.raises(ValueError, match=r"xs has shape \(7,\); \(7, 7\) is wanted: one example a row"):
+            mlp.classify(network(0), jnp.zeros(7))
+
+    def test_another_number_of_labels(self):
+        with pytest.raises(ValueError, match=r"labels has shape \(5, 3\); \(5,\) is wanted"):
+            mlp.accuracy(network(0), jnp.zeros((5, 7)), jnp.zeros((5, 3), int))
 
     def test_the_check_works_under_jit(self):
         with pytest.raises(ValueError, match="x has shape"):

@@ -118,7 +118,7 @@ def test_an_interrupt_leaves_nothing(experiment, tmp_path, capsys):
 
     experiment.compute = interrupted
     assert runner.main(experiment, ["--out", str(tmp_path)]) == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert "interrupted; nothing was written" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -241,6 +241,19 @@ def test_mistakes_at_the_command_line(arguments, said, tmp_path):
     assert "Traceback" not in done.stderr + done.stdout
 
 
+def test_an_interrupt_ends_a_run_of_several(monkeypatch, tmp_path):
+    begun = []
+
+    def interrupted(experiment, flags):
+        begun.append(runner.name_of(experiment))
+        return runner.INTERRUPTED
+
+    monkeypatch.setattr(runner, "main", interrupted)
+    assert command.main(("bits", "digits", "report"), out=tmp_path) == 130
+    assert begun == ["bits"]
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_interrupted_experiment_goes_on(tmp_path):
     """Ctrl-C in the middle of a training, then --resume: the arrays of a run that was left alone, to the last bit."""
     command = [sys.executable, "-m", "experiments.digits", "--epochs", "600", "--seeds", "2", "--hidden", "10"]
@@ -256,7 +269,7 @@ def test_an_interrupted_experiment_goes_on(tmp_path):
     process.send_signal(signal.SIGINT)
     said = process.communicate()[1]
     assert process.returncode == 130, said
-    assert b"with --resume the same command goes on" in said
+    assert b"python -m experiments.digits with the same flags and --resume goes on" in said
     assert b"Traceback" not in said
     folder = tmp_path / "again" / "digits"
     assert [path.name for path in folder.iterdir()] == ["checkpoints"]
