@@ -36,7 +36,7 @@ from jax.tree_util import Partial
 from matplotlib import rcParams
 from matplotlib.figure import Figure
 
-from experiments import backprop_check, digits, runner
+from experiments import backprop_check, runner
 from jnn import activations, backprop, costs, data, gradcheck, mlp, train
 
 rcParams.update(runner.STYLE)
@@ -277,7 +277,7 @@ state, history = train.run(
     (xs, ys),
     epochs=10,
     batch_size=10,
-    evaluate=Partial(digits.accuracy, xs=test.xs, labels=test.labels),
+    evaluate=Partial(mlp.accuracy, xs=test.xs, labels=test.labels),
 )
 figure = Figure(figsize=(7, 2.8))
 left, right = figure.subplots(1, 2)
