@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+TESTS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -32,7 +33,7 @@ types: $(READY)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 tests: $(READY)
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto -m "$(TESTS)"
 
 shapes: $(READY)
 	$(BIN)/pytest -n auto -m "not bad_input and not notebooks" --jaxtyping-packages=jnn,beartype.beartype
