@@ -33,10 +33,10 @@ types: $(READY)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 tests: $(READY)
-	$(BIN)/pytest -n auto -m "$(TESTS)"
+	$(BIN)/pytest -n auto --dist worksteal -m "$(TESTS)"
 
 shapes: $(READY)
-	$(BIN)/pytest -n auto -m "not bad_input and not notebooks" --jaxtyping-packages=jnn,beartype.beartype
+	$(BIN)/pytest -n auto --dist worksteal -m "not bad_input and not notebooks" --jaxtyping-packages=jnn,beartype.beartype
 
 figures: $(READY)
 	$(BIN)/python -m experiments all report
