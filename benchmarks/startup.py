@@ -25,7 +25,7 @@ OWN = f"import time; {DEPENDENCIES}; start = time.perf_counter(); import jnn; pr
 class Config:
     """How often."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"rounds": 1, "experiment": ("digits", "--quick")}
+    quick: ClassVar[Mapping[str, Any]] = {"rounds": 1, "experiment": ("fig_4_1_step", "--quick")}
 
     rounds: int = 5
     """How often each process is started."""
