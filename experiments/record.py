@@ -164,7 +164,8 @@ def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
 def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     """Errors epoch by epoch, six digits as training sees them, and the digits that a vote misreads."""
     figure.set_size_inches(10, 4.2)
-    curves, seen, misread = figure.subfigures(1, 3, width_ratios=(1.25, 1, 1.25))  # type: ignore[misc]
+    parts: Any = figure.subfigures(1, 3, width_ratios=(1.25, 1, 1.25))
+    curves, seen, misread = parts
     _draw_curves(curves, config, arrays)
     seen.suptitle("six digits, six times as training sees them", fontsize="medium")
     _draw_images(seen, arrays["examples"], 6)
