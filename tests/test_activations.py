@@ -65,6 +65,7 @@ def test_softmax_is_a_distribution_that_a_shift_does_not_change(z, c):
     np.testing.assert_allclose(activations.softmax(z + 8, c), a, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.equation("section 3.2")
 def test_softmax_against_its_formula_batch_by_batch(x64):
     """Section 3.2, with the constant c of exercise 3.3."""
     z = jax.random.normal(jax.random.key(0), (2, 3, 5))
@@ -72,12 +73,14 @@ def test_softmax_against_its_formula_batch_by_batch(x64):
     np.testing.assert_allclose(activations.softmax(z, 1.7), e / e.sum(-1, keepdims=True), rtol=1e-13)
 
 
+@pytest.mark.equation("exercise 3.3")
 def test_softmax_limit_in_c():
     """Exercise 3.3: one-hot at a unique largest z, 1/k each at a k-way tie (the notes leave ties out)."""
     np.testing.assert_array_equal(activations.softmax(jnp.array([1.0, 3.0, 2.0]), 1e4), [0, 1, 0])
     np.testing.assert_array_equal(activations.softmax(jnp.array([3.0, 1.0, 3.0]), 1e4), [0.5, 0, 0.5])
 
 
+@pytest.mark.equation("exercise 3.3")
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_the_rate_of_softmaxs_limit(k, x64):
     """Exercise 3.3: no output is further from 1/k or 0 than (J - k) exp(-c gap) / k, and that is nearly reached."""
@@ -91,6 +94,7 @@ def test_the_rate_of_softmaxs_limit(k, x64):
             assert distance > 0.3 * bound
 
 
+@pytest.mark.equation("section 3.2")
 def test_softmax_jacobian(x64):
     """Section 3.2: what takes the place of sigma' in (2.1)."""
     z = jax.random.normal(jax.random.key(1), (6,))

@@ -95,6 +95,7 @@ def brute_force(x, y_at, x_at):
     return out
 
 
+@pytest.mark.equation("section 3.3.2, augmentation")
 @given(st.integers(0, 10_000))
 def test_interpolation_by_its_definition(seed):
     x, at = image(4, 6, seed=seed), 9 * jax.random.normal(jax.random.key(seed), (2, 3, 5)) + 2
@@ -129,6 +130,7 @@ def test_shift_is_uniform_along_each_axis():
     assert abs(np.corrcoef(moved.T)[0, 1]) < 0.1
 
 
+@pytest.mark.equation("section 3.3.2, augmentation")
 def test_rotate_keeps_the_distance_from_the_centre():
     x = spot(at=(20, 35))
     moved = centres(many(functools.partial(augment.rotate, degrees=30.0), x)) - [20, 25]
@@ -154,6 +156,7 @@ def test_shear_moves_sideways_with_height():
     np.testing.assert_allclose(above[:, 1] - 25, 25 - below[:, 1], atol=0.05)
 
 
+@pytest.mark.equation("section 3.3.2, augmentation")
 @pytest.mark.parametrize("sigma", [2.0, 5.0])
 def test_elastic_fields_have_the_statistics_of_smoothed_noise(sigma):
     """Variance pixels^2 everywhere, correlation exp(-d^2 / (4 sigma^2)), two independent axes."""
@@ -199,6 +202,7 @@ def test_noise_has_its_variance():
     assert abs(np.mean(apart)) < 0.01
 
 
+@pytest.mark.equation("section 3.3.2, augmentation")
 def test_brightness_contrast_and_mirror():
     x = image(9, 12)
     bright = np.asarray(many(PIX["brightness"], x) - x[None])

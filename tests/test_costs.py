@@ -14,6 +14,7 @@ def one(seed, k=5):
     return 3 * jax.random.normal(jax.random.key(seed + 100), (k,), jnp.float64), ys[0]
 
 
+@pytest.mark.equation("2.1")
 @EVERY
 def test_delta_is_the_derivative_of_the_value(cost, x64):
     """delta^L = dC/dz^L, the definition in section 2.1, with which (2.1) begins."""
@@ -22,6 +23,7 @@ def test_delta_is_the_derivative_of_the_value(cost, x64):
         np.testing.assert_allclose(cost.delta(z, y), jax.grad(cost.value)(z, y), rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.equation("2.1")
 @pytest.mark.parametrize("cost", [cost for cost in COSTS if cost is not costs.log_likelihood], ids=repr)
 def test_delta_of_each_output_neuron(cost, x64):
     """(2.1): delta_j = dC/da_j sigma'(z_j), for outputs that act elementwise; for the quadratic cost (a_j - y_j)."""
@@ -32,6 +34,7 @@ def test_delta_of_each_output_neuron(cost, x64):
         np.testing.assert_allclose(cost.delta(z, y)[j], dC_da * jax.grad(cost.output)(z[j]), rtol=1e-12)
 
 
+@pytest.mark.equation("2.2")
 @EVERY
 def test_delta_is_the_jacobian_times_the_gradient(cost, x64):
     """(2.2): delta^L = J^T grad_a C, J diagonal for elementwise outputs, diag(a) - a a^T for softmax."""
@@ -59,6 +62,7 @@ def test_values_against_the_notes_formulas(x64):
         np.testing.assert_allclose(cost.value(z, y), wanted, rtol=1e-13)
 
 
+@pytest.mark.equation("section 3.2", "3.4", "3.5")
 def test_log_likelihood_of_a_class(x64):
     """Section 3.2: C = -ln a_r; delta is a_r - 1 at r, (3.4), a_j elsewhere, (3.5): a - y, (3.6)."""
     z, _ = one(4)
@@ -88,6 +92,7 @@ def test_finite_for_huge_weighted_inputs(cost, scale):
         np.testing.assert_allclose(cost.delta(z, y), gradient, atol=1e-6)
 
 
+@pytest.mark.equation("exercise 3.2")
 def test_entropies_keep_their_slope_where_the_output_saturates():
     """Exercise 3.2: at a = 1, y = 0 the cross-entropy costs z and pulls with 1; the quadratic one has stopped."""
     z, y = jnp.array([40.0]), jnp.array([0.0])
@@ -108,6 +113,7 @@ def test_second_derivative_at_zero(x64):
     np.testing.assert_allclose(hessian, 0.25 * np.eye(2), rtol=1e-12)
 
 
+@pytest.mark.equation("exercise 3.1")
 def test_cross_entropy_is_least_at_y(x64):
     """Exercise 3.1 with its errata: convex in a, minimal at a = y, where it is H(y)."""
     y = jnp.array([0.3])
@@ -118,6 +124,7 @@ def test_cross_entropy_is_least_at_y(x64):
     np.testing.assert_allclose(costs.cross_entropy.value(best, y), costs.binary_entropy(y[0]), rtol=1e-13)
 
 
+@pytest.mark.equation("figure 3.1")
 def test_binary_entropy():
     """Figure 3.1: H(y), ln 2 at the middle and 0 at both ends."""
     np.testing.assert_allclose(costs.binary_entropy(jnp.array([0.0, 0.5, 1.0])), [0, np.log(2), 0], rtol=1e-6)
@@ -138,6 +145,7 @@ def entropy_of(a, y):
     return -(y * jnp.log(a) + (1 - y) * jnp.log(1 - a))
 
 
+@pytest.mark.equation("exercise 3.1")
 @pytest.mark.parametrize("y", [0.05, 0.3, 0.5, 0.9])
 def test_exercise_3_1_inside(y, x64):
     """Exercise 3.1: dC/da = (a - y) / (a (1 - a)), 0 at a = y alone; C'' = y / a^2 + (1 - y) / (1 - a)^2 > 0."""
@@ -152,6 +160,7 @@ def test_exercise_3_1_inside(y, x64):
     np.testing.assert_allclose(by_logits, entropy_of(a, y), rtol=1e-12)
 
 
+@pytest.mark.equation("exercise 3.1")
 @pytest.mark.parametrize("y", [0.0, 1.0])
 def test_exercise_3_1_at_the_boundary(y, x64):
     """Exercise 3.1 for y in {0, 1}: no stationary point. The slope never is 0, and the cost falls to its infimum 0."""
@@ -162,6 +171,7 @@ def test_exercise_3_1_at_the_boundary(y, x64):
     assert np.all(costs.cross_entropy.delta(z, jnp.full_like(z, y)) != 0)
 
 
+@pytest.mark.equation("exercise 3.2")
 def test_exercise_3_2_and_the_factor_that_the_quadratic_cost_keeps(x64):
     """Exercise 3.2: dC/dw_jk is the mean of a_k (a_j - y_j) over examples; for the quadratic cost times sigma'(z_j)."""
     w, b = jax.random.normal(jax.random.key(0), (3, 5)), jax.random.normal(jax.random.key(1), (3,))
@@ -174,6 +184,7 @@ def test_exercise_3_2_and_the_factor_that_the_quadratic_cost_keeps(x64):
         np.testing.assert_allclose(by_autodiff, by_hand, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.equation("3.2", "3.3")
 def test_3_1_1_derives_the_cross_entropy(x64):
     """Integrating (a - y) / (a (1 - a)), which (3.1) to (3.3) ask for, gives it back up to a constant."""
     nodes, weights = np.polynomial.legendre.leggauss(60)
@@ -184,6 +195,7 @@ def test_3_1_1_derives_the_cross_entropy(x64):
             np.testing.assert_allclose(integral, entropy_of(end, y) - entropy_of(0.5, y), rtol=1e-10)
 
 
+@pytest.mark.equation("3.1", "3.2", "3.3")
 def test_3_1_to_3_3_for_one_neuron(x64):
     """(3.1) to (3.3), with the index that (3.1) has lost."""
     w, x, b, y = jnp.array([0.3, -1.2]), jnp.array([0.8, 0.5]), 0.4, 0.25
@@ -198,6 +210,7 @@ def test_3_1_to_3_3_for_one_neuron(x64):
     np.testing.assert_allclose(by_b, jax.grad(entropy_of)(a, y) * a * (1 - a), rtol=1e-12)  # (3.3)
 
 
+@pytest.mark.equation("3.4", "3.5", "3.6", "3.7")
 def test_3_4_to_3_7_for_a_softmax_layer(x64):
     """(3.4) to (3.7): dC/db_r = a_r - 1, dC/db_j = a_j elsewhere, together a - y; dC/dw_jk = a_k (a_j - y_j)."""
     w, b = jax.random.normal(jax.random.key(0), (4, 6)), jax.random.normal(jax.random.key(1), (4,))

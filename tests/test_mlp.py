@@ -33,6 +33,7 @@ def test_init_draws_every_array_afresh():
     assert not np.any(a.w[0] == a.b)
 
 
+@pytest.mark.equation("section 2.1")
 def test_forward_is_the_notes_sum(x64):
     """Section 2.1: z_j = sum_k w_jk a_k + b_j, neuron by neuron."""
     params = network(0, dtype=jnp.float64)

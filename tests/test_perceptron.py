@@ -38,6 +38,7 @@ def test_forward_is_perceptron_by_perceptron(seed, sizes):
     np.testing.assert_array_equal(perceptron.forward(params, x), loop_of_perceptrons(params64, x64))
 
 
+@pytest.mark.equation("exercise 1.1")
 @given(seeds, widths, st.integers(-60, 60))
 def test_exercise_1_1_for_powers_of_two_exactly(seed, sizes, exponent):
     params, x = drawn(seed, sizes)
@@ -45,6 +46,7 @@ def test_exercise_1_1_for_powers_of_two_exactly(seed, sizes, exponent):
     np.testing.assert_array_equal(perceptron.forward(scaled, x), perceptron.forward(params, x))
 
 
+@pytest.mark.equation("exercise 1.1")
 @given(seeds, widths, st.floats(1e-6, 1e6))
 def test_exercise_1_1_for_any_c(seed, sizes, c):
     """In integers times c every rounded sum has the sign of the exact one, unless that is 0: so biases are half-odd."""
@@ -60,6 +62,7 @@ def test_exercise_1_1_for_any_c(seed, sizes, c):
     np.testing.assert_array_equal(perceptron.forward(perceptron.scale(params, c), x), perceptron.forward(params, x))
 
 
+@pytest.mark.equation("exercise 1.2")
 @given(seeds, widths)
 def test_exercise_1_2_the_limit(seed, sizes):
     """Once c |w.x + b| is above 100 for every perceptron, the sigmoid network is the network of perceptrons."""
@@ -70,6 +73,7 @@ def test_exercise_1_2_the_limit(seed, sizes):
     np.testing.assert_allclose(limit, perceptron.forward(params, x), atol=1e-6)
 
 
+@pytest.mark.equation("exercise 1.2")
 @pytest.mark.parametrize("c", [1.0, 100.0, 1e4, 1e6])
 def test_exercise_1_2_fails_at_zero(c):
     """w.x + b = 0 for the first neuron, and a second layer that takes 1/2 for a 1 where the perceptron's is 0."""
@@ -82,6 +86,7 @@ def test_exercise_1_2_fails_at_zero(c):
     assert mlp.forward(scaled, x)[0] > 0.7
 
 
+@pytest.mark.equation("exercise 1.2")
 def test_exercise_1_2_fails_at_zero_in_the_limit_further_up():
     """The second perceptron's input is 0; its sigmoid neuron tends to 1/2 as its own input becomes exact."""
     params = (mlp.Layer(jnp.array([[1.0]]), jnp.array([-0.5])), mlp.Layer(jnp.array([[1.0]]), jnp.array([-1.0])))
@@ -95,6 +100,7 @@ def bits_of(digit):
     return np.array([int(bit) for bit in f"{digit:04b}"[::-1]])
 
 
+@pytest.mark.equation("exercise 1.3")
 @given(st.integers(0, 9), st.floats(0.99, 1.0), st.lists(st.floats(0, 0.01), min_size=9, max_size=9))
 def test_bits_of_every_digit(digit, own, others):
     x = jnp.array([*others[:digit], own, *others[digit:]], jnp.float32)
@@ -102,6 +108,7 @@ def test_bits_of_every_digit(digit, own, others):
     np.testing.assert_allclose(output, bits_of(digit), atol=np.exp(-0.9 * 20) + 1e-7)
 
 
+@pytest.mark.equation("exercise 1.3")
 @pytest.mark.parametrize("digit", range(10))
 def test_bits_in_the_worst_case(digit):
     x = jnp.full(10, 0.01).at[digit].set(0.99)
@@ -110,6 +117,7 @@ def test_bits_in_the_worst_case(digit):
     np.testing.assert_array_equal(z > 0, bits_of(digit))
 
 
+@pytest.mark.equation("exercise 1.3")
 def test_the_notes_weights_read_nine_as_eleven():
     layer = perceptron.bits_layer()
     notes = layer._replace(w=layer.w.at[1, 9].set(20.0))
@@ -126,6 +134,7 @@ def test_the_bits_layer_goes_behind_a_network():
     assert mlp.forward(params, jnp.ones(7)).shape == (4,)
 
 
+@pytest.mark.equation("exercise 1.4")
 @given(seeds, st.floats(1e-3, 1e3))
 def test_steepest_step_beats_random_steps(seed, epsilon):
     gradient = network(seed)

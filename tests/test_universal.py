@@ -54,6 +54,7 @@ def inside_points(seed, lower, upper, bins, count=40, margin=0.02):
 # Steps, rectangles and towers
 
 
+@pytest.mark.equation("figure 4.1")
 @given(finite, st.floats(0.5, 5000), finite)
 def test_a_step_is_the_notes_neuron(s, w, x):
     """Figure 4.1: weight w, bias -s w, and how far from a step it is."""
@@ -65,12 +66,14 @@ def test_a_step_is_the_notes_neuron(s, w, x):
     assert apart <= np.exp(-w * abs(x - s) + 1e-5 * w) + 1e-6  # float32 moves the step by a few 1e-6
 
 
+@pytest.mark.equation("figure 4.1")
 @given(finite)
 def test_a_step_is_one_half_at_its_knot(s):
     """Figure 4.1 at x = s."""
     np.testing.assert_array_equal(mlp.forward(universal.step(s), jnp.array([s], jnp.float32)), 0.5)
 
 
+@pytest.mark.equation("figure 4.2")
 def test_rectangle_is_figure_4_2():
     """Figure 4.2: its weights as the notes name them."""
     hidden, output = universal.rectangle(0.25, 0.75, w=1000.0, h=100.0)
@@ -80,6 +83,7 @@ def test_rectangle_is_figure_4_2():
     np.testing.assert_array_equal(output.b, [-50])
 
 
+@pytest.mark.equation("figure 4.3")
 @given(finite, st.floats(2**-9, 10, width=32))
 def test_rectangle_is_an_indicator(s1, width):
     """Figure 4.3: 0 outside, 1 inside, 1/2 at the knots."""
@@ -92,6 +96,7 @@ def test_rectangle_is_an_indicator(s1, width):
     np.testing.assert_allclose(outputs(net, jnp.array([[s1], [s2]], jnp.float32)), 0.5, atol=1e-6)
 
 
+@pytest.mark.equation("figure 4.6")
 @pytest.mark.parametrize("m", [1, 2, 3, 4])
 def test_tower_inside_outside_faces_and_edges(m):
     """Figure 4.6 in R^m: every place is below, at, inside, at or above on each axis; the number of knots decides."""
@@ -105,6 +110,7 @@ def test_tower_inside_outside_faces_and_edges(m):
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
+@pytest.mark.equation("figure 4.6")
 @pytest.mark.parametrize(("m", "bias"), [(1, -0.5), (2, -1.5), (3, -2.5), (4, -3.5)])
 def test_tower_has_the_corrected_bias(m, bias):
     """Figure 4.6: -(2m-1) h/2, where the notes print -(2h-1)/2 for m variables."""
@@ -114,6 +120,7 @@ def test_tower_has_the_corrected_bias(m, bias):
     assert net[1].w.shape == (1, 2 * m)
 
 
+@pytest.mark.equation("figure 4.7")
 def test_tower_is_figure_4_7():
     """Figure 4.7: over (1, 2) x (-2, 0) the weighted input is 2h - 3h/2 inside, and at most h - 3h/2 elsewhere."""
     net = universal.tower((1.0, -2.0), (2.0, 0.0), h=64.0)
@@ -134,6 +141,7 @@ def test_one_weight_for_each_axis():
 # Approximation
 
 
+@pytest.mark.equation("section 4.2", "figure 4.4", "section 4.3")
 @settings(max_examples=15)
 @given(st.data(), st.integers(0, 999), st.sampled_from([1, 2, 3]), st.sampled_from([1, 3]))
 def test_the_network_is_its_piecewise_constant_function(data, seed, m, n):
@@ -151,6 +159,7 @@ def test_the_network_is_its_piecewise_constant_function(data, seed, m, n):
     assert np.max(np.linalg.norm(found - values, axis=1)) <= slope * half_diagonal + 1e-5
 
 
+@pytest.mark.equation("section 4.3")
 @settings(max_examples=25)
 @given(st.data(), st.integers(0, 999), st.sampled_from([1, 2, 3]), st.floats(1, 12), st.floats(4, 60))
 def test_the_bound_for_soft_networks(data, seed, m, t, h):
@@ -205,6 +214,7 @@ def test_the_leak_of_the_defaults_is_negligible():
     assert universal.leak((10,), 0.5, h=4.0) > 0.1
 
 
+@pytest.mark.equation("figure 4.4")
 def test_knots_of_one_and_of_two_axes():
     """Figure 4.4 at knots: the mean of two cells, half a cell at the boundary, 0 where knots cross and outside."""
     net = universal.approximate(lambda x: 1 + x[0] + 10 * x[1], (0.0, 0.0), (2.0, 2.0), 2)
@@ -237,6 +247,7 @@ def test_a_number_is_a_vector_of_one(f):
     np.testing.assert_allclose(net[2].w.reshape(3, 3), np.outer([1, 3, 5], [1, 3, 5]) / 36, rtol=1e-6)
 
 
+@pytest.mark.equation("figure 4.5")
 @pytest.mark.parametrize("bins", [10, 50])
 def test_figure_4_5(bins):
     """Figure 4.5: Nielsen's f by 10 and by 50 neurons, f at the centre throughout a bin."""
@@ -252,6 +263,7 @@ def test_figure_4_5(bins):
         np.testing.assert_allclose(found, f(centres), atol=1e-5)
 
 
+@pytest.mark.equation("section 4.2")
 def test_first_order_decay():
     """Section 4.2: more intervals, better approximations; the error falls as 1 / bins."""
     f, _ = smooth(5, 1, 1)
