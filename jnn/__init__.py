@@ -1,11 +1,11 @@
 """jnn: the notes on neural networks, as pure functions over parameter pytrees.
 
-The maths modules hold equations and nothing else; the machinery modules know files, optimisers and devices and
-take the maths as function arguments.
+The maths modules hold equations and nothing else; the machinery modules handle files, optimizers and devices and take
+the maths as function arguments.
 
-Maths: `jnn.activations`, `jnn.costs`, `jnn.mlp` and `jnn.backprop` (chapters 1 and 2), `jnn.perceptron` (the exercises
-of chapter 1), `jnn.regularize`, `jnn.stopping` and `jnn.augment` (chapter 3), `jnn.universal` (chapter 4), `jnn.rnn`
-and `jnn.lstm` (chapter 5). Machinery: `jnn.train`, `jnn.parallel`, `jnn.checkpoint`, `jnn.data` and `jnn.gradcheck`.
+Maths: `activations`, `costs`, `mlp` and `backprop` (chapters 1 and 2); `perceptron` (the exercises of chapter 1);
+`regularize`, `ridge`, `dropout`, `augment` and `stopping` (chapter 3); `universal` (chapter 4); `rnn`, `lstm` and
+`gradient_flow` (chapter 5). Machinery: `train`, `parallel`, `checkpoint`, `convert`, `data`, `gradcheck` and `typing`.
 """
 
 from jnn import (
@@ -13,17 +13,22 @@ from jnn import (
     augment,
     backprop,
     checkpoint,
+    convert,
     costs,
     data,
+    dropout,
     gradcheck,
+    gradient_flow,
     lstm,
     mlp,
     parallel,
     perceptron,
     regularize,
+    ridge,
     rnn,
     stopping,
     train,
+    typing,
     universal,
 )
 
@@ -32,17 +37,22 @@ __all__ = [
     "augment",
     "backprop",
     "checkpoint",
+    "convert",
     "costs",
     "data",
+    "dropout",
     "gradcheck",
+    "gradient_flow",
     "lstm",
     "mlp",
     "parallel",
     "perceptron",
     "regularize",
+    "ridge",
     "rnn",
     "stopping",
     "train",
+    "typing",
     "universal",
 ]
 __version__ = "0.1.0"

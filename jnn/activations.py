@@ -2,7 +2,8 @@
 
 `sigmoid`, `tanh`, `relu`, `identity` and `step` act elementwise on arrays of any shape: `sigmoid(z)` is sigma(z) and
 `sigmoid.prime(z)` is sigma'(z). All are finite for |z| up to 1e4. `softmax` couples the neurons of its layer, so it
-has a Jacobian instead of a derivative. TypeError for integers or booleans where the function has no values for them.
+has a Jacobian instead of a derivative. TypeError for integers or booleans, except where the function is defined for
+them.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from jaxtyping import ArrayLike as Like
 from jnn import _checks
 
 Elementwise = Callable[[Float[Like, "*shape"]], Float[Array, "*shape"]]
-"""A function of every entry by itself."""
+"""A function that acts on each entry independently."""
 
 
 @jax.tree_util.register_static
@@ -52,7 +53,7 @@ sigmoid = Activation("sigmoid", jax.nn.sigmoid, _sigmoid_prime)
 """sigma(z) = 1 / (1 + exp(-z)), sigma'(z) = a (1 - a) with a = sigma(z)."""
 
 tanh = Activation("tanh", jnp.tanh, _tanh_prime)
-"""tanh(z), with tanh'(z) = 1 - tanh(z)^2 (exercise 5.1, figure 5.1); the notes want tanh'(0) below 1, and it is 1."""
+"""tanh(z), with tanh'(z) = 1 - tanh(z)^2 (exercise 5.1, figure 5.1); tanh'(0) is 1, not below 1 as in the notes."""
 
 relu = Activation("relu", jax.nn.relu, lambda z: jnp.where(jnp.greater(z, 0), 1.0, jnp.zeros_like(z)))
 """max(z, 0), whose derivative at the kink is taken as 0."""
@@ -68,23 +69,23 @@ def softmax(z: Float[Like, "*batch J"], c: float | Float[Array, ""] = 1.0) -> Fl
     """a_j = exp(c z_j) / sum_i exp(c z_i) over the last axis (section 3.2, exercise 3.3).
 
     As c grows the output tends to one-hot at the largest z; a k-way tie tends to 1/k each. The largest z is
-    subtracted first, as the solution of exercise 3.3 does, so nothing overflows.
+    subtracted first, as in the solution of exercise 3.3, so that nothing overflows.
 
-    Raises ValueError unless c > 0 and for a z that has no axis.
+    Raises ValueError unless c > 0, and for a z without an axis.
     """
     _checks.positive("c", c)
-    z = jnp.asarray(z, jnp.result_type(z, float))  # unsigned ones would wrap around below their largest
+    z = jnp.asarray(z, jnp.result_type(z, float))  # unsigned integers would wrap around below the largest
     largest = jax.lax.stop_gradient(jnp.max(z, axis=-1, keepdims=True))
     e = jnp.exp(c * (z - largest))
     return e / jnp.sum(e, axis=-1, keepdims=True)
 
 
 def softmax_jacobian(z: Float[Like, " J"], c: float | Float[Array, ""] = 1.0) -> Float[Array, "J J"]:
-    """da_j/dz_i = c (diag(a) - a a^T)_ji of `softmax` (section 3.2), in the place of sigma' in (2.1) and (2.2).
+    """da_j/dz_i = c (diag(a) - a a^T)_ji of `softmax` (section 3.2), which takes the place of sigma' in (2.1), (2.2).
 
     Raises ValueError unless c > 0 and z is a vector.
     """
     if jnp.ndim(z) != 1:
-        raise ValueError(f"z has shape {jnp.shape(z)}; a vector [J] is wanted: for a batch use jax.vmap")
+        raise ValueError(f"z must be a vector [J], got shape {jnp.shape(z)}: for a batch use jax.vmap")
     a = softmax(z, c)
     return c * (jnp.diag(a) - jnp.outer(a, a))

@@ -1,18 +1,19 @@
 """Backpropagation by hand: equations (2.1) to (2.9) for one example, and the mini-batch mean in matrix form.
 
 The derivatives are written out; `jax.grad` appears nowhere. The notes' (2.1) covers outputs that act elementwise.
-For softmax the Jacobian diag(a) - a a^T stands in the place of sigma', and the product collapses to a - y, (3.6):
-each cost carries its own delta^L.
+For softmax the Jacobian diag(a) - a a^T takes the place of sigma', and the product simplifies to a - y, (3.6): each
+cost has its own delta^L.
 
-`feedforward`, `errors` and `layer_gradient` are steps of the others and leave it to JAX to raise ValueError or
-TypeError for what does not fit.
+`feedforward`, `errors` and `layer_gradient` are steps of the others and do not check their arguments: JAX raises
+ValueError or TypeError for shapes and dtypes that do not fit.
 """
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+from collections.abc import Callable, Sequence
 
-from jnn import _checks, costs, mlp
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jnn import _checks, _xla, costs, mlp
 from jnn.activations import Activation, sigmoid
 from jnn.costs import Cost
 from jnn.mlp import Layer, Params
@@ -23,7 +24,7 @@ def feedforward(
 ) -> tuple[list[Float[Array, " _"]], list[Float[Array, " _"]]]:
     """The weighted inputs [z^2 ... z^L] and the activations [a^1 ... a^(L-1)] below them, for one example.
 
-    It is step 1a of section 2.2.
+    Step 1a of section 2.2.
     """
     zs, activations = [], [x]
     for w, b in params:
@@ -67,7 +68,7 @@ def value_and_grad(
     """
     n_in, *_, n_out = mlp.sizes(params)
     _checks.shape("x", x, (n_in,), "one example; for a batch use minibatch_value_and_grad, or jax.vmap")
-    _checks.shape("y", y, (n_out,), "one entry for each neuron of the last layer; data.one_hot makes it of a label")
+    _checks.shape("y", y, (n_out,), "one entry for each output neuron; data.one_hot makes it from a label")
     _checks.floating("x", x)
     zs, activations = feedforward(params, x, hidden=hidden)
     deltas = errors(params, zs, y, cost=cost, hidden=hidden)
@@ -79,18 +80,11 @@ def value_and_grad(
 
 
 def layer_gradient(deltas: Float[Array, "m n_out"], activations: Float[Array, "m n_in"]) -> Layer:
-    """The gradient by one layer's weights and biases, added up over the rows of a mini-batch: (2.8) and (2.7).
+    """The gradient by one layer's weights and biases, summed over the rows of a mini-batch: (2.8) and (2.7).
 
-    deltas: its errors delta^l. activations: those of the layer below, a^(l-1).
+    deltas: the layer's errors delta^l. activations: those of the layer below, a^(l-1).
     """
-    deltas_t = deltas.T
-    if deltas.size <= _SMALL:
-        # XLA folds a transposition into the product behind it, which on a CPU then takes longer where both are small.
-        deltas_t = jax.lax.optimization_barrier(deltas_t)
-    return Layer(w=deltas_t @ activations, b=jnp.sum(deltas, axis=0))  # (2.8), (2.7)
-
-
-_SMALL = 512
+    return Layer(w=_xla.sum_of_outer(deltas, activations), b=jnp.sum(deltas, axis=0))  # (2.8), (2.7)
 
 
 def minibatch_value_and_grad(
@@ -100,28 +94,49 @@ def minibatch_value_and_grad(
     *,
     cost: Cost = costs.quadratic,
     hidden: Activation = sigmoid,
+    masks: Sequence[Bool[Array, "m _"]] | None = None,
 ) -> tuple[Float[Array, ""], Params]:
     """The mean of C(x) over a mini-batch and its gradient, (1/m) sum_x delta^l (a^(l-1))^T, as section 2.2 has it.
 
-    The same as the mean of `jax.vmap(value_and_grad)`, with one row an example: each line is one matrix product for
-    the whole batch. This is the gradient that trains.
+    The same as the mean of `jax.vmap(value_and_grad)`, with one row for each example: each line is one matrix product
+    for the whole batch. This is the gradient that trains.
+
+    masks: one array [m, n] for each hidden layer, as `jnn.dropout` draws them, False for the neurons that are dropped.
+    With a^l = r^l hidden(z^l) for a mask r^l of zeros and ones, the error of a hidden layer is
+
+        delta^l = ((w^(l+1))^T delta^(l+1)) r^l hidden'(z^l),
+
+    (2.3) with the mask: a dropped neuron has activation 0 and error 0.
 
     Raises ValueError for shapes that do not fit, TypeError for xs of integers.
     """
     m = _checks.examples((xs, ys))
-    n_in, *_, n_out = mlp.sizes(params)
-    _checks.shape("xs", xs, (m, n_in), "one example a row; for one example use value_and_grad")
-    _checks.shape("ys", ys, (m, n_out), "one row an example; data.one_hot makes them of labels")
+    n_in, *widths, n_out = mlp.sizes(params)
+    _checks.shape("xs", xs, (m, n_in), "one row for each example; for one example use value_and_grad")
+    _checks.shape("ys", ys, (m, n_out), "one row for each example; data.one_hot makes them from labels")
     _checks.floating("xs", xs)
+    keep = _masking(masks, m, widths)
     zs, activations = [], [xs]
-    for w, b in params:
+    for l, (w, b) in enumerate(params):
         zs.append(activations[-1] @ w.T + b[None])
-        activations.append(hidden(zs[-1]))
+        if l < len(widths):
+            activations.append(keep(l, hidden(zs[-1])))
 
-    delta = cost.delta(zs[-1], ys) / m  # (2.1); the mean's 1/m once, where the arrays are smallest
+    delta = cost.delta(zs[-1], ys) / m  # (2.1); the 1/m of the mean is applied where the arrays are smallest
     grads = []
     for l in range(len(params) - 1, -1, -1):
         grads.append(layer_gradient(delta, activations[l]))  # (2.8), (2.7)
         if l > 0:
-            delta = (delta @ params[l].w) * hidden.prime(zs[l - 1])  # (2.3)
+            delta = keep(l - 1, (delta @ params[l].w) * hidden.prime(zs[l - 1]))  # (2.3)
     return jnp.mean(cost.value(zs[-1], ys)), tuple(grads[::-1])
+
+
+def _masking(masks: Sequence[Array] | None, m: int, widths: Sequence[int]) -> Callable[[int, Array], Array]:
+    """(l, a) -> a with the neurons dropped that the l-th mask drops, or a itself where there are no masks."""
+    if masks is None:
+        return lambda _, a: a
+    if len(masks) != len(widths):
+        raise ValueError(f"masks must have one array for each of {len(widths)} hidden layers, got {len(masks)}")
+    for l, width in enumerate(widths):
+        _checks.shape(f"masks[{l}]", masks[l], (m, width), "one row for each example, one column for each neuron")
+    return lambda l, a: jnp.where(masks[l], a, 0)

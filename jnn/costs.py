@@ -2,7 +2,7 @@
 
 A `Cost` has `output(z)` = a^L, `value(z, y)` = C and `delta(z, y)` = delta^L = dC/dz^L. They act over the last axis,
 so z and y may be one example [k] or a batch [..., k]. No logarithm of an activation is ever taken: values and
-gradients are finite for |z| up to 1e4. ValueError or TypeError for shapes or dtypes of z and y that do not go together.
+gradients are finite for |z| up to 1e4. ValueError or TypeError for shapes or dtypes of z and y that do not fit.
 """
 
 import functools
@@ -38,7 +38,7 @@ class Cost:
 
 
 def _single(z: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
-    """At least float32: a cost is never added up in half precision."""
+    """At least float32: costs are never summed in half precision."""
     return jnp.asarray(z, jnp.promote_types(jnp.result_type(z), jnp.float32))
 
 
@@ -46,15 +46,17 @@ def _single(z: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
 def quadratic_with(output: Activation) -> Cost:
     """The quadratic cost C = 1/2 ||y - a||^2 of section 2.1 with any elementwise output a = output(z).
 
-    `identity` and `tanh` suit regression. Its error is (2.1): delta = (a - y) output'(z), which keeps the factor
-    that makes learning slow where the output saturates (exercise 3.2).
+    `identity` and `tanh` suit regression. The error is (2.1): delta = (a - y) output'(z), with the factor that makes
+    learning slow where the output saturates (exercise 3.2).
     """
 
     def value(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
         return jnp.sum((y - output(_single(z))) ** 2, axis=-1) / 2
 
     def delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
-        return -jnp.subtract(y, output(z)) * output.prime(z)  # (2.1); y - a as in the value: XLA computes it once
+        return -jnp.subtract(y, output(z)) * output.prime(
+            z
+        )  # (2.1); y - a also stands in the value, so XLA computes it once
 
     name = "quadratic" if output is activations.sigmoid else f"quadratic_with({output!r})"
     return Cost(name, output, value, delta)
@@ -73,8 +75,8 @@ def _cross_entropy(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Fl
 cross_entropy = Cost("cross_entropy", activations.sigmoid, _cross_entropy, lambda z, y: activations.sigmoid(z) - y)
 """C = -sum_j [y_j ln a_j + (1 - y_j) ln(1 - a_j)] with a = sigma(z), for y in [0, 1]; delta = a - y (exercise 3.2).
 
-It is the cost for which, of one neuron, dC/dw_j = x_j (a - y), (3.1), where the notes print dC/dw_i, and
-dC/db = a - y, (3.2): its slope by a cancels the factor a (1 - a) of (3.3).
+For one neuron it is the cost with dC/dw_j = x_j (a - y), (3.1), where the notes print dC/dw_i, and
+dC/db = a - y, (3.2): its derivative by a cancels the factor a (1 - a) of (3.3).
 
 The notes find the stationary point a = y (exercise 3.1). C is convex in a; for y in {0, 1} there is no stationary
 point and the infimum 0 lies at the boundary; for y inside (0, 1) the minimum is `binary_entropy(y)`, not 0.

@@ -1,6 +1,6 @@
-"""Data sets: scikit-learn's embedded digits (offline) and MNIST (local files, else downloaded once).
+"""Data sets: 1,797 small digits that come with the package, and MNIST (from local files, or downloaded once).
 
-Images are float32 in [0, 1], one row of pixels an example; labels are int32.
+Images are float32 in [0, 1], one row of pixels for each example; labels are int32.
 """
 
 import gzip
@@ -22,17 +22,18 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from jnn import _checks
+from jnn.typing import PathLike
 
 
 class Split(NamedTuple):
-    """Images xs, one row of pixels an example, and the digit each one shows."""
+    """Images xs, one row of pixels for each example, and the digit that each one shows."""
 
     xs: Float[Array, "N pixels"]
     labels: Int[Array, " N"]
 
 
 class Dataset(NamedTuple):
-    """What to train on and what to test on."""
+    """A training set and a test set."""
 
     train: Split
     test: Split
@@ -42,7 +43,7 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
 )
-"""Where `mnist` downloads from, in turn. The original host refuses automated downloads."""
+"""Where `mnist` downloads from, in order of preference. The original host refuses automated downloads."""
 
 _SHA256_OF_CONTENT = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -53,29 +54,26 @@ _SHA256_OF_CONTENT = {
 
 
 def digits() -> Dataset:
-    """Scikit-learn's 1,797 handwritten digits of 8x8 pixels, offline: 1,437 to train on, 360 to test on.
+    """1,797 handwritten digits of 8x8 pixels, offline: 1,437 for training, 360 for testing.
 
-    The split is fixed, and balanced over the digits.
+    The split is fixed, and balanced over the digits. They are the test set of the Optical Recognition of Handwritten
+    Digits (Alpaydin and Kaynak, 1998; UCI Machine Learning Repository, CC BY 4.0), which scikit-learn has, too.
     """
-    from sklearn.datasets import load_digits  # here, as it takes longer to import than all of jnn
-    from sklearn.model_selection import train_test_split
-
-    images, labels = load_digits(return_X_y=True)
-    split: Any = train_test_split(images / 16, labels, test_size=360, random_state=0, stratify=labels)
-    train_xs, test_xs, train_labels, test_labels = split
-    return Dataset(_split(train_xs, train_labels), _split(test_xs, test_labels))
+    with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
+        images, labels = file["images"], file["labels"]
+    xs = images.reshape(-1, 64) / np.float32(16)
+    return Dataset(_split(xs[:1437], labels[:1437]), _split(xs[1437:], labels[1437:]))
 
 
 def mnist(mirrors: Sequence[str] = MIRRORS) -> Dataset:
     """MNIST: 60,000 images of 28x28 pixels to train on, 10,000 to test on (LeCun, Cortes and Burges, CC BY-SA 3.0).
 
-    The four IDX files, gzipped or not, are read from the folder $JNN_DATA_DIR, or from a cache in the user's own
-    cache folder when that is not set. A missing one is downloaded into that folder from the first of `mirrors` that
-    serves it whole; it gets its name there only after its content has been checked.
+    The four IDX files, gzipped or not, are read from the folder $JNN_DATA_DIR, or from the user's cache folder if that
+    is not set. A missing file is downloaded into that folder from the first of `mirrors` that serves it completely, and
+    gets its name there only after its content has been verified.
 
-    Raises ValueError for a damaged file, naming it and what to do; OSError when a file can be neither read, nor
-    downloaded from any mirror, nor written; ImportError when $JNN_DATA_DIR is not set, or one must be downloaded, and
-    pooch is missing.
+    Raises ValueError for a damaged file; OSError if a file cannot be read, downloaded from any mirror, or written;
+    ImportError if pooch is missing and $JNN_DATA_DIR is not set or a file must be downloaded.
     """
     folder = _folder()
     train_xs, train_labels, test_xs, test_labels = (_mnist_file(folder, name, mirrors) for name in _SHA256_OF_CONTENT)
@@ -88,22 +86,22 @@ def mnist(mirrors: Sequence[str] = MIRRORS) -> Dataset:
 def one_hot(labels: Int[Array, "*N"], classes: int) -> Float[Array, "*N classes"]:
     """The desired output y of each label: 1 at the label, 0 elsewhere, float32.
 
-    Raises TypeError for labels that are no integers, ValueError for a label outside 0 ... classes-1; traced labels
-    are not known yet, and one outside gives a row of zeros.
+    Raises TypeError for labels that are not integers, ValueError for a label outside 0 ... classes-1; traced labels are
+    not checked, and one outside gives a row of zeros.
     """
     _checks.count("classes", classes)
     if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
-        raise TypeError(f"labels have dtype {jnp.result_type(labels)}; integers are wanted")
+        raise TypeError(f"labels must be integers, got {jnp.result_type(labels)}")
     if not isinstance(labels, Tracer):
         _check_labels("labels", np.asarray(labels), classes)
     return jax.nn.one_hot(labels, classes, dtype=jnp.float32)
 
 
-def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
-    """The array of unsigned bytes in an IDX file, gzipped when its name ends in .gz; [N, H, W] for N images.
+def read_idx(path: PathLike) -> np.ndarray:
+    """The array of unsigned bytes in an IDX file, gzipped if its name ends in .gz; [N, H, W] for N images.
 
-    The format: two zero bytes, 0x08 for unsigned bytes, the number of axes, each axis as a big-endian 32-bit whole
-    number, then the entries. Raises ValueError naming the file when it is damaged or of another format.
+    The format: two zero bytes, 0x08 for unsigned bytes, the number of axes, each axis as a big-endian 32-bit integer,
+    then the entries. Raises ValueError for a file that is damaged or has another format.
     """
     return _parse_idx(_content(Path(path)), path)
 
@@ -135,20 +133,20 @@ def _mnist_file(folder: Path, name: str, mirrors: Sequence[str]) -> np.ndarray:
     try:
         return _check_mnist(path, name)
     except ValueError as error:
-        raise ValueError(f"{error}; delete it, and it will be downloaded again") from error
+        raise ValueError(f"{error}: delete it, and it will be downloaded again") from error
 
 
 def _check_mnist(path: Path, name: str) -> np.ndarray:
-    """The array in the file at `path`, which must be MNIST's file `name` to the last bit."""
+    """The array in the file at `path`, which must have the content of MNIST's file `name`."""
     content = _content(path)
     array = _parse_idx(content, path)
-    wanted = (60_000 if name.startswith("train") else 10_000, *((28, 28) if "images" in name else ()))
-    if array.shape != wanted:
-        raise ValueError(f"{path} holds an array of shape {array.shape}; {wanted} is wanted")
+    expected = (60_000 if name.startswith("train") else 10_000, *((28, 28) if "images" in name else ()))
+    if array.shape != expected:
+        raise ValueError(f"{path} must hold an array of shape {expected}, got {array.shape}")
     if array.ndim == 1:
         _check_labels(str(path), array, 10)
     if hashlib.sha256(content).hexdigest() != _SHA256_OF_CONTENT[name]:
-        raise ValueError(f"{path} is not MNIST's {name}: its content has another SHA-256")
+        raise ValueError(f"{path} must be MNIST's {name}, but its content has another SHA-256")
     return array
 
 
@@ -156,17 +154,17 @@ def _content(path: Path) -> bytes:
     try:
         return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path} is truncated or no gzip file ({error})") from error
+        raise ValueError(f"{path} is truncated or not a gzip file ({error})") from error
 
 
-def _parse_idx(content: bytes, path: str | os.PathLike[str]) -> np.ndarray:
+def _parse_idx(content: bytes, path: PathLike) -> np.ndarray:
     axes = content[3] if len(content) > 3 else 0
     if content[:3] != b"\0\0\x08" or not 1 <= axes <= 8:
-        raise ValueError(f"{path} begins with 0x{content[:4].hex()}; an IDX file of bytes, 0x000008.., is wanted")
+        raise ValueError(f"{path} must be an IDX file of bytes and start with 0x000008, got 0x{content[:4].hex()}")
     start = 4 + 4 * axes
     shape = struct.unpack(f">{axes}I", content[4:start]) if len(content) >= start else ()
     if not shape or len(content) - start != math.prod(shape):
-        raise ValueError(f"{path} is truncated or too long: {len(content)} bytes for an array of shape {shape}")
+        raise ValueError(f"{path} is truncated or too long: it has {len(content)} bytes for an array of shape {shape}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
@@ -174,19 +172,19 @@ def _check_labels(name: str, labels: np.ndarray, classes: int) -> None:
     wrong = np.argwhere((labels < 0) | (labels >= classes))
     if len(wrong):
         at = tuple(wrong[0].tolist())
-        raise ValueError(f"{name}: the label at {at} is {labels[at]}; 0 to {classes - 1} are wanted")
+        raise ValueError(f"{name} must be in 0 ... {classes - 1}, got {labels[at]} at {at}")
 
 
 def _download(folder: Path, filename: str, mirrors: Sequence[str]) -> Path:
-    """Fetch into a scratch folder beside the target, check the content there, and only then give it its name."""
+    """Download into a temporary folder beside the target, verify the content there, and only then rename it."""
     pooch = _pooch()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(dir=folder, prefix=".download-")
     except OSError as error:
         raise OSError(
-            f"{filename} is missing and cannot be saved in {folder} ({error}): set JNN_DATA_DIR to a folder "
-            "that holds it, or that can be written"
+            f"{filename} is missing and cannot be written to {folder} ({error}): set JNN_DATA_DIR to a folder that has "
+            "it, or that is writable"
         ) from error
     failures = []
     with scratch as workplace:
@@ -201,13 +199,13 @@ def _download(folder: Path, filename: str, mirrors: Sequence[str]) -> Path:
                 failures.append(f"{mirror}: {_root(error)}".replace(f"{fetched.parent}{os.sep}", ""))
     reasons = "; ".join(failures)
     raise OSError(
-        f"{filename} could not be downloaded into {folder} ({reasons}): put the four MNIST files into a "
-        "folder by hand and set JNN_DATA_DIR to it"
+        f"cannot download {filename} to {folder} ({reasons}): put the four MNIST files into a folder and set "
+        "JNN_DATA_DIR to it"
     )
 
 
 def _root(error: BaseException) -> BaseException:
-    """What a network library's error wraps, layer upon layer; an error of ours says it all by itself."""
+    """The innermost cause of a network library's error; ValueErrors are our own and complete."""
     while not isinstance(error, ValueError) and error.__context__ is not None:
         error = error.__context__
     return error

@@ -1,7 +1,7 @@
 """A hand-derived gradient against autodiff against finite differences, leaf by leaf.
 
     report = gradcheck.compare(f, grad_f, params, x, y)
-    print(report)                                     # a table: leaf, shape, errors, where the largest one is
+    print(report)                                     # a table: leaf, shape, errors, index of the largest
     gradcheck.assert_ok(f, grad_f, params, x, y)      # the same in a test
 
 `f(params, *rest)` is a scalar; `grad_f(params, *rest)` is its gradient by `params`, any pytree, either alone, as
@@ -20,11 +20,11 @@ _CHUNK = 256
 
 
 class Difference(NamedTuple):
-    """How far one array lies from its reference.
+    """The distance of one array from its reference.
 
-    absolute: the largest |a - b|. relative: that over the largest |b| of the array (of the whole gradient where the
-    array is all zeros), so that one entry near zero does not blow it up. where: the index of the largest |a - b|.
-    compared: how many entries. rounding: the part of `absolute` that the reference's own arithmetic explains.
+    absolute: the largest |a - b|. relative: that over the largest |b| of the array (of the whole gradient if the array
+    is all zeros), so that entries near zero do not inflate it. where: the index of the largest |a - b|. compared: how
+    many entries were compared. rounding: how large `absolute` can be from rounding in the reference alone.
     """
 
     absolute: float
@@ -34,14 +34,14 @@ class Difference(NamedTuple):
     rounding: float = 0.0
 
     def within(self, tolerance: float) -> bool:
-        """True when the difference is relatively small, or no larger than rounding; a NaN never is."""
+        """True if the relative difference is within tolerance, or the absolute one within rounding; never for NaN."""
         return self.relative <= tolerance or self.absolute <= self.rounding
 
 
 class Leaf(NamedTuple):
-    """One row of the table: a leaf's path and shape, and the hand derivation against both references.
+    """One row of the table: a leaf's path and shape, and the hand-derived gradient against both references.
 
-    got: the shape of the hand gradient; where it is not that of the leaf the differences are infinite.
+    got: the shape of the hand-derived gradient; if it differs from that of the leaf, the differences are infinite.
     """
 
     path: str
@@ -52,7 +52,7 @@ class Leaf(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The rows, the tolerances they are held to, and `.ok`. Printing it gives the table."""
+    """The rows, their tolerances, and `.ok`. Printing it shows the table."""
 
     leaves: tuple[Leaf, ...]
     tolerance: float
@@ -60,12 +60,12 @@ class Report(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """True when every leaf is within both tolerances."""
+        """True if every leaf is within both tolerances."""
         return not self.wrong
 
     @property
     def wrong(self) -> tuple[Leaf, ...]:
-        """The leaves beyond a tolerance."""
+        """The leaves that exceed a tolerance."""
         return tuple(
             leaf
             for leaf in self.leaves
@@ -89,23 +89,27 @@ def compare(
     tolerance: float = 1e-10,
     finite_tolerance: float = 1e-6,
     double: bool = True,
-    most: int = 10_000,
+    max_entries: int = 10_000,
 ) -> Report:
     """Differentiate `f` by its first argument in three ways and report the differences, leaf by leaf.
 
-    args: what both functions take; the first is differentiated, a pytree of floating leaves of any shape.
-    tolerance, finite_tolerance: relative to the largest entry of a leaf, as `Difference.relative` is.
-    double: floating arguments are converted to float64 and everything runs in it, so that a wrong formula and
-    rounding can be told apart; with False they keep their dtypes (float32 wants tolerances near 1e-5 and 1e-2).
-    most: finite differences (central, two evaluations an entry) take at most this many entries of a leaf, evenly
-    spaced; autodiff is compared on all of them.
+    args: the arguments of both functions; the derivative is by the first, a pytree of floating leaves of any shape.
+    tolerance, finite_tolerance: relative to the largest entry of a leaf, like `Difference.relative`.
+    double: convert floating arguments to float64 and compute in it, which tells a wrong formula from rounding; with
+    False they keep their dtypes (float32 needs tolerances near 1e-5 and 1e-2).
+    max_entries: central differences, two evaluations for each entry, are taken for at most this many entries of a leaf,
+    evenly spaced; autodiff is compared on all of them.
 
-    Raises TypeError for a first argument with a leaf that is not floating, ValueError when f is not scalar, when
-    the gradient's tree is not that of the first argument, or when a tolerance or `most` is not above 0.
+    Raises TypeError for a first argument with a leaf that is not floating, ValueError if f is not scalar, if the tree
+    of the gradient differs from that of the first argument, or if a tolerance or `max_entries` is not positive.
     """
-    for name, value in {"tolerance": tolerance, "finite_tolerance": finite_tolerance, "most": most}.items():
+    for name, value in {
+        "tolerance": tolerance,
+        "finite_tolerance": finite_tolerance,
+        "max_entries": max_entries,
+    }.items():
         if not value > 0:
-            raise ValueError(f"{name} is {value}; a number above 0 is wanted")
+            raise ValueError(f"{name} must be positive, got {value}")
     with jax.enable_x64(True) if double else contextlib.nullcontext():
         args = jax.tree.map(_to_double, args) if double else args
         _check_first(f, args)
@@ -115,7 +119,7 @@ def compare(
         scale = max(float(np.max(np.abs(leaf), initial=0.0)) for leaf in auto)
         rows = []
         for i, path in enumerate(paths):
-            some = _entries(auto[i].size, most)
+            some = _entries(auto[i].size, max_entries)
             finite, rounding = _central_differences(f, args, i, some, float(value))
             rows.append(
                 Leaf(
@@ -130,7 +134,7 @@ def compare(
 
 
 def assert_ok(f: Callable[..., Any], grad_f: Callable[..., Any], *args: Any, **options: Any) -> None:
-    """Raise AssertionError with the whole table unless `compare` of the same arguments is ok."""
+    """Raise AssertionError with the table unless `compare` with the same arguments is ok."""
     report = compare(f, grad_f, *args, **options)
     if not report.ok:
         raise AssertionError(f"the gradient is wrong\n{report}")
@@ -143,46 +147,46 @@ def _to_double(leaf: Any) -> Any:
 
 def _check_first(f: Callable[..., Any], args: tuple[Any, ...]) -> None:
     if not args:
-        raise ValueError("no argument to differentiate by: call compare(f, grad_f, params, ...)")
+        raise ValueError("args must have at least one argument, the one to differentiate by, got none")
     for path, leaf in jax.tree_util.tree_leaves_with_path(args[0]):
         dtype = jnp.result_type(leaf)
         if not jnp.issubdtype(dtype, jnp.floating):
             name = f"params{jax.tree_util.keystr(path)}"
             raise TypeError(
-                f"{name} has dtype {dtype}; only floating leaves have a gradient: pass it as a later argument"
+                f"{name} must have a floating dtype to have a gradient, got {dtype}: pass it in a later argument"
             )
     out = jax.eval_shape(f, *args)
     shapes = [leaf.shape for leaf in jax.tree.leaves(out)]
     if shapes != [()]:
-        raise ValueError(f"f returns {out}; one scalar is wanted: sum or average it inside f")
+        raise ValueError(f"f must return one scalar, got {out}: sum or average it inside f")
 
 
 def _gradient_of(grad_f: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """The gradient alone. A tree never equals the pair (leaf, that same tree), so the two forms cannot be confused."""
-    out, wanted = grad_f(*args), jax.tree.structure(args[0])
-    if jax.tree.structure(out) == wanted:
+    out, expected = grad_f(*args), jax.tree.structure(args[0])
+    if jax.tree.structure(out) == expected:
         return out
-    if isinstance(out, tuple) and len(out) == 2 and jax.tree.structure(out[1]) == wanted:
+    if isinstance(out, tuple) and len(out) == 2 and jax.tree.structure(out[1]) == expected:
         return out[1]
     raise ValueError(
-        f"grad_f returns the tree {jax.tree.structure(out)}; that of the first argument is wanted, {wanted}, "
-        "alone or as (value, gradient)"
+        f"grad_f must return the tree of the first argument, {expected}, alone or as (value, gradient), got "
+        f"{jax.tree.structure(out)}"
     )
 
 
 def _entries(size: int, most: int | None = None) -> np.ndarray:
-    """Flat indices: all of them, or `most` of them evenly spaced."""
+    """Flat indices: all, or at most `most`, evenly spaced."""
     return np.arange(size) if most is None or size <= most else np.linspace(0, size - 1, most).astype(int)
 
 
 def _difference(
     a: Any, shape: tuple[int, ...], b: np.ndarray, entries: np.ndarray, scale_of_all: float, rounding: float = 0.0
 ) -> Difference:
-    """`a`, wanted in `shape`, at the flat `entries` against `b`, which holds those entries only."""
+    """`a`, which should have `shape`, at the flat `entries` against `b`, which holds only those entries."""
     a = np.asarray(a)
     if not entries.size or a.shape != shape:
-        lost = 0.0 if a.shape == shape else np.inf
-        return Difference(lost, lost, (), entries.size)
+        distance = 0.0 if a.shape == shape else np.inf
+        return Difference(distance, distance, (), entries.size)
     apart = np.abs(np.ravel(a)[entries] - b)
     apart = np.where(np.isnan(apart), np.inf, apart)
     worst = int(np.argmax(apart))
@@ -197,7 +201,7 @@ def _central_differences(
 ) -> tuple[np.ndarray, float]:
     """(f(x + h e) - f(x - h e)) / 2h along the flat `entries` of leaf i of args[0], and the quotient's rounding.
 
-    h is the cube root of epsilon, relative for entries above 1: there truncation and rounding balance.
+    h is the cube root of epsilon, relative for entries above 1, which balances truncation and rounding.
     """
     if not entries.size:
         return np.zeros(0), 0.0

@@ -1,17 +1,17 @@
 """Chapter 5: the long short-term memory of equations (5.1) to (5.6), with its backpropagation through time by hand.
 
 A step is the six equations, in the order of figure 5.2. `scan` repeats it with `lax.scan` and leaves derivatives to
-autodiff, any number of times and in both modes. `unroll` gives the same values, and its reverse mode is derived by
-hand; it is the one that trains.
+autodiff, which differentiates it any number of times and in both modes. `unroll` computes the same values, with a
+reverse mode derived by hand; it is the one that trains.
 
-The field knows rem, save, focus and ltm' as the forget, input and output gates and the candidate; ltm and wm as the
-cell and hidden states c and h (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000).
+The field's names for rem, save, focus and ltm' are the forget, input and output gates and the candidate; for ltm and
+wm, the cell state c and the hidden state h (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000).
 
-`step` is the equations alone and leaves it to JAX to raise ValueError or TypeError for what does not fit, as do the
-functions that convert parameters.
+`step` is the equations alone and does not check its arguments: JAX raises ValueError or TypeError for shapes and dtypes
+that do not fit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Bool, Float, Key
 
-from jnn import _checks
+from jnn import _checks, _xla
 from jnn.activations import sigmoid
 from jnn.mlp import orthogonal, scaled_normal
 
@@ -60,11 +60,11 @@ def init(
 ) -> Params:
     """Random parameters for inputs of size p = `inputs` and d = `units` memory cells.
 
-    W is from N(0, 1/p) and U orthogonal, unless other initialisers are given. Biases are 0, but for that of rem: at
-    `rem_bias` = 1 a cell begins by remembering (Jozefowicz, Zaremba and Sutskever 2015); 0 treats all gates alike.
+    W is drawn from N(0, 1/p) and U is orthogonal, unless other initialisers are given. Biases are 0, except that of
+    rem: with `rem_bias` = 1 a cell starts by remembering (Jozefowicz, Zaremba and Sutskever 2015).
 
-    Raises ValueError for sizes below 1 and a rem_bias that is not finite; TypeError for sizes that are no whole
-    numbers, a rem_bias that is no number and a key of another kind.
+    Raises ValueError for sizes below 1 and a rem_bias that is not finite; TypeError for sizes that are not integers, a
+    rem_bias that is not a number and a key that `jax.random.key` did not make.
     """
     _checks.key("key", key)
     _checks.count("inputs", inputs)
@@ -83,9 +83,9 @@ def init(
 
 
 def zero_state(units: int, *, dtype: jax.typing.DTypeLike = jnp.float32) -> State:
-    """Empty memories [d]: the start of one sequence, or of every sequence of a batch.
+    """Memories [d] of zeros: the start of one sequence, or of all sequences of a batch.
 
-    Raises ValueError for units below 1, TypeError where they are no whole number.
+    Raises ValueError for units below 1, TypeError if they are not an integer.
     """
     _checks.count("units", units)
     return State(jnp.zeros(units, dtype), jnp.zeros(units, dtype))
@@ -107,12 +107,12 @@ def scan(
 ) -> tuple[State, State]:
     """The last state and the states after every step, [T, d] or [T, B, d], for xs [T, p] or [T, B, p].
 
-    Figure 5.2, once for each step. `state` may be [d], the same for all sequences of a batch, or [B, d]. Where `mask`
-    [T] or [T, B] is False the state stays as it is: sequences of other lengths end early and their last state is their
-    own. Differentiable by autodiff any number of times, in both modes.
+    Figure 5.2, once for each step. `state` is [d], shared by all sequences of a batch, or [B, d]. Where `mask` [T] or
+    [T, B] is False the state does not change, so that shorter sequences of a batch end with their own last state.
+    Differentiable by autodiff any number of times, in both modes.
 
-    Raises ValueError for shapes that do not fit and for T = 0; TypeError for dtypes that are mixed or not floating
-    and for a mask that is not of booleans.
+    Raises ValueError for shapes that do not fit and for T = 0; TypeError for dtypes that are mixed or not floating and
+    for a mask that is not boolean.
     """
     state = _check(params, state, xs, mask)
 
@@ -132,10 +132,10 @@ def unroll(
     mask: Bool[Array, "T *batch"] | None = None,
     segment: int | None = None,
 ) -> tuple[State, State]:
-    """As `scan` in arguments and values (section 5.2); reverse mode is backpropagation through time, by hand.
+    """`scan` with the same arguments and values (section 5.2); reverse mode is backpropagation through time, by hand.
 
-    Write dq for the derivative of the loss by q. Going backwards from t = T to 1, with dwm_t and dltm_t made of what
-    step t+1 hands back and of what the loss says of these states themselves:
+    Write dq for the derivative of the loss by q. Going backwards from t = T to 1, where dwm_t and dltm_t collect the
+    derivatives through step t+1 and directly through these states:
 
         dfocus_t  = dwm_t tanh(ltm_t)                                    from (5.6)
         dltm_t   += dwm_t focus_t (1 - tanh(ltm_t)^2)                    from (5.6)
@@ -145,14 +145,14 @@ def unroll(
         dz_t      = dltm'_t (1 - ltm'_t^2)   for the candidate           from (5.2)
         dwm_(t-1) = sum of U^T dz_t over the four layers
 
-    and then, for each layer and all times and examples in one product, dW = sum dz_t x_t^T,
-    dU = sum dz_t wm_(t-1)^T, db = sum dz_t; dx_t = sum of W^T dz_t over the layers. Where the mask freezes a state,
+    and then, for each layer, over all times and examples in one product, dW = sum dz_t x_t^T,
+    dU = sum dz_t wm_(t-1)^T, db = sum dz_t; dx_t = sum of W^T dz_t over the layers. Where the mask keeps a state,
     dz_t = 0 and both derivatives pass unchanged.
 
-    `segment` = k keeps only every k-th state for the way back and computes the gates of k steps anew from it, which
-    takes memory for T/k + k steps instead of T, for about one more forward pass; k near sqrt(T) takes the least.
+    `segment` = k stores only every k-th state for the backward pass and recomputes the gates of k steps from it. That
+    takes memory for T/k + k steps instead of T, and about one more forward pass; k near sqrt(T) takes the least.
 
-    Raises as `scan` does; ValueError for a segment below 1; TypeError in forward mode, for which `scan` is there.
+    Raises as `scan` does; ValueError for a segment below 1; TypeError in forward mode, which `scan` supports.
     """
     state = _check(params, state, xs, mask)
     if xs.ndim == 2:
@@ -169,9 +169,9 @@ def stack(
     *,
     mask: Bool[Array, "T *batch"] | None = None,
 ) -> tuple[tuple[State, ...], tuple[State, ...]]:
-    """Layers upon each other, each reading the working memories of the one below: last and all states of each.
+    """A stack of layers, each reading the working memories of the one below: last and all states of each layer.
 
-    Raises as `unroll` does, and ValueError where there are not as many states as layers.
+    Raises as `unroll` does, and ValueError unless there is one state for each layer.
     """
     lasts, everything = [], []
     for params, initial in zip(layers, states, strict=True):
@@ -190,7 +190,7 @@ def both_directions(
     *,
     mask: Bool[Array, "T *batch"] | None = None,
 ) -> tuple[tuple[State, State], Float[Array, "T *batch two_d"]]:
-    """One LSTM reads xs forwards, another backwards: both last states, and the working memories side by side.
+    """A bidirectional LSTM: both last states, and the working memories of both directions, concatenated.
 
     Raises as `unroll` does.
     """
@@ -200,76 +200,17 @@ def both_directions(
     return (last, first), jnp.concatenate([states.wm, jnp.flip(reverse.wm, 0)], axis=-1)
 
 
-def to_torch(params: Params) -> dict[str, Float[Array, "..."]]:
-    """The arrays of a one-layer `torch.nn.LSTM`, by the names of its state_dict; its second bias is 0."""
-    gates = (params.save, params.rem, params.ltm, params.focus)  # torch's order: i, f, g, o
-    b = jnp.concatenate([gate.b for gate in gates])
-    return {
-        "weight_ih_l0": jnp.concatenate([gate.W for gate in gates]),
-        "weight_hh_l0": jnp.concatenate([gate.U for gate in gates]),
-        "bias_ih_l0": b,
-        "bias_hh_l0": jnp.zeros_like(b),
-    }
-
-
-def from_torch(arrays: Mapping[str, Any], *, layer: int = 0) -> Params:
-    """The parameters of one layer of a `torch.nn.LSTM`, from its state_dict as arrays: `tensor.numpy()` each.
-
-    Raises ValueError when an array is missing or not of an LSTM's shape.
-    """
-    names = [f"{kind}_l{layer}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-    if missing := [name for name in names if name not in arrays]:
-        raise ValueError(f"no {', '.join(missing)} among {', '.join(arrays)}; an LSTM's state_dict is wanted")
-    w, u, b_ih, b_hh = (jnp.asarray(arrays[name]) for name in names)
-    rows, p = _checks.matrix(names[0], w)
-    for name, value, wanted in zip(names[1:], (u, b_ih, b_hh), ((rows, rows // 4), (rows,), (rows,)), strict=True):
-        _checks.shape(name, value, wanted, f"four gates of [d, {p}] are wanted in {names[0]}, which has {rows} rows")
-    save, rem, ltm, focus = (
-        Gate(*parts) for parts in zip(*(jnp.split(a, 4) for a in (w, u, b_ih + b_hh)), strict=True)
-    )
-    return Params(rem, save, focus, ltm)
-
-
-_FLAX = {"rem": "f", "save": "i", "focus": "o", "ltm": "g"}
-
-
-def to_flax(params: Params) -> dict[str, dict[str, Array]]:
-    """The parameters of flax.linen's `LSTMCell` and `OptimizedLSTMCell`: kernels [p, d] and [d, d], one bias."""
-    cell: dict[str, dict[str, Array]] = {}
-    for name, letter in _FLAX.items():
-        gate: Gate = getattr(params, name)
-        cell["i" + letter] = {"kernel": gate.W.T}
-        cell["h" + letter] = {"kernel": gate.U.T, "bias": gate.b}
-    return cell
-
-
-def from_flax(cell: Mapping[str, Mapping[str, Any]]) -> Params:
-    """The inverse of `to_flax`; raises ValueError when a part is missing."""
-    if missing := [kind + letter for letter in _FLAX.values() for kind in "ih" if kind + letter not in cell]:
-        raise ValueError(f"no {', '.join(missing)} among {', '.join(cell)}; the parameters of an LSTMCell are wanted")
-    return Params(
-        **{
-            name: Gate(
-                jnp.asarray(cell["i" + letter]["kernel"]).T,
-                jnp.asarray(cell["h" + letter]["kernel"]).T,
-                jnp.asarray(cell["h" + letter]["bias"]),
-            )
-            for name, letter in _FLAX.items()
-        }
-    )
-
-
 def _weighted_input(gate: Gate, x: Float[Array, "*batch p"], wm: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
     z = x @ gate.W.T + wm @ gate.U.T
     return z + jnp.broadcast_to(gate.b, z.shape)
 
 
 def _frozen(mask: Bool[Array, "*batch"] | None, new: Any, old: Any) -> Any:
-    """`new` where the mask is True or there is none, else `old`."""
+    """`new` where the mask is True, else `old`; without a mask, `new`."""
     return new if mask is None else jax.tree.map(lambda a, b: jnp.where(mask[..., None], a, b), new, old)
 
 
-# The unrolled net, always with a batch axis.
+# Internally sequences always have a batch axis.
 
 
 def _unroll_in_segments(
@@ -300,7 +241,7 @@ def _unroll_or_explain(params: Params, state: State, xs: Array, mask: Array | No
     except TypeError as error:
         if "forward-mode" not in str(error):
             raise
-        raise TypeError("lstm.unroll has reverse mode only, by hand; use lstm.scan for forward mode") from error
+        raise TypeError("lstm.unroll supports reverse mode only: use lstm.scan for forward mode") from error
 
 
 @jax.custom_vjp
@@ -312,16 +253,15 @@ def _unroll(
 
 
 def _forward(params: Params, state: State, xs: Array, mask: Array | None) -> tuple[State, tuple[State, Any]]:
-    """The last state; all states and gates."""
+    """The last state, and the states and gates of all steps."""
     W, U, b = (jnp.concatenate(parts) for parts in zip(*params, strict=True))
-    # Products with weights [p, 4d] as they lie are faster inside the loop than with transposed ones.
-    W, U = jax.lax.optimization_barrier((W.T, U.T))
+    W, U = _xla.materialised((W.T, U.T))
 
     def one(state: State, inputs: tuple[Array, Array | None]) -> tuple[State, tuple[State, Any]]:
         x, m = inputs
         z = x @ W + state.wm @ U + b[None]
         z_rem, z_save, z_focus, z_ltm = jnp.split(z, 4, axis=1)
-        rem, save, focus = _sigmoid(z_rem), _sigmoid(z_save), _sigmoid(z_focus)  # (5.1), (5.3), (5.5)
+        rem, save, focus = _xla.sigmoid(z_rem), _xla.sigmoid(z_save), _xla.sigmoid(z_focus)  # (5.1), (5.3), (5.5)
         candidate = jnp.tanh(z_ltm)  # (5.2)
         ltm = rem * state.ltm + save * candidate  # (5.4)
         new = _frozen(m, State(ltm, focus * jnp.tanh(ltm)), state)  # (5.6)
@@ -365,8 +305,7 @@ def _backward(saved: Any, derivatives: tuple[State, State]) -> tuple[Params, Sta
     (dfirst, _), dz = jax.lax.scan(one, (dlast, states.ltm[-1]), inputs, reverse=True)
     wm_before = jnp.concatenate([first.wm[None], states.wm[:-1]])
     dz = dz.reshape(-1, dz.shape[-1])
-    inputs_t = jax.lax.optimization_barrier(jnp.concatenate([_rows(xs), _rows(wm_before)], axis=1).T)
-    dWU = jax.lax.optimization_barrier(inputs_t @ dz).T  # else XLA would compute dz^T inputs, at half the speed
+    dWU = _xla.sum_of_outer_tall(dz, jnp.concatenate([_rows(xs), _rows(wm_before)], axis=1))
     dW, dU, db = dWU[:, : W.shape[1]], dWU[:, W.shape[1] :], jnp.sum(dz, axis=0)
     dparams = Params(*(Gate(*parts) for parts in zip(*(jnp.split(a, 4) for a in (dW, dU, db)), strict=True)))
     return dparams, dfirst, (dz @ W).reshape(xs.shape), None
@@ -375,25 +314,20 @@ def _backward(saved: Any, derivatives: tuple[State, State]) -> tuple[Params, Sta
 _unroll.defvjp(_forward_for_backward, _backward)
 
 
-def _sigmoid(z: Float[Array, "B d"]) -> Float[Array, "B d"]:
-    """Sigma as a tanh: one kind of function for all four gates, and the faster one."""
-    return 0.5 + 0.5 * jnp.tanh(0.5 * z)
-
-
 def _rows(a: Float[Array, "T B k"]) -> Float[Array, "TB k"]:
     return a.reshape(-1, a.shape[-1])
 
 
 def _check(params: Params, state: State, xs: Any, mask: Any) -> State:
-    """Raise for what does not fit; the state, with a batch axis where xs has one."""
+    """Check shapes and dtypes; the state, with a batch axis if xs has one."""
     d, p = _checks.matrix("params.rem.W", params.rem.W)
     for name, gate in params._asdict().items():
-        for part, wanted in (("W", (d, p)), ("U", (d, d)), ("b", (d,))):
-            _checks.shape(f"params.{name}.{part}", getattr(gate, part), wanted, "all four gates are alike in shape")
+        for part, expected in (("W", (d, p)), ("U", (d, d)), ("b", (d,))):
+            _checks.shape(f"params.{name}.{part}", getattr(gate, part), expected, "the four gates have the same shapes")
     batch = _checks.sequence(xs, p)
     _checks.one_dtype(params=params, state=state, xs=xs)
     if mask is not None:
-        _checks.shape("mask", mask, xs.shape[:-1], "one entry for each time and sequence, False where it is over")
+        _checks.shape("mask", mask, xs.shape[:-1], "one entry for each time and sequence, False after its end")
         if not jnp.issubdtype(jnp.result_type(mask), jnp.bool_):
-            raise TypeError(f"mask has dtype {jnp.result_type(mask)}; booleans are wanted: mask.astype(bool)")
+            raise TypeError(f"mask must be boolean, got {jnp.result_type(mask)}: convert it with mask.astype(bool)")
     return State(*(_checks.memory(f"state.{name}", value, batch, d) for name, value in state._asdict().items()))

@@ -1,4 +1,4 @@
-"""Multilayer perceptrons: a tuple of layers, from its random start to its output.
+"""Multilayer perceptrons: a tuple of layers, from random initialisation to output.
 
 One example is the definition; `jax.vmap(mlp.forward, in_axes=(None, 0))` is a batch.
 """
@@ -30,20 +30,21 @@ Params = tuple[Layer, ...]
 """The layers of a network, from the first that has weights to the output."""
 
 scaled_normal = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=-1, out_axis=-2)
-"""Weights from N(0, 1/n_in), so that weighted inputs start with a variance near 1 whatever the width."""
+"""Weights from N(0, 1/n_in), so that weighted inputs start with a variance near 1 at any width."""
 
 
 def orthogonal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:
-    """Random orthogonal weights of `shape`, as [n_out, n_in], which keep the length of what they act on.
+    """Random orthogonal weights of `shape` [n_out, n_in], which preserve the norm of their input.
 
-    For recurrent layers. Those of half precision are drawn in float32, as the factorisation is not there for them.
+    For recurrent layers. Half-precision weights are drawn in float32, which the factorisation needs.
 
-    Raises ValueError for a shape of fewer than two sizes, TypeError for a key or sizes of another kind.
+    Raises ValueError for a shape of fewer than two sizes, TypeError for a key that `jax.random.key` did not make and
+    for sizes that are not integers.
     """
     _checks.key("key", key)
-    wanted = jnp.dtype(dtype or jnp.float32)
-    wide = jnp.promote_types(wanted, jnp.float32) if jnp.issubdtype(wanted, jnp.floating) else wanted
-    return jax.nn.initializers.orthogonal()(key, shape, wide, out_sharding).astype(wanted)
+    chosen = jnp.dtype(dtype or jnp.float32)
+    wide = jnp.promote_types(chosen, jnp.float32) if jnp.issubdtype(chosen, jnp.floating) else chosen
+    return jax.nn.initializers.orthogonal()(key, shape, wide, out_sharding).astype(chosen)
 
 
 unit_normal = jax.nn.initializers.normal(1.0)
@@ -63,8 +64,8 @@ def init(
     (784, 30, 10) gives two `Layer`s: w [30, 784], b [30] and w [10, 30], b [10]. `weights` and `biases` are
     initialisers as in `jax.nn.initializers`: functions of (key, shape, dtype).
 
-    Raises ValueError for fewer than two sizes or a size below 1, TypeError for a size that is no whole number
-    or a key that `jax.random.key` did not make.
+    Raises ValueError for fewer than two sizes or a size below 1, TypeError for a size that is not an integer or a key
+    that `jax.random.key` did not make.
     """
     _checks.key("key", key)
     _checks.sizes(sizes)
@@ -76,17 +77,17 @@ def init(
 
 
 def sizes(params: Params) -> tuple[int, ...]:
-    """The number of neurons of every layer, the input layer first: what `init` was given.
+    """The number of neurons of every layer, the input layer first, as passed to `init`.
 
-    Raises ValueError when there is no layer or the layers do not chain.
+    Raises ValueError if there is no layer or if the shapes of consecutive layers do not fit.
     """
     if not params:
-        raise ValueError("params holds no layer; at least one mlp.Layer(w, b) is wanted, as mlp.init makes")
+        raise ValueError("params must have at least one mlp.Layer(w, b), as mlp.init makes, got none")
     widths = [jnp.shape(params[0].w)[-1] if jnp.ndim(params[0].w) else 0]
     for i, (w, b) in enumerate(params):
         n_out = jnp.shape(b)[0] if jnp.ndim(b) else 0
         advice = (
-            f"one row for each of its {n_out} biases, one column for each of {widths[-1]} neurons in the layer before"
+            f"one row for each of its {n_out} biases, one column for each of {widths[-1]} neurons in the layer below"
         )
         _checks.shape(f"params[{i}].w", w, (n_out, widths[-1]), advice)
         widths.append(n_out)
@@ -96,8 +97,8 @@ def sizes(params: Params) -> tuple[int, ...]:
 def logits(params: Params, x: Float[Array, " n_in"], *, hidden: Activation = sigmoid) -> Float[Array, " n_out"]:
     """z^L, the weighted input to the last layer, for one example x.
 
-    z^l = w^l a^(l-1) + b^l and a^l = hidden(z^l) for 2 <= l <= L (sections 2.1 and 2.2; the notes call z the
-    weighted output once).
+    z^l = w^l a^(l-1) + b^l and a^l = hidden(z^l) for 2 <= l <= L (sections 2.1 and 2.2; the notes once call z the
+    weighted output).
 
     Raises ValueError for shapes that do not fit, TypeError for an x of integers.
     """
@@ -118,20 +119,20 @@ def forward(
 
 
 def classify(params: Params, xs: Float[Array, "m n_in"], *, hidden: Activation = sigmoid) -> Int[Array, " m"]:
-    """The most active output neuron for each of m examples, which is what the network says.
+    """The predicted label for each of m examples: the index of the most active output neuron.
 
     Raises ValueError for shapes that do not fit, TypeError for xs of integers.
     """
-    _checks.shape("xs", xs, (_checks.examples((xs,)), sizes(params)[0]), "one example a row")
+    _checks.shape("xs", xs, (_checks.examples((xs,)), sizes(params)[0]), "one row for each example")
     return jnp.argmax(jax.vmap(lambda x: logits(params, x, hidden=hidden))(xs), axis=-1)
 
 
 def accuracy(
     params: Params, xs: Float[Array, "m n_in"], labels: Int[Array, " m"], *, hidden: Activation = sigmoid
 ) -> Float[Array, ""]:
-    """The fraction of m examples whose most active output neuron is the right one, from 0 to 1.
+    """The fraction of m examples that the network classifies correctly, from 0 to 1.
 
-    labels: 0 for the first output neuron, and so on. Raises as `classify` does, and ValueError unless there is a label
+    labels: the index of the right output neuron. Raises as `classify` does, and ValueError unless there is one label
     for each example.
     """
     _checks.shape("labels", labels, jnp.shape(xs)[:1], "one label for each example")

@@ -1,24 +1,28 @@
-"""Training on many devices, of one process or of several, by `jax.sharding` and `jax.distributed`: no engine of ours.
+"""Many devices, in one process or in several, by `jax.sharding` and `jax.distributed`.
 
 A mesh has two axes: "batch", over which a mini-batch is split, and "model", over which wide layers may be. `place`
 puts parameters and data on it, and `train.epoch`, `run` and `fit` take `sharding=batches(mesh)`: XLA then splits the
-work and adds the gradients up. Results equal those of a single device up to the order in which floats are summed.
+work and sums the gradients. Results equal those of a single device up to the order in which floats are summed.
+`sweep` runs a function, such as a whole training, for many members spread over the devices.
 
-Several processes each run the same script; `start` connects them, where a launcher has started them, before anything
-else uses JAX.
+Several processes each run the same script; `start` connects those that a launcher has started, before anything else
+uses JAX.
 """
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
+from jax.tree_util import Partial
 
-from jnn import _checks
+from jnn import _checks, _xla
 
 BATCH = "batch"
 """The axis of a mesh over which a mini-batch is split."""
@@ -30,17 +34,17 @@ MODEL = "model"
 def start() -> bool:
     """Connect the processes of a launcher with `jax.distributed.initialize`; returns whether there are several.
 
-    Plain processes say who they are by the variables JAX_COORDINATOR_ADDRESS (host:port of process 0),
-    JAX_NUM_PROCESSES and JAX_PROCESS_ID; under SLURM, Open MPI and on TPU pods JAX finds out by itself. Does nothing
-    where no launcher is seen, or when connected already.
+    Plain processes are identified by the variables JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES
+    and JAX_PROCESS_ID; under SLURM, Open MPI and on TPU pods JAX detects them. Does nothing without a launcher, or if
+    the processes are connected already.
 
-    Raises ValueError for variables that are incomplete or no whole numbers.
+    Raises ValueError for variables that are missing or not integers.
     """
     if jax.distributed.is_initialized():
         return jax.process_count() > 1
     if "JAX_COORDINATOR_ADDRESS" in os.environ:
         jax.distributed.initialize(
-            os.environ["JAX_COORDINATOR_ADDRESS"], _whole("JAX_NUM_PROCESSES"), _whole("JAX_PROCESS_ID")
+            os.environ["JAX_COORDINATOR_ADDRESS"], _integer("JAX_NUM_PROCESSES"), _integer("JAX_PROCESS_ID")
         )
     elif any(_several(name) for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES")):
         jax.distributed.initialize()
@@ -52,29 +56,29 @@ def start() -> bool:
 def mesh(*, model: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
     """All devices of all processes (or `devices`) as a mesh of axes ("batch", "model"), `model` along the second.
 
-    Raises ValueError where `model` does not divide the number of devices, TypeError where it is no whole number.
+    Raises ValueError if `model` does not divide the number of devices, TypeError if it is not an integer.
     """
     _checks.count("model", model)
     chosen = np.array(jax.devices() if devices is None else devices, object)
     if not chosen.size or chosen.size % model:
-        raise ValueError(f"model is {model} and there are {chosen.size} devices; a divisor of their number is wanted")
+        raise ValueError(f"model must divide the number of devices, got {model} and {chosen.size} devices")
     return Mesh(chosen.reshape(-1, model), (BATCH, MODEL))
 
 
 def batches(mesh: Mesh) -> NamedSharding:
-    """How a mini-batch lies on the mesh: its first axis split over "batch"."""
+    """The sharding of a mini-batch on the mesh: its first axis split over "batch"."""
     return NamedSharding(mesh, PartitionSpec(BATCH))
 
 
 def place(mesh: Mesh, tree: Any, spec: Any = None) -> Any:
-    """The arrays of `tree` on the mesh: whole on every device by default, or split as `spec` says.
+    """The arrays of `tree` on the mesh: replicated by default, or split according to `spec`.
 
     `spec` is a PartitionSpec for all leaves or a tree of them that matches `tree`: PartitionSpec("batch") gives every
     device, and so every process, only its part of the rows of a data set; (Layer(PartitionSpec("model", None),
-    PartitionSpec("model")), Layer(PartitionSpec(None, "model"), PartitionSpec())) splits a wide hidden layer. In
-    several processes all call this with the same arrays; each copies to its own devices what lies there.
+    PartitionSpec("model")), Layer(PartitionSpec(None, "model"), PartitionSpec())) splits a wide hidden layer. Several
+    processes all call this with the same arrays, and each copies the parts that belong on its own devices.
 
-    Raises ValueError for an axis that its part of the mesh does not divide.
+    Raises ValueError for an axis that the mesh does not divide.
     """
     spec = PartitionSpec() if spec is None else spec
     specs = jax.tree.map(lambda _: spec, tree) if isinstance(spec, PartitionSpec) else spec
@@ -82,9 +86,9 @@ def place(mesh: Mesh, tree: Any, spec: Any = None) -> Any:
 
 
 def local(tree: Any) -> Any:
-    """The arrays of `tree` as every process can read them whole: those that span processes, as NumPy arrays.
+    """The arrays of `tree` whole in every process: those that span processes, as NumPy arrays.
 
-    All processes call this together, as what is split between them is sent to all.
+    All processes must call this together, since arrays that are split between them are sent to all.
     """
 
     def one(leaf: Any) -> Any:
@@ -97,25 +101,88 @@ def local(tree: Any) -> Any:
     return jax.tree.map(one, tree)
 
 
-def agreed(answer: int) -> int:
-    """Process 0's answer, for all processes: their own clocks or views of a disk would part them. All call together."""
+def broadcast(value: int) -> int:
+    """Process 0's value in every process, for decisions that depend on a clock or a disk. All must call it together."""
     if jax.process_count() == 1:
-        return answer
-    return int(multihost_utils.broadcast_one_to_all(np.asarray(answer)))
+        return value
+    return int(multihost_utils.broadcast_one_to_all(np.asarray(value)))
 
 
 def put(leaf: Any, sharding: Sharding) -> Any:
-    """One array that every process holds whole, where `sharding` says; each copies what lies on its own devices."""
+    """One array, which every process holds whole, with this sharding; each copies to its own devices."""
     if sharding.is_fully_addressable or jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
         return jax.device_put(leaf, sharding)
     whole = np.asarray(leaf)
     return jax.make_array_from_callback(whole.shape, sharding, lambda part: whole[part])
 
 
-def _whole(name: str) -> int:
+def sweep(f: Callable[..., Any], *members: Any, devices: Sequence[Any] | None = None) -> Any:
+    """f(*member) for every member, such as a whole training each, as one program spread over the devices.
+
+    The leaves of `members` share a leading axis K; a member is one entry of each, such as a key, a learning rate and a
+    regularisation strength. Returns what f returns, with a leading axis K: each member gets the same result as alone.
+
+    Each device computes its share of the members: together under `jax.vmap` on an accelerator, one after another on a
+    CPU, where small networks then stay in a core's cache. A CPU counts as one device, unless
+    `jax.config.update("jax_num_cpu_devices", os.cpu_count())` is called before anything else uses JAX.
+
+    f is compiled into the program as `grad` is in `jnn.train`: bind data with `jax.tree_util.Partial`, not in a lambda.
+    devices: all local ones by default.
+
+    Raises TypeError and ValueError for members that do not share a leading axis K >= 1, ValueError for no devices.
+    """
+    k = _checks.examples(members, "members", "member")
+    chosen = tuple(jax.local_devices() if devices is None else devices)[:k]
+    if not chosen:
+        raise ValueError("devices must have at least one device, got none: pass jax.local_devices()")
+    f = f if isinstance(f, Partial) else Partial(f)
+    return _sweep_program(f, members, k, Mesh(np.array(chosen), ("members",)))
+
+
+def place_on(sharding: NamedSharding | None, *trees: Any) -> tuple[Any, ...]:
+    """The trees with their arrays replicated on the mesh of `sharding`, except those that are on it already.
+
+    Without a sharding, and under a transformation of the caller's, they are returned as they are.
+    """
+    if sharding is None:
+        return trees
+    mesh: Any = sharding.mesh
+
+    def placed(leaf: Any) -> Any:
+        if isinstance(leaf, Tracer) or not isinstance(leaf, jax.Array | np.ndarray):
+            return leaf
+        there = isinstance(leaf, jax.Array) and getattr(leaf.sharding, "mesh", None) == mesh
+        return leaf if there else place(mesh, leaf)
+
+    return jax.tree.map(placed, trees)
+
+
+def check_batch_size(sharding: NamedSharding | None, batch_size: int) -> None:
+    """Raise ValueError unless the devices of `sharding` divide `batch_size`."""
+    if sharding is None:
+        return
+    axes = sharding.spec[0] if len(sharding.spec) else ()
+    parts = int(np.prod([sharding.mesh.shape[axis] for axis in ((axes,) if isinstance(axes, str) else axes or ())]))
+    if batch_size % parts:
+        raise ValueError(
+            f"batch_size must be divisible by the {parts} devices of sharding, got {batch_size}: "
+            f"use {parts * (batch_size // parts + 1)}, or a mesh of fewer devices"
+        )
+
+
+@functools.partial(jax.jit, static_argnames=("k", "mesh"))
+def _sweep_program(f: Callable[..., Any], members: Any, k: int, mesh: Mesh) -> Any:
+    rows = np.minimum(np.arange(-(-k // mesh.size) * mesh.size), k - 1)  # the last again, so that devices divide them
+    alone, shared = PartitionSpec(), PartitionSpec("members")
+    spread = jax.shard_map(_xla.map_members, mesh=mesh, in_specs=(alone, shared), out_specs=shared, check_vma=False)
+    results = spread(f, jax.tree.map(lambda leaf: leaf[rows], members))
+    return jax.tree.map(lambda leaf: leaf[:k], results)
+
+
+def _integer(name: str) -> int:
     text = os.environ.get(name, "")
     if not text.isdecimal():
-        raise ValueError(f"{name} is {text!r} beside JAX_COORDINATOR_ADDRESS; a whole number is wanted")
+        raise ValueError(f"{name} must be an integer if JAX_COORDINATOR_ADDRESS is set, got {text!r}")
     return int(text)
 
 

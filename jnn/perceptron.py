@@ -1,4 +1,4 @@
-"""Chapter 1: perceptrons and the sigmoid neurons that take their place, the layer of bits, the steepest step.
+"""Chapter 1: perceptrons and the sigmoid neurons that replace them, the layer of bits, the step of steepest descent.
 
 A network of perceptrons is an ordinary `mlp` network with the step activation in every layer.
 """
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from jnn import _checks, mlp
 from jnn.activations import step
 from jnn.mlp import Layer, Params
+from jnn.typing import Scalar
 
 
 def forward(params: Params, x: Float[Array, " n_in"]) -> Float[Array, " n_out"]:
@@ -23,13 +24,13 @@ def forward(params: Params, x: Float[Array, " n_in"]) -> Float[Array, " n_out"]:
     return mlp.forward(params, x, hidden=step, output=step)
 
 
-def scale(params: Params, c: _checks.Scalar) -> Params:
+def scale(params: Params, c: Scalar) -> Params:
     """Every weight and bias times c > 0.
 
-    It changes no output of perceptrons (exercise 1.1): exactly so for powers of two; otherwise up to rounding, which
-    can decide a w.x + b of 0. With sigmoid neurons, `mlp.forward(scale(params, c), x)` tends to `forward(params, x)`
-    as c grows (exercise 1.2), unless w.x + b = 0 for one of the perceptrons: there the perceptron gives 0 and the
-    sigmoid neuron 1/2, for every c in the first layer, in the limit further up.
+    The outputs of perceptrons do not change (exercise 1.1): exactly for powers of two, otherwise up to rounding, which
+    matters where w.x + b is 0. With sigmoid neurons, `mlp.forward(scale(params, c), x)` tends to `forward(params, x)`
+    as c grows (exercise 1.2), unless w.x + b = 0 for one of the perceptrons: there the perceptron outputs 0 and the
+    sigmoid neuron 1/2, for every c in the first layer, in the limit in later ones.
 
     Raises ValueError unless c > 0, TypeError unless it is one number.
     """
@@ -38,15 +39,14 @@ def scale(params: Params, c: _checks.Scalar) -> Params:
     return jax.tree.map(lambda leaf: c * leaf, params)
 
 
-def bits_layer(c: _checks.Scalar = 20.0, *, dtype: jax.typing.DTypeLike = jnp.float32) -> Layer:
+def bits_layer(c: Scalar = 20.0, *, dtype: jax.typing.DTypeLike = jnp.float32) -> Layer:
     """The layer of exercise 1.3: w [4, 10] and b [4] turn ten digit neurons into four bits, bit 0' first.
 
-    w[j, i] is c where bit j of the digit i is set and -c where not; b = 0. When one digit's activation is at least
-    0.99 and the others are between 0 and 0.01, z_j is at least 0.9 c or at most -0.9 c, and sigma(z) is a bit to within
-    exp(-0.9 c).
+    w[j, i] is c if bit j of the digit i is set and -c if not; b = 0. If one digit's activation is at least 0.99 and the
+    others are between 0 and 0.01, z_j is at least 0.9 c or at most -0.9 c, and sigma(z) is a bit to within exp(-0.9 c).
 
-    The notes give 1' the weight +1 for the digit 9 too, which would decode 9 = 1001 as 1011 = 11, and call 1' the
-    second most significant bit; it is the second least significant.
+    The notes give 1' the weight +1 for the digit 9 too, which decodes 9 = 1001 as 1011 = 11, and call 1' the second
+    most significant bit; it is the second least significant.
 
     Raises ValueError unless c > 0, TypeError unless it is one number.
     """
@@ -56,12 +56,12 @@ def bits_layer(c: _checks.Scalar = 20.0, *, dtype: jax.typing.DTypeLike = jnp.fl
     return Layer(w=jnp.asarray(c * (2.0 * bits - 1), dtype), b=jnp.zeros(4, dtype))
 
 
-def steepest_step(gradient: Any, epsilon: _checks.Scalar) -> Any:
+def steepest_step(gradient: Any, epsilon: Scalar) -> Any:
     """The step dv of length epsilon for which grad C . dv is least: dv = -epsilon grad C / |grad C| (exercise 1.4).
 
-    `gradient` is any pytree, and so is the step; the lengths are taken over all leaves together. The product is then
-    -epsilon |grad C|, by Cauchy and Schwarz: the notes bound its absolute value, and the claim is about the value
-    itself. Where the gradient is 0 all steps are alike, and the step is 0.
+    `gradient` is any pytree, and so is the step; norms are over all leaves together. The product is then
+    -epsilon |grad C|, by the Cauchy-Schwarz inequality: the notes bound its absolute value, but the claim is about the
+    signed value. If the gradient is 0 no step is better than another, and the step returned is 0.
 
     Raises ValueError unless epsilon > 0, TypeError unless it is one number.
     """
@@ -69,7 +69,7 @@ def steepest_step(gradient: Any, epsilon: _checks.Scalar) -> Any:
     _checks.positive("epsilon", epsilon)
     leaves = jax.tree.leaves(gradient)
     wide = jnp.result_type(jnp.float32, *leaves)
-    # Entries are divided by the largest before they are squared, so no square over- or underflows.
+    # Dividing by the largest entry before squaring avoids overflow and underflow.
     largest = functools.reduce(
         jnp.maximum, [jnp.max(jnp.abs(leaf), initial=0).astype(wide) for leaf in leaves], jnp.zeros((), wide)
     )

@@ -1,8 +1,9 @@
-"""Early stopping (section 3.3.2): when a training ends, as pure state machines.
+"""Early stopping (section 3.3.2): criteria as pure state machines, and the tracking of the best parameters.
 
 A `Criterion` is a pair of functions, `init(params)` and `update(state, params, error)`, which is called after every
-epoch and returns the new state and whether to stop. `train.run` and `train.fit` take one as `stopping`; it works
-under `jit`, and under `vmap` every member stops by itself.
+epoch and returns the new state and whether to stop. `train.run` and `train.fit` take one as `stopping`; it works under
+`jit`, and under `vmap` each member stops independently. `start`, `observe` and `unless_stopped` are what they are
+built from, for a training loop of your own.
 """
 
 import functools
@@ -16,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxtyping import ArrayLike as Like
 
 from jnn import _checks
+from jnn.typing import Evaluate, Scalar
 
 
 @jax.tree_util.register_static
@@ -23,8 +25,8 @@ from jnn import _checks
 class Criterion:
     """init(params) -> state before the first epoch; update(state, params, error) -> (state, stop) after each.
 
-    window: epochs that it looks back. needs_error: whether `update` looks at the error. Like a `Cost` it is a static
-    pytree without leaves; the same arguments give the same criterion, so that programs are reused.
+    window: how many epochs it looks back. needs_error: whether `update` reads the error. Like a `Cost` it is a static
+    pytree without leaves; equal arguments give the same criterion, so that compiled programs are reused.
     """
 
     name: str
@@ -38,7 +40,7 @@ class Criterion:
 
 
 class Errors(NamedTuple):
-    """The lowest error so far, the epochs since then, and those left once the criterion is reached; -1 before."""
+    """The lowest error so far, the epochs since then, and the epochs left once the criterion is met; -1 before."""
 
     lowest: Float[Array, ""]
     since: Int[Array, ""]
@@ -55,10 +57,10 @@ class Weights(NamedTuple):
 def error_change(*, window: int = 10, further: int = 0) -> Criterion:
     """The error-change criterion (section 3.3.2): no error of the last `window` epochs is below the lowest before them.
 
-    When that is first so, training goes on for `further` epochs, whatever they bring, and then stops. An error that
-    is NaN is below nothing.
+    Once it is met, training continues for `further` epochs, whatever their errors, and then stops. An error of NaN
+    never counts as an improvement.
 
-    Raises ValueError for a window below 1 or `further` below 0, TypeError where they are no whole numbers.
+    Raises ValueError for a window below 1 or `further` below 0, TypeError if they are not integers.
     """
     _checks.count("window", window)
     _checks.count("further", further, least=0)
@@ -82,18 +84,18 @@ def _error_change(window: int, further: int) -> Criterion:
     return Criterion(f"error_change(window={window}, further={further})", window, True, init, update)
 
 
-def weight_change(rho: _checks.Scalar, *, window: int = 10, relative: bool = False) -> Criterion:
+def weight_change(rho: Scalar, *, window: int = 10, relative: bool = False) -> Criterion:
     """The weight-change criterion: max_i ||w_i^(t - window) - w_i^(t)|| <= rho, at an epoch t >= window.
 
     Section 3.3.2. The w_i are the leaves of the parameters, each layer's weights and each layer's biases, and the norm
     is the Euclidean one over all entries of a leaf; w^(0) are the parameters before the first epoch. With `relative`,
     the i-th norm is compared with rho ||w_i^(t)||: rho = 0.01 is one percent. Keeps `window` copies of the parameters.
 
-    Raises ValueError for a window below 1 or a rho that is negative or not finite, TypeError where they are no such
+    Raises ValueError for a window below 1 or a rho that is negative or not finite, TypeError if they are not such
     numbers.
     """
     _checks.count("window", window)
-    _checks.amount("rho", rho)
+    _checks.in_range("rho", rho)
     return _weight_change(float(rho), int(window), bool(relative))
 
 
@@ -108,14 +110,104 @@ def _weight_change(rho: float, window: int, relative: bool) -> Criterion:
     def update(state: Weights, params: Any, error: Any) -> tuple[Weights, Bool[Array, ""]]:
         del error
         t = state.epochs + 1
-        place = t % window  # where w^(t - window) stands, and w^(t) shall
+        slot = t % window  # which holds w^(t - window), and receives w^(t)
 
         def still(old: Any, new: Any) -> Bool[Array, ""]:
             bound = rho * jnp.linalg.norm(new.ravel()) if relative else rho
-            return jnp.linalg.norm((old[place] - new).ravel()) <= bound
+            return jnp.linalg.norm((old[slot] - new).ravel()) <= bound
 
         all_still = jax.tree.reduce(jnp.logical_and, jax.tree.map(still, state.last, params))
-        last = jax.tree.map(lambda old, new: old.at[place].set(new), state.last, params)
+        last = jax.tree.map(lambda old, new: old.at[slot].set(new), state.last, params)
         return Weights(last, t), all_still & (t >= window)
 
     return Criterion(f"weight_change({rho}, window={window}, relative={relative})", window, False, init, update)
+
+
+class Tracker(NamedTuple):
+    """What early stopping carries from epoch to epoch: the criterion's state, and the best parameters so far.
+
+    active: whether training continues. epochs: how many were trained. best: the epoch, counted from 1, of the lowest
+    error, whose parameters are kept; 0 is the start.
+    """
+
+    criterion: Any
+    active: Bool[Array, "*members"]
+    epochs: Int[Array, "*members"]
+    best: Int[Array, "*members"]
+    error: Float[Array, "*members"]
+    params: Any
+
+
+def check(criterion: Criterion | None, evaluate: Evaluate | None, epochs: int) -> None:
+    """Raise ValueError for a window longer than `epochs`, or for a missing `evaluate` if the criterion needs it."""
+    if criterion is None:
+        return
+    if criterion.window > epochs:
+        raise ValueError(
+            f"the window of {criterion} must be at most the number of epochs, got {criterion.window} and {epochs}: "
+            "use a smaller window or more epochs"
+        )
+    if criterion.needs_error and evaluate is None:
+        raise ValueError(f"{criterion} needs an error, got evaluate=None: pass evaluate=..., which returns it")
+
+
+def start(criterion: Criterion, params: Any, *, members: bool = False) -> Tracker:
+    """The tracker before the first epoch, of one training or of members along a leading axis."""
+    if members:
+        return jax.vmap(functools.partial(start, criterion))(params)
+    zero, error = jnp.zeros((), int), jnp.asarray(jnp.inf, float)
+    return Tracker(criterion.init(params), jnp.asarray(True), zero, zero, error, params)
+
+
+def observe(criterion: Criterion, tracker: Tracker, params: Any, metrics: Any) -> Tracker:
+    """The tracker after one more epoch: ask the criterion, and keep the parameters if the error is the lowest so far.
+
+    metrics: the error, a dict with one under "error", or None, which keeps the last parameters. Raises ValueError for
+    metrics without an error.
+    """
+    error = None if metrics is None else _error(metrics)
+    state, stop = criterion.update(tracker.criterion, params, error)
+    epochs = tracker.epochs + 1
+    if error is None:
+        return Tracker(state, ~stop, epochs, epochs, tracker.error, params)
+    better = error < tracker.error
+    best, lowest, kept = jax.tree.map(
+        functools.partial(jnp.where, better), (epochs, error, params), (tracker.best, tracker.error, tracker.params)
+    )
+    return Tracker(state, ~stop, epochs, best, lowest, kept)
+
+
+def unless_stopped(
+    criterion: Criterion, train: Callable[[Any], tuple[Any, Any, Any]], state: Any, tracker: Tracker
+) -> tuple[Any, Tracker, Any, Any]:
+    """One epoch, `train(state)` -> (state, losses, metrics), and the tracker after it, unless training has stopped.
+
+    Then state and tracker do not change, and losses and metrics are NaN, or 0 if they are integers. Raises as `observe`
+    does.
+    """
+
+    def active(state: Any, tracker: Tracker) -> tuple[Any, Tracker, Any, Any]:
+        state, losses, metrics = train(state)
+        return state, observe(criterion, tracker, state.params, metrics), losses, metrics
+
+    def stopped(state: Any, tracker: Tracker) -> tuple[Any, Tracker, Any, Any]:
+        _, *shapes = jax.eval_shape(train, state)
+        losses, metrics = jax.tree.map(_not_trained, shapes)
+        return state, tracker, losses, metrics
+
+    return jax.lax.cond(tracker.active, active, stopped, state, tracker)
+
+
+def _error(metrics: Any) -> Float[Array, ""]:
+    """What `evaluate` returns, or the metric named "error": one number."""
+    error = metrics.get("error") if isinstance(metrics, dict) else metrics
+    if not isinstance(error, jax.Array | float) or jnp.ndim(error) != 0:
+        raise ValueError(
+            'for early stopping evaluate must return one number, the error, or a dict with one under "error", got '
+            f"metrics of shapes {jax.tree.map(jnp.shape, metrics)}"
+        )
+    return jnp.asarray(error, float)
+
+
+def _not_trained(shape: jax.ShapeDtypeStruct) -> Array:
+    return jnp.full(shape.shape, jnp.nan if jnp.issubdtype(shape.dtype, jnp.floating) else 0, shape.dtype)

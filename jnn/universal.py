@@ -1,13 +1,14 @@
 """Chapter 4: networks that compute any function, as ordinary `mlp` parameters.
 
 Steep sigmoid neurons make steps, two steps on each axis make the indicator of a box, and a linear output weights the
-indicators with the values of f. The results are evaluated by `mlp.forward`, differentiated and trained like any other
+indicators by the values of f. The results are evaluated by `mlp.forward`, differentiated and trained like any other
 parameters.
 
-Weights that are powers of two make the steps sharp to the last bit, as w s is then exact: so are the defaults. That
-needs products at full precision: on accelerators evaluate under `jax.default_matmul_precision("highest")`.
+Weights that are powers of two, like the defaults, place the steps exactly, since w s is then not rounded. That needs
+products at full precision: on accelerators evaluate under `jax.default_matmul_precision("highest")`.
 
-All raise TypeError for what is no number, or no whole number, and for a dtype that is not real.
+All raise TypeError for arguments that are not numbers, or not integers where those are needed, and for a dtype that is
+not real.
 """
 
 import math
@@ -22,24 +23,25 @@ from jaxtyping import Array, Float
 
 from jnn import _checks
 from jnn.mlp import Layer, Params
+from jnn.typing import Scalar
 
-Axes = _checks.Scalar | Sequence[int | float] | np.ndarray
-"""One number for each axis of R^m, or one alone: for m = 1, and a weight alone for all axes alike."""
+Axes = Scalar | Sequence[int | float] | np.ndarray
+"""One number for each axis of R^m, or a single number: for m = 1, or one weight for all axes."""
 
 Bins = int | np.integer | Sequence[int | np.integer] | np.ndarray | Array
 """The number of intervals along each axis, or one number for all."""
 
 STEEPNESS = 1000.0
-"""The default weight of a step is the power of two next above this over the bin width.
+"""The default weight of a step is the next power of two above STEEPNESS / (bin width).
 
-It then rises from 0.01 to 0.99 within 1 % of a bin.
+The step then rises from 0.01 to 0.99 within 1 % of a bin.
 """
 
 HEIGHT = 128.0
 """The default h: away from the knots, an indicator is within exp(-64) of 0 or 1."""
 
 
-def step(s: _checks.Scalar, w: _checks.Scalar = 1024.0, *, dtype: jax.typing.DTypeLike = jnp.float32) -> Params:
+def step(s: Scalar, w: Scalar = 1024.0, *, dtype: jax.typing.DTypeLike = jnp.float32) -> Params:
     """One sigmoid neuron that steps up from 0 to 1 at s: weight w, bias -s w (section 4.1, figure 4.1).
 
     sigma(w (x - s)) differs from the step by at most exp(-w |x - s|), and is 1/2 at x = s.
@@ -53,11 +55,11 @@ def step(s: _checks.Scalar, w: _checks.Scalar = 1024.0, *, dtype: jax.typing.DTy
 
 
 def rectangle(
-    s1: _checks.Scalar,
-    s2: _checks.Scalar,
+    s1: Scalar,
+    s2: Scalar,
     *,
-    w: _checks.Scalar | None = None,
-    h: _checks.Scalar = HEIGHT,
+    w: Scalar | None = None,
+    h: Scalar = HEIGHT,
     dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> Params:
     """The network of figure 4.2: sigma(h a_1 - h a_2 - h/2) is near 1 for x in (s1, s2), near 0 outside (figure 4.3).
@@ -76,7 +78,7 @@ def tower(
     upper: Axes,
     *,
     w: Axes | None = None,
-    h: _checks.Scalar = HEIGHT,
+    h: Scalar = HEIGHT,
     dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> Params:
     """The network of figure 4.6 for a box in R^m: near 1 inside the box from `lower` to `upper`, near 0 outside.
@@ -101,37 +103,37 @@ def approximate(
     bins: Bins,
     *,
     w: Axes | None = None,
-    h: _checks.Scalar = HEIGHT,
+    h: Scalar = HEIGHT,
     samples: int = 1,
     max_bytes: int = 2**30,
     dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> Params:
-    """A network with two hidden layers that is near f: R^m -> R^n on the box from `lower` to `upper`.
+    """A network with two hidden layers that approximates f: R^m -> R^n on the box from `lower` to `upper`.
 
-    Sections 4.2 and 4.3; in one variable it is the network of figure 4.4, whose output is figure 4.5. f maps x [m] to
-    [n] or to a number (n = 1), in JAX. The box is cut into `bins` intervals along each axis, one number or one for
-    each; an indicator neuron for each of the prod(bins) cells feeds the linear output with the value of f at the cell's
-    centre, or with its mean over `samples` points along each axis. Step neurons are shared by all cells: m (bins + 1)
-    of them. Evaluate by `mlp.forward(net, x, output=activations.identity)`, which is `mlp.logits(net, x)`. Under `jit`
-    and `grad`, f may depend on traced values; the rest may not.
+    Sections 4.2 and 4.3; in one variable it is the network of figure 4.4, whose output is figure 4.5. f is a JAX
+    function of x [m] that returns [n] or a number (n = 1). The box is divided into `bins` intervals along each axis,
+    one number or one for each; an indicator neuron for each of the prod(bins) cells contributes to the linear output
+    the value of f at the cell's centre, or its mean over `samples` points along each axis. All cells share the m (bins
+    + 1) step neurons. Evaluate it with `mlp.forward(net, x, output=activations.identity)`, which is `mlp.logits(net,
+    x)`. Under `jit` and `grad`, f may depend on traced values, but the other arguments may not.
 
-    Layers, S = sum(bins + 1) and B = prod(bins): w [S, m], [B, S] and [n, B]; `parameter_bytes` says the memory.
+    Layers, S = sum(bins + 1) and B = prod(bins): w [S, m], [B, S] and [n, B]; `parameter_bytes` gives the memory.
 
-    Let w_k |x_k - s| >= t for every knot s of every axis k. Then the network is near the piecewise-constant function p
-    it stands for, |net(x) - p(x)| <= leak(bins, t, h=h) max|p|, and so
+    Let w_k |x_k - s| >= t for every knot s of every axis k. Then the network is close to the piecewise-constant
+    function p that it represents, |net(x) - p(x)| <= leak(bins, t, h=h) max|p|, and so
 
         |net(x) - f(x)| <= omega(r) + leak(bins, t, h=h) max|p|,
 
-    where omega(r) is the most that f changes over a distance r, and r is half the diagonal of a cell (with samples > 1
-    the whole diagonal). With the default w and h, leak is below 1e-12 beyond 1 % of a bin from every knot. At a knot
-    of one axis the two indicators are 1/2 each and the output is the mean of the two cells (half the cell's value, on
-    the boundary of the box); where knots of two axes cross, all indicators are near 0, and so is the output. It is
-    near 0 outside the box, too.
+    where omega(r) is the largest change of f over a distance r, and r is half the diagonal of a cell (with samples > 1,
+    the whole diagonal). With the default w and h, leak is below 1e-12 at more than 1 % of a bin from every knot. At a
+    knot of one axis the two indicators are 1/2 each and the output is the mean of the two cells (half the cell's value,
+    on the boundary of the box); where knots of two axes cross, all indicators are near 0, and so is the output, as it
+    is outside the box.
 
-    Raises ValueError unless lower < upper on every axis, bins >= 1, w > 0, h > 0 and samples >= 1; when knots
-    coincide or weights over- or underflow in dtype, when f gives no vector or a value that is not finite (says where),
-    and when the parameters, or the points at which f is taken, need more than `max_bytes`; TypeError for bins or
-    samples that are no whole numbers, and for f or a dtype that is not real.
+    Raises ValueError unless lower < upper on every axis, bins >= 1, w > 0, h > 0 and samples >= 1; if knots coincide or
+    weights overflow or underflow in dtype, if f does not return a vector or returns a value that is not finite (the
+    message says where), and if the parameters, or the points at which f is evaluated, need more than `max_bytes`;
+    TypeError for bins or samples that are not integers, and for f or a dtype that is not real.
     """
     _checks.count("samples", samples)
     dtype = _real(dtype)
@@ -144,13 +146,13 @@ def approximate(
     return (*indicators, Layer(w=heights.T, b=jnp.zeros(n, dtype)))
 
 
-def leak(bins: Bins, t: _checks.Scalar, *, h: _checks.Scalar = HEIGHT) -> Float[Array, ""]:
-    """How far the network of `approximate` can be from its piecewise-constant function, per unit of its maximum.
+def leak(bins: Bins, t: Scalar, *, h: Scalar = HEIGHT) -> Float[Array, ""]:
+    """A bound on the distance of `approximate`'s network from its piecewise-constant function, per unit of its maximum.
 
-    This holds where w_k |x_k - s| >= t for every knot s of every axis k; `bins` has one entry for each axis. Every step
-    is then within e = sigma(-t) of 0 or 1. The weighted input of the cell's own indicator is at least
-    h (1/2 - 2 m e), of any other at most -h (1/2 - e), so that together they err by at most B sigma(-h (1/2 - 2 m e))
-    with B = prod(bins). At the centre of a single cell they err by just that.
+    It holds where w_k |x_k - s| >= t for every knot s of every axis k; `bins` has one entry for each axis. Every step
+    is then within e = sigma(-t) of 0 or 1. The weighted input of the cell's own indicator is at least h (1/2 - 2 m e),
+    that of any other at most -h (1/2 - e), so that their total error is at most B sigma(-h (1/2 - 2 m e)) with B =
+    prod(bins). At the centre of a single cell it is exactly that.
 
     Raises ValueError unless bins >= 1, t > 0 and h > 0.
     """
@@ -162,7 +164,7 @@ def leak(bins: Bins, t: _checks.Scalar, *, h: _checks.Scalar = HEIGHT) -> Float[
 
 
 def parameter_bytes(bins: Bins, n: int, *, dtype: jax.typing.DTypeLike = jnp.float32) -> int:
-    """The memory of `approximate`'s parameters in bytes: S m + S + B S + B + n B + n numbers, `bins` for each axis.
+    """The memory of `approximate`'s parameters in bytes: S m + S + B S + B + n B + n numbers; `bins` for each axis.
 
     Raises ValueError unless bins >= 1 and n >= 1.
     """
@@ -181,14 +183,14 @@ def _steps(knots: list[np.ndarray], w: np.ndarray, dtype: jax.typing.DTypeLike) 
         w_cast, b_cast = (a.astype(jnp.dtype(dtype)) for a in (weights, biases))
     if not (np.isfinite(w_cast).all() and np.isfinite(b_cast).all() and (w_cast > 0).all()):
         raise ValueError(
-            f"steps of weights {weights.min():g} to {weights.max():g} do not fit in {jnp.dtype(dtype)}: "
-            "give another w, use fewer bins or another dtype"
+            f"the weights of the steps must fit in {jnp.dtype(dtype)}, got {weights.min():g} to {weights.max():g}: "
+            "use another w, fewer bins or another dtype"
         )
     return Layer(w=jnp.asarray(w_cast[:, None] * np.eye(len(knots), dtype=w_cast.dtype)[axis]), b=jnp.asarray(b_cast))
 
 
-def _indicators(knots: list[np.ndarray], w: np.ndarray, h: _checks.Scalar, dtype: jax.typing.DTypeLike) -> Params:
-    """Steps, then a neuron a cell: h (a_lower - a_upper) summed over the axes, bias -(2m-1) h/2 (section 4.3)."""
+def _indicators(knots: list[np.ndarray], w: np.ndarray, h: Scalar, dtype: jax.typing.DTypeLike) -> Params:
+    """Steps, then a neuron for each cell: sum over axes of h (a_lower - a_upper), bias -(2m-1) h/2 (section 4.3)."""
     _checks.number("h", h)
     _checks.positive("h", h)
     bins = [len(s) - 1 for s in knots]
@@ -216,19 +218,19 @@ def _heights(f: Callable[[Any], Any], knots: list[np.ndarray], samples: int, dty
         raise ValueError(
             f"the means of f over the cells overflow {jnp.dtype(dtype)}: scale f down"
             if finite.all()
-            else f"f is not finite at x = [{where}], {np.sum(~finite)} of {len(grid)} points: "
-            "choose a box in which it is"
+            else f"f must be finite on the box, but is not at x = [{where}] and in all at {np.sum(~finite)} of "
+            f"{len(grid)} points: choose another box"
         )
     return heights
 
 
 def _outputs(f: Callable[[Any], Any], m: int, dtype: jax.typing.DTypeLike) -> int:
-    """n, from the shape of what f returns."""
+    """n, from the shape of the value of f."""
     out = jax.eval_shape(f, jax.ShapeDtypeStruct((m,), dtype))
     if not isinstance(out, jax.ShapeDtypeStruct) or out.ndim > 1 or out.size == 0:
-        raise ValueError(f"f gives {out} for x of shape {(m,)}; an array of shape [n], or a number, is wanted")
+        raise ValueError(f"f must return a number or an array [n], got {out} for x of shape {(m,)}")
     if jnp.issubdtype(out.dtype, jnp.complexfloating):
-        raise TypeError(f"f gives {out.dtype}; real values are wanted: give real and imaginary parts as two outputs")
+        raise TypeError(f"f must return real values, got {out.dtype}: return real and imaginary parts as two outputs")
     return out.size
 
 
@@ -236,17 +238,19 @@ def _box(lower: Axes, upper: Axes, bins: Bins) -> tuple[np.ndarray, np.ndarray, 
     """The corners [m] and the number of bins along each axis, checked."""
     lower, upper = (np.atleast_1d(np.asarray(end, np.float64)) for end in (lower, upper))
     if lower.shape != upper.shape or lower.ndim > 1 or lower.size == 0:
-        raise ValueError(f"lower has shape {lower.shape} and upper {upper.shape}; one number an axis is wanted in each")
+        raise ValueError(
+            f"lower and upper must each have one number for each axis, got shapes {lower.shape} and {upper.shape}"
+        )
     counts = _counts(bins) * (len(lower) if np.asarray(bins).ndim == 0 else 1)
     if len(counts) != len(lower):
-        raise ValueError(f"bins has {len(counts)} entries; one number is wanted, or one for each of {len(lower)} axes")
+        raise ValueError(f"bins must be one number, or one for each of {len(lower)} axes, got {len(counts)}")
     for k in range(len(lower)):
         _checks.below(f"lower[{k}]", lower[k], f"upper[{k}]", upper[k])
     return lower, upper, counts
 
 
 def _counts(bins: Bins) -> tuple[int, ...]:
-    """Python's own whole numbers, which do not overflow."""
+    """The bins as Python integers, which do not overflow."""
     counts = np.atleast_1d(np.asarray(bins)).tolist()
     for k, b in enumerate(counts):
         _checks.count(f"bins[{k}]", b)
@@ -254,10 +258,10 @@ def _counts(bins: Bins) -> tuple[int, ...]:
 
 
 def _real(dtype: jax.typing.DTypeLike) -> np.dtype:
-    """The dtype that arrays will have: float64 is float32 unless it is enabled."""
+    """The dtype that arrays will have: float64 is float32 unless x64 is enabled."""
     canonical = jax.dtypes.canonicalize_dtype(dtype)
     if not jnp.issubdtype(canonical, jnp.floating):
-        raise TypeError(f"dtype is {canonical}; a floating dtype is wanted")
+        raise TypeError(f"dtype must be floating, got {canonical}")
     return canonical
 
 
@@ -270,20 +274,20 @@ def _knots(lower: np.ndarray, upper: np.ndarray, bins: Sequence[int], dtype: jax
     for k, s in enumerate(knots):
         if not np.all(np.diff(s) > 0):
             raise ValueError(
-                f"the {len(s)} knots from {lower[k]} to {upper[k]} on axis {k} coincide in {jnp.dtype(dtype)}: "
+                f"the {len(s)} knots from {lower[k]} to {upper[k]} on axis {k} must differ in {jnp.dtype(dtype)}: "
                 "use fewer bins, or move the box towards 0"
             )
     return knots
 
 
 def _weights(w: Axes | None, knots: list[np.ndarray]) -> np.ndarray:
-    """One step weight for each axis: given, or the power of two next above STEEPNESS / bin width."""
+    """One step weight for each axis: the given one, or the next power of two above STEEPNESS / bin width."""
     if w is None:
         widths = np.array([(s[-1] - s[0]) / (len(s) - 1) for s in knots])
         return np.exp2(np.ceil(np.log2(STEEPNESS / widths)))
     _checks.positive("w", w)
     if np.shape(w) not in ((), (len(knots),)):
-        raise ValueError(f"w has shape {np.shape(w)}; one number is wanted, or one for each of {len(knots)} axes")
+        raise ValueError(f"w must be one number, or one for each of {len(knots)} axes, got shape {np.shape(w)}")
     return np.broadcast_to(np.asarray(w, np.float64), len(knots))
 
 
@@ -292,12 +296,11 @@ def _check_memory(bins: Sequence[int], n: int, samples: int, dtype: jax.typing.D
     points = cells * samples ** len(bins)
     if needed > max_bytes:
         raise ValueError(
-            f"bins {tuple(bins)} make {cells} indicators of {sum(bins) + len(bins)} steps, which take "
-            f"{needed / 2**20:.0f} MiB; at most max_bytes = {max_bytes / 2**20:.0f} MiB is wanted: use fewer bins, "
-            "or raise max_bytes"
+            f"the parameters must take at most max_bytes = {max_bytes / 2**20:.0f} MiB, got {needed / 2**20:.0f} MiB "
+            f"for {cells} indicators of {sum(bins) + len(bins)} steps: use fewer bins, or raise max_bytes"
         )
     if 8 * points * (len(bins) + n) > max_bytes:
         raise ValueError(
-            f"{samples} samples along each axis of {cells} cells are {points} points, which take more than "
-            f"max_bytes = {max_bytes / 2**20:.0f} MiB: use fewer samples or bins, or raise max_bytes"
+            f"the points to evaluate must take at most max_bytes = {max_bytes / 2**20:.0f} MiB, got {points} points "
+            f"for {cells} cells: use fewer samples or bins, or raise max_bytes"
         )

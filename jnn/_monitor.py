@@ -1,0 +1,54 @@
+"""What `train.fit` tells its user while it runs: a progress bar, and the diagnosis of a cost that is not finite."""
+
+import contextlib
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def progress_bar(epochs: int, done: int, stack: contextlib.ExitStack, *, shown: bool) -> list[Callable[[Any], None]]:
+    """A callback that draws the bar, or none; tqdm is optional."""
+    if not shown or jax.process_index() or importlib.util.find_spec("tqdm") is None:
+        return []
+    from tqdm import tqdm
+
+    bar = stack.enter_context(tqdm(total=epochs, initial=done, unit="epoch"))
+
+    def draw(report: Any) -> None:
+        numbers = {"cost": report.losses}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(report.metrics):
+            if jnp.ndim(leaf) < report.losses.ndim:  # one number for each member
+                numbers[jax.tree_util.keystr(path, simple=True, separator=".") or "metric"] = leaf
+        bar.set_postfix({name: f"{float(jnp.nanmean(value)):.4f}" for name, value in numbers.items()}, refresh=False)
+        bar.update()
+
+    return [draw]
+
+
+def check_finite(report: Any, trained: np.ndarray, data: Any, saved: Callable[[], str]) -> None:
+    """Raise FloatingPointError if a loss of a member that trained is not finite, naming where it began and the cause.
+
+    saved: what to add to the message about the last checkpoint.
+    """
+    bad = np.argwhere(~np.isfinite(np.asarray(report.losses)) & trained[..., None])
+    if not len(bad):
+        return
+    *member, first = bad[np.argmin(bad[:, -1])].tolist()
+    of_member = f" of member {member[0]}" if member else ""
+    value = float(report.losses[(*member, first)])
+    raise FloatingPointError(
+        f"the cost{of_member} became {value} in epoch {report.epoch}, mini-batch {first + 1}: {_cause(data)}{saved()}"
+    )
+
+
+def _cause(data: Any) -> str:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(data):
+        rows = np.flatnonzero(~np.isfinite(np.asarray(leaf).reshape(len(leaf), -1)).all(axis=1))
+        if rows.size:
+            name = f"data{jax.tree_util.keystr(path)}"
+            return f"{name} is not finite in {rows.size} of {len(leaf)} examples, first in row {rows[0]}"
+    return "the data are finite; lower the learning rate, or look for an overflow or a division by zero in the cost"

@@ -1,0 +1,77 @@
+"""Formulations that XLA's CPU compiler runs faster, each with the measurement that justifies it.
+
+Nothing here changes what is computed. Measured on two cores with jax 0.10.2, as the ratio of medians over interleaved
+runs.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+_SMALL = 512
+
+
+def sum_of_outer(left: Float[Array, "m n_out"], right: Float[Array, "m n_in"]) -> Float[Array, "n_out n_in"]:
+    """The sum over rows of their outer products, left^T right: a mini-batch's gradient by weights.
+
+    XLA folds the transposition into the product, which is slower where left is small.
+    """
+    left_t = left.T
+    if left.size <= _SMALL:
+        left_t = jax.lax.optimization_barrier(left_t)
+    return left_t @ right
+
+
+def sum_of_outer_tall(left: Float[Array, "m n_out"], right: Float[Array, "m n_in"]) -> Float[Array, "n_out n_in"]:
+    """`sum_of_outer` for thousands of rows, as the transpose of right^T left."""
+    right_t = jax.lax.optimization_barrier(right.T)
+    return jax.lax.optimization_barrier(right_t @ left).T
+
+
+def materialised(tree: Any) -> Any:
+    """The same arrays, computed once before a loop that uses them rather than fused into its body."""
+    return jax.lax.optimization_barrier(tree)
+
+
+def sigmoid(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Sigma as a tanh."""
+    return 0.5 + 0.5 * jnp.tanh(0.5 * z)
+
+
+def permutation(key: Key[Array, ""], n: int) -> Int[Array, " n"]:
+    """0 ... n-1 in random order, bit for bit as `jax.random.permutation` draws it.
+
+    Both sort by random 32-bit keys, stably, once or more often. XLA's CPU compiler sorts single numbers several times
+    faster than keys that carry values along, so each sort here is a radix sort: by one digit of the keys after
+    another, the lowest first, with the position of each key in the low bits of the number that is sorted.
+    """
+    position_bits = (n - 1).bit_length()
+    digit_bits = 32 - position_bits
+    order = positions = jnp.arange(n, dtype=jnp.uint32)
+    for _ in range(math.ceil(3 * math.log(n) / math.log(2**32 - 1))):  # JAX's rule, which makes ties rare
+        key, bits_key = jax.random.split(key)
+        keys = jax.random.bits(bits_key, (n,), jnp.uint32)
+        for low in range(0, 32, digit_bits):
+            digits = keys >> low << position_bits  # the shift discards what is above the digit
+            by_digit = jnp.sort(digits | positions) & (2**position_bits - 1)
+            order, keys = order[by_digit], keys[by_digit]
+    return order.astype(int)
+
+
+def map_members(f: Callable[..., Any], members: Any) -> Any:
+    """f(*member) for each entry of the leading axis: one after another on a CPU, under one `jax.vmap` elsewhere.
+
+    Small networks then stay in a core's cache: 16 networks [784, 30, 10] take 0.57 of the time of one `vmap`.
+    """
+
+    def one_by_one(f: Callable[..., Any], members: Any) -> Any:
+        return jax.lax.map(lambda member: f(*member), members)
+
+    def together(f: Callable[..., Any], members: Any) -> Any:
+        return jax.vmap(f)(*members)
+
+    return jax.lax.platform_dependent(f, members, cpu=one_by_one, default=together)
