@@ -1,7 +1,7 @@
 import os
 from pathlib import Path
 
-# Programs that another worker, or the run before, has compiled are not compiled again.
+# Programs that another worker or an earlier run has compiled are not compiled again.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
@@ -9,10 +9,11 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 import jax
 import pytest
 from hypothesis import settings
+from jaxtyping import config as shape_checks
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_num_cpu_devices", 8)  # of which all but those of several devices use the first
-jax.config.update("jax_captured_constants_warn_bytes", 2**20)  # data belong into a program's arguments
+jax.config.update("jax_num_cpu_devices", 8)  # only tests of several devices use more than the first
+jax.config.update("jax_captured_constants_warn_bytes", 2**20)  # data should be arguments of a program
 
 settings.register_profile("jnn", deadline=None, derandomize=True)
 settings.load_profile("jnn")
@@ -25,8 +26,15 @@ def x64():
         yield
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Check shapes at run time, except in tests of bad input, which are about jnn's own errors."""
+    shape_checks.update("jaxtyping_disable", "bad_input" in item.keywords)
+    return (yield)
+
+
 def pytest_collection_modifyitems(items):
-    """Leave the tests on the real MNIST out where it is not at hand: nothing here uses the network."""
+    """Skip the tests on the real MNIST without its files: no test uses the network."""
     folder = os.environ.get("JNN_DATA_DIR")
     if not (folder and any(Path(folder).glob("train-images-idx3-ubyte*"))):
         reason = "set JNN_DATA_DIR to a folder with the four MNIST files"

@@ -259,7 +259,7 @@ def test_training_sees_new_images_in_every_epoch():
     _, history = train.run(
         KEY, record, train.sgd(1.0), state, (image(4, 42),), epochs=3, batch_size=2, transform=TRANSFORM
     )
-    assert len(np.unique(np.asarray(history.values))) == 6
+    assert len(np.unique(np.asarray(history.losses))) == 6
 
 
 def test_augmented_training_lowers_for_every_platform():

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jnn import backprop, checkpoint, mlp, stopping, train
+from jnn import backprop, mlp, stopping, train
 from jnn.checkpoint import Checkpoints
 from tests import killed
 from tests.helpers import examples
@@ -209,43 +209,3 @@ def test_a_full_disk_leaves_the_older_checkpoints(tmp_path):
 def test_checkpoints_that_cannot_be(options, error, message, tmp_path):
     with pytest.raises(error, match=message):
         Checkpoints(tmp_path, **options)
-
-
-# Files of parameters
-
-
-def test_parameters_as_a_file(tmp_path):
-    params = mlp.init(jax.random.key(0), SIZES)
-    checkpoint.export(tmp_path / "net.safetensors", params)
-    loaded = checkpoint.load(tmp_path / "net.safetensors", mlp.init(jax.random.key(1), SIZES))
-    assert_same_bits(loaded, params)
-    assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]
-
-
-def test_the_file_is_plain_safetensors(tmp_path):
-    from safetensors.numpy import load_file
-
-    params = mlp.init(jax.random.key(0), SIZES)
-    checkpoint.export(tmp_path / "net", params)
-    arrays = load_file(tmp_path / "net")
-    assert sorted(arrays) == ["0.b", "0.w", "1.b", "1.w"]
-    np.testing.assert_array_equal(arrays["1.w"], params[1].w)
-
-
-def test_files_that_do_not_fit(tmp_path):
-    path = tmp_path / "net"
-    params = mlp.init(jax.random.key(0), SIZES)
-    checkpoint.export(path, params)
-    with pytest.raises(ValueError, match=r"other arrays: 0.b is float32\[5\] there and float32\[6\] here"):
-        checkpoint.load(path, mlp.init(jax.random.key(0), (4, 6, 3)))
-    with pytest.raises(ValueError, match=r"other arrays: 1.b is .* there and None here"):
-        checkpoint.load(path, params[:1])
-    with pytest.raises(FileNotFoundError, match="nothing is no file"):
-        checkpoint.load(tmp_path / "nothing", params)
-    path.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(ValueError, match="net is damaged or no safetensors file"):
-        checkpoint.load(path, params)
-    with pytest.raises(OSError, match="cannot be written"):
-        checkpoint.export(tmp_path / "no folder" / "net", params)
-    with pytest.raises(TypeError, match=r"params\['a'\] is a str; an array is wanted"):
-        checkpoint.export(path, {"a": "text"})

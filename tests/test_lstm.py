@@ -259,15 +259,6 @@ def test_unroll_traces_once_for_one_shape():
     assert len(traces) == 1
 
 
-@pytest.mark.parametrize("platform", ["cpu", "cuda", "rocm", "tpu"])
-@pytest.mark.parametrize("run", [lstm.scan, lstm.unroll])
-def test_lowers_for_every_platform(platform, run):
-    arguments, weights = case(11)
-    exported = jax.export.export(loss_of(run, weights), platforms=[platform])(*arguments)
-    assert exported.platforms == (platform,)
-    assert "f64" not in exported.mlir_module()
-
-
 # Compositions
 
 
@@ -304,63 +295,6 @@ def test_init():
         np.testing.assert_allclose(gate.U @ gate.U.T, np.eye(50), atol=1e-5)
         np.testing.assert_allclose(jnp.std(gate.W), 1 / 20, rtol=0.05)
     assert not np.allclose(params.rem.W, params.save.W)
-
-
-# Weights of other libraries
-
-
-def test_torch_layout_there_and_back():
-    (params, _, _), _ = case(14)
-    arrays = lstm.to_torch(params)
-    assert {name: a.shape for name, a in arrays.items()} == {
-        "weight_ih_l0": (20, 3),
-        "weight_hh_l0": (20, 5),
-        "bias_ih_l0": (20,),
-        "bias_hh_l0": (20,),
-    }
-    assert relative_error(lstm.from_torch(arrays), params) == 0
-    np.testing.assert_array_equal(arrays["weight_ih_l0"][5:10], params.rem.W)
-    second = {name.replace("l0", "l1"): a for name, a in arrays.items()}
-    assert relative_error(lstm.from_torch(second, layer=1), params) == 0
-
-
-def test_flax_layout_there_and_back():
-    (params, _, _), _ = case(15)
-    assert relative_error(lstm.from_flax(lstm.to_flax(params)), params) == 0
-
-
-def test_against_torch():
-    torch = pytest.importorskip("torch")
-    (params, state, xs), weights = case(16, T=20, B=6)
-    net = torch.nn.LSTM(3, 5)
-    net.load_state_dict({name: torch.tensor(np.asarray(a)) for name, a in lstm.to_torch(params).items()})
-    x = torch.tensor(np.asarray(xs), requires_grad=True)
-    start = [torch.tensor(np.asarray(memory)[None], requires_grad=True) for memory in (state.wm, state.ltm)]
-    output, (_, _) = net(x, tuple(start))
-    loss = (output * torch.tensor(np.asarray(weights[0][1]))).sum()
-    loss.backward()
-
-    def ours(params, state, xs):
-        return jnp.sum(lstm.unroll(params, state, xs)[1].wm * weights[0][1])
-
-    value, (dparams, dstate, dxs) = jax.value_and_grad(ours, argnums=(0, 1, 2))(params, state, xs)
-    theirs = lstm.from_torch({name: np.asarray(p.grad) for name, p in net.named_parameters()})
-    theirs = lstm.Params(*(gate._replace(b=gate.b / 2) for gate in theirs))  # both of torch's biases have it
-    np.testing.assert_allclose(value, loss.item(), rtol=1e-5)
-    assert relative_error(dparams, theirs) < 1e-5
-    np.testing.assert_allclose(dxs, x.grad.numpy(), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(dstate.wm, start[0].grad[0].numpy(), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(dstate.ltm, start[1].grad[0].numpy(), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("cell", ["LSTMCell", "OptimizedLSTMCell"])
-def test_against_flax(cell):
-    linen = pytest.importorskip("flax.linen")
-    (params, state, xs), _ = case(17, T=20, B=6)
-    _, output = linen.RNN(getattr(linen, cell)(5), time_major=True, return_carry=True).apply(
-        {"params": {"cell": lstm.to_flax(params)}}, xs, initial_carry=tuple(state)
-    )
-    np.testing.assert_allclose(lstm.unroll(params, state, xs)[1].wm, output, rtol=1e-4, atol=1e-5)
 
 
 # Bad input
@@ -414,15 +348,3 @@ def test_forward_mode_through_unroll():
     with pytest.raises(TypeError, match="use lstm.scan"):
         jax.jacfwd(lambda xs: lstm.unroll(params, state, xs)[0].wm)(xs)
     jax.jacfwd(lambda xs: lstm.scan(params, state, xs)[0].wm)(xs)
-
-
-@pytest.mark.bad_input
-def test_missing_weights():
-    arrays = lstm.to_torch(case(0)[0][0])
-    del arrays["bias_hh_l0"]
-    with pytest.raises(ValueError, match="no bias_hh_l0 among weight_ih_l0"):
-        lstm.from_torch(arrays)
-    cell = lstm.to_flax(case(0)[0][0])
-    del cell["hf"]
-    with pytest.raises(ValueError, match="no hf among"):
-        lstm.from_flax(cell)

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import PartitionSpec as P
+from jax.tree_util import Partial
 
 from jnn import augment, backprop, mlp, parallel, stopping, train
 from tests.helpers import examples, relative_error
@@ -50,7 +51,7 @@ def test_any_number_of_devices_trains_the_same_network(program, devices):
     alone, history = training(program, epochs=6)
     state, sharded = training(program, epochs=6, sharding=parallel.batches(on(devices)))
     assert relative_error(state.params, alone.params) < BOUND
-    assert relative_error(sharded.values, history.values) < BOUND
+    assert relative_error(sharded.losses, history.losses) < BOUND
     assert len(state.params[0].w.sharding.device_set) == devices
 
 
@@ -88,7 +89,7 @@ def test_the_work_is_split():
 def test_a_smaller_last_mini_batch():
     alone, history = training(n=43, epochs=6)
     state, sharded = training(n=43, epochs=6, sharding=parallel.batches(on(4)))
-    assert sharded.values.shape == history.values.shape == (6, 6)
+    assert sharded.losses.shape == history.losses.shape == (6, 6)
     assert relative_error(state.params, alone.params) < BOUND
 
 
@@ -119,7 +120,7 @@ def test_augmentation_and_stopping_on_devices():
 
     options = {
         "epochs": 6,
-        "transform": partial(augment.rows, picture=partial(augment.shift, pixels=1.0), shape=(4, 4)),
+        "transform": partial(augment.rows, image_transform=partial(augment.shift, pixels=1.0), shape=(4, 4)),
         "evaluate": error,
         "stopping": stopping.error_change(window=2),
     }
@@ -171,7 +172,7 @@ from tests.test_parallel import SIZES, SPLIT_LAYERS, training
 assert jax.process_count() == 2 and jax.device_count() == 4
 
 def save(name, state, history):
-    arrays = jax.tree.leaves(parallel.local((state.params, history.values)))
+    arrays = jax.tree.leaves(parallel.local((state.params, history.losses)))
     if jax.process_index() == 0:
         np.savez(f"{sys.argv[1]}/{name}.npz", *arrays)
 
@@ -198,7 +199,7 @@ def test_two_processes_of_two_devices_over_loopback(tmp_path):
     for name in ("rows", "layers"):
         *params, values = found[name]
         assert relative_error(params, jax.tree.leaves(alone.params)) < BOUND
-        assert relative_error(values, history.values) < BOUND
+        assert relative_error(values, history.losses) < BOUND
     for whole, parts in zip(found["layers"], found["in two parts"], strict=True):
         np.testing.assert_array_equal(parts, whole)
 
@@ -248,3 +249,63 @@ def test_a_batch_that_the_devices_do_not_divide():
     message = "batch_size is 10 and a mini-batch is split over 4 devices, which does not divide it: take 12, or a mesh"
     with pytest.raises(ValueError, match=message):
         training(batch_size=10, epochs=1, sharding=parallel.batches(on(4)))
+
+
+# Sweeps
+
+
+def trained(key, eta, xs, ys, epochs=2):
+    optimizer = train.sgd(eta)
+    state = train.init(optimizer, mlp.init(jax.random.fold_in(key, 0), (4, 5, 3)))
+    return train.run(key, backprop.minibatch_value_and_grad, optimizer, state, (xs, ys), epochs=epochs, batch_size=4)
+
+
+def swept(k, **options):
+    xs, ys = examples(1, 10, (4, 5, 3))
+    keys, etas = jax.random.split(jax.random.key(3), k), jnp.linspace(0.1, 1.0, k)
+    return parallel.sweep(Partial(trained, xs=xs, ys=ys), keys, etas, **options), (keys, etas, xs, ys)
+
+
+@pytest.mark.parametrize(("k", "devices"), [(1, 8), (5, 1), (5, 2), (6, 3), (9, 8)])
+def test_a_sweep_is_every_member_alone(k, devices):
+    """To the last bit, also where the devices do not divide the members or outnumber them."""
+    (states, histories), (keys, etas, xs, ys) = swept(k, devices=jax.devices()[:devices])
+    assert len(histories.losses) == k
+    alone = jax.jit(trained)
+    for i in range(k):
+        state, history = alone(keys[i], etas[i], xs, ys)
+        jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda leaf, i=i: leaf[i], states), state)
+        np.testing.assert_array_equal(histories.losses[i], history.losses)
+
+
+def test_a_sweep_uses_every_device():
+    (states, _), _ = swept(8)
+    assert len(states.params[0].w.sharding.device_set) == 8
+
+
+def test_a_sweep_traces_once():
+    traced = []
+
+    def f(a, b):
+        traced.append(1)
+        return a * b
+
+    for scale in (1.0, 2.0):
+        np.testing.assert_array_equal(parallel.sweep(f, jnp.arange(3.0), scale * jnp.ones(3)), scale * np.arange(3.0))
+    assert len(traced) <= 2  # once for CPUs, once for other platforms, and not again for other values
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("members", "options", "message"),
+    [
+        ((), {}, "members is ()"),
+        ((jnp.ones(3), jnp.ones(4)), {}, r"the leading axes of members differ \(members\[0\]: \(3,\), members\[1\]"),
+        ((jnp.ones(3), 0.5), {}, r"members\[1\]: \(\)\); arrays that share a leading axis of N members are wanted"),
+        ((jnp.ones(0),), {}, "members holds no member"),
+        ((jnp.ones(3),), {"devices": ()}, "devices is empty; at least one is wanted"),
+    ],
+)
+def test_sweeps_that_cannot_be(members, options, message):
+    with pytest.raises(ValueError, match=message):
+        parallel.sweep(lambda *member: member, *members, **options)

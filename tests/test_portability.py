@@ -54,7 +54,7 @@ def swept():
         return train.run(key, BY_HAND, optimizer, state, (xs, ys), epochs=2, batch_size=4)
 
     def program(keys, etas, xs, ys):
-        return train.sweep(Partial(one, xs=xs, ys=ys), keys, etas, devices=jax.devices()[:1])
+        return parallel.sweep(Partial(one, xs=xs, ys=ys), keys, etas, devices=jax.devices()[:1])
 
     return program, (jax.random.split(jax.random.key(0), 3), jnp.ones(3), *examples(2, 10, SIZES))
 
@@ -81,9 +81,9 @@ PROGRAMS = {
     "momentum and a schedule": lambda: run(BY_HAND, optax.sgd(optax.cosine_decay_schedule(0.1, 9), 0.9)),
     "mixed precision": lambda: run(train.mixed(BY_HAND)),
     "penalties": lambda: run(regularize.penalised(BY_HAND, l1=0.1, l2=0.1)),
-    "dropout": lambda: run(Partial(regularize.dropout_value_and_grad, p=0.5), transform=regularize.with_key),
+    "dropout": lambda: run(Partial(dropout.minibatch_value_and_grad, p=0.5), transform=regularize.append_key),
     "noise on inputs": lambda: run(BY_HAND, transform=partial(regularize.input_noise, sigma=0.1)),
-    "noise on gradients": lambda: run(regularize.gradient_noise(BY_HAND, 0.1), transform=regularize.with_key),
+    "noise on gradients": lambda: run(regularize.gradient_noise(BY_HAND, 0.1), transform=regularize.append_key),
     "mixup": lambda: run(BY_HAND, transform=partial(regularize.mixup, beta=0.2)),
     "augmentation": lambda: run(BY_HAND, transform=partial(augment.rows, picture=picture, shape=(4, 4))),
     "stopping by the error": lambda: run(BY_HAND, evaluate=error, stopping=stopping.error_change(window=2)),

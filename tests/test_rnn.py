@@ -1,16 +1,11 @@
-"""Section 5.1: the plain recurrent net, and the flow of gradients through any chain."""
-
-from functools import partial
+"""The plain recurrent net (section 5.1)."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from jax.tree_util import Partial
 
-from jnn import activations, backprop, costs, lstm, mlp, rnn
+from jnn import rnn
 from tests.helpers import relative_error
 
 
@@ -69,105 +64,6 @@ def test_init():
     np.testing.assert_allclose(params.U @ params.U.T, np.eye(50), atol=1e-5)
     np.testing.assert_allclose(jnp.std(params.W), 1 / 20, rtol=0.05)
     assert not params.b.any()
-
-
-# The notes' chain
-
-
-@pytest.mark.parametrize("L", [1, 2, 3, 40])
-def test_chain_gradient_in_closed_form(x64, L):
-    weights = jax.random.normal(jax.random.key(L), (L, 2), jnp.float64).at[0, 1].set(0.0)
-    x, y = jnp.array([0.7, -1.3]), jnp.array(0.4)
-    by_autodiff = jax.grad(lambda w: (y - rnn.chain(w, x)) ** 2 / 2)(weights)
-    np.testing.assert_allclose(rnn.chain_gradient(weights, x, y), by_autodiff, rtol=1e-12, atol=1e-300)
-
-
-def test_chain_is_the_product_of_the_matrices():
-    weights, x = jax.random.normal(jax.random.key(0), (4, 2)), jnp.array([0.7, -1.3])
-    a = x
-    for diagonal in weights[:-1]:
-        a = jnp.diag(diagonal) @ a
-    np.testing.assert_allclose(rnn.chain(weights, x), weights[-1] @ a, rtol=1e-5)
-
-
-@pytest.mark.parametrize("w", [0.5, 1.0, 1.5])
-def test_chain_gradient_vanishes_or_explodes_as_w_to_the_depth(w):
-    """dL/dw_1^(1) = (y_hat - y) x_1 w^(L-1), with x_2 = 0 and y so that y_hat - y = 1."""
-    for L in (2, 10, 30):
-        weights = jnp.full((L, 2), w)
-        x = jnp.array([1.0, 0.0])
-        gradient = rnn.chain_gradient(weights, x, rnn.chain(weights, x) - 1)
-        np.testing.assert_allclose(gradient[0, 0], w ** (L - 1), rtol=1e-4)
-
-
-# Gradient flow
-
-
-@pytest.mark.parametrize("cell", ["rnn", "lstm"])
-def test_flow_through_time_is_autodiff_by_each_state(cell):
-    """Against perturbations added to each state, for the RNN and for both memories of the LSTM."""
-    (params, start, xs), (_, weights) = case(3, B=None)
-    step = Partial(rnn.step, params)
-    if cell == "lstm":
-        start = lstm.State(start, 0.1 * start)
-        step = Partial(lstm.step, lstm.init(jax.random.key(4), 3, 5))
-
-    def loss(state):
-        first, *_, last = jax.tree.leaves((state, state))
-        return jnp.sum(last * weights) + jnp.sum(first**2)
-
-    def perturbed(bumps):
-        add = partial(jax.tree.map, jnp.add)
-        state = add(start, jax.tree.map(lambda a: a[0], bumps))
-        for t in range(len(xs)):
-            state = add(step(state, xs[t]), jax.tree.map(lambda a, t=t: a[t + 1], bumps))
-        return loss(state)
-
-    states, derivatives = rnn.flow(step, start, xs, loss)
-    wanted = jax.grad(perturbed)(jax.tree.map(lambda a: jnp.zeros((len(xs) + 1, *a.shape)), start))
-    assert relative_error(derivatives, wanted) < 1e-5
-    np.testing.assert_array_equal(jax.tree.leaves(states)[0][0], jax.tree.leaves(start)[0])
-    norms = rnn.norms(derivatives)
-    assert norms.shape == (7,)
-    flat = jnp.concatenate([leaf[2] for leaf in jax.tree.leaves(wanted)])
-    np.testing.assert_allclose(norms[2], jnp.linalg.norm(flat), rtol=1e-5)
-
-
-def test_norms_of_tiny_huge_and_zero_derivatives():
-    rows = jnp.array([[3e-30, 4e-30], [3e30, 4e30], [0, 0], [3, 4]])
-    np.testing.assert_allclose(rnn.norms({"a": rows[:, :1], "b": rows[:, 1:]}), [5e-30, 5e30, 0, 5], rtol=1e-6)
-
-
-@pytest.mark.parametrize("hidden", [activations.sigmoid, activations.tanh, activations.relu])
-def test_flow_through_layers_is_backpropagation(hidden):
-    """dC/da^l against (w^(l+1))^T delta^(l+1) by hand."""
-    width, depth = 6, 5
-    params = mlp.init(jax.random.key(0), (width,) * (depth + 1), biases=mlp.unit_normal)
-    x, y = jax.random.normal(jax.random.key(1), (2, width))
-    stacked = jax.tree.map(lambda *layers: jnp.stack(layers), *params)
-    cost = costs.quadratic_with(hidden)
-    zs, _ = backprop.feedforward(params, x, hidden=hidden)
-    deltas = backprop.errors(params, zs, y, cost=cost, hidden=hidden)
-    _, derivatives = rnn.flow(
-        lambda a, layer: hidden(layer.w @ a + layer.b), x, stacked, lambda a: jnp.sum((y - a) ** 2) / 2
-    )
-    for l, (layer, delta) in enumerate(zip(params, deltas, strict=True)):
-        np.testing.assert_allclose(derivatives[l], layer.w.T @ delta, rtol=1e-4, atol=1e-6)
-
-
-def test_exercise_5_1():
-    """Exercise 5.1: the notes call tanh'(0) less than 1; it is 1, four times the sigmoid's."""
-    assert activations.tanh.prime(0.0) == 1
-    assert activations.sigmoid.prime(0.0) == 0.25
-
-
-@settings(max_examples=30)
-@given(st.floats(-20, 20))
-def test_exercise_5_1_both_derivatives_are_at_most_that(z):
-    """Exercise 5.1, figure 5.1: tanh' = 1 - tanh^2."""
-    assert 0 <= activations.tanh.prime(z) <= 1
-    assert 0 <= activations.sigmoid.prime(z) <= 0.25
-    np.testing.assert_allclose(activations.tanh.prime(z), 1 - np.tanh(z) ** 2, atol=1e-6)
 
 
 # Bad input

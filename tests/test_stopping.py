@@ -170,8 +170,8 @@ def test_a_run_stops_as_a_loop_would_and_keeps_the_best(criterion):
             np.testing.assert_allclose(history.metrics[:trained], path, rtol=1e-5)
             np.testing.assert_allclose(evaluate(last.params), lowest, rtol=1e-5)
             assert relative_error(last.params, params) < 1e-5
-            assert np.isfinite(history.values[:trained]).all()
-            assert np.isnan(history.values[trained:]).all()
+            assert np.isfinite(history.losses[:trained]).all()
+            assert np.isnan(history.losses[trained:]).all()
             assert np.isnan(history.metrics[trained:]).all()
         stopped.add(trained)
     assert min(stopped) < EPOCHS
@@ -185,7 +185,7 @@ def test_run_and_fit_give_the_same_bits():
     assert relative_error(one, other) == 0
     n = of_fit.values.shape[0]
     assert n == int(history.epochs) < EPOCHS
-    np.testing.assert_array_equal(history.values[:n], of_fit.values)
+    np.testing.assert_array_equal(history.losses[:n], of_fit.values)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA, ids=repr)

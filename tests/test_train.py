@@ -9,7 +9,7 @@ import optax
 import pytest
 from jax.tree_util import Partial
 
-from jnn import activations, backprop, costs, mlp, regularize, train
+from jnn import backprop, costs, dropout, mlp, regularize, train
 from tests.helpers import examples, network, relative_error
 
 GRAD = backprop.minibatch_value_and_grad
@@ -73,26 +73,6 @@ def test_the_order_is_fresh_for_every_key_and_the_same_for_the_same():
     assert orders[0] != orders[1] != orders[2] != orders[0]
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 255, 256, 257, 60_000, 65_536, 65_537, 2**17 + 1])
-def test_the_order_is_that_of_jax_random_permutation(n):
-    """Bit for bit, on either side of the sizes at which a sort has room for one digit less."""
-    for seed in range(3):
-        key = jax.random.key(seed)
-        order = jax.jit(train._order, static_argnums=1)(key, n)
-        wanted = jax.random.permutation(key, n)
-        assert order.dtype == wanted.dtype
-        np.testing.assert_array_equal(order, wanted)
-
-
-def test_keys_that_tie_leave_their_places_as_they_stand(monkeypatch):
-    """Random bits that all tie, or that differ in one digit alone: what comes out is a stable sort by them."""
-    n = 300
-    for keys in (np.zeros(n), np.arange(n) % 2, (np.arange(n) % 3) << 30, (np.arange(n) % 5) << 22):
-        bits = jnp.asarray(keys, jnp.uint32)
-        monkeypatch.setattr(jax.random, "bits", lambda key, shape, dtype, bits=bits: bits)
-        np.testing.assert_array_equal(train._order(jax.random.key(0), n), np.argsort(keys, kind="stable"))
-
-
 @pytest.mark.parametrize("n", [12, 14])
 def test_an_epoch_is_a_loop_over_steps(n):
     data = examples(1, n)
@@ -130,7 +110,7 @@ def test_any_optax_transformation_is_the_optimizer(name):
     """Also those that want the value, and those that search along a line and want the function."""
     optimizer, data = OPTIMIZERS[name], examples(1, 24)
     state, history = train.run(jax.random.key(0), GRAD, optimizer, start(optimizer), data, epochs=8, batch_size=8)
-    assert np.all(np.isfinite(history.values))
+    assert np.all(np.isfinite(history.losses))
     assert mean_cost(state.params, *data) < mean_cost(start().params, *data)
 
 
@@ -174,7 +154,7 @@ def test_evaluate_measures_after_each_epoch():
     state, history = train.run(
         jax.random.key(0), *arguments, start(), (xs, ys), epochs=3, batch_size=4, evaluate=evaluate
     )
-    assert history.values.shape == (3, 3)
+    assert history.losses.shape == (3, 3)
     assert history.metrics["b"].shape == (3, 5)
     looped = start()
     for t in range(3):
@@ -216,9 +196,9 @@ def test_run_is_fit_and_a_longer_run_begins_with_the_shorter():
     fitted, same = train.fit(*arguments, epochs=4, progress=False, **options)
     assert relative_error(fitted.params, state.params) < 1e-6
     assert relative_error(same, history) < 1e-6
-    assert history.values.shape == (4, 6)
+    assert history.losses.shape == (4, 6)
     _, longer = train.run(*arguments, epochs=6, **options)
-    np.testing.assert_allclose(longer.values[:4], history.values, rtol=1e-6)
+    np.testing.assert_allclose(longer.losses[:4], history.losses, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
@@ -226,7 +206,7 @@ def test_run_is_fit_and_a_longer_run_begins_with_the_shorter():
     ("grad", "transform"),
     [
         (GRAD, None),
-        (Partial(regularize.dropout_value_and_grad, p=0.5), regularize.with_key),
+        (Partial(dropout.minibatch_value_and_grad, p=0.5), regularize.append_key),
         (train.mixed(GRAD), functools.partial(regularize.input_noise, sigma=0.1)),
     ],
 )
@@ -247,7 +227,7 @@ def test_the_same_bits_by_epoch_run_and_fit(name, grad, transform):
             train.run(*arguments, epochs=3, **options),
             train.fit(*arguments, epochs=3, progress=False, **options),
         ):
-            found.append((state, history.values))
+            found.append((state, history.losses))
     for other in found[1:]:
         jax.tree.map(np.testing.assert_array_equal, other, found[0])
 
@@ -265,11 +245,11 @@ def test_run_vmaps_over_keys_learning_rates_and_regularisation():
 
     keys, etas, lams = jax.random.split(jax.random.key(0), 3), jnp.array([0.1, 1.0, 3.0]), jnp.array([0.0, 0.01, 0.1])
     states, histories = jax.jit(jax.vmap(train_one))(keys, etas, lams)
-    assert histories.values.shape == (3, 2, 3)
+    assert histories.losses.shape == (3, 2, 3)
     for i in range(3):
         state, history = train_one(keys[i], float(etas[i]), lams[i])
         assert relative_error(member(states.params, i), state.params) < 1e-5
-        np.testing.assert_allclose(histories.values[i], history.values, rtol=1e-5)
+        np.testing.assert_allclose(histories.losses[i], history.losses, rtol=1e-5)
 
 
 def test_fit_trains_members_side_by_side():
@@ -278,7 +258,7 @@ def test_fit_trains_members_side_by_side():
     states = jax.vmap(lambda key: train.init(SGD, mlp.init(key, (7, 5, 4, 3))))(keys)
     options = {"epochs": 3, "batch_size": 4, "evaluate": Partial(mean_cost, xs=data[0], ys=data[1])}
     fitted, history = train.fit(keys, GRAD, SGD, states, data, progress=False, **options)
-    assert history.values.shape == (3, 3, 3)
+    assert history.losses.shape == (3, 3, 3)
     for i in range(3):
         one = member(states, i)
         state, alone = train.run(keys[i], GRAD, SGD, one, data, **options)
@@ -299,7 +279,7 @@ def test_callbacks_hear_of_every_epoch_and_may_stop():
         jax.random.key(0), GRAD, SGD, start(), data, epochs=9, batch_size=4, evaluate=evaluate, callbacks=[listen]
     )
     assert [report.epoch for report in reports] == [1, 2, 3]
-    assert history.values.shape == (3, 2)
+    assert history.losses.shape == (3, 2)
     assert relative_error(reports[-1].state, state) == 0
     np.testing.assert_allclose(history.metrics, [report.metrics for report in reports])
 
@@ -323,7 +303,7 @@ def test_fit_trains_without_tqdm(monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.delitem(sys.modules, "tqdm", raising=False)
     _, history = train.fit(jax.random.key(0), GRAD, SGD, start(), examples(1, 8), epochs=2, batch_size=4)
-    assert history.values.shape == (2, 2)
+    assert history.losses.shape == (2, 2)
     assert not capsys.readouterr().err
 
 
@@ -352,32 +332,11 @@ def test_programs_trace_once_for_one_shape():
     assert len(traces) == 2
 
 
-@pytest.mark.parametrize("cost", [costs.quadratic, costs.cross_entropy, costs.log_likelihood], ids=repr)
-def test_training_lowers_for_every_platform(cost):
-    """The whole run, for cpu, cuda, rocm and tpu; no host callback and no float64 in it."""
-    data = examples(1, 11)
-    program = functools.partial(
-        train.run, grad=Partial(GRAD, cost=cost, hidden=activations.tanh), optimizer=SGD, epochs=2, batch_size=4
-    )
-
-    def whole(key, params, xs, ys):
-        evaluate = Partial(mean_cost, xs=xs, ys=ys)
-        return program(key, state=train.init(SGD, params), data=(xs, ys), evaluate=evaluate)
-
-    platforms = ("cpu", "cuda", "rocm", "tpu")
-    exported = jax.export.export(jax.jit(whole), platforms=platforms)(jax.random.key(0), network(0), *data)
-    assert exported.platforms == platforms
-    module = exported.mlir_module()
-    assert "stablehlo.dot_general" in module
-    assert "callback" not in module
-    assert "f64" not in module
-
-
 def test_learning_lowers_the_cost():
     data = examples(1, 24)
     state, history = train.run(jax.random.key(0), GRAD, train.sgd(3.0), start(), data, epochs=60, batch_size=6)
     assert mean_cost(state.params, *data) < 0.3 * mean_cost(start().params, *data)
-    assert history.values[-1].mean() < history.values[0].mean()
+    assert history.losses[-1].mean() < history.losses[0].mean()
 
 
 # Bad input
@@ -490,63 +449,3 @@ def test_mixed_precision_multiplies_in_bfloat16_and_updates_in_float32():
     assert all("bf16" in line and "xf32>" not in line.split(":")[-1].split("->")[0] for line in products)
     state, value = train.step(train.mixed(GRAD), SGD, start(), examples(1, 4))
     assert {leaf.dtype for leaf in jax.tree.leaves((state.params, value))} == {jnp.dtype("float32")}
-
-
-# Sweeps
-
-
-def trained(key, eta, xs, ys, epochs=2):
-    optimizer = train.sgd(eta)
-    state = train.init(optimizer, mlp.init(jax.random.fold_in(key, 0), (4, 5, 3)))
-    return train.run(key, GRAD, optimizer, state, (xs, ys), epochs=epochs, batch_size=4)
-
-
-def swept(k, **options):
-    xs, ys = examples(1, 10, (4, 5, 3))
-    keys, etas = jax.random.split(jax.random.key(3), k), jnp.linspace(0.1, 1.0, k)
-    return train.sweep(Partial(trained, xs=xs, ys=ys), keys, etas, **options), (keys, etas, xs, ys)
-
-
-@pytest.mark.parametrize(("k", "devices"), [(1, 8), (5, 1), (5, 2), (6, 3), (9, 8)])
-def test_a_sweep_is_every_member_alone(k, devices):
-    """To the last bit, also where the devices do not divide the members or outnumber them."""
-    (states, histories), (keys, etas, xs, ys) = swept(k, devices=jax.devices()[:devices])
-    assert len(histories.values) == k
-    alone = jax.jit(trained)
-    for i in range(k):
-        state, history = alone(keys[i], etas[i], xs, ys)
-        jax.tree.map(np.testing.assert_array_equal, member(states, i), state)
-        np.testing.assert_array_equal(histories.values[i], history.values)
-
-
-def test_a_sweep_uses_every_device():
-    (states, _), _ = swept(8)
-    assert len(states.params[0].w.sharding.device_set) == 8
-
-
-def test_a_sweep_traces_once():
-    traced = []
-
-    def f(a, b):
-        traced.append(1)
-        return a * b
-
-    for scale in (1.0, 2.0):
-        np.testing.assert_array_equal(train.sweep(f, jnp.arange(3.0), scale * jnp.ones(3)), scale * np.arange(3.0))
-    assert len(traced) <= 2  # once for CPUs, once for other platforms, and not again for other values
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("members", "options", "message"),
-    [
-        ((), {}, "members is ()"),
-        ((jnp.ones(3), jnp.ones(4)), {}, r"the leading axes of members differ \(members\[0\]: \(3,\), members\[1\]"),
-        ((jnp.ones(3), 0.5), {}, r"members\[1\]: \(\)\); arrays that share a leading axis of N members are wanted"),
-        ((jnp.ones(0),), {}, "members holds no member"),
-        ((jnp.ones(3),), {"devices": ()}, "devices is empty; at least one is wanted"),
-    ],
-)
-def test_sweeps_that_cannot_be(members, options, message):
-    with pytest.raises(ValueError, match=message):
-        train.sweep(lambda *member: member, *members, **options)

@@ -1,0 +1,156 @@
+"""The analysis of L2 (section 3.3.1)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jnn import costs, mlp, regularize, ridge
+from tests.helpers import examples, network
+
+KEY = jax.random.key(0)
+
+
+def quadratic(seed, d=6):
+    """A positive definite Hessian with eigenvalues 0.1 to 5, and a minimum."""
+    q = jnp.linalg.qr(jax.random.normal(jax.random.key(seed), (d, d)))[0]
+    hessian = (q * jnp.geomspace(0.1, 5, d)[None]) @ q.T
+    return (hessian + hessian.T) / 2, jax.random.normal(jax.random.key(seed + 1), (d,))
+
+
+def quadratic_loss(hessian, w_star):
+    return lambda w: 1.5 + (w - w_star) @ hessian @ (w - w_star) / 2
+
+
+def test_the_second_order_expansion(x64):
+    """(3.9): exact for a quadratic loss; for a network's, what is left out falls with the cube of epsilon."""
+
+    def left_out(loss, at, epsilon):
+        slope, curvature = jax.grad(loss)(at), ridge.hvp(loss, at, epsilon)
+        return loss(at + epsilon) - (loss(at) + epsilon @ slope + epsilon @ curvature / 2)
+
+    epsilon = jax.random.normal(KEY, (6,))
+    hessian, w_star = quadratic(5)
+    for at in (w_star, w_star + 0.5):
+        assert abs(left_out(quadratic_loss(hessian, w_star), at, epsilon)) < 1e-14
+    flat, unravel = jax.flatten_util.ravel_pytree(network(0, (2, 1), jnp.float64))
+    loss = loss_of(*examples(1, 9, (2, 1), jnp.float64))
+    rests = [left_out(lambda w: loss(unravel(w)), flat, size * epsilon[:3]) for size in (0.02, 0.01)]
+    np.testing.assert_allclose(rests[0] / rests[1], 8, rtol=0.05)
+
+
+def test_the_gradient_near_the_minimum(x64):
+    """(3.10): grad L(w) = H (w - w*), for a quadratic loss wherever w is."""
+    hessian, w_star = quadratic(6)
+    loss, w = quadratic_loss(hessian, w_star), 3 * jax.random.normal(KEY, (6,))
+    np.testing.assert_allclose(jax.grad(loss)(w), hessian @ (w - w_star), rtol=1e-12)
+    np.testing.assert_allclose(ridge.hvp(loss, w_star, w - w_star), jax.grad(loss)(w), rtol=1e-12)
+
+
+@pytest.mark.parametrize("f", [ridge.solve, ridge.solve_spectral])
+def test_the_regularised_gradient_vanishes_at_the_optimum(f, x64):
+    """(3.11): 0 = grad L(w~) + alpha w~, by autodiff of the loss with its penalty."""
+    hessian, w_star = quadratic(7)
+    loss, alpha = quadratic_loss(hessian, w_star), 0.7
+    optimum = f(hessian, w_star, alpha)
+    np.testing.assert_allclose(jax.grad(loss)(optimum) + regularize.l2_grad(optimum[None], alpha)[0], 0, atol=1e-13)
+    np.testing.assert_allclose(
+        jax.grad(lambda w: loss(w) + regularize.l2(w[None], alpha))(optimum), jnp.zeros(6), atol=1e-13
+    )
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.01, 0.7, 30.0]))
+def test_3_12_is_3_13(seed, alpha):
+    """(3.12) by a solve, (3.13) by the spectrum: the same w~."""
+    with jax.enable_x64(True):
+        hessian, w_star = quadratic(seed)
+        by_solve, by_spectrum = (f(hessian, w_star, alpha) for f in (ridge.solve, ridge.solve_spectral))
+        np.testing.assert_allclose(by_solve, by_spectrum, rtol=1e-10, atol=1e-12)
+        if alpha == 0:
+            np.testing.assert_allclose(by_solve, w_star, rtol=1e-10)
+
+
+def test_gradient_descent_finds_3_12(x64):
+    """(3.12) is where descent on the regularised loss ends."""
+    hessian, w_star = quadratic(3)
+
+    def grad(w):
+        e = w - w_star
+        return e @ hessian @ e / 2 + regularize.l2(w[None], 0.7), hessian @ e + regularize.l2_grad(w[None], 0.7)[0]
+
+    w = jnp.zeros(6)
+    for _ in range(400):
+        w = w - 0.3 * grad(w)[1]
+    np.testing.assert_allclose(w, ridge.solve(hessian, w_star, 0.7), rtol=1e-10)
+
+
+def test_shrinkage_along_each_direction(x64):
+    """(3.13): what is left of each component is lambda_i / (lambda_i + alpha), from 0 to 1."""
+    hessian, w_star = quadratic(4)
+    eigenvalues, q = jnp.linalg.eigh(hessian)
+    left = (q.T @ ridge.solve(hessian, w_star, 0.7)) / (q.T @ w_star)
+    np.testing.assert_allclose(left, ridge.shrinkage(eigenvalues, 0.7), rtol=1e-9)
+    np.testing.assert_allclose(ridge.shrinkage(jnp.array([1e-9, 1.0, 1e9]), 1.0), [0, 0.5, 1], atol=1e-8)
+
+
+def loss_of(xs, ys):
+    return lambda params: jnp.mean(costs.cross_entropy.value(jax.vmap(mlp.logits, in_axes=(None, 0))(params, xs), ys))
+
+
+def test_the_hessians_action_and_its_top_eigenpairs(x64):
+    """The H of (3.9), for a network."""
+    params, (xs, ys) = network(0, (4, 3, 2), jnp.float64), examples(1, 9, (4, 3, 2), jnp.float64)
+    flat, unravel = jax.flatten_util.ravel_pytree(params)
+    loss = loss_of(xs, ys)
+    hessian = jax.hessian(lambda w: loss(unravel(w)))(flat)
+    v = jax.random.normal(KEY, flat.shape)
+    action = ridge.hvp(loss, params, unravel(v))
+    np.testing.assert_allclose(jax.flatten_util.ravel_pytree(action)[0], hessian @ v, rtol=1e-9, atol=1e-12)
+
+    def act(u):
+        return jax.flatten_util.ravel_pytree(ridge.hvp(loss, params, unravel(u)))[0]
+
+    eigenvalues, vectors = ridge.lanczos(KEY, act, len(flat), 4, steps=len(flat))
+    np.testing.assert_allclose(eigenvalues, jnp.linalg.eigvalsh(hessian)[:-5:-1], rtol=1e-9)
+    np.testing.assert_allclose(hessian @ vectors, vectors * eigenvalues[None], atol=1e-8)
+    np.testing.assert_allclose(vectors.T @ vectors, jnp.eye(4), atol=1e-10)
+
+
+def test_lanczos_keeps_its_basis_orthogonal_in_float32():
+    """Where eigenvalues have converged, unprotected Lanczos would find copies of them."""
+    d = 200
+    diagonal = jnp.concatenate([jnp.array([100.0, 50.0, 30.0]), jnp.linspace(0, 1, d - 3)])
+    eigenvalues, vectors = ridge.lanczos(KEY, lambda v: diagonal * v, d, 4, steps=60)
+    np.testing.assert_allclose(eigenvalues, [100, 50, 30, 1], rtol=2e-3)
+    np.testing.assert_allclose(vectors.T @ vectors, jnp.eye(4), atol=1e-4)
+
+
+# Bad input
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: ridge.shrinkage(jnp.array([1.0, -1.0]), 0.1), "eigenvalues must be positive and finite, got"),
+        (lambda: ridge.solve(jnp.eye(3), jnp.ones(3), -1.0), "alpha must be at least 0, got -1.0"),
+        (lambda: ridge.solve(jnp.eye(3), jnp.ones(2), 1.0), r"hessian must have shape \(2, 2\), got \(3, 3\)"),
+        (lambda: ridge.solve(jnp.eye(2), jnp.ones((2, 1)), 1.0), r"w_star must be a vector \[d\], got shape \(2, 1\)"),
+        (lambda: ridge.lanczos(KEY, lambda v: v, 3, 4, steps=3), "got k = 4, steps = 3 and d = 3"),
+    ],
+)
+def test_bad_values(call, match):
+    with pytest.raises(ValueError, match=match):
+        call()
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("f", [ridge.solve, ridge.solve_spectral])
+def test_matrices_that_are_not_hessians_of_a_minimum(f):
+    with pytest.raises(ValueError, match=r"must be symmetric, got 1 at \[0, 1\] and 0 at \[1, 0\]"):
+        f(jnp.array([[2.0, 1.0], [0.0, 2.0]]), jnp.ones(2), 1.0)
+    with pytest.raises(ValueError, match="must be positive definite, as at a minimum, got the eigenvalue -1"):
+        f(jnp.diag(jnp.array([2.0, -1.0])), jnp.ones(2), 1.0)
+    assert jax.jit(f)(jnp.diag(jnp.array([2.0, -1.0])), jnp.ones(2), 3.0).shape == (2,)
