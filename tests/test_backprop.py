@@ -39,6 +39,7 @@ def four_ways(params, xs, ys, **options):
     }
 
 
+@pytest.mark.equation("2.9", "section 2.2")
 @pytest.mark.parametrize("hidden", SMOOTH, ids=repr)
 @pytest.mark.parametrize("cost", COSTS, ids=repr)
 def test_the_four_gradients_agree_in_float64(cost, hidden, x64):
@@ -77,6 +78,7 @@ def test_any_depth_width_and_magnitude(sizes, m, cost, hidden, seed, scale):
         assert all(relative_error(way, reference) < 1e-12 for way in ways.values())
 
 
+@pytest.mark.equation("2.9")
 @pytest.mark.parametrize("cost", COSTS, ids=repr)
 def test_against_finite_differences(cost):
     """(2.9)."""
@@ -86,6 +88,7 @@ def test_against_finite_differences(cost):
     gradcheck.assert_ok(f, by_hand, network(0), x, y, tolerance=1e-12)
 
 
+@pytest.mark.equation("2.3")
 def test_errors_are_the_derivatives_by_the_weighted_inputs(x64):
     """delta^l = dC/dz^l for every layer: (2.1), and (2.3)."""
     params = network(0, dtype=jnp.float64)
@@ -116,6 +119,7 @@ def two_layers_up():
     return *params[1], zs[0], a, delta, above, slope
 
 
+@pytest.mark.equation("2.3")
 def test_errors_go_back_through_a_diagonal_matrix(x64):
     """(2.3) as it is printed: diag(sigma'(z^l)) (w^(l+1))^T delta^(l+1), of p x p, p x q and q."""
     w, _, z, _, delta, above, _ = two_layers_up()
@@ -124,6 +128,7 @@ def test_errors_go_back_through_a_diagonal_matrix(x64):
     np.testing.assert_allclose(delta, diagonal @ w.T @ above, rtol=1e-12)
 
 
+@pytest.mark.equation("2.4")
 def test_the_slope_of_an_activation_by_the_chain_rule(x64):
     """(2.4): dC/da_j^l = sum_k delta_k^(l+1) dz_k^(l+1)/da_j^l, the last by autodiff."""
     w, b, _, a, _, above, slope = two_layers_up()
@@ -132,6 +137,7 @@ def test_the_slope_of_an_activation_by_the_chain_rule(x64):
         np.testing.assert_allclose(slope[j], sum(above[k] * dz_da[k] for k in range(len(above))), rtol=1e-12)
 
 
+@pytest.mark.equation("2.5")
 def test_the_slope_of_an_activation_by_the_weights(x64):
     """(2.5): dC/da_j^l = sum_k delta_k^(l+1) w_kj^(l+1)."""
     w, _, _, a, _, above, slope = two_layers_up()
@@ -139,6 +145,7 @@ def test_the_slope_of_an_activation_by_the_weights(x64):
         np.testing.assert_allclose(slope[j], sum(above[k] * w[k, j] for k in range(len(above))), rtol=1e-12)
 
 
+@pytest.mark.equation("2.6")
 def test_errors_neuron_by_neuron(x64):
     """(2.6): delta_j^l = sigma'(z_j^l) sum_k delta_k^(l+1) w_kj^(l+1)."""
     w, _, z, _, delta, above, _ = two_layers_up()
@@ -147,6 +154,7 @@ def test_errors_neuron_by_neuron(x64):
         np.testing.assert_allclose(delta[j], activations.sigmoid.prime(z[j]) * weighted, rtol=1e-12)
 
 
+@pytest.mark.equation("2.7", "2.8")
 def test_gradients_are_products_of_errors_and_activations(x64):
     """(2.7) and (2.8), entry by entry."""
     params = network(0, dtype=jnp.float64)
@@ -159,6 +167,7 @@ def test_gradients_are_products_of_errors_and_activations(x64):
         np.testing.assert_allclose(grad.w, [[dj * ak for ak in a] for dj in delta], rtol=1e-14)  # (2.8)
 
 
+@pytest.mark.equation("2.7", "2.8")
 @pytest.mark.parametrize("n_out", [3, 32, 33, 70])
 def test_the_gradient_of_a_layer_is_a_sum_over_rows(n_out, x64):
     """(2.7) and (2.8) added up over a mini-batch, for narrow layers and wide ones."""

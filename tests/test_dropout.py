@@ -28,6 +28,7 @@ def masks_of(key, params, m, p):
     return [dropout.mask(k, (m, len(b)), p) for k, (_, b) in zip(keys, params[:-1], strict=False)]
 
 
+@pytest.mark.equation("section 3.3.2, dropout")
 @pytest.mark.parametrize(("cost", "hidden"), NEURONS, ids=repr)
 @pytest.mark.parametrize("sizes", [(7, 3), (7, 6, 5, 3)])
 def test_dropout_by_hand_equals_autodiff(cost, hidden, sizes, x64):
@@ -48,6 +49,7 @@ def test_without_dropout_it_is_backpropagation():
     assert dropout.at_test(params, 0.0)[1].w.tolist() == params[1].w.tolist()
 
 
+@pytest.mark.equation("section 3.3.2, dropout")
 @pytest.mark.parametrize("p", [0.0, 0.2, 0.5, 0.9])
 def test_a_mask_drops_its_fraction_each_neuron_by_itself(p):
     masks = np.asarray(jax.jit(dropout.mask, static_argnums=1)(KEY, (3000, 40), p), float)
@@ -78,6 +80,7 @@ def test_masks_are_fresh_for_each_layer_example_and_step():
     assert len(np.unique(rows, axis=0)) == len(rows)
 
 
+@pytest.mark.equation("section 3.3.2, dropout")
 def test_at_test_time_the_mean_weighted_input_is_kept():
     """For one hidden layer, the mean over masks of what reaches the output is that of scaled weights."""
     params, (xs, _) = network(0, (7, 5, 3)), examples(1, 1, (7, 5, 3))

@@ -17,6 +17,7 @@ from tests.test_rnn import case
 # The notes' chain
 
 
+@pytest.mark.equation("section 5.1, the chain")
 @pytest.mark.parametrize("L", [1, 2, 3, 40])
 def test_chain_gradient_in_closed_form(x64, L):
     weights = jax.random.normal(jax.random.key(L), (L, 2), jnp.float64).at[0, 1].set(0.0)
@@ -25,6 +26,7 @@ def test_chain_gradient_in_closed_form(x64, L):
     np.testing.assert_allclose(gradient_flow.chain_gradient(weights, x, y), by_autodiff, rtol=1e-12, atol=1e-300)
 
 
+@pytest.mark.equation("section 5.1, the chain")
 def test_chain_is_the_product_of_the_matrices():
     weights, x = jax.random.normal(jax.random.key(0), (4, 2)), jnp.array([0.7, -1.3])
     a = x
@@ -33,6 +35,7 @@ def test_chain_is_the_product_of_the_matrices():
     np.testing.assert_allclose(gradient_flow.chain(weights, x), weights[-1] @ a, rtol=1e-5)
 
 
+@pytest.mark.equation("section 5.1, the chain")
 @pytest.mark.parametrize("w", [0.5, 1.0, 1.5])
 def test_chain_gradient_vanishes_or_explodes_as_w_to_the_depth(w):
     """dL/dw_1^(1) = (y_hat - y) x_1 w^(L-1), with x_2 = 0 and y so that y_hat - y = 1."""
@@ -46,6 +49,7 @@ def test_chain_gradient_vanishes_or_explodes_as_w_to_the_depth(w):
 # Gradient flow
 
 
+@pytest.mark.equation("section 5.1, any net")
 @pytest.mark.parametrize("cell", ["rnn", "lstm"])
 def test_flow_through_time_is_autodiff_by_each_state(cell):
     """Against perturbations added to each state, for the RNN and for both memories of the LSTM."""
@@ -83,6 +87,7 @@ def test_norms_of_tiny_huge_and_zero_derivatives():
     )
 
 
+@pytest.mark.equation("section 5.1, any net")
 @pytest.mark.parametrize("hidden", [activations.sigmoid, activations.tanh, activations.relu])
 def test_flow_through_layers_is_backpropagation(hidden):
     """dC/da^l against (w^(l+1))^T delta^(l+1) by hand."""
@@ -100,12 +105,14 @@ def test_flow_through_layers_is_backpropagation(hidden):
         np.testing.assert_allclose(derivatives[l], layer.w.T @ delta, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.equation("exercise 5.1")
 def test_exercise_5_1():
     """Exercise 5.1: the notes call tanh'(0) less than 1; it is 1, four times the sigmoid's."""
     assert activations.tanh.prime(0.0) == 1
     assert activations.sigmoid.prime(0.0) == 0.25
 
 
+@pytest.mark.equation("exercise 5.1", "figure 5.1")
 @settings(max_examples=30)
 @given(st.floats(-20, 20))
 def test_exercise_5_1_both_derivatives_are_at_most_that(z):

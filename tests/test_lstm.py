@@ -83,24 +83,28 @@ def one_step(start=None, **biases):
     return z, state, lstm.step(params, state, xs[0])
 
 
+@pytest.mark.equation("5.1")
 def test_what_is_remembered(x64):
     """(5.1): with nothing saved, ltm_t / ltm_(t-1) is rem_t = sigma(W_r x_t + U_r wm_(t-1) + b_r)."""
     z, before, after = one_step(save=-FAR)
     np.testing.assert_allclose(after.ltm / before.ltm, sigma(z["rem"]), rtol=1e-13)
 
 
+@pytest.mark.equation("5.2")
 def test_the_candidate(x64):
     """(5.2): with all forgotten and all saved, ltm_t is ltm'_t = tanh(W_l x_t + U_l wm_(t-1) + b_l)."""
     z, _, after = one_step(rem=-FAR, save=FAR)
     np.testing.assert_allclose(after.ltm, np.tanh(z["ltm"]), rtol=1e-13)
 
 
+@pytest.mark.equation("5.3")
 def test_what_is_saved(x64):
     """(5.3): with all forgotten and a candidate of 1, ltm_t is save_t = sigma(W_s x_t + U_s wm_(t-1) + b_s)."""
     z, _, after = one_step(rem=-FAR, ltm=FAR)
     np.testing.assert_allclose(after.ltm, sigma(z["save"]), rtol=1e-13)
 
 
+@pytest.mark.equation("5.4")
 def test_the_long_term_memory(x64):
     """(5.4): ltm_t = rem_t ltm_(t-1) + save_t ltm'_t."""
     z, before, after = one_step()
@@ -108,18 +112,21 @@ def test_the_long_term_memory(x64):
     np.testing.assert_allclose(after.ltm, wanted, rtol=1e-13)
 
 
+@pytest.mark.equation("5.5")
 def test_the_focus(x64):
     """(5.5): with a long-term memory so large that its tanh is 1, wm_t is focus_t = sigma(W_f x_t + ...)."""
     z, _, after = one_step(start=FAR, rem=FAR)
     np.testing.assert_allclose(after.wm, sigma(z["focus"]), rtol=1e-13)
 
 
+@pytest.mark.equation("5.6")
 def test_the_working_memory(x64):
     """(5.6): wm_t = focus_t tanh(ltm_t)."""
     z, _, after = one_step()
     np.testing.assert_allclose(after.wm, sigma(z["focus"]) * np.tanh(after.ltm), rtol=1e-13)
 
 
+@pytest.mark.equation("figure 5.2")
 @pytest.mark.parametrize("run", [lstm.scan, lstm.unroll])
 @pytest.mark.parametrize("T", [1, 6])
 def test_one_sequence_is_figure_5_2(x64, run, T):
@@ -178,6 +185,7 @@ def test_a_mask_ends_sequences_early(run):
 # Derivatives
 
 
+@pytest.mark.equation("section 5.2, through time")
 @settings(max_examples=20)
 @given(st.integers(0, 999), st.integers(1, 9), st.sampled_from([None, 1, 3]), st.integers(1, 4), st.integers(1, 5))
 def test_bptt_by_hand_equals_autodiff(seed, T, B, p, d):
@@ -207,6 +215,7 @@ def test_bptt_by_hand_in_float32():
     assert relative_error(by_hand[1], by_autodiff[1]) < 1e-4
 
 
+@pytest.mark.equation("section 5.2, through time")
 def test_bptt_by_hand_equals_finite_differences(x64):
     (params, state, xs), weights = case(6, dtype=jnp.float64)
     check_grads(lambda *a: loss_of(lstm.unroll, weights)(*a)[0], (params, state, xs), order=1, modes=["rev"], rtol=1e-6)

@@ -23,6 +23,7 @@ NEURONS = [(cost, activations.tanh) for cost in COSTS] + [(costs.cross_entropy, 
 # Norms and penalties
 
 
+@pytest.mark.equation("3.8")
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=8), st.sampled_from([1, 1.5, 2, 3.0, 7]))
 def test_lp_norm_is_3_8(w, p):
     """(3.8), number by number."""
@@ -39,6 +40,7 @@ def test_lp_norm_at_its_ends():
     assert regularize.lp_norm(jnp.zeros(3), 2) == 0
 
 
+@pytest.mark.equation("3.8")
 @given(st.integers(0, 1000), st.sampled_from([1, 1.7, 2, 4, jnp.inf]), st.floats(-3, 3))
 def test_lp_norm_is_a_norm(seed, p, c):
     """(3.8) obeys the triangle inequality and scales."""
@@ -48,6 +50,7 @@ def test_lp_norm_is_a_norm(seed, p, c):
     np.testing.assert_allclose(norm(c * v), abs(c) * norm(v), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.equation("3.8")
 def test_penalties_see_weights_only():
     """They are (3.8) with p = 1 and 2, of all weights and no bias."""
     params = network(0)
@@ -59,6 +62,7 @@ def test_penalties_see_weights_only():
     assert regularize.weights(cell).rem == lstm.Gate(W=True, U=True, b=False)
 
 
+@pytest.mark.equation("section 3.3")
 @pytest.mark.parametrize("name", ["l1", "l2"])
 def test_gradients_of_penalties_by_hand(name, x64):
     params = network(0, dtype=jnp.float64)
@@ -76,6 +80,7 @@ def regularised(params, xs, ys, cost, hidden, l1, l2):
     return jnp.mean(cost.value(z, ys)) + penalties
 
 
+@pytest.mark.equation("section 3.3")
 @pytest.mark.parametrize(("cost", "hidden"), NEURONS, ids=repr)
 def test_penalised_gradients_equal_autodiff(cost, hidden, x64):
     params, (xs, ys) = network(0, dtype=jnp.float64), examples(1, 6, dtype=jnp.float64)
@@ -114,6 +119,7 @@ def test_l2_is_weight_decay_for_gradient_descent():
 # Noise and mixup
 
 
+@pytest.mark.equation("3.16")
 def test_noise_has_the_moments_of_3_16():
     """(3.16): E[epsilon_i epsilon_j] is sigma^2 on the diagonal and 0 elsewhere, to four standard errors."""
     n, sigma = 40_000, 0.7
@@ -134,6 +140,7 @@ def all_noise(d, sigma):
     return np.concatenate([axes, -axes])
 
 
+@pytest.mark.equation("3.17")
 def test_without_noise_it_is_the_squared_loss(x64):
     """(3.17): the mean of (w^T x - y)^2 over the pairs."""
     w, xs, ys = regression(jnp.float64)
@@ -141,6 +148,7 @@ def test_without_noise_it_is_the_squared_loss(x64):
     np.testing.assert_allclose(regularize.noisy_squared_loss(w, xs, ys, 0.0), wanted, rtol=1e-14)
 
 
+@pytest.mark.equation("3.18")
 def test_with_noise_it_is_the_mean_over_pairs_and_noise(x64):
     """(3.18): the mean of (w^T (x + epsilon) - y)^2 over pairs and noise."""
     w, xs, ys = regression(jnp.float64)
@@ -148,6 +156,7 @@ def test_with_noise_it_is_the_mean_over_pairs_and_noise(x64):
     np.testing.assert_allclose(regularize.noisy_squared_loss(w, xs, ys, 0.6), np.mean(losses), rtol=1e-13)
 
 
+@pytest.mark.equation("3.19")
 def test_the_noisy_loss_has_three_terms(x64):
     """(3.19): the square, twice the product and the noise's own square, each with its mean over the noise."""
     w, xs, ys = regression(jnp.float64)
@@ -163,12 +172,14 @@ def shifts_by_noise(n, sigma):
     return np.asarray(w, np.float64), np.asarray(zeros, np.float64) @ np.asarray(w, np.float64)
 
 
+@pytest.mark.equation("3.20")
 def test_noise_does_not_shift_the_mean():
     """(3.20): E[w^T epsilon] = 0, to four standard errors."""
     w, shift = shifts_by_noise(40_000, 0.7)
     assert abs(shift.mean()) <= 4 * 0.7 * np.linalg.norm(w) / np.sqrt(len(shift))
 
 
+@pytest.mark.equation("3.21")
 def test_noise_adds_the_squares_of_the_weights():
     """(3.21): E[(w^T epsilon)^2] = sigma^2 sum w_i^2, to four standard errors."""
     w, shift = shifts_by_noise(40_000, 0.7)
@@ -176,6 +187,7 @@ def test_noise_adds_the_squares_of_the_weights():
     assert abs(np.mean(shift**2) - wanted) <= 4 * np.sqrt(2 / len(shift)) * wanted
 
 
+@pytest.mark.equation("3.22")
 def test_3_22_against_monte_carlo():
     """(3.22), and that it is L2 with alpha = 2 sigma^2."""
     w_key, x_key, y_key, noise_key = jax.random.split(KEY, 4)
@@ -194,6 +206,7 @@ def test_3_22_against_monte_carlo():
         np.testing.assert_allclose(exact, l2, rtol=1e-6)
 
 
+@pytest.mark.equation("section 3.3.2, noise")
 def test_noise_on_labels_and_gradients_leaves_the_rest():
     xs, ys = examples(1, 200)
     same, noisy = regularize.label_noise(KEY, xs, ys, sigma=0.5)
@@ -224,6 +237,7 @@ def test_weight_noise_is_the_gradient_somewhere_near():
     )
 
 
+@pytest.mark.equation("3.14", "3.15")
 def test_a_mixture_is_the_convex_combination(x64):
     """(3.14), and (3.15) with the same lambda: one number for all, or one for each example."""
     (a_xs, a_ys), (b_xs, b_ys) = examples(1, 3, dtype=jnp.float64), examples(2, 3, dtype=jnp.float64)
@@ -234,6 +248,7 @@ def test_a_mixture_is_the_convex_combination(x64):
         np.testing.assert_allclose(regularize.mix(lam[1], a[2], b[2]), 0.3 * a[2] + 0.7 * b[2], rtol=1e-14)
 
 
+@pytest.mark.equation("3.14", "3.15")
 def test_mixup_is_3_14_and_3_15():
     """(3.14), (3.15): inputs and labels are mixed with one lambda, each example with its own from Beta(beta, beta)."""
     m, beta = 4000, 0.4

@@ -24,6 +24,7 @@ def quadratic_loss(hessian, w_star):
     return lambda w: 1.5 + (w - w_star) @ hessian @ (w - w_star) / 2
 
 
+@pytest.mark.equation("3.9")
 def test_the_second_order_expansion(x64):
     """(3.9): exact for a quadratic loss; for a network's, what is left out falls with the cube of epsilon."""
 
@@ -41,6 +42,7 @@ def test_the_second_order_expansion(x64):
     np.testing.assert_allclose(rests[0] / rests[1], 8, rtol=0.05)
 
 
+@pytest.mark.equation("3.10")
 def test_the_gradient_near_the_minimum(x64):
     """(3.10): grad L(w) = H (w - w*), for a quadratic loss wherever w is."""
     hessian, w_star = quadratic(6)
@@ -49,6 +51,7 @@ def test_the_gradient_near_the_minimum(x64):
     np.testing.assert_allclose(ridge.hvp(loss, w_star, w - w_star), jax.grad(loss)(w), rtol=1e-12)
 
 
+@pytest.mark.equation("3.11")
 @pytest.mark.parametrize("f", [ridge.solve, ridge.solve_spectral])
 def test_the_regularised_gradient_vanishes_at_the_optimum(f, x64):
     """(3.11): 0 = grad L(w~) + alpha w~, by autodiff of the loss with its penalty."""
@@ -61,6 +64,7 @@ def test_the_regularised_gradient_vanishes_at_the_optimum(f, x64):
     )
 
 
+@pytest.mark.equation("3.12", "3.13")
 @given(st.integers(0, 10_000), st.sampled_from([0.0, 0.01, 0.7, 30.0]))
 def test_3_12_is_3_13(seed, alpha):
     """(3.12) by a solve, (3.13) by the spectrum: the same w~."""
@@ -72,6 +76,7 @@ def test_3_12_is_3_13(seed, alpha):
             np.testing.assert_allclose(by_solve, w_star, rtol=1e-10)
 
 
+@pytest.mark.equation("3.12")
 def test_gradient_descent_finds_3_12(x64):
     """(3.12) is where descent on the regularised loss ends."""
     hessian, w_star = quadratic(3)
@@ -86,6 +91,7 @@ def test_gradient_descent_finds_3_12(x64):
     np.testing.assert_allclose(w, ridge.solve(hessian, w_star, 0.7), rtol=1e-10)
 
 
+@pytest.mark.equation("3.13")
 def test_shrinkage_along_each_direction(x64):
     """(3.13): what is left of each component is lambda_i / (lambda_i + alpha), from 0 to 1."""
     hessian, w_star = quadratic(4)
@@ -99,6 +105,7 @@ def loss_of(xs, ys):
     return lambda params: jnp.mean(costs.cross_entropy.value(jax.vmap(mlp.logits, in_axes=(None, 0))(params, xs), ys))
 
 
+@pytest.mark.equation("3.9")
 def test_the_hessians_action_and_its_top_eigenpairs(x64):
     """The H of (3.9), for a network."""
     params, (xs, ys) = network(0, (4, 3, 2), jnp.float64), examples(1, 9, (4, 3, 2), jnp.float64)

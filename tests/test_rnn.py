@@ -41,6 +41,7 @@ def test_scan_is_a_loop_over_the_equation(B):
     np.testing.assert_array_equal(last, states[-1])
 
 
+@pytest.mark.equation("section 5.1, any net")
 @pytest.mark.parametrize("B", [None, 1, 4])
 @pytest.mark.parametrize("T", [1, 2, 7])
 def test_bptt_by_hand_equals_autodiff(x64, B, T):

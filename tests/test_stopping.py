@@ -53,6 +53,7 @@ def weight_change_by_definition(start, path, rho, window, relative):
 errors = st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.5, float("nan")]), min_size=1, max_size=25)
 
 
+@pytest.mark.equation("section 3.3.2, early stopping")
 @given(errors, st.integers(1, 6), st.integers(0, 4))
 def test_error_change_by_its_definition(errors, window, further):
     errors = list(np.asarray(errors, np.float32))
@@ -87,6 +88,7 @@ def test_once_stopped_it_stays_stopped():
     assert said == [False, False, True, True, True]
 
 
+@pytest.mark.equation("section 3.3.2, early stopping")
 @given(st.integers(0, 10_000), st.integers(1, 5), st.booleans(), st.sampled_from([0.0, 0.3, 1.0, 3.0]))
 def test_weight_change_by_its_definition(seed, window, relative, rho):
     """On random walks whose steps shrink."""

@@ -42,6 +42,7 @@ def seen(values):
 # One step and one epoch
 
 
+@pytest.mark.equation("section 2.2")
 def test_a_step_is_section_2_2(x64):
     """w <- w - (eta/m) sum_x delta (a)^T, b <- b - (eta/m) sum_x delta."""
     params, (xs, ys) = network(0, dtype=jnp.float64), examples(1, 6, dtype=jnp.float64)
