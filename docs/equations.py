@@ -1,136 +1,169 @@
-"""Write docs/equations.md, the index of the notes' numbers: `python -m docs.equations`, after a change of any line.
+"""Write docs/equations.md, the index of the notes' numbers: `python -m docs.equations`.
 
-The source is equations.toml. Every name in it is looked up in the code as it stands, without importing it, so that
-links lead to today's lines and a name that is gone is an error.
+A function of jnn/ carries its numbers in its docstring and comments, a test in its mark `equation`. equations.toml
+says what neither can. The code is read, not imported.
 """
 
 import ast
-import functools
+import io
 import re
 import sys
+import tokenize
 import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
-SOURCE, TARGET = ROOT / "docs/equations.toml", ROOT / "docs/equations.md"
-KEYS = ("what", "functions", "tests", "experiments", "erratum")
-NUMBER = r"\d(?:[._]\d+){1,2}"
+KEYS = ("what", "functions", "experiments", "erratum")
+NUMBER = r"\d(?:\.\d+){1,2}"
+PUBLIC = re.compile(r"[a-z]\w*\.[A-Za-z]\w*")
 HEAD = """# Equations
 
-Every numbered equation, exercise and figure of the notes: the function that is it, the test that holds them together,
-the experiment that shows it, and what the notes have wrong there. A link leads to the line that bears the number, or
-to the definition. Each chapter has a notebook.
+Every numbered equation, exercise and figure of the notes: the functions that implement it, the tests that hold it, the
+experiments that show it, and what the notes get wrong. Each chapter has a notebook.
 
-This page is made by `python -m docs.equations` from [equations.toml](equations.toml); a test compares the two.
+`python -m docs.equations` makes this page from the docstrings and comments of `jnn`, the marks of the tests and
+[equations.toml](equations.toml); a test compares them.
 """
 
-
-class Place(NamedTuple):
-    """One definition: the file, relative to the project, the first line, and the lines."""
-
-    path: str
-    first: int
-    lines: list[str]
-
-    def link(self, text: str, number: str) -> str:
-        """A link to the line whose comment names the number, or to the first."""
-        tagged = (i for i, line in enumerate(self.lines) if number in named(line.partition("#")[2]))
-        return f"[{text}](../{self.path}#L{self.first + next(tagged, 0)})"
+Places = dict[str, list[str]]
+"""For each number or label, the names of the functions or tests that carry it, sorted."""
 
 
-@functools.cache
-def definitions(path: str) -> dict[str, Place]:
-    """The functions, classes and constants at the top level of a file, constants with the docstring below them."""
-    text = (ROOT / path).read_text(encoding="utf-8")
-    lines, body = text.splitlines(), ast.parse(text).body
-    found = {}
-    for node, after in zip(body, [*body[1:], None], strict=True):
-        last = node.end_lineno or node.lineno
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names = [node.name]
-        elif isinstance(node, ast.Assign):
-            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
-            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                last = after.end_lineno or last
-        else:
-            continue
-        found |= {name: Place(path, node.lineno, lines[node.lineno - 1 : last]) for name in names}
-    return found
+def chapters(root: Path) -> dict[str, dict[str, Any]]:
+    """The chapters of equations.toml: the title of each, and a table for every label."""
+    try:
+        return tomllib.loads((root / "docs/equations.toml").read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"docs/equations.toml: {error}") from error
 
 
-def place(folder: str, name: str) -> Place:
-    """Where `module.name` of jnn/ or tests/ is defined. Raises ValueError where it is not."""
-    module, _, short = name.partition(".")
-    path = f"{folder}/{module}.py"
-    if not (ROOT / path).is_file() or short not in (known := definitions(path)):
-        raise ValueError(f"equations.toml names {name}; {path} has no such definition: correct the name")
-    return known[short]
+def number_of(label: str) -> str:
+    """The number in a label: several rows share "section 5.1", and their labels go on after a comma."""
+    return label.partition(",")[0]
 
 
 def named(text: str) -> set[str]:
-    """Every number that a text names: of "(2.4) to (2.6)" all three, of "figures 4.2, 4.3" both; also "figure_4_2"."""
+    """Every number that a text names: all three of "(2.4) to (2.6)", both of "figures 4.2, 4.3"."""
 
     def each(match: re.Match[str]) -> str:
-        left, chapter, first, right, last = match.groups()
-        return ", ".join(f"{left}{chapter}.{n}{right}" for n in range(int(first), int(last) + 1))
+        chapter, first, last = match.groups()
+        return ", ".join(f"({chapter}.{n})" for n in range(int(first), int(last) + 1))
 
-    text = re.sub(r"(\(?)(\d)\.(\d+)(\)?) to \(?\2\.(\d+)\)?", each, " ".join(text.lower().split()))
+    text = re.sub(r"\((\d)\.(\d+)\) to \(\1\.(\d+)\)", each, " ".join(text.lower().split()))
     found = set(re.findall(r"\([1-5]\.[1-9]\d?\)", text))
-    for kind, numbers in re.findall(rf"(exercise|figure|section)s?[ _]({NUMBER}(?:(?:,| and) {NUMBER})*)", text):
-        found |= {f"{kind} {number.replace('_', '.')}" for number in re.findall(NUMBER, numbers)}
+    for kind, numbers in re.findall(rf"(exercise|figure|section)s? ({NUMBER}(?:(?:,| and) {NUMBER})*)", text):
+        found |= {f"{kind} {number}" for number in re.findall(NUMBER, numbers)}
     return found
 
 
-def chapters() -> dict[str, dict[str, Any]]:
-    """The chapters of equations.toml: of each its title, and a table for every number."""
-    return tomllib.loads(SOURCE.read_text(encoding="utf-8"))
+def functions(root: Path) -> Places:
+    """For each number, the definitions in jnn/ whose docstring or comments name it, the private ones too."""
+    found = defaultdict(set)
+    for path in (root / "jnn").glob("*.py"):
+        for name, text in _prose(path).items():
+            for number in named(text):
+                found[number].add(f"{path.stem}.{name}")
+    return {number: sorted(names) for number, names in found.items()}
 
 
-def page() -> str:
-    """equations.md as it should be now. Raises ValueError for a name that does not exist."""
+def _prose(path: Path) -> dict[str, str]:
+    """The docstrings and comments of each top-level definition; those outside of all under an empty name."""
+    text = path.read_text(encoding="utf-8")
+    body = ast.parse(text, path).body
+    owner = {}
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(node, ast.Expr):
+            continue
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", node)
+        documented = target is not node and isinstance(after, ast.Expr)  # a constant, by the docstring below it
+        last = after if documented and after else node
+        name = getattr(target, "id", getattr(target, "name", ""))
+        owner |= dict.fromkeys(range(node.lineno, (last.end_lineno or last.lineno) + 1), name)
+    found = defaultdict(str)
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT or (token.type == tokenize.STRING and '"""' in token.string[:4]):
+            found[owner.get(token.start[0], "")] += " " + token.string.lstrip("# ")
+    return found
+
+
+def tests(root: Path) -> Places:
+    """For each label, the tests with the mark `equation` of it."""
+    found = defaultdict(set)
+    for path in (root / "tests").rglob("test_*.py"):
+        name = path.relative_to(root / "tests").as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), path)):
+            calls = [mark for mark in getattr(node, "decorator_list", []) if isinstance(mark, ast.Call)]
+            marks = [call for call in calls if ast.unparse(call.func) == "pytest.mark.equation"]
+            for number in [ast.literal_eval(argument) for mark in marks for argument in mark.args]:
+                label = f"({number})" if re.fullmatch(NUMBER, number) else number
+                found[label].add(f"{name}::{getattr(node, 'name', '')}")
+    return {label: sorted(names) for label, names in found.items()}
+
+
+def page(root: Path = ROOT) -> str:
+    """The text of equations.md. Raises ValueError for a number without code or test, and for one that is unknown."""
+    named_by, tested_by = functions(root), tests(root)
+    public = {number: [name for name in names if PUBLIC.fullmatch(name)] for number, names in named_by.items()}
+    if wrong := "\n".join(_mistakes(root, named_by, public, tested_by)):
+        raise ValueError(wrong)
     parts = [HEAD]
-    for chapter, entries in chapters().items():
+    for chapter, entries in chapters(root).items():
         parts.append(f"\n## Chapter {chapter}: {entries.pop('title', '')}\n")
         parts.append(f"\n[Notebook](../notebooks/chapter_{chapter}.ipynb)\n")
-        parts.append("\n| notes | what | function | test | experiment | erratum |\n|---|---|---|---|---|---|\n")
-        parts += [_row(label, entry) for label, entry in entries.items()]
+        parts.append("\n| notes | what | functions | tests | experiments | erratum |\n|---|---|---|---|---|---|\n")
+        for label, entry in entries.items():
+            names = sorted(entry.get("functions", public[number_of(label)]))
+            cells = [
+                label,
+                entry["what"],
+                ", ".join(f"[`{name}`](../jnn/{name.partition('.')[0]}.py)" for name in names),
+                ", ".join(f"[`{name}`](../tests/{name.partition('::')[0]})" for name in tested_by[label]),
+                ", ".join(f"[`{name}`](../experiments/{name}.py)" for name in entry.get("experiments", [])),
+                entry.get("erratum", ""),
+            ]
+            parts.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |\n")
     return "".join(parts)
 
 
-def _row(label: str, entry: dict[str, Any]) -> str:
-    if "what" not in entry or not set(entry) <= set(KEYS):
-        raise ValueError(f"equations.toml: {label} has {', '.join(entry)}; {', '.join(KEYS)} are wanted")
-    number = label.partition(",")[0]
-    functions = [place("jnn", name).link(f"`{name}`", number) for name in entry.get("functions", [])]
-    tests = [place("tests", name).link(_said(name), number) for name in entry.get("tests", [])]
-    experiments = [f"[`{name}`](../{_experiment(name)})" for name in entry.get("experiments", [])]
-    cells = [label, entry["what"], *map(", ".join, (functions, tests, experiments)), entry.get("erratum", "")]
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |\n"
+def _mistakes(root: Path, named_by: Places, public: Places, tested_by: Places) -> Iterator[str]:
+    rows = {label: row for entries in chapters(root).values() for label, row in entries.items() if label != "title"}
+    listed = defaultdict(set)
+    for label, row in rows.items():
+        number = number_of(label)
+        listed[number] |= set(row.get("functions", public.get(number, [])))
+        if "what" not in row or not set(row) <= set(KEYS):
+            yield f"{label} of equations.toml must have `what` and may have {', '.join(KEYS[1:])}, got {', '.join(row)}"
+        if label not in tested_by:
+            yield f'no test holds {label}: mark one with @pytest.mark.equation("{label.strip("()")}")'
+        for name in row.get("experiments", []):
+            if not (root / f"experiments/{name}.py").is_file():
+                yield f"{label} of equations.toml names the experiment {name}, got no experiments/{name}.py"
+    for number, names in listed.items():
+        if not public.get(number):
+            yield f"no public function of jnn/ names {number}: name it in a docstring or a comment"
+        elif names != set(public[number]):
+            yield f"{number} is named by {', '.join(public[number])}; equations.toml lists {', '.join(sorted(names))}"
+    for number, names in named_by.items():
+        if number not in listed and not number.startswith("section"):
+            yield f"jnn/{names[0].partition('.')[0]}.py names {number}, which equations.toml lacks"
+    for label, names in tested_by.items():
+        if label not in rows:
+            yield f"{names[0]} is marked with {label}, which equations.toml lacks"
 
 
-def _said(test: str) -> str:
-    """The name of a test as words: "a step is section 2.2"."""
-    words = test.partition(".")[2].removeprefix("test_")
-    return re.sub(r"(\d)_(?=\d)", r"\1.", words).replace("_", " ")
-
-
-def _experiment(name: str) -> str:
-    path = f"experiments/{name}.py"
-    if not (ROOT / path).is_file():
-        raise ValueError(f"equations.toml names the experiment {name}; there is no {path}: correct the name")
-    return path
-
-
-def main() -> int:
-    """Write the page whole, or say in one line what is wrong. Returns the exit code."""
+def main(root: Path = ROOT) -> int:
+    """Write the page whole, or say what is wrong, a line for each mistake. Returns the exit code."""
+    target = root / "docs/equations.md"
     try:
-        text = page()
-        written = TARGET.with_name(".equations.md.writing")
+        text = page(root)
+        written = target.with_name(".equations.md.writing")
         written.write_text(text, encoding="utf-8")
-        written.replace(TARGET)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        written.replace(target)
+    except (OSError, SyntaxError, ValueError) as error:
+        print(*(f"error: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)
         return 2
     return 0
 
