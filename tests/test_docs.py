@@ -1,11 +1,9 @@
-"""The API reference: every public name is described, with shapes and errors, and pdoc renders it."""
+"""The API reference: every public name is described, with types, shapes and errors, and pdoc renders it."""
 
 import ast
 import html
 import inspect
 import re
-import textwrap
-import types
 from pathlib import Path
 
 import pytest
@@ -14,201 +12,128 @@ import jnn
 
 ROOT = Path(__file__).parent.parent
 MODULES = {name: getattr(jnn, name) for name in jnn.__all__}
-MADE = ("Alias for field number", "Create new instance of")  # what Python says of every NamedTuple
 
 
-def own(module):
-    """The public functions and classes that a module defines, by name."""
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if not name.startswith("_")
-        and isinstance(value, types.FunctionType | type)
-        and value.__module__ == module.__name__
-    }
-
-
-def constants(module):
-    """The public constants and type aliases of a module, and the docstring below each; decorated functions are none."""
-    body = ast.parse(inspect.getsource(module)).body
-    found = {}
+def defined(body, prefix):
+    """The public names of a module and of its classes, each with its node and its docstring."""
     for node, after in zip(body, [*body[1:], None], strict=True):
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        said = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and after.value.value
-        names = [name for target in targets if target for name in ast.walk(target) if isinstance(name, ast.Name)]
-        found |= {name.id: said or "" for name in names if not name.id.startswith("_")}
-    return found
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield prefix + node.name, node, ast.get_docstring(node)
+            if isinstance(node, ast.ClassDef):
+                yield from defined(node.body, f"{prefix}{node.name}.")
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            below = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and after.value.value
+            for target in getattr(node, "targets", None) or [node.target]:
+                for name in ast.walk(target):
+                    if isinstance(name, ast.Name) and not name.id.startswith("_"):
+                        yield prefix + name.id, node, below
 
 
-def decorated(module):
-    """Functions that a decorator wraps, as functools.cache does: not of the type function any more."""
-    body = ast.parse(inspect.getsource(module)).body
-    return {
-        node.name: getattr(module, node.name)
-        for node in body
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.name not in own(module)
-    }
+SOURCE = {name: ast.parse(inspect.getsource(module)) for name, module in MODULES.items()}
+PUBLIC = [row for name, tree in SOURCE.items() for row in defined(tree.body, f"{name}.")]
+FUNCTIONS = {name: node for name, node, _ in PUBLIC if isinstance(node, ast.FunctionDef)}
+FIELDS = {name: node for name, node, _ in PUBLIC if name.count(".") == 2 and isinstance(node, ast.AnnAssign)}
 
 
-FUNCTIONS = {
-    f"{name}.{short}": f
-    for name, module in MODULES.items()
-    for short, f in {**own(module), **decorated(module)}.items()
-    if not isinstance(f, type)
-}
-CLASSES = {
-    f"{name}.{short}": f for name, module in MODULES.items() for short, f in own(module).items() if isinstance(f, type)
-}
-METHODS = {
-    f"{name}.{short}": f
-    for name, of in CLASSES.items()
-    for short, f in vars(of).items()
-    if not short.startswith("_") and isinstance(f, types.FunctionType | property)
-}
-CONSTANTS = {f"{name}.{short}": said for name, module in MODULES.items() for short, said in constants(module).items()}
-
-
-def raise_by_test():
-    """The functions that a test marked bad_input calls where it wants an error, or gets as parameters."""
-    for path in (ROOT / "tests").glob("test_*.py"):
-        if path.stem in ("test_fuzz", "test_docs"):
-            continue
-        for test in marked(ast.parse(path.read_text(encoding="utf-8"))):
-            for decorator in test.decorator_list:
-                if isinstance(decorator, ast.Call):
-                    yield from tried(ast.Tuple(decorator.args))
-            for node in ast.walk(test):
-                if isinstance(node, ast.With) and ast.unparse(node.items[0]).startswith("pytest.raises"):
-                    yield from tried(ast.Module(node.body, []))
-
-
-def marked(tree, above=False):
-    """The tests that bear the mark bad_input, or whose class does."""
-    for node in getattr(tree, "body", []):
-        bears = above or "bad_input" in " ".join(map(ast.dump, getattr(node, "decorator_list", [])))
-        if isinstance(node, ast.ClassDef):
-            yield from marked(node, bears)
-        elif isinstance(node, ast.FunctionDef) and bears:
-            yield node
-
-
-def tried(node):
-    """The public functions that a piece of code calls or hands on, but not those that make a call's arguments."""
-    if isinstance(node, ast.Attribute):
-        if (name := ast.unparse(node).removeprefix("jnn.")) in FUNCTIONS:
-            yield name
-    elif isinstance(node, ast.Call):
-        for part in (node.func, *(argument for argument in node.args if isinstance(argument, ast.Attribute))):
-            yield from tried(part)
-    else:
-        for child in ast.iter_child_nodes(node):
-            yield from tried(child)
-
-
-RAISING = sorted(set(raise_by_test()))
-
-
-@pytest.mark.parametrize("name", [*FUNCTIONS, *CLASSES, *METHODS])
-def test_a_docstring(name):
-    said = ({**FUNCTIONS, **CLASSES, **METHODS}[name].__doc__ or "").strip()
-    assert re.match(r"\S.{8,}", said), f"{name}: {said!r}"
-    assert not said.startswith((f"{name.rpartition('.')[2]}(", *MADE)), said  # what Python makes of the signature
-
-
-@pytest.mark.parametrize("name", CONSTANTS)
-def test_a_docstring_of_a_constant(name):
-    assert len(CONSTANTS[name]) > 8
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_a_docstring_of_a_module(name):
-    assert re.match(r"\S.{20,}\n", MODULES[name].__doc__)
-
-
-def annotations(f):
-    """What f's arguments and its result are annotated with, as it is written."""
-    (node,) = ast.parse(textwrap.dedent(inspect.getsource(f))).body
-    arguments = [*node.args.posonlyargs, *node.args.args, node.args.vararg, *node.args.kwonlyargs, node.args.kwarg]
-    return [argument.annotation for argument in arguments if argument] + [node.returns]
+def annotations(function):
+    """The types of a function's arguments and result, as written; None for a missing one."""
+    of = function.args
+    arguments = [*of.posonlyargs, *of.args, of.vararg, *of.kwonlyargs, of.kwarg]
+    return [argument.annotation for argument in arguments if argument and argument.arg != "self"] + [function.returns]
 
 
 def shapes(annotation):
     """The shapes in a jaxtyping annotation; None for every array without one."""
     if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) in ("Float", "Int", "Bool", "Key"):
         yield annotation.slice.elts[1].value.strip()
-    elif ast.unparse(annotation) in ("Array", "jax.Array", "np.ndarray"):
+    elif annotation and ast.unparse(annotation) in ("Array", "jax.Array", "np.ndarray"):
         yield None
-    else:
+    elif annotation:
         for child in ast.iter_child_nodes(annotation):
             yield from shapes(child)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_every_argument_has_a_type_and_every_array_a_shape(name):
+def raising(tree):
+    """The functions and classes of a module that raise, call jnn._checks, or call a private helper that does."""
+    found, before = {"_checks"}, None
+    while found != before:
+        before = set(found)
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                inner = [part for statement in node.body for part in ast.walk(statement)]
+                helpers = {part.id for part in inner if isinstance(part, ast.Name) and part.id.startswith("_")}
+                if helpers & found or any(isinstance(part, ast.Raise) and part.exc for part in inner):
+                    found.add(node.name)
+    return found
+
+
+def test_every_public_name_is_described():
+    described = [(name, said) for name, _, said in PUBLIC if name not in FIELDS]
+    described += [(name, module.__doc__) for name, module in MODULES.items()]
+    missing = [name for name, said in described if not re.match(r"\S.{8,}", said or "")]
+    assert not missing, missing
+
+
+def test_every_argument_has_a_type_and_every_array_a_shape():
     """A shape is in the annotation or, where an array has none, in brackets in the docstring."""
-    found = annotations(FUNCTIONS[name])
-    assert None not in found
-    if None in [shape for annotation in found for shape in shapes(annotation)]:
-        assert re.search(r"\[\w+(, \w+)*\]", FUNCTIONS[name].__doc__)
+    untyped = [name for name, node in FUNCTIONS.items() if None in annotations(node)]
+    assert not untyped, untyped
+    bare = [name for name, node in FUNCTIONS.items() if None in [s for a in annotations(node) for s in shapes(a)]]
+    missing = [name for name in bare if not re.search(r"\[\w+(, \w+)*\]", ast.get_docstring(FUNCTIONS[name]) or "")]
+    assert not missing, missing
 
 
-def test_tests_show_errors_of_many_functions():
-    """Found in a block that wants an error, under `jit` there, and among a test's parameters."""
-    assert {"backprop.value_and_grad", "lstm.from_torch", "universal.leak", "rnn.unroll"} <= set(RAISING)
-    assert len(RAISING) > len(FUNCTIONS) / 3
+def test_no_signature_names_what_is_private():
+    types = {name: annotations(node) for name, node in FUNCTIONS.items()}
+    types |= {name: [node.annotation] for name, node in FIELDS.items()}
+    private = [name for name, of in types.items() if any(re.search(r"\b_[a-zA-Z]", ast.unparse(a)) for a in of if a)]
+    assert not private, private
 
 
-@pytest.mark.parametrize("name", RAISING)
-def test_what_raises_says_so(name):
-    assert re.search(r"\b[Rr]aises?\b", FUNCTIONS[name].__doc__)
+def test_what_can_raise_says_so():
+    found = {f"{module}.{name}" for module, tree in SOURCE.items() for name in raising(tree)} & FUNCTIONS.keys()
+    assert len(found) > len(FUNCTIONS) / 3
+    silent = [name for name in found if not re.search(r"\b[Rr]aises?\b", ast.get_docstring(FUNCTIONS[name]) or "")]
+    assert not silent, silent
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """As `make docs` renders them."""
+    """As `make docs` renders them, but for the source of each function, which takes longest."""
     import pdoc
 
     folder = tmp_path_factory.mktemp("docs")
-    pdoc.render.configure(docformat="markdown", template_directory=ROOT / "docs/pdoc")
+    pdoc.render.configure(docformat="markdown", template_directory=ROOT / "docs/pdoc", show_source=False)
     pdoc.pdoc("jnn", output_directory=folder)
     return {name: (folder / f"jnn/{name}.html").read_text(encoding="utf-8") for name in MODULES}
 
 
-def text_of(markup):
-    return html.unescape(re.sub(r"<[^>]+>", "", markup))
-
-
-def test_the_pages_show_every_name(pages):
+def test_the_pages_show_every_name_with_its_docstring_and_shapes(pages):
+    entry = (
+        r'<(?:section|div) id="([\w.]+)"[^>]*>\s*<div class="attr \w+">(.*?)</div>\s*<a.*?></a>\s*(<div class="doc)?'
+    )
     for module, page in pages.items():
-        names = (*FUNCTIONS, *CLASSES, *METHODS, *CONSTANTS)
-        wanted = {name.removeprefix(f"{module}.") for name in names if name.startswith(f"{module}.")}
-        fields = {f"{of}.{field}" for of, c in own(MODULES[module]).items() for field in getattr(c, "_fields", ())}
-        ids = set(re.findall(r'<(?:section|div) id="([\w.]+)"', page))
-        assert wanted | fields <= ids, module
-        assert {name for name in ids if "." not in name} == {name for name in wanted if "." not in name}, module
-
-
-def test_the_signatures_show_every_shape(pages):
-    for name, f in FUNCTIONS.items():
-        module, _, short = name.partition(".")
-        section = pages[module].partition(f'<section id="{short}">')[2].partition("</section>")[0]
-        signature = text_of(section.partition('class="signature')[2].partition("</label>")[0])
-        for shape in [shape for annotation in annotations(f) for shape in shapes(annotation)]:
-            assert shape is None or f"'{shape}'" in signature, f"{name}: {shape!r} in {signature}"
-        assert "_jax" not in signature
-        assert "jaxtyping" not in signature
+        found = re.findall(entry, page, re.S)
+        names = {name.removeprefix(f"{module}."): row for name, *row in PUBLIC if name.startswith(f"{module}.")}
+        described = {name for name, _, said in found if said}
+        assert not names.keys() - {name for name, _, _ in found}, module
+        assert not {name for name, _, _ in found if "." not in name} - names.keys(), module
+        assert not {name for name, (_, said) in names.items() if said} - described, module
+        for name, markup, _ in found:
+            if f"{module}.{name}" in FUNCTIONS:
+                shown = html.unescape(re.sub(r"<[^>]+>", "", markup))
+                named = [shape for annotation in annotations(names[name][0]) for shape in shapes(annotation) if shape]
+                assert not [shape for shape in named if f"'{shape}'" not in shown], shown
+                assert not re.search(r"(?<![\w.])_[a-zA-Z]|jnn\.(\w+\.)*_|jaxtyping|\b_jax", shown), shown
 
 
 def test_the_descriptions_are_plain_text(pages):
     """No emphasis or table out of a formula's signs, nothing that Python made; a derivation keeps its lines."""
+    made = ("Alias for field number", "Create new instance of")  # what Python says of every NamedTuple
     for module, page in pages.items():
         for text in re.findall(r'<div class="docstring">(.*?)</div>', page, re.S):
             assert not re.search(r"<(em|strong|del|s|table|h\d|ul|ol|blockquote)\b", text), (module, text)
-            assert not any(made in text for made in MADE), (module, text)
+            assert not any(words in text for words in made), (module, text)
+        assert not re.search(r"<(script|link|img)[^>]+(src|href)=\"https?:", page), "whole without a network"
     derivation = re.search(r"<pre><code>(dfocus_t.*?)</code></pre>", pages["lstm"], re.S).group(1)
     assert len(derivation.strip().splitlines()) == 7
-
-
-def test_the_pages_are_whole_without_a_network(pages):
-    for page in pages.values():
-        assert not re.search(r"<(script|link|img)[^>]+(src|href)=\"https?:", page)
