@@ -1,6 +1,6 @@
-"""One script per figure or claim of the notes: `python -m experiments` lists them.
+"""One module for each figure or claim of the notes: `python -m experiments` lists and runs them.
 
-Each is four names over the shared runner: a frozen dataclass `Config` (with the sizes of `--quick`),
-`compute(config)` to a dict of arrays, `claims(config, arrays)` to a dict of name to bool, and
-`draw(figure, config, arrays)`.
+Each has four names: a frozen dataclass `Config`, whose fields are the flags and whose `quick` holds those that
+`--quick` changes; `compute(config)`, which returns a dict of arrays; `claims(config, arrays)`, which returns whether
+each claim holds; and `draw(figure, config, arrays)`.
 """

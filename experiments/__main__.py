@@ -1,20 +1,29 @@
-"""List the experiments, or run some or all of them: `python -m experiments [--quick] [--out DIR] [NAME ... | all]`.
+"""List the experiments, run some or all of them, or report on their results.
 
-`report`, alone or after what is to run, gathers all results in one page: `python -m experiments report`.
+python -m experiments                      list the experiments
+python -m experiments digits --epochs 3    run one; its own flags: python -m experiments digits --help
+python -m experiments digits bits --quick  run several, with the flags below
+python -m experiments all                  run all
+python -m experiments report               gather all results in one page, <out>/report.html
+
+--out DIR  folder for the results, by default out
+--quick    use small sizes that still exercise everything
+--resume   continue interrupted runs of the same configs
 """
 
 import importlib
+import itertools
 import pkgutil
 import sys
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Any
 
 import tyro
 
 import experiments
 from experiments import report, runner
 
-MACHINERY = {"__main__", "report", "runner"}
+MACHINERY = {"__main__", "recipes", "report", "runner"}
 
 
 def names() -> list[str]:
@@ -22,42 +31,54 @@ def names() -> list[str]:
     return sorted({module.name for module in pkgutil.iter_modules(experiments.__path__)} - MACHINERY)
 
 
-def main(
-    names_or_all: Annotated[
-        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(name="names", metavar="NAME|all|report")
-    ] = (),
-    *,
-    out: Path = Path("out"),
-    quick: bool = False,
-) -> int:
-    """List the experiments, run those that are named, each with its default flags, or report on all that were run.
-
-    Args:
-        names_or_all: what to run; nothing lists them. Last of all, report writes report.html from all results.
-        out: the folder that receives a folder of each experiment's name, and the report.
-        quick: small sizes that still exercise everything.
-    """
-    modules = {name: importlib.import_module(f"experiments.{name}") for name in names()}
-    if unknown := sorted(set(names_or_all) - modules.keys() - {"all", "report"}):
-        print(f"error: no experiment {', '.join(unknown)}; there are: {', '.join(modules)}", file=sys.stderr)
+def main(args: Sequence[str] | None = None) -> int:
+    """Do what the words of the command line say. Returns the exit code."""
+    words, flags = _split(sys.argv[1:] if args is None else args)
+    if unknown := [word for word in words if word not in (*names(), "all", "report")]:
+        print(f"error: no experiment {', '.join(unknown)}; there are: {', '.join(names())}", file=sys.stderr)
         return 2
-    if not names_or_all:
-        for name, module in modules.items():
-            print(f"{name:20} {(module.__doc__ or '').splitlines()[0]}")
-        print("\npython -m experiments.NAME --help shows the flags of one, python -m experiments all runs all;")
-        print("python -m experiments report gathers what was run in one page")
+    chosen = names() if "all" in words else [name for name in dict.fromkeys(words) if name != "report"]
+    if words == chosen and len(words) == 1:
+        return runner.main(_module(*words), flags)
+    if {"--help", "-h"} & set(flags):
+        print(__doc__)
         return 0
-    chosen = modules if "all" in names_or_all else [name for name in names_or_all if name != "report"]
-    flags = ["--out", str(out), *(["--quick"] if quick else [])]
-    codes = []
+    settings, others = tyro.cli(runner.Settings, args=flags, return_unknown_args=True, add_help=False)
+    if others:
+        print(f"error: {others[0]} is not a flag of the command, only of a single experiment", file=sys.stderr)
+        return 2
+    if not words:
+        for name in names():
+            print(f"{name:20} {(_module(name).__doc__ or '').splitlines()[0]}")
+        print("\nRun one with python -m experiments NAME; python -m experiments --help says more.")
+    codes = [0]
     for name in chosen:
-        codes.append(runner.main(modules[name], flags))
+        codes.append(runner.main(_module(name), flags))
         if codes[-1] == runner.INTERRUPTED:
             return runner.INTERRUPTED
-    if "report" in names_or_all:
-        codes.append(report.write(modules, out))
+    if "report" in words:
+        codes.append(report.write({name: _module(name) for name in names()}, settings.out))
     return max(codes)
 
 
+def _module(name: str) -> Any:
+    return importlib.import_module(f"experiments.{name}")
+
+
+def _split(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The names, which may stand anywhere among the shared flags but only before others, and the flags."""
+    names, flags, rest = [], [], iter(args)
+    for arg in rest:
+        if arg == "--out":
+            flags += [arg, *itertools.islice(rest, 1)]
+        elif arg in ("--quick", "--resume") or arg.startswith("--out="):
+            flags.append(arg)
+        elif arg.startswith("-"):
+            return names, [*flags, arg, *rest]
+        else:
+            names.append(arg)
+    return names, flags
+
+
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main, prog="python -m experiments", config=(tyro.conf.FlagCreatePairsOff,)))
+    raise SystemExit(main())

@@ -1,13 +1,11 @@
 """Section 5.2: an LSTM adds two numbers that lie far back in a long sequence; a plain recurrent net does not.
 
 The adding problem of Hochreiter and Schmidhuber (1997). Each step shows a number from [0, 1] and a marker; the target
-is the sum of the two marked numbers, one in each half of the sequence. Saying 1 every time has a mean squared error
-of 1/6 = 0.167. Both nets train equally long, by the library's hand-derived backpropagation through time, on
-sequences that are always fresh.
+is the sum of the two marked numbers, one in each half of the sequence. Always answering 1 has a mean squared error of
+1/6 = 0.167. Both nets train equally long, by the library's hand-derived backpropagation through time, and never see a
+sequence twice.
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -15,53 +13,43 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Key
-from matplotlib.figure import Figure
 
-from experiments import runner
-from jnn import _checks, lstm, mlp, rnn, train
+from experiments import recipes, runner
 
 BASELINE = 1 / 6
-"""The mean squared error of always saying 1, the mean of a sum of two numbers from [0, 1]."""
-
-NETS = {"lstm": ("LSTM", "C0"), "rnn": ("RNN", "C1")}
-"""How the two nets are called and coloured."""
+"""The mean squared error of always answering 1, the mean of the sum of two numbers from [0, 1]."""
 
 
 @dataclass(frozen=True)
-class Config:
-    """Both lengths, both nets, and how they are trained."""
+class Config(recipes.Repeated):
+    """The lengths, the nets and the training."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"lengths": (8,), "units": 16, "epochs": 3, "seeds": 2}
+    quick: ClassVar[dict[str, Any]] = {"lengths": (8,), "units": 16, "epochs": 3, "seeds": 2}
 
-    lengths: tuple[int, ...] = (100, 200)
-    """Steps T of the sequences, one task each."""
+    lengths: runner.Counts = (100, 200)
+    """Steps T of the sequences, one task for each length."""
     units: int = 32
     """Memory cells d, or units of the plain net."""
     rem_bias: float = 5.0
-    """Where the bias of rem starts, and minus that of save: at 5 a cell keeps 99 % of its memory in each step."""
+    """Initial bias of rem, and of save with the sign reversed: at 5 a cell keeps 99 % of its memory in each step."""
     eta: float = 0.01
-    """Adam's first learning rate, which falls to 0 along a cosine."""
+    """Adam's initial learning rate, which falls to 0 along a cosine."""
     batch_size: int = 50
     """Sequences in a mini-batch."""
     steps: int = 100
-    """Mini-batches in an epoch, after which the nets are tested."""
+    """Mini-batches in an epoch. The nets are tested after each epoch."""
     epochs: int = 12
-    """Of training."""
+    """Epochs of training."""
     tests: int = 1000
     """Sequences to test on."""
-    seeds: int = 5
-    """Nets of each kind, side by side."""
-    seed: int = 0
-    """Where the random numbers start."""
 
 
 def examples(key: Key[Array, ""], rows: Any, *, length: int) -> tuple[Float[Array, "B T 2"], Float[Array, " B"]]:
-    """As many fresh sequences of (number, marker) as there are rows, and the sum of each one's two marked numbers.
+    """New sequences of (number, marker), one for each row, and the sum of the two marked numbers of each.
 
-    The first is in the first half, the second in the second half.
+    One of these is in the first half, the other in the second.
     """
     numbers_key, places_key = jax.random.split(key)
     numbers = jax.random.uniform(numbers_key, (len(rows), length))
@@ -71,49 +59,29 @@ def examples(key: Key[Array, ""], rows: Any, *, length: int) -> tuple[Float[Arra
     return jnp.stack([numbers, marker], axis=2), jnp.sum(numbers * marker, axis=1)
 
 
-def memories(cell: lstm.Params | rnn.Params, xs: Float[Array, "B T p"]) -> Float[Array, "T B d"]:
-    """The working memories wm_t of an LSTM, or the states h_t of a plain net, after every step."""
-    xs = jnp.swapaxes(xs, 0, 1)
-    if isinstance(cell, lstm.Params):
-        return lstm.unroll(cell, lstm.zero_state(len(cell.rem.b)), xs)[1].wm
-    return rnn.unroll(cell, rnn.zero_state(len(cell.b)), xs)[1]
-
-
-def loss(params: dict[str, Any], xs: Float[Array, "B T 2"], ys: Float[Array, " B"]) -> Float[Array, ""]:
+def loss(net: recipes.Net, xs: Float[Array, "B T 2"], ys: Float[Array, " B"]) -> Float[Array, ""]:
     """The mean squared error of the linear output neuron that reads the last working memory."""
-    w, b = params["out"]
-    return jnp.mean((memories(params["cell"], xs)[-1] @ w[0] + b - ys) ** 2)
+    w, b = net.out
+    return jnp.mean((recipes.memories(net.cell, jnp.swapaxes(xs, 0, 1))[-1] @ w[0] + b - ys) ** 2)
 
 
-def start(key: Key[Array, ""], config: Config, net: str) -> dict[str, Any]:
-    """A random LSTM, or a plain net with recurrent weights from N(0, 1/d), with one linear output neuron.
+def learn(config: Config, length: int, kind: str) -> Float[Array, "seeds epochs"]:
+    """The test error of every net after every epoch.
 
-    The LSTM's cells begin by remembering and by saving little, for delays of about exp(rem_bias) steps (Tallec and
+    The LSTM's cells start with remembering much and saving little, for delays of about exp(rem_bias) steps (Tallec and
     Ollivier 2018).
     """
-    cell_key, out_key = jax.random.split(key)
-    (out,) = mlp.init(out_key, (config.units, 1))
-    if net == "lstm":
-        cell = lstm.init(cell_key, 2, config.units, rem_bias=config.rem_bias)
-        return {"cell": cell._replace(save=cell.save._replace(b=-cell.rem.b)), "out": out}
-    return {"cell": rnn.init(cell_key, 2, config.units, recurrent_weights=mlp.scaled_normal), "out": out}
-
-
-def learn(config: Config, length: int, net: str) -> Float[Array, "seeds epochs"]:
-    """The test error after every epoch of every net."""
     init_key, train_key, test_key = jax.random.split(jax.random.key(config.seed), 3)
     test = examples(test_key, range(config.tests), length=length)
-    schedule = optax.cosine_decay_schedule(config.eta, config.epochs * config.steps)
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
-    state = jax.jit(jax.vmap(lambda key: train.init(optimizer, start(key, config, net))))(
-        jax.random.split(init_key, config.seeds)
-    )
-    _, history = runner.fit(
+    biases = {"rem_bias": config.rem_bias, "save_bias": -config.rem_bias}
+    _, history = recipes.train_nets(
+        jax.random.split(init_key, config.seeds),
         jax.random.split(train_key, config.seeds),
+        partial(recipes.init_net, inputs=2, units=config.units, outputs=1, kind=kind, **biases),
         jax.value_and_grad(loss),
-        optimizer,
-        state,
         (jnp.arange(config.steps * config.batch_size),),
+        name=f"{kind}-{length}",
+        eta=config.eta,
         epochs=config.epochs,
         batch_size=config.batch_size,
         transform=partial(examples, length=length),
@@ -123,35 +91,34 @@ def learn(config: Config, length: int, net: str) -> Float[Array, "seeds epochs"]
 
 
 def compute(config: Config) -> dict[str, Any]:
-    """The learning curves of both nets at every length, and one sequence to look at."""
-    _checks.count("seeds", config.seeds)
+    """The learning curves of both nets at every length, and one sequence to draw."""
     xs, _ = examples(jax.random.key(config.seed + 1), range(1), length=min(config.lengths))
     found: dict[str, Any] = {"sequence": xs[0]}
     for length in config.lengths:
-        for net in NETS:
+        for net in recipes.NETS:
             errors = found[f"{net}_errors_{length}"] = np.asarray(learn(config, length, net))
             found |= runner.mean_and_standard_error(f"{net}_error_at_{length}_steps", errors[:, -1])
     return found
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
-    """The LSTM bridges the delay; the plain net does not bridge the longest. At a small size, that learning begins."""
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+    """The LSTM bridges the delay; the plain net does not bridge the longest. At a small size, learning begins."""
     last = {name: errors[:, -1] for name, errors in arrays.items() if "_errors_" in name}
     longest, bound = max(config.lengths), 0.01 if config.epochs >= Config.epochs else BASELINE / 2
     found = {
-        f"of {length} steps, every LSTM's mean squared error ends below {bound:.2g}": bool(
-            np.all(last[f"lstm_errors_{length}"] < bound)
+        f"of {length} steps, every LSTM's mean squared error ends below {bound:.2g}": np.all(
+            last[f"lstm_errors_{length}"] < bound
         )
         for length in config.lengths
     }
     if longest >= 200:
-        found[f"of {longest} steps, most plain nets' errors stay above 0.1"] = bool(
+        found[f"of {longest} steps, most plain nets' errors stay above 0.1"] = (
             np.mean(last[f"rnn_errors_{longest}"] > 0.1) > 0.5
         )
     return found
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """A sequence, and the learning curves of every net at every length."""
     figure.set_size_inches(9, 5.2)
     halves: Any = figure.subfigures(2, 1, height_ratios=(1, 1.9))
@@ -160,7 +127,7 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     sequences = config.steps * config.batch_size / 1000 * np.arange(1, config.epochs + 1)
     for axes, length in zip(np.ravel(lower.subplots(1, len(config.lengths), sharey=True)), config.lengths, strict=True):
         axes.axhline(BASELINE, color="black", linestyle=":", linewidth=1, label="always 1")
-        for net, (name, colour) in NETS.items():
+        for net, (name, colour) in recipes.NETS.items():
             for i, curve in enumerate(arrays[f"{net}_errors_{length}"]):
                 axes.semilogy(sequences, curve, color=colour, label=name if i == 0 else None)
         axes.set(title=f"$T = {length}$", xlabel="training sequences / 1000")
@@ -182,4 +149,4 @@ def _draw_sequence(axes: Any, sequence: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

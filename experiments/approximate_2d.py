@@ -1,11 +1,9 @@
 """Section 4.3: a surface and a picture, R^2 -> R^1 and R^2 -> R^3, from towers.
 
-The surface is two hills and a hollow; the picture is an evening by a lake, drawn by a formula, whose three colours
-are the three outputs of one network.
+The surface has two hills and a hollow. The picture is an evening by a lake, given by a formula; its three colours are
+the three outputs of one network.
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -14,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from matplotlib.figure import Figure
 
 from experiments import runner
 from jnn import mlp, universal
@@ -22,16 +19,16 @@ from jnn import mlp, universal
 
 @dataclass(frozen=True)
 class Config:
-    """How fine the networks are, along each axis."""
+    """The resolution of the networks and of the picture, along each axis."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"bins": (5, 10, 20), "picture_bins": (8, 16), "pixels": 48}
+    quick: ClassVar[dict[str, Any]] = {"bins": (5, 10, 20), "picture_bins": (8, 16), "pixels": 48}
 
     bins: tuple[int, ...] = (5, 10, 20, 40, 80)
-    """For the surface."""
+    """Bins of the surface's networks."""
     picture_bins: tuple[int, int] = (24, 96)
-    """For the picture."""
+    """Bins of the picture's networks."""
     pixels: int = 192
-    """Of the picture, along each axis."""
+    """Pixels of the picture."""
 
 
 def surface(x: Float[Array, "2"]) -> Float[Array, ""]:
@@ -44,7 +41,7 @@ def surface(x: Float[Array, "2"]) -> Float[Array, ""]:
 
 
 def picture(x: Float[Array, "2"]) -> Float[Array, "3"]:
-    """Red, green and blue in [0, 1] at a point of [0, 1]^2, the second coordinate upwards."""
+    """Red, green and blue in [0, 1] at a point of [0, 1]^2, whose second coordinate points upwards."""
     u, v = x
     shore = 0.34
     height = jnp.abs(v - shore)  # the lake mirrors what stands above its shore
@@ -70,14 +67,14 @@ def picture(x: Float[Array, "2"]) -> Float[Array, "3"]:
 
 @jax.jit
 def evaluate(net: mlp.Params, points: Float[Array, "P 2"]) -> Float[Array, "P n"]:
-    """The network's outputs, some thousand points at a time."""
+    """The network's outputs, 2,048 points at a time."""
     return jax.lax.map(partial(mlp.logits, net), points, batch_size=2048)
 
 
 def compute(config: Config) -> dict[str, Any]:
     """The surface, the picture, their networks, and the surface's errors by the number of bins."""
     if len(config.bins) < 2:
-        raise ValueError(f"bins is {config.bins}; two sizes at least are wanted")
+        raise ValueError(f"bins must have at least two sizes, got {config.bins}")
     ends = 4 * (jnp.arange(96) + 0.5) / 96 - 2
     grid = _grid(ends)
     found: dict[str, Any] = {"ends": ends, "surface": jax.vmap(surface)(grid).reshape(96, 96)}
@@ -102,19 +99,19 @@ def compute(config: Config) -> dict[str, Any]:
     return found
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
-    """The bound by the modulus of continuity, first order, and a picture that gets nearer."""
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+    """The bound from the modulus of continuity, first order, and a picture that gets closer."""
     coarse, fine = (arrays[f"picture_rms_{bins}"] for bins in config.picture_bins)
     return {
-        "no error exceeds half a cell's diagonal times the largest slope of f": bool(
-            np.all(arrays["errors"] <= arrays["bounds"])
+        "no error exceeds half a cell's diagonal times the largest slope of f": np.all(
+            arrays["errors"] <= arrays["bounds"]
         ),
-        "the sup error decays at first order: a rate of -1 +- 0.2": bool(abs(arrays["rate"] + 1) < 0.2),
-        "more bins bring the picture nearer": bool(fine < coarse),
+        "the sup error decays at first order: a rate of -1 +- 0.2": abs(arrays["rate"] + 1) < 0.2,
+        "more bins lower the error of the picture": fine < coarse,
     }
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """A row for the surface, a row for the picture."""
     figure.set_size_inches(9, 5.8)
     upper, lower = np.ravel(np.asarray(figure.subfigures(2, 1), object))
@@ -155,4 +152,4 @@ def _grid(ends: Float[Array, " k"]) -> Float[Array, "P 2"]:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

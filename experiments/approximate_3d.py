@@ -3,8 +3,6 @@
 f(x) = sin(3 x_1) cos(2 x_2) + x_3 sin(2 x_1 x_2) on [-1, 1]^3, seen in slices of constant x_3.
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,40 +12,37 @@ import numpy as np
 from jaxtyping import Array, Float
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import CenteredNorm
-from matplotlib.figure import Figure
 
-from experiments import runner
+from experiments import recipes, runner
 from experiments.approximate_2d import evaluate
 from jnn import universal
 
 
 @dataclass(frozen=True)
-class Config:
-    """How fine the networks are, and where they are seen."""
+class Config(recipes.Seeded):
+    """The resolution of the networks, and the slices."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"bins": (4, 6, 8), "points": 32}
+    quick: ClassVar[dict[str, Any]] = {"bins": (4, 6, 8), "points": 32}
 
     bins: tuple[int, ...] = (4, 6, 8, 12, 16, 24)
-    """Along each of the three axes."""
+    """Bins along each axis."""
     slices: tuple[float, ...] = (-0.85, 0.1, 0.95)
-    """Values of x_3."""
+    """Values of x_3 in the slices."""
     points: int = 96
-    """Along each axis of a slice."""
+    """Points along each axis of a slice."""
     scattered: int = 20_000
-    """Random points at which the error is measured."""
-    seed: int = 0
-    """Where the random numbers start."""
+    """Random points that measure the error."""
 
 
 def f(x: Float[Array, "3"]) -> Float[Array, ""]:
-    """A smooth function of three variables that none of them can be left out of."""
+    """A smooth function that depends on each of its three variables."""
     return jnp.sin(3 * x[0]) * jnp.cos(2 * x[1]) + x[2] * jnp.sin(2 * x[0] * x[1])
 
 
 def compute(config: Config) -> dict[str, Any]:
     """Slices of f and of each network, and the errors by the number of bins."""
     if len(config.bins) < 2:
-        raise ValueError(f"bins is {config.bins}; two sizes at least are wanted")
+        raise ValueError(f"bins must have at least two sizes, got {config.bins}")
     ends = 2 * (np.arange(config.points) + 0.5) / config.points - 1
     x3, x1, x2 = np.meshgrid(config.slices, ends, ends, indexing="ij")
     slices = jnp.asarray(np.stack([x1, x2, x3], axis=-1).reshape(-1, 3), jnp.float32)
@@ -69,19 +64,19 @@ def compute(config: Config) -> dict[str, Any]:
     return found
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
-    """The bias, the bound by the modulus of continuity, and first order."""
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+    """The bias, the bound from the modulus of continuity, and first order."""
     del config
     return {
-        "the bias of the indicators is -5h/2": bool(arrays["bias_over_h"] == -2.5),
-        "no error exceeds half a cell's diagonal times the largest slope of f": bool(
-            np.all(arrays["sup"] <= arrays["bounds"])
+        "the bias of the indicators is -5h/2": arrays["bias_over_h"] == -2.5,
+        "no error exceeds half a cell's diagonal times the largest slope of f": np.all(
+            arrays["sup"] <= arrays["bounds"]
         ),
-        "the rms error decays at first order: a rate of -1 +- 0.1": bool(abs(arrays["rate"] + 1) < 0.1),
+        "the rms error decays at first order: a rate of -1 +- 0.1": abs(arrays["rate"] + 1) < 0.1,
     }
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """A row for each slice: f, a coarse and a fine network; and the decay of the error."""
     figure.set_size_inches(9, 5.4)
     left, right = np.ravel(np.asarray(figure.subfigures(1, 2, width_ratios=(1.75, 1)), object))
@@ -111,4 +106,4 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

@@ -1,27 +1,24 @@
-"""Section 3.3.2, dataset augmentation: every transform on real digits, and what each does to a network's reading.
+"""Section 3.3.2, dataset augmentation: every transform on real digits, and its effect on a network's accuracy.
 
-Networks that never saw a transformed image read transformed test images. What keeps the label costs some accuracy;
-the mirror, which the notes list with the others, makes other signs of most digits.
+Networks that never saw a transformed image classify transformed test images. Transforms that keep the label cost some
+accuracy; the mirror, which the notes list with the others, turns most digits into something else.
 """
 
 import functools
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
-from matplotlib.figure import Figure
 
-from experiments import runner
-from jnn import _checks, augment, backprop, costs, data, mlp, train
+from experiments import recipes, runner
+from jnn import augment, backprop, costs, data, mlp, train
 
 DRAWN = 9
-"""Draws of each transform that are shown."""
+"""Images to draw of each transform."""
 
 TRANSFORMS: dict[str, Any] = {
     "shift": (augment.shift, {"pixels": 0.08}),
@@ -35,31 +32,25 @@ TRANSFORMS: dict[str, Any] = {
     "contrast": (augment.contrast, {"amount": 0.5}),
     "mirror": (augment.mirror, {"p": 1.0}),
 }
-"""What is drawn; `pixels` and Gaussian widths as fractions of the image's side."""
+"""Each transform and its options; `pixels` and Gaussian widths as fractions of the image's side."""
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(recipes.Images):
     """The images, and the networks that read them."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"data": "digits", "epochs": 20, "seeds": 2}
+    quick: ClassVar[dict[str, Any]] = {"data": "digits", "epochs": 20, "seeds": 2}
 
-    data: Literal["mnist", "digits"] = "mnist"
-    """The 70,000 of MNIST (read from $JNN_DATA_DIR or downloaded once), or 1,797 embedded digits of 8x8 pixels."""
     hidden: int = 100
-    """Hidden neurons of the networks that read."""
+    """Hidden neurons of the networks."""
     eta: float = 0.5
-    """Their learning rate."""
+    """Learning rate of the networks."""
     epochs: int = 5
-    """How often they see every training image, as it is."""
-    seeds: int = 5
-    """Networks trained side by side."""
-    seed: int = 0
-    """Where the random numbers start."""
+    """Passes over the training images, which stay untransformed."""
 
 
-def pictures(side: int) -> dict[str, augment.Picture]:
-    """The transforms, their lengths in pixels of an image of this side."""
+def transforms(side: int) -> dict[str, augment.ImageTransform]:
+    """The transforms for images of this side, their lengths in pixels."""
 
     def sized(name: str, options: dict[str, float]) -> dict[str, float]:
         lengths = {"pixels"} | ({"sigma"} if name != "noise" else set())
@@ -75,9 +66,8 @@ def tinted(key: Any, image: Float[Array, "H W"]) -> Float[Array, "H W 3"]:
 
 
 def compute(config: Config) -> dict[str, Any]:
-    """The pictures; the accuracy of networks trained without any of the transforms, on test images under each."""
-    _checks.count("seeds", config.seeds)
-    (xs, labels), test = getattr(data, config.data)()
+    """Transformed images, and the accuracy on test images under each transform of networks trained without any."""
+    (xs, labels), test = recipes.load(config)
     side = round(xs.shape[1] ** 0.5)
     init_keys, train_keys, draw_keys = jax.random.split(jax.random.key(config.seed), (3, config.seeds))
     optimizer = train.sgd(config.eta)
@@ -97,8 +87,9 @@ def compute(config: Config) -> dict[str, Any]:
     @functools.partial(jax.vmap, in_axes=(0, 0, None, None))
     def measure(key: Any, params: mlp.Params, xs: Any, labels: Any) -> dict[str, Any]:
         found = {"none": mlp.accuracy(params, xs, labels)}
-        for name, picture in pictures(side).items():
-            found[name] = mlp.accuracy(params, augment.rows(key, xs, picture=picture, shape=(side, side))[0], labels)
+        for name, transform in transforms(side).items():
+            (changed,) = augment.rows(key, xs, image_transform=transform, shape=(side, side))
+            found[name] = mlp.accuracy(params, changed, labels)
         return found
 
     accuracies = measure(draw_keys, state.params, test.xs, test.labels)
@@ -106,32 +97,32 @@ def compute(config: Config) -> dict[str, Any]:
     shown = test.xs[jnp.array(chosen)].reshape(-1, side, side)
     keys = jax.random.split(draw_keys[0], len(shown))
     found: dict[str, Any] = {"shown": shown, "colour": jax.vmap(tinted)(keys, shown)}
-    for name, picture in pictures(side).items():
-        found[f"drawn_{name}"] = jax.vmap(picture)(keys, shown)
+    for name, transform in transforms(side).items():
+        found[f"drawn_{name}"] = jax.vmap(transform)(keys, shown)
     for name, values in accuracies.items():
         found |= runner.mean_and_standard_error(f"accuracy_{name}", values)
     return found
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
-    """All but the mirror keep what a digit says, mostly; the mirror does not."""
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+    """All transforms but the mirror keep most digits recognisable."""
     del config
     kept = [name for name in TRANSFORMS if name != "mirror"]
     return {
-        "every transform changes its images": bool(
-            all(np.abs(arrays[f"drawn_{name}"] - arrays["shown"]).max(axis=(1, 2)).mean() > 0.02 for name in TRANSFORMS)
+        "every transform changes its images": all(
+            np.abs(arrays[f"drawn_{name}"] - arrays["shown"]).max(axis=(1, 2)).mean() > 0.02 for name in TRANSFORMS
         ),
-        "under each but the mirror, networks that never saw it still read more than 60 %": bool(
+        "under each but the mirror, the accuracy is above 60 %": (
             min(arrays[f"accuracy_{name}"] for name in kept) > 0.6
         ),
-        "mirrored digits are read worst of all, by more than ten standard errors": bool(
+        "the accuracy on mirrored digits is the lowest, by more than ten standard errors": (
             arrays["accuracy_mirror"] + 10 * arrays["accuracy_mirror_standard_error"]
             < min(arrays[f"accuracy_{name}"] for name in kept)
         ),
     }
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """A row of digits for each transform, with the accuracy of the networks beside it."""
     del config
     drawn = {"none": arrays["shown"]} | {name: arrays[f"drawn_{name}"] for name in TRANSFORMS}
@@ -142,7 +133,7 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     figure.set_size_inches(width / 100, height / 100)
     figure.set_layout_engine("none")
     axes: Any = figure.add_axes((0, 0, 1, 1))
-    title = "digits under each transform; test images read by networks that never saw it"
+    title = "digits under each transform, and the test accuracy of networks that never saw it"
     axes.text(width / 2, top / 2, title, ha="center", va="center")
     for row, (name, images) in enumerate(drawn.items()):
         y = top + step * row
@@ -152,12 +143,12 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
             extent = (x, x + side, y + side, y)
             axes.imshow(image, cmap="Greys", vmin=0, vmax=1, extent=extent, aspect="auto", interpolation="nearest")
         if name != "colour":
-            said = runner.said(f"accuracy_{name}", arrays, scale=100, unit="%")
+            accuracy = runner.format_number(f"accuracy_{name}", arrays, scale=100, unit="%")
             colour = "C1" if name == "mirror" else "black"
-            axes.text(left + step * DRAWN + 8, y + side / 2, said, va="center", color=colour, fontsize="small")
+            axes.text(left + step * DRAWN + 8, y + side / 2, accuracy, va="center", color=colour, fontsize="small")
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

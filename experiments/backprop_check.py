@@ -1,12 +1,10 @@
 """Equations (2.9): the gradient by hand is the gradient by autodiff, over random networks, costs and activations.
 
-Four ways to the mean gradient of a mini-batch: the mean over `jax.vmap` of the one-example form by hand; the matrix
-form by hand, which trains; the mean over `jax.vmap` of `jax.grad`; and `jax.grad` of the mean cost, to which the
-other three are compared.
+There are four ways to the mean gradient of a mini-batch: the mean over `jax.vmap` of the one-example form by hand; the
+matrix form by hand, which trains; the mean over `jax.vmap` of `jax.grad`; and `jax.grad` of the mean cost, the
+reference for the other three.
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -16,10 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from matplotlib.figure import Figure
 
-from experiments import runner
-from jnn import _checks, activations, backprop, costs, mlp
+from experiments import recipes, runner
+from jnn import activations, backprop, costs, mlp
 from jnn.activations import Activation
 from jnn.costs import Cost
 
@@ -36,21 +33,19 @@ BOUND = {"float64": 1e-12, "float32": 1e-5}
 
 
 @dataclass(frozen=True)
-class Config:
-    """How many networks; each is checked in float64 and in float32."""
+class Config(recipes.Seeded):
+    """The networks, each of which is checked in float64 and in float32."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"networks": 6, "deepest": 3}
+    quick: ClassVar[dict[str, Any]] = {"networks": 6, "deepest": 3}
 
-    networks: int = 20
+    networks: runner.Count = 20
     """Random architectures; costs and hidden activations take turns."""
-    deepest: int = 5
+    deepest: runner.Count = 5
     """The largest number of layers of weights."""
-    widest: int = 40
+    widest: runner.Count = 40
     """The largest number of neurons in a layer."""
-    batch: int = 12
+    batch: runner.Count = 12
     """The largest number of examples in a mini-batch."""
-    seed: int = 0
-    """Where the random numbers start."""
 
 
 class Case(NamedTuple):
@@ -64,8 +59,6 @@ class Case(NamedTuple):
 
 def compute(config: Config) -> dict[str, Any]:
     """The relative error of each way for each network, [networks, 3] in each dtype."""
-    for field in ("networks", "deepest", "widest", "batch"):
-        _checks.count(field, getattr(config, field))
     draws = np.random.default_rng(config.seed)
     cases = [_case(draws, config, i) for i in range(config.networks)]
     inputs = [_inputs(draws, case) for case in cases]
@@ -80,17 +73,17 @@ def compute(config: Config) -> dict[str, Any]:
     return found
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     """All four agree, to the rounding of the dtype."""
     del config
     return {
-        f"{way} equals jax.grad of the mean cost to {bound:g} in {dtype}": bool(np.all(arrays[dtype][:, i] <= bound))
+        f"{way} equals jax.grad of the mean cost to {bound:g} in {dtype}": np.all(arrays[dtype][:, i] <= bound)
         for dtype, bound in BOUND.items()
         for i, way in enumerate(WAYS)
     }
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """The relative errors, network by network, beside the rounding unit of each dtype."""
     figure.set_size_inches(9, 3.6)
     scatter = np.random.default_rng(config.seed)
@@ -161,4 +154,4 @@ def _relative_errors(
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

@@ -1,11 +1,9 @@
 """Exercise 1.3: a layer of four neurons turns ten digit neurons into the bits of the digit.
 
 First under the exercise's worst case, 0.99 for the digit and 0.01 for all others, by our weights and by those the
-notes print, which read 9 = 1001 as 1011 = 11. Then behind a network trained on scikit-learn's digits.
+notes print, which read 9 = 1001 as 1011 = 11. Then on top of a network trained on the embedded digits (UCI).
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,33 +12,30 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
-from matplotlib.figure import Figure
 
-from experiments import runner
+from experiments import recipes, runner
 from jnn import backprop, costs, data, mlp, perceptron, train
 from jnn.mlp import Layer
 
 
 @dataclass(frozen=True)
-class Config:
-    """The layer's scale, and how the network before it is trained."""
+class Config(recipes.Seeded):
+    """The scale of the layer, and the network below it."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"epochs": 5}
+    quick: ClassVar[dict[str, Any]] = {"epochs": 5}
 
     c: float = 20.0
-    """The layer's weights are c and -c."""
+    """The weights of the layer are c and -c."""
     hidden: int = 30
     """Hidden neurons of the trained network."""
     epochs: int = 60
-    """How often it sees every training image."""
+    """Passes over the training images."""
     eta: float = 0.5
-    """Its learning rate, with the cross-entropy cost and mini-batches of 10."""
-    seed: int = 0
-    """Where the random numbers start."""
+    """Learning rate, with the cross-entropy cost and mini-batches of 10."""
 
 
 def notes_layer(c: float) -> Layer:
-    """The weights as the notes print them: bit 1' has +1 for 9, too."""
+    """The weights as the notes print them: bit 1' has +1 for 9 as well."""
     layer = perceptron.bits_layer(c)
     return layer._replace(w=layer.w.at[1, 9].set(c))
 
@@ -51,7 +46,7 @@ def decode(bits: Float[Array, "*batch 4"]) -> Int[Array, "*batch"]:
 
 
 def compute(config: Config) -> dict[str, Any]:
-    """The bits in the worst case, and of test images."""
+    """The bits in the worst case, and those of test images."""
     worst = jnp.where(jnp.eye(10, dtype=bool), 0.99, 0.01)
     outputs = jax.vmap(mlp.forward, in_axes=(None, 0))
     layer = perceptron.bits_layer(config.c)
@@ -86,25 +81,25 @@ def compute(config: Config) -> dict[str, Any]:
     }
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     """Ten digits out of ten, the notes' nine, and every test image that meets the exercise's assumption."""
     true_bits = (np.arange(10)[:, None] >> np.arange(4)) & 1
     within = np.exp(-0.9 * config.c) + 1e-6
     return {
-        "in the worst case all ten digits come out": bool(np.all(arrays["decoded"] == np.arange(10))),
-        "every bit is right to within exp(-0.9 c)": bool(np.all(np.abs(arrays["bits"] - true_bits) <= within)),
-        "with the notes' weights 9 comes out as 11, and the others right": bool(
-            np.array_equal(arrays["notes_decoded"], [*range(9), 11])
+        "in the worst case all ten digits are decoded correctly": np.all(arrays["decoded"] == np.arange(10)),
+        "every bit is right to within exp(-0.9 c)": np.all(np.abs(arrays["bits"] - true_bits) <= within),
+        "with the notes' weights 9 is decoded as 11, and the others correctly": np.array_equal(
+            arrays["notes_decoded"], [*range(9), 11]
         ),
-        "some test images meet the exercise's assumption": bool(np.any(arrays["sure"])),
-        "every test image that meets it is read right": bool(
-            np.all(arrays["read_by_bits"][arrays["sure"]] == arrays["labels"][arrays["sure"]])
+        "some test images meet the exercise's assumption": np.any(arrays["sure"]),
+        "every test image that meets it is decoded correctly": np.all(
+            arrays["read_by_bits"][arrays["sure"]] == arrays["labels"][arrays["sure"]]
         ),
     }
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
-    """The bits of the ten digits by both layers, and what the bits say of test images."""
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
+    """The bits of the ten digits by both layers, and the numbers that the bits give for test images."""
     del config
     figure.set_size_inches(10, 3.8)
     *layers, trained = np.ravel(figure.subplots(1, 3, width_ratios=(1, 1, 1.5)))
@@ -133,10 +128,10 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
             number, label, int(counts[label, number]), ha="center", va="center", color=colour, fontsize="small"
         )
     accuracy = 100 * arrays["accuracy_of_the_bits"]
-    trained.set(title=f"test images, {accuracy:.1f} % right by bits", xlabel="number by bits", ylabel="label")
+    trained.set(title=f"test images, {accuracy:.1f} % correct by bits", xlabel="number by bits", ylabel="label")
     trained.set(xticks=range(16), yticks=range(10))
     trained.grid(visible=False)
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

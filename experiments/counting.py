@@ -1,13 +1,12 @@
 """Section 5.2: an LSTM learns to count, and one of its long-term memories is the counter.
 
 The strings of Edwin Chen's "Exploring LSTMs", the notes' reference [1]: n times a, an X, n times b, and the end. A
-small LSTM predicts each next symbol; after the X all of them are certain for one who has counted. It trains on short
-strings and is tested on longer ones than it has ever seen. How far it counts then differs from start to start; noise
-on the weights during training, under which only a robust counter survives, takes most nets beyond twice the length.
+small LSTM predicts each next symbol; after the X a net that has counted can be certain of all of them. It trains on
+short strings and is tested on longer ones than it has ever seen. How far it then counts depends on its random start;
+noise on the weights during training, under which only a robust counter survives, takes most nets beyond twice the
+length.
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -15,47 +14,42 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 
-from experiments import runner
-from jnn import _checks, costs, lstm, mlp, regularize, train
+from experiments import recipes, runner
+from jnn import costs, lstm, regularize
 from jnn.activations import sigmoid
 
 SYMBOLS = ("a", "X", "b", "end")
-"""The alphabet, in the order of the input's and the output's neurons."""
+"""The alphabet, in the order of the input and output neurons."""
 
 
 @dataclass(frozen=True)
-class Config:
-    """The strings, the nets, and how they are trained."""
+class Config(recipes.Repeated):
+    """The strings, the nets and the training."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"trained": 3, "units": 6, "epochs": 5, "seeds": 2}
+    quick: ClassVar[dict[str, Any]] = {"trained": 3, "units": 6, "epochs": 5, "seeds": 2}
 
-    trained: int = 10
-    """Strings with n = 1, ..., this are trained on."""
-    tested: int = 4
-    """Strings up to this many times longer are tested."""
+    trained: runner.Count = 10
+    """The largest n of the training strings, which start at n = 1."""
+    tested: runner.Count = 4
+    """How many times longer the longest test string is."""
     units: int = 8
     """Memory cells d."""
     rem_bias: float = 7.0
-    """Where the bias of rem starts: at 7 a cell loses 0.1 % of its count in each step."""
+    """Initial bias of rem: at 7 a cell loses 0.1 % of its count in each step."""
     noise: float = 0.2
-    """Standard deviation of the noise on every weight in every step of training; 0 is none."""
+    """Standard deviation of the noise on every weight in every training step; 0 for none."""
     eta: float = 0.01
-    """Adam's first learning rate, which falls to 0 along a cosine."""
+    """Adam's initial learning rate, which falls to 0 along a cosine."""
     batch_size: int = 20
     """Strings in a mini-batch."""
     steps: int = 200
-    """Mini-batches in an epoch, after which the nets are tested."""
+    """Mini-batches in an epoch. The nets are tested after each epoch."""
     epochs: int = 25
-    """Of training."""
-    seeds: int = 5
-    """Nets side by side."""
-    seed: int = 0
-    """Where the random numbers start."""
+    """Epochs of training."""
 
 
 def string(n: Int[Array, ""], length: int) -> Int[Array, " length"]:
@@ -65,57 +59,47 @@ def string(n: Int[Array, ""], length: int) -> Int[Array, " length"]:
 
 
 def read(
-    params: dict[str, Any], ns: Int[Array, " B"], longest: int
+    net: recipes.Net, ns: Int[Array, " B"], longest: int
 ) -> tuple[Float[Array, "T B 4"], Int[Array, "T B"], lstm.State]:
     """For the strings of all n: the logits and the true index of each next symbol, and the memories."""
     symbols = jax.vmap(partial(string, length=2 * longest + 2))(ns).T
-    cell, (w, b) = params["cell"], params["out"]
     xs = jax.nn.one_hot(symbols[:-1], len(SYMBOLS))
-    _, states = lstm.unroll(cell, lstm.zero_state(len(cell.rem.b)), xs)
-    z = states.wm @ w.T
-    return z + jnp.broadcast_to(b, z.shape), symbols[1:], states
+    _, states = lstm.unroll(net.cell, lstm.zero_state(len(net.cell.rem.b)), xs)
+    return recipes.read_out(net.out, states.wm), symbols[1:], states
 
 
-def loss(params: dict[str, Any], ns: Int[Array, " B"], *, longest: int) -> Float[Array, ""]:
+def loss(net: recipes.Net, ns: Int[Array, " B"], *, longest: int) -> Float[Array, ""]:
     """The mean log-likelihood cost of the next symbols, up to the first end of each string."""
-    z, nexts, _ = read(params, ns, longest)
+    z, nexts, _ = read(net, ns, longest)
     values = costs.log_likelihood.value(z, jax.nn.one_hot(nexts, len(SYMBOLS)))
     inside = jnp.arange(len(z))[:, None] <= 2 * ns[None]
     return jnp.sum(jnp.where(inside, values, 0)) / jnp.sum(inside)
 
 
-def correct(params: dict[str, Any], ns: Int[Array, " B"], *, longest: int) -> Bool[Array, " B"]:
-    """Whether, from the X on, each next symbol is predicted: n times b and then the end."""
-    z, nexts, _ = read(params, ns, longest)
+def correct(net: recipes.Net, ns: Int[Array, " B"], *, longest: int) -> Bool[Array, " B"]:
+    """Whether each prediction from the X on is correct: n times b and then the end."""
+    z, nexts, _ = read(net, ns, longest)
     t = jnp.arange(len(z))[:, None]
     certain = (t >= ns[None]) & (t <= 2 * ns[None])
     return jnp.all((jnp.argmax(z, axis=-1) == nexts) | ~certain, axis=0)
 
 
-def start(key: Any, config: Config) -> dict[str, Any]:
-    """A random LSTM with a layer of one linear neuron for each symbol."""
-    cell_key, out_key = jax.random.split(key)
-    (out,) = mlp.init(out_key, (config.units, len(SYMBOLS)))
-    return {"cell": lstm.init(cell_key, len(SYMBOLS), config.units, rem_bias=config.rem_bias), "out": out}
-
-
 def compute(config: Config) -> dict[str, Any]:
-    """Which strings each net gets right after every epoch, and the inside of the best net over one string."""
-    _checks.count("seeds", config.seeds)
-    init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
-    schedule = optax.cosine_decay_schedule(config.eta, config.epochs * config.steps)
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+    """Which strings each net predicts after every epoch, and the inside of the best net over one string."""
     longest = config.tested * config.trained
     ns = jnp.arange(1, longest + 1)
-    state, history = runner.fit(
+    sizes = {"inputs": len(SYMBOLS), "units": config.units, "outputs": len(SYMBOLS)}
+    init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
+    state, history = recipes.train_nets(
+        init_keys,
         train_keys,
+        partial(recipes.init_net, rem_bias=config.rem_bias, **sizes),
         regularize.weight_noise(jax.value_and_grad(partial(loss, longest=config.trained)), config.noise),
-        optimizer,
-        jax.jit(jax.vmap(lambda key: train.init(optimizer, start(key, config))))(init_keys),
         (1 + jnp.arange(config.steps * config.batch_size) % config.trained,),
+        eta=config.eta,
         epochs=config.epochs,
         batch_size=config.batch_size,
-        transform=regularize.with_key,
+        transform=regularize.append_key,
         evaluate=Partial(partial(correct, longest=longest), ns=ns),
     )
     right = np.asarray(history.metrics)
@@ -125,14 +109,14 @@ def compute(config: Config) -> dict[str, Any]:
         **runner.mean_and_standard_error("correct_up_to_n", reach[:, -1]),
         "reach": reach,
         "correct": right[:, -1],
-        "costs": jnp.mean(history.values, axis=-1),
+        "costs": jnp.mean(history.losses, axis=-1),
         **inside(jax.tree.map(lambda a: a[best], state.params), 2 * config.trained),
     }
 
 
-def inside(params: dict[str, Any], n: int) -> dict[str, Any]:
-    """What one memory cell does over the string of n: the one whose ltm is the best counter of a's minus b's."""
-    _, _, states = read(params, jnp.array([n]), n)
+def inside(net: recipes.Net, n: int) -> dict[str, Any]:
+    """The gates and memories, over the string of n, of the cell whose ltm best counts the a's minus the b's."""
+    _, _, states = read(net, jnp.array([n]), n)
     ltm, wm = states.ltm[:, 0], states.wm[:, 0]
     symbols = string(jnp.array(n), 2 * n + 1)
     count = jnp.cumsum(symbols == 0) - jnp.cumsum(symbols == 2)
@@ -140,10 +124,7 @@ def inside(params: dict[str, Any], n: int) -> dict[str, Any]:
     unit = int(jnp.argmax(jnp.abs(correlations)))
     before = jnp.concatenate([jnp.zeros_like(wm[:1]), wm[:-1]])
     xs = jax.nn.one_hot(symbols, len(SYMBOLS))
-    z = {
-        name: xs @ gate.W[unit] + before @ gate.U[unit] + gate.b[unit]
-        for name, gate in params["cell"]._asdict().items()
-    }
+    z = {name: xs @ gate.W[unit] + before @ gate.U[unit] + gate.b[unit] for name, gate in net.cell._asdict().items()}
     return {
         "unit": unit,
         "correlation": jnp.abs(correlations[unit]),
@@ -156,26 +137,26 @@ def inside(params: dict[str, Any], n: int) -> dict[str, Any]:
     }
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
-    """Counting, beyond the strings it was learnt from; at a small size, that learning begins."""
-    last, first = arrays["reach"][:, -1], arrays["costs"]
-    found = {"the mean training cost of every net falls": bool(np.all(first[:, -1] < first[:, 0]))}
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+    """Most nets count beyond the training strings; at a small size, learning begins."""
+    last, curves = arrays["reach"][:, -1], arrays["costs"]
+    found = {"the mean training cost of every net falls": np.all(curves[:, -1] < curves[:, 0])}
     if config.epochs >= Config.epochs:
         found |= {
-            f"every net gets every string up to the longest trained, n = {config.trained}, right": bool(
-                np.all(last >= config.trained)
+            f"every net predicts every string up to the longest trained, n = {config.trained}": np.all(
+                last >= config.trained
             ),
-            f"most nets get every string up to twice the longest trained, n = {2 * config.trained}, right": bool(
+            f"most nets predict every string up to twice the longest trained, n = {2 * config.trained}": (
                 np.mean(last >= 2 * config.trained) > 0.5
             ),
-            "in the best net one long-term memory is the count, with a correlation above 0.95": bool(
+            "in the best net one long-term memory is the count, with a correlation above 0.95": (
                 arrays["correlation"] > 0.95
             ),
         }
     return found
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """The counter of the best net over one string, and how far each net counts as it learns."""
     figure.set_size_inches(9, 5)
     halves: Any = figure.subfigures(1, 2, width_ratios=(2.1, 1))
@@ -190,7 +171,7 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
         axes.annotate(
             words, (1.02, times * config.trained), xycoords=("axes fraction", "data"), fontsize="small", va="center"
         )
-    axes.set(title=f"{config.seeds} nets", xlabel="epoch", ylabel="every string right up to this $n$")
+    axes.set(title=f"{config.seeds} nets", xlabel="epoch", ylabel="predicts every string up to this $n$")
     axes.set_ylim(0, 1.07 * config.tested * config.trained)
 
 
@@ -227,4 +208,4 @@ def _draw_counter(figure: SubFigure, arrays: runner.Arrays) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

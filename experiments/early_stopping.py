@@ -1,32 +1,29 @@
 """Section 3.3.2, early stopping: when to end a training, by the validation error or by the weights.
 
-Networks learn 1,000 digits by heart; the error on the last 10,000 training images says when to stop. Every network of
-one vmapped run stops by itself and keeps its best parameters; the same networks trained to the end show what that
-saved and what it cost. The weight-change criterion is tried with a learning rate that falls.
+Networks overfit 1,000 digits; the error on the last 10,000 training images decides when to stop. Every network of one
+vmapped run stops by itself and keeps its best parameters; the same networks trained to the end show what stopping
+saves and what it costs. The weight-change criterion is tried with a learning rate that falls.
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 import optax
 from jax.tree_util import Partial
-from matplotlib.figure import Figure
 
-from experiments import runner
-from jnn import backprop, costs, data, mlp, stopping, train
+from experiments import recipes, runner
+from jnn import backprop, costs, data, mlp, stopping
 
 GRAD = Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(recipes.Images):
     """The images, the networks and the criteria."""
 
-    quick: ClassVar[Mapping[str, Any]] = {
+    quick: ClassVar[dict[str, Any]] = {
         "data": "digits",
         "examples": 300,
         "epochs": 60,
@@ -34,30 +31,25 @@ class Config:
         "seeds": 3,
     }
 
-    data: Literal["mnist", "digits"] = "mnist"
-    """The 70,000 of MNIST (read from $JNN_DATA_DIR or downloaded once), or 1,797 embedded digits of 8x8 pixels."""
-    examples: int = 1000
-    """Training images, the first ones; the last 10,000 (300 of the digits) say when to stop."""
+    seeds: runner.Count = 8
+    examples: runner.Count = 1000
+    """Training images, from the first on; the last 10,000 (300 of the digits) decide when to stop."""
     hidden: int = 30
     """Hidden neurons."""
     eta: float = 0.5
-    """The learning rate."""
+    """Learning rate."""
     epochs: int = 200
-    """The most epochs of a training."""
+    """Epochs of a training that does not stop."""
     windows: tuple[int, ...] = (5, 10, 20)
-    """Epochs without a lower error that the error-change criterion waits for."""
+    """Epochs that the error-change criterion waits for a lower error."""
     further: int = 5
-    """Epochs that follow once it is reached."""
+    """Epochs to train after that."""
     rho: float = 0.01
-    """The weight-change criterion's bound, as a fraction of each weight's norm, over 10 epochs."""
-    seeds: int = 8
-    """Networks side by side."""
-    seed: int = 0
-    """Where the random numbers start."""
+    """Bound of the weight-change criterion over 10 epochs, as a fraction of each weight's norm."""
 
 
 def criteria(config: Config) -> dict[str, stopping.Criterion | None]:
-    """What stops the trainings; the first never does."""
+    """The criteria by name; the first never stops."""
     by_error = {
         f"window {window}": stopping.error_change(window=window, further=config.further) for window in config.windows
     }
@@ -65,21 +57,17 @@ def criteria(config: Config) -> dict[str, stopping.Criterion | None]:
 
 
 def compute(config: Config) -> dict[str, Any]:
-    """Every training's errors, where it stopped, which epoch it kept, and the test accuracy of that."""
-    examples, test = getattr(data, config.data)()
-    held_out = 10_000 if config.data == "mnist" else 300
+    """For each criterion the errors, where each network stopped, the epoch it kept, and its test accuracy."""
+    examples, test = recipes.load(config)
     xs, labels = (a[: config.examples] for a in examples)
-    validation = data.Split(*(a[-held_out:] for a in examples))
+    _, validation = recipes.hold_out(examples, 10_000 if config.data == "mnist" else 300)
     steps = config.epochs * -(-len(xs) // 10)
     found: dict[str, Any] = {}
     for name, criterion in criteria(config).items():
         rate = optax.cosine_decay_schedule(config.eta, steps) if name == "weights" else config.eta
         optimizer = optax.sgd(rate)
-
-        def start(key: Any, optimizer: Any = optimizer) -> train.State:
-            return train.init(optimizer, mlp.init(key, (xs.shape[1], config.hidden, 10)))
-
-        state, train_keys = runner.members(jax.random.key(config.seed), config.seeds, start)
+        key = jax.random.key(config.seed)
+        state, train_keys = recipes.init_networks(key, config.seeds, optimizer, (xs.shape[1], config.hidden, 10))
         state, history = runner.fit(
             train_keys,
             GRAD,
@@ -90,6 +78,7 @@ def compute(config: Config) -> dict[str, Any]:
             batch_size=10,
             evaluate=Partial(_error, xs=validation.xs, labels=validation.labels),
             stopping=criterion,
+            name=name,
         )
         kept = jax.vmap(mlp.accuracy, (0, None, None))(state.params, *test)
         found[f"error {name}"] = history.metrics
@@ -101,8 +90,8 @@ def compute(config: Config) -> dict[str, Any]:
     return found
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
-    """Stopping is early, and costs little."""
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+    """Stopping saves epochs and costs little."""
     full, errors = arrays["test none"], arrays["error none"]
     found = {}
     for window in config.windows:
@@ -113,22 +102,18 @@ def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
             best[i] == np.argmin(errors[i, : epochs[i]]) + 1 for i in range(config.seeds)
         )
         if config == Config(seed=config.seed, seeds=config.seeds):
-            found[f"{name}: more than half of the epochs are saved, on average"] = bool(
-                epochs.mean() < config.epochs / 2
-            )
-        found[f"{name}: test accuracy stays within one point of the full training's, on average"] = bool(
-            lost.mean() < 0.01
-        )
+            found[f"{name}: on average it saves more than half of the epochs"] = epochs.mean() < config.epochs / 2
+        found[f"{name}: on average the test accuracy is within one point of the full training's"] = lost.mean() < 0.01
     first, last = (arrays[f"epochs window {window}"].mean() for window in (config.windows[0], config.windows[-1]))
-    found["a longer window stops later"] = bool(first < last)
-    found["the weights of every network come to rest before the end, where the learning rate falls"] = bool(
-        np.all(arrays["epochs weights"] < config.epochs)
+    found["a longer window stops later"] = first < last
+    found["with a falling learning rate the weights of every network settle before the end"] = np.all(
+        arrays["epochs weights"] < config.epochs
     )
     return found
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
-    """Validation errors with the places where networks stop, and what each criterion saved and kept."""
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
+    """Validation errors with the epochs where networks stop, and the epochs and accuracies of each criterion."""
     figure.set_size_inches(10, 3.9)
     curves, kept = np.ravel(figure.subplots(1, 2, width_ratios=(1.4, 1)))
     epochs = np.arange(1, config.epochs + 1)
@@ -146,7 +131,7 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     curves.set(xlabel="epoch", ylabel="validation error / %", title="each network, and the epoch it keeps (x)")
     curves.set(xscale="log", ylim=(errors.min() - 0.7, np.quantile(errors, 0.985)))
     curves.legend(fontsize="small")
-    kept.set(xlabel="epochs trained", ylabel="test accuracy / %", title="what is saved, and kept")
+    kept.set(xlabel="epochs trained", ylabel="test accuracy / %", title="epochs, and accuracy of the kept parameters")
     kept.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
 
 
@@ -155,4 +140,4 @@ def _error(params: mlp.Params, xs: Any, labels: Any) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

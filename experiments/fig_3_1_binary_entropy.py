@@ -1,39 +1,36 @@
-"""Figure 3.1 and exercise 3.1: the binary entropy, which is where the cross-entropy has its minimum.
+"""Figure 3.1 and exercise 3.1: the binary entropy, which is the minimum of the cross-entropy.
 
-For a desired output y inside (0, 1) the cross-entropy is least at a = y, and what is left there is H(y), not 0. For
-y = 0 and y = 1 there is no stationary point: it falls all the way to the boundary.
+For a desired output y inside (0, 1) the cross-entropy is minimal at a = y, where its value is H(y), not 0. For y = 0
+and y = 1 there is no stationary point: it falls all the way to the boundary.
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 
 from experiments import runner
-from jnn import _checks, costs
+from jnn import costs
 
 
 @dataclass(frozen=True)
 class Config:
-    """Which desired outputs are drawn, and how finely."""
+    """The desired outputs and the resolution."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"points": 201, "steps": 60}
+    quick: ClassVar[dict[str, Any]] = {"points": 201, "steps": 60}
 
     ys: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 1.0)
-    """Desired outputs whose cross-entropy is drawn."""
-    points: int = 2001
+    """Desired outputs whose cross-entropy to draw."""
+    points: Annotated[int, runner.AtLeast(11)] = 2001
     """Points of a curve."""
     steps: int = 100
-    """Newton steps that look for each minimum."""
+    """Newton steps towards each minimum."""
 
 
 def minimum(y: jax.Array, steps: int) -> jax.Array:
-    """The weighted input at which the cross-entropy is least, by Newton steps of at most 1."""
+    """The weighted input that minimises the cross-entropy, by Newton steps of at most 1."""
 
     def step(z: jax.Array, _: Any) -> tuple[jax.Array, None]:
         slope = costs.cross_entropy.delta(z, y)
@@ -44,8 +41,7 @@ def minimum(y: jax.Array, steps: int) -> jax.Array:
 
 
 def compute(config: Config) -> dict[str, Any]:
-    """H(y); C(a) for some y; and the minimum of C over a for every y inside (0, 1), found without knowing where."""
-    _checks.count("points", config.points, least=11)
+    """H(y); C(a) for some y; and the minimum of C over a for every y inside (0, 1), from a common start."""
     a = jnp.linspace(0, 1, config.points)
     inside = a[1:-1]
     z = jnp.log(inside) - jnp.log1p(-inside)
@@ -64,29 +60,27 @@ def compute(config: Config) -> dict[str, Any]:
     }
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     """The figure's shape, and exercise 3.1."""
     entropy, a = arrays["H"], arrays["a"]
     edges = [i for i, y in enumerate(config.ys) if y in (0, 1)]
     return {
-        "H is ln 2 at y = 1/2 and nowhere larger": bool(
+        "H is ln 2 at y = 1/2 and nowhere larger": (
             abs(entropy.max() - np.log(2)) < 1e-6 and a[np.argmax(entropy)] == 0.5
         ),
-        "H is 0 at both ends": bool(entropy[0] == 0 == entropy[-1]),
-        "H is symmetric": bool(np.allclose(entropy, entropy[::-1], atol=1e-6)),
-        "H is concave": bool(np.all(np.diff(entropy[:: max(1, len(a) // 100)], n=2) < 0)),
-        "the cross-entropy is least at a = y": bool(np.allclose(arrays["least_a"], a[1:-1], atol=1e-5)),
-        "what is left there is H(y)": bool(np.allclose(arrays["least_C"], entropy[1:-1], atol=1e-5)),
-        "for y = 0 and y = 1 it falls to the boundary": bool(
-            all(
-                np.all(np.diff(arrays["C"][i]) * (1 if config.ys[i] == 0 else -1) > 0) and arrays["C"][i].min() < 0.01
-                for i in edges
-            )
+        "H is 0 at both ends": entropy[0] == 0 == entropy[-1],
+        "H is symmetric": np.allclose(entropy, entropy[::-1], atol=1e-6),
+        "H is concave": np.all(np.diff(entropy[:: max(1, len(a) // 100)], n=2) < 0),
+        "the cross-entropy is minimal at a = y": np.allclose(arrays["least_a"], a[1:-1], atol=1e-5),
+        "its minimum is H(y)": np.allclose(arrays["least_C"], entropy[1:-1], atol=1e-5),
+        "for y = 0 and y = 1 it falls to the boundary": all(
+            np.all(np.diff(arrays["C"][i]) * (1 if config.ys[i] == 0 else -1) > 0) and arrays["C"][i].min() < 0.01
+            for i in edges
         ),
     }
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """H on the left; on the right C over a, with its minima on H."""
     figure.set_size_inches(9, 3.6)
     entropy, costs_axes = np.ravel(figure.subplots(1, 2, width_ratios=(1, 1.2)))
@@ -105,4 +99,4 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

@@ -1,10 +1,8 @@
-"""Figure 4.1: a sigmoid neuron with a large weight is a step, and its bias says where.
+"""Figure 4.1: a sigmoid neuron with a large weight is a step, whose position its bias sets.
 
 The neuron sigma(w x + b) with b = -s w passes 1/2 at x = s and rises from 0.01 to 0.99 over a width of 2 ln(99) / w.
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from matplotlib.figure import Figure
 
 from experiments import runner
 from jnn import mlp, universal
@@ -20,18 +17,18 @@ from jnn import mlp, universal
 
 @dataclass(frozen=True)
 class Config:
-    """The steepest weight is the notes' w = 1000."""
+    """The weights and the steps; the largest weight is the notes' w = 1000."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"points": 201}
+    quick: ClassVar[dict[str, Any]] = {"points": 201}
 
     weights: tuple[float, ...] = (5.0, 20.0, 100.0, 1000.0)
-    """The weights w, for one step at s."""
+    """Weights w of the steps at s."""
     s: float = 0.4
-    """Where those steps are."""
+    """Position of these steps."""
     steps: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
-    """Where the steps of the largest weight are."""
+    """Positions of the steps with the largest weight."""
     points: int = 2001
-    """Values of x between 0 and 1."""
+    """Values of x in [0, 1]."""
 
 
 def output(s: float, w: float, x: Array) -> Float[Array, " points"]:
@@ -51,22 +48,22 @@ def compute(config: Config) -> dict[str, Any]:
     }
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
-    """Where the steps are, how wide, and how near to a true step."""
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+    """The position and the width of the steps, and their distance from a true step."""
     distance, below = np.abs(arrays["x"] - config.s), arrays["x"] < config.s
     apart = np.where(below, arrays["by_weight"], 1 - arrays["by_weight"])
     bound = np.exp(-np.array(config.weights)[:, None] * distance)
     crossings = np.array([np.interp(0.5, curve, arrays["x"]) for curve in arrays["by_step"]])
     return {
-        "every neuron rises from 0.01 to 0.99 over 2 ln(99) / w around s": bool(
-            np.allclose(arrays["at_the_rise"], (0.01, 0.5, 0.99), atol=1e-3)
+        "every neuron rises from 0.01 to 0.99 over 2 ln(99) / w around s": np.allclose(
+            arrays["at_the_rise"], (0.01, 0.5, 0.99), atol=1e-3
         ),
-        "the difference to a true step is at most exp(-w |x - s|)": bool(np.all(apart <= bound + 1e-6)),
-        "the bias -s w puts the step at s": bool(np.allclose(crossings, config.steps, atol=1 / config.points)),
+        "the difference from a true step is at most exp(-w |x - s|)": np.all(apart <= bound + 1e-6),
+        "the bias -s w puts the step at s": np.allclose(crossings, config.steps, atol=1 / config.points),
     }
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """One panel for the weights, one for the biases."""
     figure.set_size_inches(9, 3.4)
     left, right = np.ravel(figure.subplots(1, 2, sharey=True))
@@ -75,10 +72,12 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     for s, curve in zip(config.steps, arrays["by_step"], strict=True):
         right.plot(arrays["x"], curve)
         right.text(s - 0.01, 0.5, f"$b = {-s * max(config.weights):g}$", ha="right", va="center", rotation=90)
-    left.set(title=f"the weight: how steep, at $s = -b/w = {config.s:g}$", xlabel="$x$", ylabel=r"$\sigma(w x + b)$")
-    right.set(title=f"the bias: where, with $w = {max(config.weights):g}$", xlabel="$x$")
+    left.set(
+        title=f"the weight sets the slope, at $s = -b/w = {config.s:g}$", xlabel="$x$", ylabel=r"$\sigma(w x + b)$"
+    )
+    right.set(title=f"the bias sets the position, with $w = {max(config.weights):g}$", xlabel="$x$")
     left.legend(loc="lower right")
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

@@ -1,17 +1,14 @@
-"""Figure 4.3: two steps and an output neuron are an indicator of an interval, sigma(h a_1 - h a_2 - h/2).
+"""Figure 4.3: two steps and an output neuron form the indicator of an interval, sigma(h a_1 - h a_2 - h/2).
 
 The steps rise smoothly over a thousandth of the axis; the output neuron, with its own large h, makes them far sharper.
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 
 from experiments import runner
 from jnn import mlp, universal
@@ -22,22 +19,22 @@ from jnn.activations import sigmoid
 class Config:
     """The notes' weights."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"points": 1001}
+    quick: ClassVar[dict[str, Any]] = {"points": 1001}
 
     s1: float = 0.4
-    """Where the output steps up."""
+    """Position of the step up."""
     s2: float = 0.6
-    """Where it steps down."""
+    """Position of the step down."""
     w: float = 10_000.0
-    """The weights w_1 = w_2 of the steps."""
+    """Weights w_1 = w_2 of the steps."""
     h: float = 10_000.0
-    """The output neuron's weights are h and -h, its bias -h/2."""
+    """The weights of the output neuron are h and -h, and its bias is -h/2."""
     points: int = 2001
     """Values of x."""
 
 
 def compute(config: Config) -> dict[str, Any]:
-    """The hidden and the output activations over [0, 1], over a close look at s1, and at both knots."""
+    """The hidden and the output activations over [0, 1], near s1, and at both knots."""
     net = universal.rectangle(config.s1, config.s2, w=config.w, h=config.h)
     hidden = jax.vmap(lambda x: sigmoid(mlp.logits(net[:1], x)))
     output = jax.vmap(lambda x: mlp.forward(net, x)[0])
@@ -57,8 +54,8 @@ def compute(config: Config) -> dict[str, Any]:
     }
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
-    """1 inside, 0 outside, something between at the ends, and sharper than the steps."""
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+    """1 inside, 0 outside, in between at the ends, and sharper than the steps."""
     x, output = arrays["x"], arrays["output"]
     inside = (x > config.s1) & (x < config.s2)
     away = np.minimum(np.abs(x - config.s1), np.abs(x - config.s2)) > 1e-6
@@ -70,17 +67,17 @@ def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
     sharp = width(arrays["x_nearest"], arrays["output_nearest"])
     smooth = width(arrays["x_near"], arrays["steps_near"][0])
     return {
-        "the output is 1 for x in (s1, s2), to 1e-6": bool(np.all(output[inside & away] >= 1 - 1e-6)),
-        "the output is 0 outside, to 1e-6": bool(np.all(output[~inside & away] <= 1e-6)),
-        "at s1 and s2 the output is between 0 and 1": bool(
-            np.all((arrays["output_at_the_knots"] > 0.01) & (arrays["output_at_the_knots"] < 0.99))
+        "the output is 1 for x in (s1, s2), to 1e-6": np.all(output[inside & away] >= 1 - 1e-6),
+        "the output is 0 outside, to 1e-6": np.all(output[~inside & away] <= 1e-6),
+        "at s1 and s2 the output is between 0 and 1": np.all(
+            (arrays["output_at_the_knots"] > 0.01) & (arrays["output_at_the_knots"] < 0.99)
         ),
-        "the output rises over less than a hundredth of its steps' width": bool(0 < 100 * sharp < smooth),
+        "the output rises over less than a hundredth of its steps' width": 0 < 100 * sharp < smooth,
     }
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
-    """The rectangle with its two steps, and one of its sides from near."""
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
+    """The rectangle with its two steps, and a close-up of one side."""
     figure.set_size_inches(9, 3.6)
     whole, near = np.ravel(figure.subplots(1, 2, sharey=True))
     whole.fill_between(arrays["x"], arrays["output"], color="C0", alpha=0.15)
@@ -95,4 +92,4 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

@@ -4,8 +4,6 @@ f(x) = 0.2 + 0.4 x^2 + 0.3 x sin(15 x) + 0.05 cos(50 x) on [0, 1], by 10 and by 
 thousands.
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,29 +11,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from matplotlib.figure import Figure
 
 from experiments import runner
 from jnn import mlp, universal
 
 PUBLISHED = {25: 0.131, 50: 0.068, 100: 0.034}
-"""The sup error at a number of equal bins, as published; how far off the knots is not."""
+"""The published sup error by the number of equal bins; its distance from the knots is not published."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Panels with few neurons, and the sizes at which the error is measured."""
+    """The networks to draw, and those whose error is measured."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"bins": (25, 50, 100, 200)}
+    quick: ClassVar[dict[str, Any]] = {"bins": (25, 50, 100, 200)}
 
     neurons: tuple[int, int] = (10, 50)
     """Indicator neurons in the two panels."""
     bins: tuple[int, ...] = (10, 14, 20, 25, 35, 50, 71, 100, 200, 500, 1000, 2000)
-    """Where the error is measured."""
+    """Numbers of bins at which the error is measured."""
     margin: float = 0.025
-    """Errors are taken at least this far from every knot, as a fraction of a bin."""
+    """Least distance of the measurements from the knots, as a fraction of a bin."""
     per_bin: int = 9
-    """Points in each bin at which they are taken."""
+    """Measurements in each bin."""
 
 
 def f(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -48,7 +45,7 @@ evaluate = jax.jit(jax.vmap(mlp.logits, in_axes=(None, 0)))
 
 
 def errors(config: Config, bins: int) -> Float[Array, " points"]:
-    """The network's distance from f at points of every bin that keep their margin from the knots."""
+    """The network's distance from f at points of every bin, at least the margin away from the knots."""
     within = jnp.linspace(config.margin, 1 - config.margin, config.per_bin)
     x = (jnp.arange(bins)[:, None] + within[None]).ravel()[:, None] / bins
     return jnp.abs(evaluate(universal.approximate(f, 0.0, 1.0, bins), x) - f(x))[:, 0]
@@ -58,7 +55,7 @@ def compute(config: Config) -> dict[str, Any]:
     """The curves of the first panels, and the errors by the number of bins."""
     if not 0 <= config.margin < 0.5 or len(config.bins) < 2:
         raise ValueError(
-            f"margin is {config.margin} and bins is {config.bins}; a margin in [0, 0.5) and two sizes are wanted"
+            f"margin must be in [0, 0.5) and bins must have at least two sizes, got {config.margin} and {config.bins}"
         )
     x = jnp.linspace(0, 1, 2001)
     measured = [errors(config, bins) for bins in config.bins]
@@ -75,25 +72,23 @@ def compute(config: Config) -> dict[str, Any]:
     return found | rates
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     """The published errors, the bound from the modulus of continuity, and first order."""
     sup = dict(zip(config.bins, arrays["sup"], strict=True))
     found = {
-        f"with {bins} bins the sup error is at most {error}, {100 * config.margin:g} % of a bin off the knots": bool(
+        f"with {bins} bins the sup error is at most {error}, {100 * config.margin:g} % of a bin off the knots": (
             sup[bins] <= error
         )
         for bins, error in PUBLISHED.items()
         if bins in sup and config.margin == Config.margin
     }
-    found["no error exceeds half a bin times the largest slope of f"] = bool(np.all(arrays["sup"] <= arrays["bound"]))
+    found["no error exceeds half a bin times the largest slope of f"] = np.all(arrays["sup"] <= arrays["bound"])
     for norm in ("sup", "rms"):
-        found[f"the {norm} error decays at first order: a rate of -1 +- 0.1"] = bool(
-            abs(arrays[f"{norm}_rate"] + 1) < 0.1
-        )
+        found[f"the {norm} error decays at first order: a rate of -1 +- 0.1"] = abs(arrays[f"{norm}_rate"] + 1) < 0.1
     return found
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """Few neurons, more neurons, and the decay of the error."""
     figure.set_size_inches(10, 3.4)
     *panels, decay = np.ravel(figure.subplots(1, 3))
@@ -112,4 +107,4 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

@@ -3,15 +3,12 @@
 Without its bias, the output neuron's weighted input has three levels: 0, h and, inside the rectangle alone, 2h.
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 
 from experiments import runner
 from jnn import mlp, universal
@@ -21,20 +18,20 @@ from jnn import mlp, universal
 class Config:
     """The notes' rectangle."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"points": 40}
+    quick: ClassVar[dict[str, Any]] = {"points": 40}
 
     lower: tuple[float, float] = (1.0, -2.0)
     """The lower corner of the rectangle."""
     upper: tuple[float, float] = (2.0, 0.0)
     """The upper corner."""
     margin: float = 1.0
-    """How far the picture goes beyond the rectangle."""
+    """Width of the picture around the rectangle."""
     points: int = 120
     """Cells of the picture along each axis."""
 
 
 def compute(config: Config) -> dict[str, Any]:
-    """The tower and its weighted input over the plane, on the middles of the faces, and at the corners."""
+    """The tower and its weighted input over the plane, at the centres of the faces, and at the corners."""
     net = universal.tower(config.lower, config.upper)
     h = net[1].w[0, 0]
     logits = jax.vmap(lambda x: mlp.logits(net, x)[0])
@@ -60,29 +57,29 @@ def compute(config: Config) -> dict[str, Any]:
     }
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
-    """1 inside, 0 outside; 2h inside, at most h outside; faces and corners."""
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+    """1 inside and 0 outside; 2h inside and at most h outside; faces and corners."""
     in_x, in_y = (
         (arrays[axis] > low) & (arrays[axis] < high)
         for axis, low, high in zip("xy", config.lower, config.upper, strict=True)
     )
     inside = np.outer(in_x, in_y)
     return {
-        "the tower is 1 inside the rectangle, to 1e-6": bool(np.all(arrays["tower"][inside] >= 1 - 1e-6)),
-        "the tower is 0 outside, to 1e-6": bool(np.all(arrays["tower"][~inside] <= 1e-6)),
-        "without the bias the weighted input is 2h inside, to 0.001 h": bool(
-            np.allclose(arrays["level"][inside], 2, atol=1e-3)
+        "the tower is 1 inside the rectangle, to 1e-6": np.all(arrays["tower"][inside] >= 1 - 1e-6),
+        "the tower is 0 outside, to 1e-6": np.all(arrays["tower"][~inside] <= 1e-6),
+        "without the bias the weighted input is 2h inside, to 0.001 h": np.allclose(
+            arrays["level"][inside], 2, atol=1e-3
         ),
-        "without the bias it is at most h outside, to 0.001 h": bool(np.all(arrays["level"][~inside] <= 1 + 1e-3)),
-        "the bias is -3h/2": bool(arrays["bias_over_h"] == -1.5),
-        "the tower is 1/2 on the faces and 0 at the corners": bool(
+        "without the bias it is at most h outside, to 0.001 h": np.all(arrays["level"][~inside] <= 1 + 1e-3),
+        "the bias is -3h/2": arrays["bias_over_h"] == -1.5,
+        "the tower is 1/2 on the faces and 0 at the corners": (
             np.allclose(arrays["on_faces"], 0.5, atol=1e-6) and np.allclose(arrays["at_corners"], 0, atol=1e-6)
         ),
     }
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
-    """The tower, and the levels from which the bias cuts it."""
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
+    """The tower, and the levels of its weighted input that the bias separates."""
     figure.set_size_inches(10, 4.2)
     x, y = np.meshgrid(arrays["x"], arrays["y"], indexing="ij")
     panels = (("tower", r"$\sigma(z)$", (0, 0.5, 1)), ("level", "$z/h$ without the bias, which cuts at 3/2", (0, 1, 2)))
@@ -109,4 +106,4 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

@@ -1,12 +1,12 @@
-"""Section 5.2: back through 100 steps a gradient survives an LSTM that remembers, and dies in a plain recurrent net.
+"""Section 5.2: over 100 steps back in time a gradient survives in an LSTM that remembers, and vanishes in a plain net.
 
-The loss is the sum of the last working memory's entries, each times its own random sign; its derivative by the state
-at time t is followed from t = T back to 0 through random inputs. In an LSTM dL/dltm_(t-1) = dL/dltm_t rem_t + ...,
-so a large bias of rem keeps it, where the plain net multiplies by U^T and by tanh' at every step.
+The loss is the sum of the last working memory's entries, each times its own random sign; its derivative with respect to
+the state at time t is followed from t = T back to 0 through random inputs. In an LSTM dL/dltm_(t-1) =
+dL/dltm_t rem_t + ..., so a large bias of rem preserves it, while the plain net multiplies by U^T and by tanh' at every
+step.
 """
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -15,32 +15,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
-from matplotlib.figure import Figure
 
-from experiments import runner
-from jnn import _checks, lstm, rnn
+from experiments import recipes, runner
+from jnn import gradient_flow, lstm, rnn
 
 
 @dataclass(frozen=True)
-class Config:
-    """The nets at their random starts, and how far back the gradient goes."""
+class Config(recipes.Repeated):
+    """The nets, which are not trained, and the length of the sequences."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"seeds": 3}
+    quick: ClassVar[dict[str, Any]] = {"seeds": 3}
 
-    length: int = 100
+    seeds: runner.Count = 10
+    length: runner.Count = 100
     """Steps T of each sequence."""
-    units: int = 32
+    units: runner.Count = 32
     """Memory cells d of each LSTM, or units of each plain net."""
-    inputs: int = 4
-    """The size p of each input, from N(0, 1)."""
+    inputs: runner.Count = 4
+    """Size p of each input, which comes from N(0, 1)."""
     rem_biases: tuple[float, ...] = (0.0, 1.0, 3.0, 5.0)
-    """Where the bias of rem starts."""
+    """Biases of rem."""
     scales: tuple[float, ...] = (0.9, 1.0, 1.5, 2.0)
-    """The plain nets' U is orthogonal, times this."""
-    seeds: int = 10
-    """Nets and sequences of each kind."""
-    seed: int = 0
-    """Where the random numbers start."""
+    """Factors of the plain nets' U, which is orthogonal otherwise."""
 
 
 def back_through_lstm(
@@ -52,8 +48,8 @@ def back_through_lstm(
     params = lstm.init(params_key, config.inputs, config.units, rem_bias=0.0, dtype=xs.dtype)
     params = params._replace(rem=params.rem._replace(b=params.rem.b + rem_bias))
     state = lstm.zero_state(config.units, dtype=xs.dtype)
-    _, derivatives = rnn.flow(partial(lstm.step, params), state, xs, lambda state: signs @ state.wm)
-    return {"lstm": rnn.norms(derivatives)[::-1], "ltm": rnn.norms(derivatives.ltm)[::-1]}
+    _, derivatives = gradient_flow.flow(partial(lstm.step, params), state, xs, lambda state: signs @ state.wm)
+    return {"lstm": gradient_flow.norms(derivatives)[::-1], "ltm": gradient_flow.norms(derivatives.ltm)[::-1]}
 
 
 def back_through_rnn(key: Key[Array, ""], scale: Float[Array, ""], config: Config) -> dict[str, Float[Array, " T+1"]]:
@@ -63,20 +59,18 @@ def back_through_rnn(key: Key[Array, ""], scale: Float[Array, ""], config: Confi
     params = rnn.init(params_key, config.inputs, config.units, dtype=xs.dtype)
     params = params._replace(U=scale * params.U)
     state = rnn.zero_state(config.units, dtype=xs.dtype)
-    _, derivatives = rnn.flow(partial(rnn.step, params), state, xs, lambda h: signs @ h)
-    return {"rnn": rnn.norms(derivatives)[::-1]}
+    _, derivatives = gradient_flow.flow(partial(rnn.step, params), state, xs, lambda h: signs @ h)
+    return {"rnn": gradient_flow.norms(derivatives)[::-1]}
 
 
 def inputs_and_signs(keys: Sequence[Key[Array, ""]], config: Config) -> tuple[Float[Array, "T p"], Float[Array, " d"]]:
-    """One random sequence, and the loss's signs."""
+    """A random sequence, and the signs of the loss."""
     xs = jax.random.normal(keys[0], (config.length, config.inputs))
     return xs, jax.random.rademacher(keys[1], (config.units,), xs.dtype)
 
 
 def compute(config: Config) -> dict[str, Any]:
     """The norms, [rem_biases or scales, seeds, T+1]."""
-    for field in ("length", "units", "inputs", "seeds"):
-        _checks.count(field, getattr(config, field))
     keys = jax.random.split(jax.random.key(config.seed), config.seeds)
     found: dict[str, Any] = {}
     for back, values in ((back_through_lstm, config.rem_biases), (back_through_rnn, config.scales)):
@@ -85,32 +79,30 @@ def compute(config: Config) -> dict[str, Any]:
     return found
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
-    """What is left after all steps, of the state's gradient and of its part by the long-term memory."""
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+    """The remaining gradient after all steps, by the whole state and by the long-term memory alone."""
     left = {name: norms[..., -1] / arrays["rnn" if name == "rnn" else "lstm"][..., 0] for name, norms in arrays.items()}
     plain = left["rnn"][np.array(config.scales) <= 1]
     largest, steps = int(np.argmax(config.rem_biases)), config.length
     remembering = f"with a rem bias of {config.rem_biases[largest]:g}"
     by_bias = np.mean(np.log(left["lstm"]), axis=1)[np.argsort(config.rem_biases)]
     return {
-        f"after {steps} steps every plain net with a scale of at most 1 has less than 1e-3 of its gradient": bool(
-            np.all(plain < 1e-3)
+        f"after {steps} steps every plain net with a scale of at most 1 retains less than 1e-3 of its gradient": np.all(
+            plain < 1e-3
         ),
-        f"after {steps} steps every LSTM {remembering} has at least 1 % of it": bool(
-            np.all(left["lstm"][largest] >= 0.01)
+        f"after {steps} steps every LSTM {remembering} retains at least 1 % of it": np.all(
+            left["lstm"][largest] >= 0.01
         ),
-        f"that is at least 100 times what any of these plain nets has, {remembering} and in ltm alone": bool(
+        f"{remembering} ltm alone retains at least 100 times more than any of these plain nets": (
             np.min(left["ltm"][largest]) >= 100 * np.max(plain)
         ),
-        "most of an LSTM's gradient that arrives is by the long-term memory": bool(
-            np.all(left["ltm"] > 0.5 * left["lstm"])
-        ),
-        "a larger bias of rem keeps more, in the geometric mean over nets": bool(np.all(np.diff(by_bias) > 0)),
+        "most of an LSTM's remaining gradient is by the long-term memory": np.all(left["ltm"] > 0.5 * left["lstm"]),
+        "a larger bias of rem retains more, in the geometric mean over nets": np.all(np.diff(by_bias) > 0),
     }
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
-    """LSTMs on the left, plain nets on the right: the medians, each within the range of its nets."""
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
+    """LSTMs on the left, plain nets on the right: medians within the range of the nets."""
     figure.set_size_inches(9, 4.2)
     left, right = np.ravel(figure.subplots(1, 2, sharey=True))
     distance = np.arange(config.length + 1)
@@ -132,4 +124,4 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

@@ -1,13 +1,11 @@
 """Section 3.3.1: L2 shrinks the optimum along each eigenvector of the Hessian by lambda / (lambda + alpha).
 
-Exactly so for a quadratic loss, where the solve (3.12), the spectral form (3.13) and gradient descent agree. For
+This is exact for a quadratic loss, where the solve (3.12), the spectral form (3.13) and gradient descent agree. For
 networks on real digits, softmax regression and one with a hidden layer, it is a second-order prediction: how good is
 it as alpha grows? Their cost alone has no minimum at finite weights, so L is the cost with a small L2 of its own.
-Here every parameter is penalised, biases too, as in the notes' analysis.
+All parameters are penalised, including biases, as in the notes' analysis.
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -17,37 +15,33 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
-from matplotlib.figure import Figure
 
-from experiments import runner
-from jnn import _checks, costs, data, mlp, regularize, train
+from experiments import recipes, runner
+from jnn import costs, data, mlp, ridge, train
 
 NETS = {"softmax regression": (), "one hidden layer": (8,)}
 PIXELS = 64
 
 
 @dataclass(frozen=True)
-class Config:
-    """The quadratic, the networks and the strengths."""
+class Config(recipes.Repeated):
+    """The quadratic loss, the networks and the strengths."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"examples": 300, "steps": 800, "seeds": 1, "ratios": (0.01, 1.0)}
+    quick: ClassVar[dict[str, Any]] = {"examples": 300, "steps": 800, "seeds": 1, "ratios": (0.01, 1.0)}
 
+    seeds: runner.Count = 3
     d: int = 12
     """Weights of the quadratic loss."""
     examples: int = 1437
     """Training digits of the networks."""
     base: float = 0.01
-    """The alpha that belongs to L itself."""
+    """Alpha of the L2 that belongs to L itself."""
     ratios: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-    """The further alpha, over `base`."""
+    """Values of the additional alpha, divided by `base`."""
     steps: int = 800
     """L-BFGS steps of a training."""
     top: int = 12
-    """Eigenpairs found by Lanczos' method."""
-    seeds: int = 3
-    """Networks from random starts, side by side."""
-    seed: int = 0
-    """Where the random numbers start."""
+    """Eigenpairs to find by Lanczos' method."""
 
 
 def quadratic(config: Config, key: Any) -> dict[str, Any]:
@@ -69,8 +63,8 @@ def quadratic(config: Config, key: Any) -> dict[str, Any]:
 
     descended = jax.vmap(descend)(alphas, rate)
     return {
-        "quadratic_solve": jnp.stack([regularize.ridge(hessian, w_star, alpha) for alpha in config.ratios]),
-        "quadratic_spectral": jnp.stack([regularize.ridge_spectral(hessian, w_star, alpha) for alpha in config.ratios]),
+        "quadratic_solve": jnp.stack([ridge.solve(hessian, w_star, alpha) for alpha in config.ratios]),
+        "quadratic_spectral": jnp.stack([ridge.solve_spectral(hessian, w_star, alpha) for alpha in config.ratios]),
         "quadratic_descent": descended,
         "quadratic_eigenvalues": eigenvalues,
         "quadratic_left": (descended @ q) / (q.T @ w_star)[None],
@@ -78,7 +72,7 @@ def quadratic(config: Config, key: Any) -> dict[str, Any]:
 
 
 def network(config: Config, key: Any, hidden: tuple[int, ...]) -> dict[str, Any]:
-    """Optima of a network with and without further L2, and what the Hessian at the first says of the second."""
+    """A network's optima without and with the additional L2, and the prediction of the second from the first."""
     init_key, lanczos_key = jax.random.split(key)
     (xs, labels), _ = data.digits()
     xs, ys = xs[: config.examples], data.one_hot(labels[: config.examples], 10)
@@ -101,9 +95,9 @@ def network(config: Config, key: Any, hidden: tuple[int, ...]) -> dict[str, Any]
     eigenvalues, q = jnp.linalg.eigh((hessian + hessian.T) / 2)
     alphas = config.base * jnp.array(config.ratios)
     retrained = jax.lax.map(partial(optimum, w_star), alphas)
-    predicted = jax.vmap(lambda alpha: q @ (regularize.shrinkage(eigenvalues, alpha) * (q.T @ w_star)))(alphas)
-    action = partial(regularize.hessian_action, partial(loss, alpha=0.0), w_star)
-    top, vectors = regularize.top_eigenpairs(lanczos_key, action, len(w_star), config.top, steps=8 * config.top)
+    predicted = jax.vmap(lambda alpha: q @ (ridge.shrinkage(eigenvalues, alpha) * (q.T @ w_star)))(alphas)
+    matvec = partial(ridge.hvp, partial(loss, alpha=0.0), w_star)
+    top, vectors = ridge.lanczos(lanczos_key, matvec, len(w_star), config.top, steps=8 * config.top)
     apart = jnp.linalg.norm(predicted - retrained, axis=1) / jnp.linalg.norm(w_star[None] - retrained, axis=1)
     return {
         "slope": jnp.linalg.norm(jax.grad(loss)(w_star, 0.0)) / jnp.linalg.norm(config.base * w_star),
@@ -117,7 +111,6 @@ def network(config: Config, key: Any, hidden: tuple[int, ...]) -> dict[str, Any]
 
 def compute(config: Config) -> dict[str, Any]:
     """The quadratic loss, and each network from several starts."""
-    _checks.count("seeds", config.seeds)
     quadratic_key, *keys = jax.random.split(jax.random.key(config.seed), 1 + len(NETS))
     found = quadratic(config, quadratic_key)
     for (name, hidden), key in zip(NETS.items(), keys, strict=True):
@@ -132,42 +125,42 @@ def compute(config: Config) -> dict[str, Any]:
     return found
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     """Exact for the quadratic loss; for networks good while alpha is small."""
     eigenvalues, alphas = arrays["quadratic_eigenvalues"], np.array(config.ratios)[:, None]
-    wanted = eigenvalues[None] / (eigenvalues[None] + alphas)
+    expected = eigenvalues[None] / (eigenvalues[None] + alphas)
     found = {
-        "quadratic loss: (3.12) is (3.13)": bool(
-            np.allclose(arrays["quadratic_solve"], arrays["quadratic_spectral"], atol=1e-4)
+        "quadratic loss: (3.12) is (3.13)": np.allclose(
+            arrays["quadratic_solve"], arrays["quadratic_spectral"], atol=1e-4
         ),
-        "quadratic loss: gradient descent finds them": bool(
-            np.allclose(arrays["quadratic_descent"], arrays["quadratic_solve"], atol=1e-3)
+        "quadratic loss: gradient descent finds the same": np.allclose(
+            arrays["quadratic_descent"], arrays["quadratic_solve"], atol=1e-3
         ),
-        "quadratic loss: each direction is left with lambda / (lambda + alpha)": bool(
-            np.allclose(arrays["quadratic_left"], wanted, atol=1e-2)
+        "quadratic loss: each component shrinks by lambda / (lambda + alpha)": np.allclose(
+            arrays["quadratic_left"], expected, atol=1e-2
         ),
     }
     for name in NETS:
         apart, top = arrays[f"{name} apart"], arrays[f"{name} top"]
         found |= {
-            f"{name}: training reaches a minimum, all eigenvalues are positive": bool(
+            f"{name}: training reaches a minimum, where all eigenvalues are positive": (
                 arrays[f"{name} slope"].max() < 0.01 and arrays[f"{name} eigenvalues"].min() > 0
             ),
-            f"{name}: Lanczos' method finds the largest of them": bool(
-                np.allclose(top, arrays[f"{name} eigenvalues"][:, : -config.top - 1 : -1], rtol=1e-2)
+            f"{name}: Lanczos' method finds the largest eigenvalues": np.allclose(
+                top, arrays[f"{name} eigenvalues"][:, : -config.top - 1 : -1], rtol=1e-2
             ),
-            f"{name}: for the smallest alpha the predicted move misses the real one by less than 10 %": bool(
+            f"{name}: for the smallest alpha the predicted move is within 10 % of the real one": (
                 apart[:, 0].max() < 0.1
             ),
-            f"{name}: for the largest alpha it misses by more than for the smallest": bool(
-                np.all(apart[:, -1] > apart[:, 0])
+            f"{name}: for the largest alpha the prediction is worse than for the smallest": np.all(
+                apart[:, -1] > apart[:, 0]
             ),
         }
     return found
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
-    """Shrinkage against lambda / alpha, for the quadratic loss and the networks, and how good the prediction is."""
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
+    """Shrinkage against lambda / alpha, for the quadratic loss and the networks, and the error of the prediction."""
     figure.set_size_inches(10, 3.6)
     panels = np.ravel(figure.subplots(1, 3))
     line = np.geomspace(1e-3, 1e3, 200)
@@ -175,7 +168,7 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     panels[0].set(xscale="log", xlabel=r"$\lambda_i/\alpha$", ylim=(-0.05, 1.15))
     x = arrays["quadratic_eigenvalues"][None] / np.array(config.ratios)[:, None]
     panels[0].plot(x.ravel(), arrays["quadratic_left"].ravel(), "o", color="C0", markersize=4, label="gradient descent")
-    panels[0].set(title="a quadratic loss", ylabel=r"what is left of $q_i^T w^\star$")
+    panels[0].set(title="a quadratic loss", ylabel=r"remaining fraction of $q_i^T w^\star$")
     panels[0].legend(fontsize="small")
     for i, name in enumerate(NETS):
         places = arrays[f"{name} top_predicted"].ravel(), arrays[f"{name} top_found"].ravel()
@@ -187,10 +180,10 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     panels[1].set(title=f"networks along {config.top} eigenvectors", xlabel=r"$q_i^T \tilde w$, predicted")
     panels[1].set_ylabel(r"$q_i^T \tilde w$, trained")
     panels[1].legend(fontsize="small", markerscale=3)
-    panels[2].set(xscale="log", yscale="log", xlabel=r"$\alpha$ / the base $\alpha$", title="how far (3.13) misses")
+    panels[2].set(xscale="log", yscale="log", xlabel=r"$\alpha$ / the base $\alpha$", title="error of (3.13)")
     panels[2].set_ylabel(r"$\|\tilde w - $ predicted$\|$ / $\|\tilde w - w^\star\|$ in %")
     panels[2].legend(fontsize="small")
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

@@ -1,31 +1,28 @@
 """Chapters 1 and 3: the MNIST accuracies of Nielsen's book, reproduced row by row.
 
-Each row trains several networks side by side as the book did: mini-batches of 10, the first 50,000 training images
-or fewer, and his lambda, which is n alpha for n training images. Accuracies are those after the last epoch, on the
-test images or, where the book says so, on the last 10,000 training images. The book's figures are those of single
-networks, the best of a few runs or epochs, and three rows show it: with 100 hidden neurons and the quadratic cost
-most networks never learn one of the digits; with lambda 5 the accuracy scatters from epoch to epoch, and the best
-epoch is the published one; and it matters which 100 images there are (`--only "100 images" --first 300`).
+Each row trains several networks side by side with the book's settings: mini-batches of 10, the first 50,000 training
+images or fewer, and lambda, which is n alpha for n training images. Accuracies are measured after the last epoch, on
+the test images or, for the rows where the book does so, on the last 10,000 training images. The book reports single
+networks, the best of a few runs or epochs, and three rows show the difference: with 100 hidden neurons and the
+quadratic cost most networks never learn one of the digits; with lambda 5 the accuracy varies from epoch to epoch, and
+the best epoch matches the published one; and with 100 images it matters which (`--only "100 images" --first 300`).
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import numpy as np
 from jax.tree_util import Partial
-from matplotlib.figure import Figure
 
-from experiments import runner
+from experiments import recipes, runner
 from experiments.digits import COSTS
-from jnn import _checks, backprop, data, mlp, regularize, train
+from jnn import backprop, data, mlp, regularize, train
 
 
 @dataclass(frozen=True)
 class Row:
-    """One published accuracy, in percent, and the training that it comes from."""
+    """A published accuracy, in percent, and the training behind it."""
 
     published: float
     hidden: int = 30
@@ -57,62 +54,53 @@ ROWS = {
     "50,000 images": Row(95.97, lambda_=5.0, weights="1/sqrt(n)"),
     "100 hidden, softmax": Row(97.80, 100, "log_likelihood", 0.1, 60, weights="1/sqrt(n)"),
 }
-"""The rows, by what distinguishes them; the cost is the cross-entropy where none is named."""
+"""The rows, named by what distinguishes them; the cost is the cross-entropy unless the name says otherwise."""
 
 NEVER = 0.05
-"""A network that reads fewer of a digit than this fraction has not learnt that digit."""
+"""A network that recognises less than this fraction of a digit has not learnt that digit."""
 
-MOST_MEASURED = 500
-"""A training of more epochs is measured at its end alone."""
+MAX_MEASURED = 500
+"""Longer trainings, in epochs, are measured at their end only."""
 
 
 @dataclass(frozen=True)
-class Config:
-    """How many networks a row trains."""
+class Config(recipes.Images):
+    """Which rows to reproduce."""
 
-    quick: ClassVar[Mapping[str, Any]] = {
+    quick: ClassVar[dict[str, Any]] = {
         "data": "digits",
         "shorter": 5,
         "seeds": 2,
         "only": ("30 hidden", "1,000 images, lambda 0.1", "100 images"),
     }
 
-    data: Literal["mnist", "digits"] = "mnist"
-    """MNIST (read from $JNN_DATA_DIR or downloaded once), or 1,797 embedded digits for a trial without a meaning."""
     only: tuple[str, ...] = ()
-    """The rows by name; none means all."""
-    first: int = 0
-    """The first training image; a row of n images takes n from there."""
-    shorter: int = 1
-    """Divides every number of epochs."""
-    seeds: int = 5
-    """Networks of a row, side by side."""
-    seed: int = 0
-    """Where the random numbers start."""
+    """Rows to reproduce, by name; all by default."""
+    first: Annotated[int, runner.AtLeast(0)] = 0
+    """Index of the first training image."""
+    shorter: runner.Count = 1
+    """Divide every number of epochs by this."""
 
 
 def rows(config: Config) -> dict[str, Row]:
-    """The rows to reproduce; raises ValueError for a name that is none."""
+    """The rows to reproduce. Raises ValueError for an unknown name."""
     if unknown := set(config.only) - ROWS.keys():
-        raise ValueError(f"no row is named {', '.join(sorted(unknown))}; there are: {'; '.join(ROWS)}")
+        raise ValueError(
+            f"only must name rows of the table, got {'; '.join(sorted(unknown))}; there are: {'; '.join(ROWS)}"
+        )
     return {name: row for name, row in ROWS.items() if not config.only or name in config.only}
 
 
 def compute(config: Config) -> dict[str, Any]:
     """The accuracies of every row: after the last epoch, after the first, and the best of all epochs."""
-    _checks.count("seeds", config.seeds)
-    _checks.count("shorter", config.shorter)
-    everything, test = getattr(data, config.data)()
-    held_out = 10_000 if config.data == "mnist" else 200
-    learnt, validation = (
-        data.Split(*(a[part] for a in everything)) for part in (slice(-held_out), slice(-held_out, None))
-    )
+    everything, test = recipes.load(config)
+    learnt, validation = recipes.hold_out(everything, 10_000 if config.data == "mnist" else 200)
     found: dict[str, Any] = {}
     keys = dict(zip(ROWS, jax.random.split(jax.random.key(config.seed), len(ROWS)), strict=True))
     for name, row in rows(config).items():
         measured = validation if row.measured_on == "validation" else test
         examples = data.Split(*(a[config.first :][: row.n] for a in learnt))
-        curves, silent = reproduce(keys[name], row, config, examples, measured)
+        curves, silent = reproduce(keys[name], name, config, examples, measured)
         found[f"curves_{name}"] = curves
         found |= runner.mean_and_standard_error(name, 100 * curves[:, -1])
         found[f"silent_{name}"] = silent
@@ -120,17 +108,17 @@ def compute(config: Config) -> dict[str, Any]:
     return found
 
 
-def reproduce(key: Any, row: Row, config: Config, examples: data.Split, measured: data.Split) -> tuple[Any, Any]:
-    """Accuracies [seeds, epochs] of a row's networks, or [seeds, 1] after a long training; digits each never reads."""
+def reproduce(key: Any, name: str, config: Config, examples: data.Split, measured: data.Split) -> tuple[Any, Any]:
+    """Accuracies [seeds, epochs] of a row's networks, or [seeds, 1] after a long training; digits each never learnt."""
+    row = ROWS[name]
     epochs = -(-row.epochs // config.shorter)
     sizes = (examples.xs.shape[1], row.hidden, 10)
     weights = mlp.unit_normal if row.weights == "unit normal" else mlp.scaled_normal
     optimizer = train.sgd(row.eta)
 
-    def start(key: Any) -> train.State:
-        return train.init(optimizer, mlp.init(key, sizes, weights=weights, biases=mlp.unit_normal))
-
-    state, train_keys = runner.members(key, config.seeds, start)
+    state, train_keys = recipes.init_networks(
+        key, config.seeds, optimizer, sizes, weights=weights, biases=mlp.unit_normal
+    )
     grad = Partial(backprop.minibatch_value_and_grad, cost=COSTS[row.cost])
     evaluate = Partial(mlp.accuracy, xs=measured.xs, labels=measured.labels)
     state, history = runner.fit(
@@ -141,7 +129,8 @@ def reproduce(key: Any, row: Row, config: Config, examples: data.Split, measured
         (examples.xs, data.one_hot(examples.labels, 10)),
         epochs=epochs,
         batch_size=10,
-        evaluate=evaluate if epochs <= MOST_MEASURED else None,
+        evaluate=evaluate if epochs <= MAX_MEASURED else None,
+        name=name,
     )
     curves = jax.vmap(evaluate)(state.params)[:, None] if history.metrics is None else history.metrics
     read = np.asarray(jax.vmap(mlp.classify, (0, None))(state.params, measured.xs))
@@ -149,31 +138,33 @@ def reproduce(key: Any, row: Row, config: Config, examples: data.Split, measured
     return np.asarray(curves), np.sum(np.array(right) < NEVER, axis=1)
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
-    """Rows are within half a point of the published figure, or above it; three have claims of their own."""
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+    """Rows reach the published accuracy less half a point; three rows have claims of their own."""
     chosen = rows(config)
     if config.data != "mnist" or config.shorter != 1 or config.first:
-        return {f"{name}: above 30 %, where guessing gives 10 %": bool(arrays[name] > 30) for name in chosen}
+        return {f"{name}: above 30 %, where guessing gives 10 %": arrays[name] > 30 for name in chosen}
     found = {}
     for name, row in chosen.items():
-        wanted, last = row.published - 0.5, 100 * arrays[f"curves_{name}"][:, -1]
+        least, last = row.published - 0.5, 100 * arrays[f"curves_{name}"][:, -1]
         if name == "100 hidden, quadratic":
-            learnt = (last >= wanted) | (arrays[f"silent_{name}"] > 0)
-            found[f"{name}: every network is that good, or never learnt one of the digits"] = bool(np.all(learnt))
+            learnt = (last >= least) | (arrays[f"silent_{name}"] > 0)
+            found[f"{name}: every network does too, or never learnt one of the digits"] = np.all(learnt)
         elif name == "30 hidden, lambda 5":
             best = arrays[f"best_epoch_{name}"].mean()
-            found[f"{name}: at least {row.published:.2f} % less half a point in the best epoch"] = bool(best >= wanted)
+            found[f"{name}: at least {row.published:.2f} % less half a point in the best epoch"] = best >= least
         elif name != "100 images":
-            found[f"{name}: at least {row.published:.2f} % less half a point"] = bool(last.mean() >= wanted)
+            found[f"{name}: at least {row.published:.2f} % less half a point"] = last.mean() >= least
     pair = ("100 hidden, 1/sqrt(n)", "100 hidden, unit normal")
     if all(name in chosen for name in pair):
         scaled, unscaled = (arrays[f"first_epoch_{name}"].mean() for name in pair)
-        found["after one epoch, 1/sqrt(n) weights are ahead of unit normal ones"] = bool(scaled > unscaled)
+        found["after one epoch, networks with 1/sqrt(n) weights are ahead of those with unit normal ones"] = (
+            scaled > unscaled
+        )
     return found
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
-    """Every network of every row, their mean, and the published figure."""
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
+    """Every network of every row, their mean, and the published accuracy."""
     figure.set_size_inches(9, 5.2)
     axes = figure.subplots()
     chosen = rows(config)
@@ -185,8 +176,8 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
         axes.plot(errors.mean(), place, "|", color="C0", markersize=18, markeredgewidth=2.5, label=labels[1])
         if config.data == "mnist":
             axes.plot(100 - row.published, place, "D", color="C1", markersize=5, label=labels[2])
-        said = runner.said(name, arrays, unit="%")
-        axes.text(1.02, place, said, transform=axes.get_yaxis_transform(), va="center", fontsize="small")
+        accuracy = runner.format_number(name, arrays, unit="%")
+        axes.text(1.02, place, accuracy, transform=axes.get_yaxis_transform(), va="center", fontsize="small")
     axes.set_yticks(places, [f"{name} ({row.measured_on})" for name, row in chosen.items()])
     axes.set(xscale="log", xlabel="errors / % (accuracy beside it)", title="Nielsen's table")
     axes.set_xticks([2, 3, 5, 10, 20, 30], ["2", "3", "5", "10", "20", "30"])
@@ -195,4 +186,4 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

@@ -1,55 +1,50 @@
 """Equation (3.22): noise on the inputs of a linear model is L2 with alpha = 2 sigma^2, and of other models it is not.
 
-Many linear regressions are trained at once on inputs with fresh noise in every step; their mean is the regularised
-optimum (3.12). For a network the same noise adds a different amount to the cost: at first half the Laplacian of the
-cost by the inputs times sigma^2, later more than that, then less.
+Many linear regressions train side by side on inputs with new noise in every step; their mean is the regularised
+optimum (3.12). For a network the same noise adds a different amount to the cost: for small sigma, sigma^2 times half
+the Laplacian of the cost with respect to the inputs, then more than that, then less.
 """
 
 import functools
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.tree_util import Partial
-from matplotlib.figure import Figure
 
-from experiments import runner
-from jnn import _checks, activations, backprop, costs, data, mlp, regularize, train
+from experiments import recipes, runner
+from jnn import activations, backprop, costs, data, mlp, regularize, ridge, train
 
 LINEAR = Partial(backprop.minibatch_value_and_grad, cost=costs.quadratic_with(activations.identity))
 
 
 @dataclass(frozen=True)
-class Config:
-    """The regression, the noise, and the network."""
+class Config(recipes.Seeded):
+    """The regression, the noise and the network."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"seeds": 30, "draws": 500, "epochs": 3000, "network_epochs": 5}
+    quick: ClassVar[dict[str, Any]] = {"seeds": 30, "draws": 500, "epochs": 3000, "network_epochs": 5}
 
     d: int = 8
     """Inputs of the regression."""
     examples: int = 60
-    """Its examples."""
+    """Examples of the regression."""
     sigmas: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
     """Standard deviations of the noise."""
-    seeds: int = 200
-    """Regressions trained with noise of each strength, side by side."""
+    seeds: Annotated[int, runner.AtLeast(2)] = 200
+    """Regressions with noise of each strength, side by side."""
     epochs: int = 3000
-    """Full-batch steps of a regression, with a rate that falls along a cosine."""
+    """Full-batch steps of a regression, with a learning rate that falls along a cosine."""
     draws: int = 5000
-    """Draws of the noise that measure a cost."""
+    """Samples of the noise that measure a cost."""
     network_epochs: int = 20
-    """Training of the network on scikit-learn's digits."""
-    seed: int = 0
-    """Where the random numbers start."""
+    """Passes of the network over the embedded digits (UCI)."""
 
 
 def regression(config: Config, key: Any) -> dict[str, Any]:
-    """For each sigma: the cost under noise by Monte Carlo and by (3.22), trained weights and the ridge solution."""
+    """For each sigma the cost under noise, by Monte Carlo and by (3.22), the trained weights and the ridge solution."""
     x_key, w_key, y_key, noise_key, train_key = jax.random.split(key, 5)
     xs = jax.random.normal(x_key, (config.examples, config.d)) * jnp.geomspace(0.5, 2, config.d)[None]
     ys = xs @ jax.random.normal(w_key, (config.d,)) + 0.5 * jax.random.normal(y_key, (config.examples,))
@@ -57,9 +52,9 @@ def regression(config: Config, key: Any) -> dict[str, Any]:
     w_star = jnp.linalg.solve(hessian, 2 * xs.T @ ys / config.examples)
     found: dict[str, list[Any]] = {name: [] for name in ("measured", "error", "exact", "trained", "ridge")}
     for sigma in config.sigmas:
-        ridge = regularize.ridge(hessian, w_star, 2 * sigma**2)
+        optimum = ridge.solve(hessian, w_star, 2 * sigma**2)
 
-        def loss(key: Any, w: Any = ridge, sigma: float = sigma) -> Any:
+        def loss(key: Any, w: Any = optimum, sigma: float = sigma) -> Any:
             noisy, same = regularize.input_noise(key, xs, ys, sigma=sigma)
             return jnp.mean((noisy @ w - same) ** 2)
 
@@ -84,14 +79,14 @@ def regression(config: Config, key: Any) -> dict[str, Any]:
         )
         found["measured"].append(losses.mean())
         found["error"].append(losses.std(ddof=1) / np.sqrt(config.draws))
-        found["exact"].append(regularize.noisy_squared_loss(ridge, xs, ys, sigma))
+        found["exact"].append(regularize.noisy_squared_loss(optimum, xs, ys, sigma))
         found["trained"].append(state.params[0].w[:, 0])
-        found["ridge"].append(ridge)
+        found["ridge"].append(optimum)
     return {f"linear_{name}": jnp.stack(values) for name, values in found.items()}
 
 
 def network(config: Config, key: Any) -> dict[str, Any]:
-    """What noise adds to a network's cost, over sigma^2 times half the Laplacian of the cost by its inputs."""
+    """The cost that noise adds to a network, over sigma^2 times half the Laplacian of the cost by its inputs."""
     init_key, train_key, noise_key = jax.random.split(key, 3)
     (xs, labels), test = data.digits()
     ys, few = data.one_hot(test.labels, 10), test.xs
@@ -117,7 +112,7 @@ def network(config: Config, key: Any) -> dict[str, Any]:
     sigmas = jnp.geomspace(0.01, 3, 10)
 
     def added(key: Any, sigma: Any) -> Any:
-        """With the noise and its mirror image, so that the part of first order cancels."""
+        """With the noise and its negative, so that the first-order part cancels."""
         noise = regularize.noise(key, jnp.zeros_like(few), sigma)
         both = jax.vmap(cost)(few + noise, ys) + jax.vmap(cost)(few - noise, ys)
         return jnp.mean(both / 2 - jax.vmap(cost)(few, ys))
@@ -136,38 +131,37 @@ def network(config: Config, key: Any) -> dict[str, Any]:
 
 def compute(config: Config) -> dict[str, Any]:
     """Both studies."""
-    _checks.count("seeds", config.seeds, least=2)
     linear_key, network_key = jax.random.split(jax.random.key(config.seed))
     return regression(config, linear_key) | network(config, network_key)
 
 
 def z_scores(arrays: runner.Arrays) -> np.ndarray:
-    """How many standard errors the mean trained weights lie from (3.12), for each sigma and weight."""
+    """The distance of the mean trained weights from (3.12) in standard errors, for each sigma and weight."""
     trained = arrays["linear_trained"]
     error = trained.std(axis=1, ddof=1) / np.sqrt(trained.shape[1])
     return (trained.mean(axis=1) - arrays["linear_ridge"]) / error
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
-    """(3.22) for the linear model; not for the network."""
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+    """(3.22) holds for the linear model, and not for the network."""
     del config
     away = np.abs(arrays["linear_measured"] - arrays["linear_exact"])
     ratio, error = arrays["network_ratio"], arrays["network_ratio_error"]
     return {
-        "the cost under noise is (3.22), within four standard errors": bool(np.all(away < 4 * arrays["linear_error"])),
-        "training with noise finds (3.12) with alpha = 2 sigma^2, within five standard errors": bool(
+        "the cost under noise is (3.22), within four standard errors": np.all(away < 4 * arrays["linear_error"]),
+        "training with noise finds (3.12) with alpha = 2 sigma^2, within five standard errors": (
             np.abs(z_scores(arrays)).max() < 5
         ),
-        "for small noise a network's cost grows by sigma^2 times half the Laplacian": bool(
+        "for small noise a network's cost grows by sigma^2 times half the Laplacian": (
             abs(ratio[0] - 1) < 4 * error[0] + 0.02
         ),
-        "for strong noise it grows by another amount, so noise is not L2 there": bool(
+        "for strong noise it grows by another amount, so noise is not L2 there": (
             abs(ratio[-1] - 1) > 10 * error[-1] and abs(ratio[-1] - 1) > 0.1
         ),
     }
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """Costs against (3.22), weights against (3.12), and the network."""
     figure.set_size_inches(10, 3.5)
     cost, weights, net = np.ravel(figure.subplots(1, 3))
@@ -179,9 +173,9 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     for i, sigma in enumerate(config.sigmas):
         trained = arrays["linear_trained"][i]
         error = trained.std(axis=0, ddof=1) / np.sqrt(len(trained))
-        ridge = arrays["linear_ridge"][i]
+        solution = arrays["linear_ridge"][i]
         weights.errorbar(
-            ridge, trained.mean(axis=0), error, fmt="o", color=f"C{i}", label=rf"$\sigma = {sigma:g}$", ms=4
+            solution, trained.mean(axis=0), error, fmt="o", color=f"C{i}", label=rf"$\sigma = {sigma:g}$", ms=4
         )
     ends = np.array([arrays["linear_ridge"].min(), arrays["linear_ridge"].max()])
     weights.plot(ends, ends, color="black", linewidth=0.8)
@@ -196,4 +190,4 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

@@ -1,46 +1,41 @@
-"""Section 3.3: a network learns 1,000 images by heart, and each way of chapter 3 to keep it from that, alone.
+"""Section 3.3: a network overfits 1,000 images, and each regulariser of chapter 3 on its own reduces that.
 
 Nielsen's example: [784, 30, 10], cross-entropy, the first 1,000 MNIST images, mini-batches of 10, 400 epochs. Then the
-same with one regulariser at a time; all networks of a regulariser train side by side. Strengths were chosen on the
+same with one regulariser at a time; all networks of a regulariser train side by side. The strengths were chosen on the
 last 10,000 training images.
 """
 
 import functools
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from jax.tree_util import Partial
-from matplotlib.figure import Figure
 
-from experiments import runner
-from jnn import augment, backprop, costs, data, mlp, regularize, stopping, train
+from experiments import recipes, runner
+from jnn import augment, backprop, costs, data, dropout, mlp, regularize, stopping, train
 
 PUBLISHED = 0.8227
 """Nielsen's test accuracy after the last epoch, without regularisation."""
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(recipes.Images):
     """The images, the networks, and the strength of each regulariser."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"data": "digits", "examples": 200, "epochs": 40, "seeds": 2}
+    quick: ClassVar[dict[str, Any]] = {"data": "digits", "examples": 200, "epochs": 40, "seeds": 2}
 
-    data: Literal["mnist", "digits"] = "mnist"
-    """The 70,000 of MNIST (read from $JNN_DATA_DIR or downloaded once), or 1,797 embedded digits of 8x8 pixels."""
     validate: bool = False
-    """Measure on the last training images (10,000 of MNIST, 200 of the digits), to choose strengths."""
-    examples: int = 1000
-    """Training images, the first ones."""
+    """Measure on the last training images (10,000 of MNIST, 200 of the digits) instead of the test images."""
+    examples: runner.Count = 1000
+    """Training images, from the first on."""
     hidden: int = 30
     """Hidden neurons."""
     eta: float = 0.5
-    """The learning rate."""
+    """Learning rate."""
     epochs: int = 400
-    """How often every training image is seen."""
+    """Passes over the training images."""
     l2: float = 1e-4
     """alpha of L2; Nielsen's lambda is n alpha, 0.1 for 1,000 images."""
     l1: float = 1e-4
@@ -48,56 +43,48 @@ class Config:
     dropout: float = 0.3
     """The fraction p of hidden neurons dropped."""
     noise: float = 0.3
-    """The standard deviation of the noise on the inputs."""
+    """Standard deviation of the noise on the inputs."""
     mixup: float = 0.5
     """Both parameters of the Beta distribution of mixup's lambda."""
     window: int = 20
-    """Epochs without a lower error on the last training images, after which early stopping stops."""
+    """Epochs that early stopping waits for a lower error on the last training images."""
     distortion: float = 0.8
-    """How strong images are distorted: 1 is 12 degrees, 15 % of stretch and slant, 1 pixel of shift, 1.2 elastic."""
-    seeds: int = 5
-    """Networks with each regulariser."""
-    seed: int = 0
-    """Where the random numbers start."""
+    """Strength of the distortions: 1 is 12 degrees, 15 % of stretch and shear, 1 pixel of shift, 1.2 elastic."""
 
 
 COST = costs.cross_entropy
 PLAIN = Partial(backprop.minibatch_value_and_grad, cost=COST)
 
 
-def ways(config: Config, pixels: int) -> dict[str, tuple[Any, Any]]:
-    """Every way as the gradient that trains and the transform of its mini-batches."""
+def methods(config: Config, pixels: int) -> dict[str, tuple[Any, Any]]:
+    """Each method as the gradient that trains and the transform of the mini-batches."""
     side, d = round(pixels**0.5), config.distortion
-    picture = functools.partial(
+    distort = functools.partial(
         augment.distort, rotate=12 * d, scale=0.15 * d, shear=0.15 * d, shift=d * side / 28, elastic=1.2 * d * side / 28
     )
     return {
         "nothing": (PLAIN, None),
         "L1": (regularize.penalised(PLAIN, l1=config.l1), None),
         "L2": (regularize.penalised(PLAIN, l2=config.l2), None),
-        "dropout": (Partial(regularize.dropout_value_and_grad, p=config.dropout, cost=COST), regularize.with_key),
+        "dropout": (Partial(dropout.minibatch_value_and_grad, p=config.dropout, cost=COST), regularize.append_key),
         "noise on inputs": (PLAIN, functools.partial(regularize.input_noise, sigma=config.noise)),
         "mixup": (PLAIN, functools.partial(regularize.mixup, beta=config.mixup)),
-        "augmentation": (PLAIN, functools.partial(augment.rows, picture=picture, shape=(side, side))),
+        "augmentation": (PLAIN, functools.partial(augment.rows, image_transform=distort, shape=(side, side))),
         "early stopping": (PLAIN, None),
     }
 
 
 def compute(config: Config) -> dict[str, Any]:
     """Accuracies on training and unseen images, epoch by epoch, with each regulariser."""
-    examples, test = getattr(data, config.data)()
-    held_out = 10_000 if config.data == "mnist" else 200
+    examples, test = recipes.load(config)
     xs, labels = (a[: config.examples] for a in examples)
-    validation = data.Split(*(a[-held_out:] for a in examples))
+    _, validation = recipes.hold_out(examples, 10_000 if config.data == "mnist" else 200)
     optimizer = train.sgd(config.eta)
-
-    def start(key: Any) -> train.State:
-        sizes = (xs.shape[1], config.hidden, 10)
-        return train.init(optimizer, mlp.init(key, sizes, weights=mlp.unit_normal, biases=mlp.unit_normal))
-
-    state, train_keys = runner.members(jax.random.key(config.seed), config.seeds, start)
+    sizes, normal = (xs.shape[1], config.hidden, 10), mlp.unit_normal
+    key = jax.random.key(config.seed)
+    state, train_keys = recipes.init_networks(key, config.seeds, optimizer, sizes, weights=normal, biases=normal)
     found: dict[str, Any] = {}
-    for name, (grad, transform) in ways(config, xs.shape[1]).items():
+    for name, (grad, transform) in methods(config, xs.shape[1]).items():
         measure = functools.partial(_metrics, p=config.dropout if name == "dropout" else 0.0)
         images = {"known": data.Split(xs, labels), "unseen": validation if config.validate else test}
         _, history = runner.fit(
@@ -111,6 +98,7 @@ def compute(config: Config) -> dict[str, Any]:
             transform=transform,
             evaluate=Partial(measure, validation=validation, **images),
             stopping=stopping.error_change(window=config.window) if name == "early stopping" else None,
+            name=name,
         )
         kept = np.full(config.seeds, config.epochs) if history.best is None else np.asarray(history.best)
         for which in ("known", "unseen"):
@@ -121,24 +109,26 @@ def compute(config: Config) -> dict[str, Any]:
     return found
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
-    """Without regularisation the training images are learnt by heart; each regulariser alone reads more unseen ones."""
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+    """Without regularisation networks overfit; each regulariser on its own raises the accuracy on unseen images."""
     nothing = arrays["unseen_nothing"]
-    found = {"with nothing, all training images are read right": bool(arrays["known_nothing"].min() >= 0.999)}
+    found = {
+        "with nothing, the networks classify all training images correctly": arrays["known_nothing"].min() >= 0.999
+    }
     if config == Config(seed=config.seed, seeds=config.seeds):
-        found["with nothing, test accuracy is in the low 80s"] = bool(0.8 <= nothing.mean() < 0.85)
-        found["with nothing, it is within half a point of Nielsen's, or above"] = bool(
-            nothing.mean() > PUBLISHED - 0.005
-        )
+        found["with nothing, test accuracy is in the low 80s"] = 0.8 <= nothing.mean() < 0.85
+        found["with nothing, it is at least Nielsen's less half a point"] = nothing.mean() > PUBLISHED - 0.005
         for name in ("L1", "L2", "dropout", "noise on inputs", "augmentation"):
             gain = arrays[f"unseen_{name}"] - nothing
             error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
-            found[f"{name} reads more unseen images, by over two standard errors"] = bool(gain.mean() > 2 * error)
+            found[f"{name} raises the accuracy on unseen images, by more than two standard errors"] = (
+                gain.mean() > 2 * error
+            )
     return found
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
-    """Mean curves on unseen images, and every network at the end on both kinds."""
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
+    """Mean curves on unseen images, and the final accuracy of every network on both kinds."""
     del config
     figure.set_size_inches(10, 4.4)
     curves, ends = np.ravel(figure.subplots(1, 2, width_ratios=(1.2, 1)))
@@ -152,12 +142,12 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
         place = len(names) - i
         ends.plot(unseen, np.full(len(unseen), place), "o", color=colour, alpha=0.5)
         ends.plot(known, np.full(len(known), place), "x", color=colour, alpha=0.5)
-        said = runner.said(f"unseen accuracy with {name}", arrays, scale=100, unit="%")
-        ends.text(unseen.mean(), place + 0.2, said, ha="center", va="bottom", fontsize="small")
+        accuracy = runner.format_number(f"unseen accuracy with {name}", arrays, scale=100, unit="%")
+        ends.text(unseen.mean(), place + 0.2, accuracy, ha="center", va="bottom", fontsize="small")
     low = 100 * min(arrays[f"unseen_{name}"].min() for name in names)
     curves.set(xlabel="epoch", ylabel="accuracy on unseen images / %", ylim=(low - 7, None))
     curves.legend(fontsize="small", ncols=2, loc="lower right")
-    ends.set(xlabel="accuracy of what is kept / %", ylim=(0.4, len(names) + 0.8), xlim=(low - 3, 101))
+    ends.set(xlabel="final accuracy / %", ylim=(0.4, len(names) + 0.8), xlim=(low - 3, 101))
     ends.set_title("x on the training images, o on unseen ones", fontsize="medium")
     ends.set_yticks(len(names) - np.arange(len(names)), names)
 
@@ -165,7 +155,7 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
 def _metrics(
     params: mlp.Params, known: data.Split, unseen: data.Split, validation: data.Split, p: float
 ) -> dict[str, Any]:
-    params = regularize.dropout_at_test(params, p) if p else params
+    params = dropout.at_test(params, p) if p else params
     return {
         "known": mlp.accuracy(params, *known),
         "unseen": mlp.accuracy(params, *unseen),
@@ -174,4 +164,4 @@ def _metrics(
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

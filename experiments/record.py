@@ -1,19 +1,17 @@
-"""Section 3.3.2, dataset augmentation: plain multilayer perceptrons on MNIST, taught by images that never repeat.
+"""Section 3.3.2, dataset augmentation: plain multilayer perceptrons on MNIST, trained on images that never repeat.
 
-By default Simard, Steinkraus and Platt's net of 800 hidden neurons (2003): relu, softmax and log-likelihood, momentum,
-a learning rate that falls along a cosine, and an affine and elastic distortion drawn anew for every image of every
-mini-batch. No convolution; the accuracies are those of single networks after the last epoch, and a vote of all
-networks is a row of its own. `--validate` trains without the last 10,000 training images and reports on them: so the
-settings were chosen, never on the test images. An hour of two cores buys three deeper nets:
-`--hidden 1500 1000 500 --eta 0.05`.
+The default is the net of Simard, Steinkraus and Platt (2003) with 800 hidden neurons: relu, softmax and
+log-likelihood, momentum, a learning rate that falls along a cosine, and an affine and elastic distortion drawn anew
+for every image of every mini-batch. There is no convolution. Accuracies are those of single networks after the last
+epoch; a vote of all networks is reported separately. `--validate` holds out the last 10,000 training images and
+measures on them: all settings were chosen this way, never on the test images. Three deeper nets train in an hour on
+two cores: `--hidden 1500 1000 500 --eta 0.05`.
 """
 
 import functools
-import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +19,11 @@ import numpy as np
 import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 
-from experiments import runner
-from jnn import activations, augment, backprop, costs, data, mlp, train
+from experiments import recipes, runner
+from jnn import activations, augment, backprop, costs, data, mlp
+from jnn.typing import Transform
 
 RELU = activations.relu
 GRAD = Partial(backprop.minibatch_value_and_grad, cost=costs.log_likelihood, hidden=RELU)
@@ -37,50 +36,45 @@ PUBLISHED = {"no distortion": 98.4, "affine": 98.9, "elastic": 99.3}
 
 
 @dataclass(frozen=True)
-class Config:
-    """The networks, how their images are distorted, and how they are trained."""
+class Config(recipes.Images):
+    """The networks, the distortions and the training."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"data": "digits", "hidden": (100,), "epochs": 8, "seeds": 2, "elastic": 0.3}
+    quick: ClassVar[dict[str, Any]] = {"data": "digits", "hidden": (100,), "epochs": 8, "seeds": 2, "elastic": 0.3}
 
-    data: Literal["mnist", "digits"] = "mnist"
-    """The 70,000 of MNIST (read from $JNN_DATA_DIR or downloaded once), or 1,797 embedded digits of 8x8 pixels."""
     validate: bool = False
     """Hold the last 10,000 training images out (a seventh of the digits) and measure on them instead."""
-    hidden: tuple[int, ...] = (800,)
+    seeds: runner.Count = 3
+    hidden: runner.Counts = (800,)
     """Neurons in each hidden layer."""
     elastic: float = 1.2
     """Root mean square of the elastic displacements, in pixels."""
     sigma: float = 5.0
-    """How far elastic displacements are alike, in pixels."""
+    """Correlation length of the elastic displacements, in pixels."""
     rotate: float = 12.0
     """The largest rotation, in degrees."""
     scale: float = 0.15
-    """The largest stretch of each axis."""
+    """The largest stretch of each axis, as a fraction."""
     shear: float = 0.15
-    """The largest slant."""
+    """The largest shear, as a fraction."""
     shift: float = 1.0
     """The largest shift along each axis, in pixels."""
     eta: float = 0.1
-    """The first learning rate, which falls to 0 along a cosine."""
+    """Initial learning rate, which falls to 0 along a cosine."""
     momentum: float = 0.9
-    """What is kept of the last step."""
+    """Fraction of the previous step that the next one keeps."""
     batch_size: int = 100
     """Images in a mini-batch."""
     epochs: int = 200
-    """How often every training image is seen, each time distorted in another way."""
-    seeds: int = 3
-    """Networks trained side by side."""
-    seed: int = 0
-    """Where the random numbers start."""
+    """Passes over the training images, with new distortions in each."""
 
 
 LARGE = Config(hidden=(1500, 1000, 500), eta=0.05)
 
 
-def distortion(config: Config, pixels: int) -> train.Transform:
-    """The transform that draws new images for each mini-batch."""
+def distortion(config: Config, pixels: int) -> Transform:
+    """The transform that distorts the images of each mini-batch anew."""
     side = round(pixels**0.5)
-    picture = functools.partial(
+    distort = functools.partial(
         augment.distort,
         shift=config.shift,
         rotate=config.rotate,
@@ -89,7 +83,7 @@ def distortion(config: Config, pixels: int) -> train.Transform:
         elastic=config.elastic,
         sigma=config.sigma,
     )
-    return functools.partial(augment.rows, picture=picture, shape=(side, side))
+    return functools.partial(augment.rows, image_transform=distort, shape=(side, side))
 
 
 def logits(params: mlp.Params, xs: Float[Array, "N pixels"]) -> Float[Array, "N 10"]:
@@ -98,25 +92,20 @@ def logits(params: mlp.Params, xs: Float[Array, "N pixels"]) -> Float[Array, "N 
 
 
 def split(config: Config) -> tuple[data.Split, data.Split]:
-    """What to train on and what to measure on."""
-    examples, test = getattr(data, config.data)()
-    if not config.validate:
-        return examples, test
-    held_out = min(HELD_OUT, len(examples.xs) // 7)
-    return data.Split(*(a[:-held_out] for a in examples)), data.Split(*(a[-held_out:] for a in examples))
+    """The images to train on, and those to measure on."""
+    examples, test = recipes.load(config)
+    return recipes.hold_out(examples, min(HELD_OUT, len(examples.xs) // 7)) if config.validate else (examples, test)
 
 
 def compute(config: Config) -> dict[str, Any]:
-    """Train the networks; the learning curves, and what a vote of all of them misreads."""
+    """Train the networks. Returns the learning curves, and the images that a vote of all networks misreads."""
     (xs, labels), measured = split(config)
     steps = config.epochs * -(-len(xs) // config.batch_size)
     optimizer = optax.sgd(optax.cosine_decay_schedule(config.eta, steps), momentum=config.momentum)
     weights = jax.nn.initializers.he_normal(in_axis=-1, out_axis=-2)
-    sizes = (xs.shape[1], *config.hidden, 10)
-    state, train_keys = runner.members(
-        jax.random.key(config.seed),
-        config.seeds,
-        lambda key: train.init(optimizer, mlp.init(key, sizes, weights=weights)),
+    key = jax.random.key(config.seed)
+    state, train_keys = recipes.init_networks(
+        key, config.seeds, optimizer, (xs.shape[1], *config.hidden, 10), weights=weights
     )
     begin = time.perf_counter()
     state, history = runner.fit(
@@ -140,7 +129,7 @@ def compute(config: Config) -> dict[str, Any]:
         "accuracy_of_a_vote": np.mean(read == measured.labels),
         "seconds_a_network": (time.perf_counter() - begin) / config.seeds,
         "accuracies": accuracies,
-        "costs": jnp.mean(history.values, axis=-1),
+        "costs": jnp.mean(history.losses, axis=-1),
         "examples": distortion(config, xs.shape[1])(jax.random.key(config.seed), jnp.repeat(xs[:6], 6, axis=0))[0],
         "misread": measured.xs[wrong],
         "misread_as": read[wrong],
@@ -148,21 +137,18 @@ def compute(config: Config) -> dict[str, Any]:
     }
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     """Learning lowers the cost and generalises; the defaults and the larger net reach published accuracies."""
-    curve, mean = arrays["costs"], arrays["accuracy"]
-    found = {
-        "the mean training cost of every network falls": bool(config.epochs == 1 or np.all(curve[:, -1] < curve[:, 0])),
-        "the mean accuracy is above 50 %, where guessing gives 10 %": bool(mean > 0.5),
-    }
-    for known, wanted in ((Config(), 0.993), (LARGE, 0.995)):
+    mean = arrays["accuracy"]
+    found = recipes.learning_claims(arrays["costs"], mean)
+    for known, least in ((Config(), 0.993), (LARGE, 0.995)):
         if config == replace(known, seed=config.seed, seeds=config.seeds):
-            found[f"the mean test accuracy is at least {100 * wanted:.1f} %"] = bool(mean >= wanted)
+            found[f"the mean test accuracy is at least {100 * least:.1f} %"] = mean >= least
     return found
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
-    """Errors epoch by epoch, six digits as training sees them, and the digits that a vote misreads."""
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
+    """Errors by epoch, six digits as training sees them, and the digits that a vote misreads."""
     figure.set_size_inches(10, 4.2)
     parts: Any = figure.subfigures(1, 3, width_ratios=(1.25, 1, 1.25))
     curves, seen, misread = parts
@@ -170,17 +156,14 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
     seen.suptitle("six digits, six times as training sees them", fontsize="medium")
     _draw_images(seen, arrays["examples"], 6)
     wrong = len(arrays["misread"])
-    misread.suptitle(f"{wrong} misread by a vote of {config.seeds} (what they are)", fontsize="medium")
+    misread.suptitle(f"{wrong} misread by a vote of {config.seeds} (their labels)", fontsize="medium")
     titles = [f"{a} ({b})" for a, b in zip(arrays["misread_as"], arrays["misread_labels"], strict=True)]
     _draw_images(misread, arrays["misread"], 8, titles)
 
 
 def _draw_curves(figure: SubFigure, config: Config, arrays: runner.Arrays) -> None:
     axes = figure.subplots()
-    errors = 100 * (1 - arrays["accuracies"])
-    epochs = np.arange(1, config.epochs + 1)
-    axes.plot(epochs, errors.T, color="C0", alpha=0.3, linewidth=0.8)
-    axes.plot(epochs, errors.mean(axis=0), color="C0", linewidth=2)
+    recipes.draw_curves(axes, 100 * (1 - arrays["accuracies"]))
     if config.data == "mnist":
         for name, published in PUBLISHED.items():
             axes.axhline(100 - published, color="C1", linewidth=1, linestyle="--")
@@ -193,7 +176,7 @@ def _draw_curves(figure: SubFigure, config: Config, arrays: runner.Arrays) -> No
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.set_title(
-        f"{config.seeds} networks: {runner.said('accuracy', arrays, scale=100, unit='%')}", fontsize="medium"
+        f"{config.seeds} networks: {runner.format_number('accuracy', arrays, scale=100, unit='%')}", fontsize="medium"
     )
 
 
@@ -209,4 +192,4 @@ def _draw_images(figure: SubFigure, images: np.ndarray, columns: int, titles: li
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

@@ -1,11 +1,10 @@
-"""Section 4.2, and on: training refines a network that chapter 4 built, to a far smaller error with the same neurons.
+"""Section 4.2, and beyond: training refines a network that chapter 4 built, to a far smaller error at the same size.
 
-Nielsen's f again. The construction with steep steps has almost no gradient in its hidden layers; with softer steps,
-which begin as a somewhat worse approximation, mini-batch training by hand-derived backpropagation moves them all.
+The function is Nielsen's f. The construction with steep steps has almost no gradient in its hidden layers; with softer
+steps, which are a somewhat worse approximation at first, mini-batch training by hand-derived backpropagation moves all
+of them.
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -15,39 +14,35 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.tree_util import Partial
-from matplotlib.figure import Figure
 
-from experiments import runner
+from experiments import recipes, runner
 from experiments.fig_4_5_approximation import evaluate, f
-from jnn import _checks, activations, backprop, costs, mlp, train, universal
+from jnn import activations, backprop, costs, mlp, train, universal
 
 GRAD = Partial(backprop.minibatch_value_and_grad, cost=costs.quadratic_with(activations.identity))
 
 
 @dataclass(frozen=True)
-class Config:
-    """The networks, how soft they start, and how they are trained."""
+class Config(recipes.Repeated):
+    """The networks, their initial softness and their training."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"bins": (10,), "epochs": 500, "seeds": 2}
+    quick: ClassVar[dict[str, Any]] = {"bins": (10,), "epochs": 500, "seeds": 2}
 
-    bins: tuple[int, ...] = (10, 20, 50)
+    seeds: runner.Count = 3
+    bins: runner.Counts = (10, 20, 50)
     """Indicator neurons of each network."""
     steepness: float = 4.0
-    """Of the softer steps, as weight times bin width."""
+    """Steepness of the softer steps: weight times bin width."""
     h: float = 16.0
-    """Of the softer indicators."""
+    """Weight h of the softer indicators."""
     epochs: int = 2000
-    """Visits to each of the training points."""
+    """Passes over the training points."""
     eta: float = 0.01
-    """Adam's first learning rate, which falls to 0 along a cosine."""
+    """Adam's initial learning rate, which falls to 0 along a cosine."""
     points: int = 2000
     """Training points, evenly spaced in [0, 1]."""
     batch_size: int = 500
     """Points in a mini-batch."""
-    seeds: int = 3
-    """Trainings with mini-batches in another order, side by side."""
-    seed: int = 0
-    """Where the random numbers start."""
 
 
 def refine(config: Config, bins: int) -> tuple[mlp.Params, mlp.Params]:
@@ -64,8 +59,7 @@ def refine(config: Config, bins: int) -> tuple[mlp.Params, mlp.Params]:
 
 
 def compute(config: Config) -> dict[str, Any]:
-    """Curves and root-mean-square errors of the steep construction, the soft one and what training makes of it."""
-    _checks.count("seeds", config.seeds)
+    """Curves and root-mean-square errors of the steep construction, the soft one, and the soft one after training."""
     x = jnp.linspace(0, 1, 10_001)[:, None]
     found: dict[str, Any] = {"x": x[:, 0], "f": np.asarray(f(x)[:, 0])}
     for bins in config.bins:
@@ -84,18 +78,18 @@ def compute(config: Config) -> dict[str, Any]:
     return found
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
-    """At the same number of parameters, a much smaller error."""
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+    """A much smaller error with the same number of parameters."""
     times = 5 if config.quick.get("epochs", 0) < config.epochs else 2
     return {
-        f"with {bins} bins the rms error is at least {times} times smaller than the construction's": bool(
+        f"with {bins} bins the rms error is at least {times} times smaller than the construction's": (
             arrays[f"times_smaller_with_{bins}_bins"] >= times
         )
         for bins in config.bins
     }
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """The first network before and after, and the errors of all."""
     figure.set_size_inches(10, 3.6)
     curves, apart, errors = np.ravel(figure.subplots(1, 3))
@@ -124,4 +118,4 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

@@ -1,7 +1,7 @@
-"""One page of what was run: every experiment with its figure, claims, numbers, config and the command that reruns it.
+"""All results on one page: every experiment with its figure, claims, numbers, config and the command that runs it.
 
-`write` reads `<out>/<name>/result.json` and `figure.png` and writes `<out>/report.html`, which needs no other file and
-no network. What was not run is listed with its command; a damaged result is said, on the page and on stderr.
+`write` reads `<out>/<name>/result.json` and `figure.png` and writes `<out>/report.html`, a self-contained page. It
+lists experiments without a result with their command, and reports damaged results, on the page and on stderr.
 """
 
 import base64
@@ -29,9 +29,10 @@ CHAPTERS = {
     "5": "Chapter 5: recurrent nets and the LSTM",
     "": "Beyond the notes",
 }
-"""By the first digit of what an experiment's docstring names before its first colon, as in "Equation (3.22): ..."."""
+"""Titles by the first digit before the first colon of an experiment's docstring, as in "Equation (3.22): ..."."""
 
 FIELDS: Mapping[str, type | tuple[type, ...]] = {
+    "experiment": str,
     "config": dict,
     "claims": dict,
     "numbers": dict,
@@ -41,12 +42,12 @@ FIELDS: Mapping[str, type | tuple[type, ...]] = {
     "platform": str,
     "versions": dict,
 }
-"""What `result.json` must have for the page, besides its experiment."""
+"""The fields of `result.json` that the page needs, and their types."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A PNG as it is, and its size in pixels."""
+    """A PNG file, and its size in pixels."""
 
     png: bytes
     width: int
@@ -54,13 +55,13 @@ class Figure:
 
     @property
     def uri(self) -> str:
-        """The picture itself as an address."""
+        """The image as a data URI."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One experiment on the page; `result` and `figure` are None where there is none that can be read."""
+    """One experiment on the page; an unreadable `result` or `figure` is None."""
 
     name: str
     title: str
@@ -75,17 +76,17 @@ class Entry:
 
     @property
     def claims(self) -> Mapping[str, bool]:
-        """What it claims, and whether that holds."""
+        """Whether each claim holds."""
         return self.result["claims"] if self.result else {}
 
     @property
     def numbers(self) -> dict[str, str]:
-        """Each number for people, with its standard error."""
-        return runner.headlines(self.result["numbers"]) if self.result else {}
+        """Each number as text, with its standard error."""
+        return runner.format_numbers(self.result["numbers"]) if self.result else {}
 
     @property
     def state(self) -> str:
-        """One of damaged, not run, false and holds."""
+        """One of "damaged", "not run", "false" and "holds"."""
         if self.problems:
             return "damaged"
         if self.result is None:
@@ -94,14 +95,14 @@ class Entry:
 
 
 def write(experiments: Mapping[str, Any], out: Path) -> int:
-    """Write the page of the experiments, modules by their names, whole or not at all.
+    """Write the page of these experiments, modules by name, or leave an older page intact.
 
-    Returns the exit code: 1 when a claim is false, 2 when a result is damaged or there is none at all.
+    Returns the exit code: 1 when a claim is false, 2 when a result is damaged or there are no results.
     """
-    with runner.mistakes() as outcome:
+    with runner.report_mistakes() as outcome:
         entries = [entry(module, out) for module in experiments.values()]
         if all(found.state == "not run" for found in entries):
-            raise ValueError(f"no results in {out}; run some first, as with python -m experiments --quick all")
+            raise ValueError(f"no results in {out}; run some experiments first: python -m experiments all --quick")
         path = out / "report.html"
         text = page(entries)
         with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as scratch:
@@ -110,7 +111,7 @@ def write(experiments: Mapping[str, Any], out: Path) -> int:
             written.replace(path)
         for found in entries:
             for problem in found.problems:
-                print(f"error: {found.name}: {problem}; {found.command} makes it anew", file=sys.stderr)
+                print(f"error: {found.name}: {problem}; to replace it, run {found.command}", file=sys.stderr)
         print(f"{summary(entries)}; see {path}")
         states = {found.state for found in entries}
         false = any(not all(found.claims.values()) for found in entries)
@@ -119,8 +120,8 @@ def write(experiments: Mapping[str, Any], out: Path) -> int:
 
 
 def entry(experiment: Any, out: Path) -> Entry:
-    """What there is of an experiment in a folder of results."""
-    name = runner.name_of(experiment)
+    """An experiment with its result from the folder `out`, if there is one."""
+    name = runner.experiment_name(experiment)
     title, *paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(experiment.__doc__ or name))
     number = re.search(r"\d", title.partition(":")[0])
     chapter = number.group() if number else ""
@@ -141,49 +142,49 @@ def entry(experiment: Any, out: Path) -> Entry:
         try:
             read.append(reader(path))
         except (OSError, ValueError) as error:
-            said = error.strerror if isinstance(error, OSError) and error.strerror else error
-            problems.append(f"{path.name}: {said}")
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            problems.append(f"{path.name}: {reason}")
             read.append(None)
     result, figure = read
     if result and result["experiment"] != name:
-        problems.append(f"result.json: of {result['experiment']}, where {name} is wanted")
+        problems.append(f"result.json: must be of {name}, got {result['experiment']}")
         result = None
     if result:
         fields = {field.name for field in dataclasses.fields(experiment.Config)}
         if strange := sorted(fields ^ result["config"].keys()):
-            problems.append(f"result.json: of another version, as the config differs in {', '.join(strange)}")
+            problems.append(f"result.json: from another version, whose config differs in {', '.join(strange)}")
         found = dataclasses.replace(found, command=command(experiment, result["config"]))
     return dataclasses.replace(found, problems=tuple(problems), result=result, figure=figure)
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """What `result.json` holds; ValueError where something the page needs is missing or of a wrong kind."""
+    """The content of `result.json`. Raises ValueError when a field is missing or has the wrong type."""
     try:
         result = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON, {error}") from None
-    if not isinstance(result, dict) or not isinstance(result.get("experiment"), str):
-        raise ValueError("it names no experiment")
+    if not isinstance(result, dict):
+        raise ValueError(f"must be an object, got {json.dumps(result)[:40]}")
     for field, kind in FIELDS.items():
         if field not in result:
-            raise ValueError(f"without {field}")
+            raise ValueError(f"{field} is missing")
         if not isinstance(result[field], kind):
-            raise ValueError(f"{field} is {json.dumps(result[field])[:40]}, which is of a wrong kind")
+            raise ValueError(f"{field} has the wrong type, got {json.dumps(result[field])[:40]}")
     claims, numbers = result["claims"], result["numbers"]
     if not claims or not all(isinstance(holds, bool) for holds in claims.values()):
-        raise ValueError("claims are wanted, each true or false")
+        raise ValueError("claims must be true or false, and at least one")
     if not all(isinstance(number, int | float) for number in numbers.values()):
-        raise ValueError("numbers has something else than a number")
+        raise ValueError("numbers must be numbers")
     return result
 
 
 def read_figure(path: Path) -> Figure:
-    """A PNG that can be read to its end; ValueError where it cannot."""
+    """A PNG file. Raises ValueError when it is not one or not complete."""
     png = path.read_bytes()
     if not png.startswith(b"\x89PNG"):
         raise ValueError("not a PNG")
     if not png.endswith(b"IEND\xaeB`\x82"):
-        raise ValueError("a damaged PNG, cut off before its end")
+        raise ValueError("a damaged PNG, truncated")
     try:
         height, width, *_ = image.imread(path, format="png").shape
     except (OSError, SyntaxError, ValueError) as error:
@@ -192,10 +193,10 @@ def read_figure(path: Path) -> Figure:
 
 
 def command(experiment: Any, config: Mapping[str, Any]) -> str:
-    """The shortest command line that runs an experiment with this config, a dict as read from JSON."""
+    """The shortest command that runs an experiment with this config, a dict read from JSON."""
     quick = experiment.Config.quick
     candidates = [_flags(experiment.Config(), config), ["--quick", *_flags(experiment.Config(**quick), config)]]
-    return shlex.join(["python", "-m", f"experiments.{runner.name_of(experiment)}", *min(candidates, key=len)])
+    return shlex.join(["python", "-m", "experiments", runner.experiment_name(experiment), *min(candidates, key=len)])
 
 
 def _flags(defaults: Any, config: Mapping[str, Any]) -> list[str]:
@@ -214,14 +215,14 @@ def _flags(defaults: Any, config: Mapping[str, Any]) -> list[str]:
 
 
 def summary(entries: list[Entry]) -> str:
-    """How many experiments were run, and how many claims hold."""
+    """The number of experiments with results, and of claims that hold."""
     holds = [claim for found in entries for claim in found.claims.values()]
     run = sum(found.result is not None for found in entries)
     damaged = sum(found.state == "damaged" for found in entries)
-    said = f"{run} of {len(entries)} experiments, {sum(holds)} of {len(holds)} claims hold"
     quick = sum(found.result is not None and "--quick" in found.command for found in entries)
-    said += f", {damaged} damaged" if damaged else ""
-    return said + (f"; {quick} at the small size of --quick" if quick else "")
+    words = f"{run} of {len(entries)} experiments, {sum(holds)} of {len(holds)} claims hold"
+    words += f", {damaged} damaged" if damaged else ""
+    return words + (f"; {quick} at the small size of --quick" if quick else "")
 
 
 def page(entries: list[Entry]) -> str:
@@ -241,5 +242,5 @@ def page(entries: list[Entry]) -> str:
 
 
 def _flag(value: Any) -> str:
-    """A field of a config as one reads it."""
+    """A config's field as text."""
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,11 +1,9 @@
 """Exercise 1.2: sigmoid neurons become perceptrons as all weights and biases grow, unless some w.x + b is 0.
 
-Random networks of perceptrons, each with a fixed input, against the same networks of sigmoid neurons with every
-weight and bias times c. In the networks that fail, the first perceptron's bias makes its w.x + b exactly 0.
+Random networks of perceptrons, each with a fixed input, are compared with the same networks of sigmoid neurons with
+every weight and bias times c. In the networks that fail, the first perceptron's bias makes its w.x + b exactly 0.
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -14,30 +12,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
-from matplotlib.figure import Figure
 
-from experiments import runner
-from jnn import _checks, mlp, perceptron
+from experiments import recipes, runner
+from jnn import mlp, perceptron
 from jnn.activations import sigmoid, step
 
 SHOWN = 40
-"""Networks whose own distances are drawn."""
+"""Networks whose own distances to draw."""
 
 
 @dataclass(frozen=True)
-class Config:
-    """Networks of one shape, and how far c goes."""
+class Config(recipes.Seeded):
+    """The networks, and the range of c."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"networks": 40}
+    quick: ClassVar[dict[str, Any]] = {"networks": 40}
 
     sizes: tuple[int, ...] = (5, 8, 6, 1)
     """Neurons in each layer."""
-    networks: int = 1000
-    """Random networks and inputs, side by side."""
-    doublings: int = 20
-    """c is 1, 2, 4, ...: powers of two, with which no sum is rounded anew."""
-    seed: int = 0
-    """Where the random numbers start."""
+    networks: runner.Count = 1000
+    """Random networks with their inputs."""
+    doublings: runner.Count = 20
+    """Doublings of c, which starts at 1: with powers of two the sums round as before."""
 
 
 def network(key: Key[Array, ""], sizes: tuple[int, ...]) -> tuple[mlp.Params, Float[Array, " n_in"]]:
@@ -48,7 +43,7 @@ def network(key: Key[Array, ""], sizes: tuple[int, ...]) -> tuple[mlp.Params, Fl
 
 
 def failing(params: mlp.Params, x: Float[Array, " n_in"]) -> mlp.Params:
-    """The network with w.x + b = 0 for its first perceptron: its weights rounded, so that the sum is exact."""
+    """The network with w.x + b = 0 for its first perceptron, whose weights are rounded to make the sum exact."""
     first, *rest = params
     w = first.w.at[0].set(jnp.round(first.w[0]))
     return (first._replace(w=w, b=first.b.at[0].set(-w[0] @ x)), *rest)
@@ -62,8 +57,6 @@ def smallest_input(params: mlp.Params, x: Float[Array, " n_in"]) -> Float[Array,
 
 def compute(config: Config) -> dict[str, Any]:
     """For each network and each c the distance of its output from the perceptrons', and the neuron that fails."""
-    for field in ("networks", "doublings"):
-        _checks.count(field, getattr(config, field))
     keys = jax.random.split(jax.random.key(config.seed), config.networks)
     params, x = jax.vmap(partial(network, sizes=config.sizes))(keys)
     cs = 2.0 ** jnp.arange(config.doublings + 1)
@@ -86,28 +79,26 @@ def compute(config: Config) -> dict[str, Any]:
     }
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     """The limit, and its exception."""
     del config
     settled = arrays["margins"] * arrays["c"][-1] > 100
     last = arrays["distances"][:, -1]
     return {
-        "at the largest c, networks with c |w.x + b| > 100 everywhere are perceptrons to 1e-6": bool(
+        "at the largest c, networks with c |w.x + b| > 100 everywhere are perceptrons to 1e-6": (
             np.any(settled) and np.all(last[settled] < 1e-6)
         ),
-        "these are more than 99 % of the networks, or all but one": bool(
-            np.sum(~settled) <= max(1, 0.01 * len(settled))
-        ),
-        "where w.x + b = 0 the sigmoid neuron stays at 1/2 for every c": bool(np.all(arrays["first_neurons"] == 0.5)),
-        "where w.x + b = 0 the perceptron gives 0": bool(np.all(arrays["first_perceptrons"] == 0)),
-        "some of these networks never give what the perceptrons give": bool(
+        "these are more than 99 % of the networks, or all but one": np.sum(~settled) <= max(1, 0.01 * len(settled)),
+        "where w.x + b = 0 the sigmoid neuron stays at 1/2 for every c": np.all(arrays["first_neurons"] == 0.5),
+        "where w.x + b = 0 the perceptron gives 0": np.all(arrays["first_perceptrons"] == 0),
+        "some of these networks never give the output of the perceptrons": (
             np.mean(arrays["failing_distances"][:, -1] > 0.4) > 0.02
         ),
     }
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
-    """The share of networks near their perceptrons as c grows, and single networks."""
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
+    """The fraction of networks near their perceptrons as c grows, and single networks."""
     figure.set_size_inches(9, 3.6)
     left, right = np.ravel(figure.subplots(1, 2))
     for name, label, colour in (
@@ -129,4 +120,4 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

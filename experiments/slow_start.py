@@ -1,11 +1,10 @@
 """Exercise 3.2: a saturated neuron learns slowly with the quadratic cost and fast with the cross-entropy.
 
-First Nielsen's neuron with the input 1 and the desired output 0, from his two starts and from many random ones: the
-quadratic cost's first step is the cross-entropy's times sigma'(z). Then whole networks whose output neurons start
-saturated.
+First Nielsen's neuron with the input 1 and the desired output 0, from his two starting points and from many random
+ones: the quadratic cost's first step is the cross-entropy's times sigma'(z). Then whole networks whose output neurons
+start saturated.
 """
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -14,49 +13,43 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments import runner
-from jnn import _checks, activations, backprop, costs, data, mlp, train
+from experiments import recipes, runner
+from jnn import activations, backprop, costs, data, mlp, train
 
 COSTS = {"quadratic": costs.quadratic, "cross-entropy": costs.cross_entropy}
 STARTS = {"w = 0.6, b = 0.9": (0.6, 0.9), "w = b = 2": (2.0, 2.0)}
 REACHED = 0.1
-"""A neuron has learnt when its output is below this."""
+"""A neuron has learnt once its output is below this."""
 
 READS = 0.9
-"""A network has learnt when it reads this fraction of the test images."""
+"""A network has learnt once its test accuracy is this."""
 
 
 @dataclass(frozen=True)
-class Config:
-    """The neurons, the networks, and how they are trained."""
+class Config(recipes.Images):
+    """The neurons, the networks and their training."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"neurons": 20, "updates": 1000, "epochs": 12, "saturation": 4.0, "seeds": 2}
+    quick: ClassVar[dict[str, Any]] = {"neurons": 20, "updates": 1000, "epochs": 12, "saturation": 4.0, "seeds": 2}
 
     eta: float = 0.15
-    """The neurons' learning rate."""
-    neurons: int = 200
-    """Random starts of a neuron."""
+    """Learning rate of the neurons."""
+    neurons: runner.Count = 200
+    """Random starting points of a neuron."""
     largest: float = 6.0
-    """Their weighted inputs start between 0 and this."""
+    """Upper bound of the initial weighted inputs, which are above 0."""
     updates: int = 4000
     """Steps of a neuron."""
-    data: Literal["digits", "mnist"] = "digits"
-    """What the networks read."""
+    data: Literal["mnist", "digits"] = "digits"
     hidden: int = 30
-    """Their hidden neurons."""
+    """Hidden neurons of the networks."""
     saturation: float = 6.0
-    """Where the biases of their output neurons start; 0 is not saturated."""
+    """Initial bias of the networks' output neurons; 0 is not saturated."""
     network_eta: float = 0.5
-    """Their learning rate."""
+    """Learning rate of the networks."""
     epochs: int = 30
-    """How often they see every training image."""
-    seeds: int = 5
-    """Networks side by side."""
-    seed: int = 0
-    """Where the random numbers start."""
+    """Passes of the networks over the training images."""
 
 
 def neuron(w: Any, b: Any) -> mlp.Params:
@@ -81,16 +74,16 @@ def learn(config: Config, cost: costs.Cost, w: Any, b: Any) -> Any:
     return jnp.concatenate([activations.sigmoid(jnp.atleast_1d(w + b)), history.metrics])
 
 
-def networks(config: Config, cost: costs.Cost, saturation: float) -> Any:
+def networks(config: Config, name: str, cost: costs.Cost, saturation: float) -> Any:
     """Test accuracies [seeds, epochs] of networks whose output biases start at `saturation`."""
-    (xs, labels), test = getattr(data, config.data)()
+    (xs, labels), test = recipes.load(config)
     optimizer = train.sgd(config.network_eta)
 
     def start(key: Any) -> train.State:
         first, last = mlp.init(key, (xs.shape[1], config.hidden, 10))
         return train.init(optimizer, (first, last._replace(b=last.b + saturation)))
 
-    state, train_keys = runner.members(jax.random.key(config.seed), config.seeds, start)
+    state, train_keys = runner.init_members(jax.random.key(config.seed), config.seeds, start)
     _, history = runner.fit(
         train_keys,
         Partial(backprop.minibatch_value_and_grad, cost=cost),
@@ -100,14 +93,14 @@ def networks(config: Config, cost: costs.Cost, saturation: float) -> Any:
         epochs=config.epochs,
         batch_size=10,
         evaluate=Partial(mlp.accuracy, xs=test.xs, labels=test.labels),
+        name=name,
         progress=False,
     )
     return history.metrics
 
 
 def compute(config: Config) -> dict[str, Any]:
-    """Learning curves, and after how many steps or epochs it was learnt (one more than there were, if never)."""
-    _checks.count("seeds", config.seeds)
+    """Learning curves, and the steps or epochs until each has learnt (one more than the length, if never)."""
     z_key, share_key = jax.random.split(jax.random.key(config.seed))
     z = jax.random.uniform(z_key, (config.neurons,), maxval=config.largest)
     w = z * jax.random.uniform(share_key, (config.neurons,))
@@ -119,7 +112,7 @@ def compute(config: Config) -> dict[str, Any]:
         found[f"steps_{name}"] = first(outputs < REACHED)
         found[f"first_steps_{name}"] = cost.delta(z[:, None], jnp.zeros((len(z), 1)))[:, 0]
         for kind, saturation in (("saturated", config.saturation), ("plain", 0.0)):
-            curves = networks(config, cost, saturation)
+            curves = networks(config, f"{kind} {name}", cost, saturation)
             found[f"{kind}_{name}"] = curves
             epochs = np.asarray(first(curves >= READS)) + 1
             found[f"epochs_{kind}_{name}"] = epochs
@@ -128,33 +121,31 @@ def compute(config: Config) -> dict[str, Any]:
 
 
 def first(reached: Any) -> Any:
-    """The first index along the last axis where it is true, or the axis' length."""
+    """The first index along the last axis where `reached` is true, or the length of the axis."""
     return jnp.where(jnp.any(reached, axis=-1), jnp.argmax(reached, axis=-1), reached.shape[-1])
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
-    """The factor sigma', and what it costs."""
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+    """The factor sigma', and how much time it costs."""
     del config
     a = arrays["first_outputs"]
     quadratic, entropy = arrays["steps_quadratic"], arrays["steps_cross-entropy"]
     badly = a > 0.9
     return {
-        "the quadratic cost's first step is the cross-entropy's times sigma'(z) = a (1 - a)": bool(
-            np.allclose(
-                arrays["first_steps_quadratic"], arrays["first_steps_cross-entropy"] * a * (1 - a), rtol=1e-4, atol=1e-7
-            )
+        "the quadratic cost's first step is the cross-entropy's times sigma'(z) = a (1 - a)": np.allclose(
+            arrays["first_steps_quadratic"], arrays["first_steps_cross-entropy"] * a * (1 - a), rtol=1e-4, atol=1e-7
         ),
-        "from every start the cross-entropy gets below 0.1 first": bool(np.all(entropy < quadratic)),
-        "where the first output is above 0.9, in less than half of the steps": bool(
-            np.all(entropy[badly] < quadratic[badly] / 2)
+        "from every start the cross-entropy gets below 0.1 first": np.all(entropy < quadratic),
+        "from a first output above 0.9, it needs less than half as many steps": np.all(
+            entropy[badly] < quadratic[badly] / 2
         ),
-        "saturated networks read 90 % after fewer epochs with the cross-entropy, each of them": bool(
-            np.all(arrays["epochs_saturated_cross-entropy"] < arrays["epochs_saturated_quadratic"])
+        "every saturated network reaches 90 % in fewer epochs with the cross-entropy": np.all(
+            arrays["epochs_saturated_cross-entropy"] < arrays["epochs_saturated_quadratic"]
         ),
     }
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """Nielsen's neuron, many neurons, and networks."""
     figure.set_size_inches(10, 3.6)
     neurons, many, nets = np.ravel(figure.subplots(1, 3))
@@ -162,7 +153,7 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
         (n, s) for n in zip(COSTS, ("C1", "C0"), strict=True) for s in zip(STARTS, ("--", "-"), strict=True)
     ):
         neurons.plot(arrays[f"{name} from {start}"][:301], color=colour, linestyle=style)
-    neurons.set(xlabel="step", ylabel="$a$, wanted: 0", title="Nielsen's neuron", ylim=(0, 1.25))
+    neurons.set(xlabel="step", ylabel="$a$ (desired output 0)", title="Nielsen's neuron", ylim=(0, 1.25))
     _legend(neurons, dict(zip(STARTS, ("--", "-"), strict=True)), "upper right")
     z = np.log(arrays["first_outputs"] / (1 - arrays["first_outputs"]))
     for name, colour in zip(COSTS, ("C1", "C0"), strict=True):
@@ -171,7 +162,10 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
             mean = 100 * arrays[f"{kind}_{name}"].mean(axis=0)
             nets.plot(np.arange(1, len(mean) + 1), mean, color=colour, linestyle=style)
     many.set(
-        yscale="log", xlabel="$z$ at the start", ylabel="steps until $a < 0.1$", title="neurons from random starts"
+        yscale="log",
+        xlabel="$z$ at the start",
+        ylabel="steps until $a < 0.1$",
+        title="neurons from random starting points",
     )
     nets.set(xlabel="epoch", ylabel="test accuracy / %", title=f"means of {config.seeds} networks")
     _legend(nets, {f"output biases at {config.saturation:g}": "-", "at 0": ":"}, "lower right")
@@ -179,10 +173,10 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
 
 
 def _legend(axes: Any, styles: Mapping[str, Any], place: str) -> None:
-    """What the lines' styles mean; the colours are those of the whole figure."""
+    """A legend of the line styles; the colours are those of the whole figure."""
     lines = [Line2D([], [], color="black", linestyle=style, label=label) for label, style in styles.items()]
     axes.legend(handles=lines, fontsize="small", loc=place)
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

@@ -1,46 +1,42 @@
-"""Exercise 3.3: where softmax has its name from. As c grows its output becomes one-hot, or 1/k each for k that tie.
+"""Exercise 3.3: where softmax gets its name. As c grows its output becomes one-hot, or 1/k each for k that tie.
 
-Random weighted inputs, many at once: with a unique maximum the distance from one-hot falls like exp(-c gap), where
-gap is the distance between the two largest; with equal largest ones the notes' limit needs the correction.
+For many random layers of weighted inputs: with a unique maximum the distance from one-hot falls like exp(-c gap), where
+gap is the difference of the two largest; with several largest ones the notes' limit needs this correction.
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 
-from experiments import runner
-from jnn import _checks, activations
+from experiments import recipes, runner
+from jnn import activations
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(recipes.Seeded):
     """The layers, and the constants c."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"layers": 50, "cs": 40}
+    quick: ClassVar[dict[str, Any]] = {"layers": 50, "cs": 40}
 
     layers: int = 500
     """Random layers of weighted inputs."""
     neurons: int = 5
-    """Neurons J of each."""
+    """Neurons J of each layer."""
     largest: float = 200.0
     """The largest c."""
     cs: int = 120
-    """How many values of c, from 0.001 on, evenly spaced on a logarithmic scale."""
+    """Number of values of c, from 0.001 on, evenly spaced on a logarithmic scale."""
     ties: tuple[int, ...] = (1, 2, 3)
-    """How many neurons share the largest weighted input."""
-    seed: int = 0
-    """Where the random numbers start."""
+    """Numbers of neurons that share the largest weighted input."""
 
 
 def compute(config: Config) -> dict[str, Any]:
     """The outputs at every c, and their distance from the limit: 1/k for the k largest, 0 for the others."""
-    _checks.count("neurons", config.neurons, least=max(config.ties) + 1)
+    if config.neurons <= max(config.ties):
+        raise ValueError(f"neurons must be more than those that tie, got {config.neurons} and ties of {config.ties}")
     cs = jnp.geomspace(1e-3, config.largest, config.cs)
     z = jnp.sort(jax.random.normal(jax.random.key(config.seed), (config.layers, config.neurons)), axis=1)[:, ::-1]
     found: dict[str, Any] = {"c": cs}
@@ -56,28 +52,28 @@ def compute(config: Config) -> dict[str, Any]:
     return found
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
-    """The limits for large and small c, and how fast the first is reached."""
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+    """The limits for large and small c, and the rate of convergence."""
     found = {}
     cs = arrays["c"][:, None]
     for k in config.ties:
         gap, distance = arrays[f"gap_{k}"][None], arrays[f"distance_{k}"]
         limit = "one-hot" if k == 1 else f"1/{k} for each of the {k} largest"
         bound = (config.neurons - k) * np.exp(-cs * gap) / k + 2e-6
-        found[f"the limit is {limit}: never further away than (J - {k}) exp(-c gap) / {k}"] = bool(
+        found[f"the limit is {limit}: never further away than (J - {k}) exp(-c gap) / {k}"] = (
             np.all(distance <= bound) and np.median(distance[-1]) < 1e-5
         )
         at = (distance > 1e-5) & (cs * gap > 4)
         slope = np.log(distance[at]) / (cs * gap)[at]
-        found[f"with {k} largest, ln distance / (c gap) is -1 within the width of ln J / (c gap)"] = bool(
-            np.all(np.abs(slope + 1) < np.log(config.neurons * k) / (cs * gap)[at] + 0.02)
+        found[f"with {k} largest, ln distance / (c gap) is -1 within the width of ln J / (c gap)"] = np.all(
+            np.abs(slope + 1) < np.log(config.neurons * k) / (cs * gap)[at] + 0.02
         )
     uniform = np.abs(arrays[f"a_{config.ties[0]}"][0] - 1 / config.neurons).max()
-    found["for small c every neuron has 1/J"] = bool(uniform < 0.005)
+    found["for small c every neuron has 1/J"] = uniform < 0.005
     return found
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """One layer's outputs without and with a tie, and the distances of all layers."""
     figure.set_size_inches(10, 3.5)
     panels = np.ravel(figure.subplots(1, 3))
@@ -101,4 +97,4 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

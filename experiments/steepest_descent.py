@@ -1,12 +1,10 @@
 """Exercise 1.4: among all steps of one length, the one against the gradient lowers the cost the most.
 
-The gradient is that of a network's quadratic cost on handwritten digits. Steps dv of length epsilon by the formula
-and along many random directions: grad C . dv, to which the exercise's claim refers, and the true change of C, which
-the product approaches as epsilon falls.
+The gradient is that of a network's quadratic cost on handwritten digits. For steps dv of length epsilon, by the formula
+and along many random directions, it computes grad C . dv, to which the exercise's claim refers, and the true change of
+C, which approaches this product as epsilon falls.
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -16,32 +14,29 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key
-from matplotlib.figure import Figure
 
-from experiments import runner
-from jnn import _checks, backprop, data, mlp, perceptron
+from experiments import recipes, runner
+from jnn import backprop, data, mlp, perceptron
 
 
 @dataclass(frozen=True)
-class Config:
-    """How many directions, in how many dimensions, and how long the steps."""
+class Config(recipes.Seeded):
+    """The directions, their dimensions and the lengths of the steps."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"directions": 500, "changes": 100}
+    quick: ClassVar[dict[str, Any]] = {"directions": 500, "changes": 100}
 
-    directions: int = 20_000
-    """Random directions whose product with the gradient is taken, for each number of dimensions."""
+    directions: runner.Count = 20_000
+    """Random directions to multiply with the gradient, for each number of dimensions."""
     dimensions: tuple[int, ...] = (2, 10, 100)
-    """How many of the network's last parameters move; at the end, all of them."""
-    changes: int = 1000
-    """Random directions along which the cost itself is followed."""
-    examples: int = 100
-    """Digits over which the cost is the mean."""
+    """Numbers of parameters to move, the last ones of the network; then all."""
+    changes: runner.Count = 1000
+    """Random directions along which to compute the cost itself."""
+    examples: runner.Count = 100
+    """Digits in the mean of the cost."""
     shortest: float = 0.01
-    """The shortest step."""
+    """Length of the shortest step."""
     longest: float = 10.0
-    """The longest."""
-    seed: int = 0
-    """Where the random numbers start."""
+    """Length of the longest step."""
 
 
 def directions(key: Key[Array, ""], count: int, m: int) -> Float[Array, "count m"]:
@@ -51,9 +46,7 @@ def directions(key: Key[Array, ""], count: int, m: int) -> Float[Array, "count m
 
 
 def compute(config: Config) -> dict[str, Any]:
-    """Over epsilon |grad C|: products with the gradient, and changes of the cost."""
-    for field in ("directions", "changes", "examples"):
-        _checks.count(field, getattr(config, field))
+    """Products with the gradient and changes of the cost, over epsilon |grad C|."""
     params_key, *keys = jax.random.split(jax.random.key(config.seed), 3 + len(config.dimensions))
     (xs, labels), _ = data.digits()
     xs, ys = xs[: config.examples], data.one_hot(labels[: config.examples], 10)
@@ -87,27 +80,27 @@ def compute(config: Config) -> dict[str, Any]:
     }
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     """The formula's length and product; no random step does better; the limit of short steps."""
     del config
     return {
-        "the formula's step has length epsilon": bool(abs(arrays["length_of_the_formula"] - 1) < 1e-5),
-        "in each number of dimensions its product with the gradient is -epsilon |grad C|": bool(
-            np.all(abs(arrays["products_of_the_formula"] + 1) < 1e-5)
+        "the formula's step has length epsilon": abs(arrays["length_of_the_formula"] - 1) < 1e-5,
+        "in each number of dimensions its product with the gradient is -epsilon |grad C|": np.all(
+            abs(arrays["products_of_the_formula"] + 1) < 1e-5
         ),
-        "no random step of that length has a smaller product": bool(
-            np.all(arrays["products"].min(axis=1) >= arrays["products_of_the_formula"] - 1e-5)
+        "no random step of that length has a smaller product": np.all(
+            arrays["products"].min(axis=1) >= arrays["products_of_the_formula"] - 1e-5
         ),
-        "the shortest step by the formula changes C by -epsilon |grad C|, to 1 %": bool(
+        "the shortest step by the formula changes C by -epsilon |grad C|, to 1 %": (
             abs(arrays["change_by_the_formula"][0] + 1) < 0.01
         ),
-        "along no random direction does the shortest step lower C as much": bool(
-            np.all(arrays["changes"][:, 0] > arrays["change_by_the_formula"][0])
+        "along no random direction does the shortest step lower C as much": np.all(
+            arrays["changes"][:, 0] > arrays["change_by_the_formula"][0]
         ),
     }
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """The products by the number of dimensions, and the changes of the cost by the length of the step."""
     figure.set_size_inches(9, 3.8)
     left, right = np.ravel(figure.subplots(1, 2))
@@ -131,4 +124,4 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

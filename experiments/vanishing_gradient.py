@@ -2,12 +2,10 @@
 
 First the notes' linear chain, whose gradient by a weight of the first layer is a product of one weight from every
 other layer: with all weights w it is w^(L-1) times (y_hat - y) x_1. Then deep nets with random weights from
-N(0, g^2/n), on whose way back a layer multiplies by w^T and by the derivative of its activation: at most 1/4 for the
-sigmoid, at most 1 for tanh (exercise 5.1).
+N(0, g^2/n), where each layer multiplies the gradient by w^T and by the derivative of its activation: at most 1/4 for
+the sigmoid, at most 1 for tanh (exercise 5.1).
 """
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -16,10 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
-from matplotlib.figure import Figure
 
-from experiments import runner
-from jnn import _checks, activations, rnn
+from experiments import recipes, runner
+from jnn import activations, gradient_flow
 from jnn.activations import Activation
 
 ACTIVATIONS = {
@@ -27,32 +24,29 @@ ACTIVATIONS = {
     "tanh": (activations.tanh, "C0", 1.0, "g"),
     "relu": (activations.relu, "C2", 2**-0.5, "g/sqrt(2)"),
 }
-"""Each activation with its colour and, for g = 1, the most by which a layer multiplies a gradient in mean square."""
+"""Each activation with its colour and, for g = 1, the largest root mean square factor of a layer on a gradient."""
 
 X = (0.6, 0.8)
 """The input of the chain."""
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(recipes.Repeated):
     """The chain's weights and depths, and the deep nets."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"depths": (1, 10, 30, 100), "seeds": 4}
+    quick: ClassVar[dict[str, Any]] = {"depths": (1, 10, 30, 100), "seeds": 4}
 
+    seeds: runner.Count = 20
     weights: tuple[float, ...] = (0.9, 1.0, 1.1)
-    """The w of each chain, all of whose weights are w."""
+    """The weight w of each chain, the same in all layers."""
     depths: tuple[int, ...] = (1, *range(5, 101, 5))
-    """Their numbers of layers L."""
+    """Numbers of layers L of the chains."""
     gains: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """The g of the deep nets' weights from N(0, g^2/n)."""
-    layers: int = 30
+    """Values of g for the deep nets' weights from N(0, g^2/n)."""
+    layers: runner.Count = 30
     """Layers of each deep net."""
-    width: int = 32
+    width: runner.Count = 32
     """Neurons n in each layer."""
-    seeds: int = 20
-    """Deep nets of each kind."""
-    seed: int = 0
-    """Where the random numbers start."""
 
 
 def chain_gradients(w: Float[Array, " weights"], depth: int) -> Float[Array, " weights"]:
@@ -60,7 +54,7 @@ def chain_gradients(w: Float[Array, " weights"], depth: int) -> Float[Array, " w
 
     def of_one(w: Float[Array, ""]) -> Float[Array, ""]:
         weights, x, y = jnp.broadcast_to(w, (depth, 2)), jnp.asarray(X, w.dtype), jnp.zeros((), w.dtype)
-        return rnn.chain_gradient(weights, x, y)[0, 0] / ((rnn.chain(weights, x) - y) * x[0])
+        return gradient_flow.chain_gradient(weights, x, y)[0, 0] / ((gradient_flow.chain(weights, x) - y) * x[0])
 
     return jax.jit(jax.vmap(of_one))(w)
 
@@ -77,14 +71,12 @@ def back_through(
     x = jax.random.normal(x_key, (config.width,))
     signs = jax.random.rademacher(sign_key, (config.width,), x.dtype)
     inputs = gain / jnp.sqrt(config.width) * weights
-    _, derivatives = rnn.flow(lambda a, w: activation(w @ a), x, inputs, lambda a: signs @ a)
-    return rnn.norms(derivatives)
+    _, derivatives = gradient_flow.flow(lambda a, w: activation(w @ a), x, inputs, lambda a: signs @ a)
+    return gradient_flow.norms(derivatives)
 
 
 def compute(config: Config) -> dict[str, Any]:
     """The chains' gradients by depth, and the deep nets' by layer, [gains, seeds, L+1] for each activation."""
-    for field in ("layers", "width", "seeds"):
-        _checks.count(field, getattr(config, field))
     chains = [chain_gradients(jnp.array(config.weights), depth) for depth in config.depths]
     keys, gains = jax.random.split(jax.random.key(config.seed), config.seeds), jnp.array(config.gains)
     found: dict[str, Any] = {"chains": jnp.stack(chains, axis=1)}
@@ -94,38 +86,38 @@ def compute(config: Config) -> dict[str, Any]:
     return found
 
 
-def claims(config: Config, arrays: runner.Arrays) -> dict[str, bool]:
-    """The products of section 5.1, and what exercise 5.1 hopes for from tanh."""
+def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+    """The products of section 5.1, and the advantage of tanh that exercise 5.1 suggests."""
     w, depths, gains = (np.array(values) for values in (config.weights, config.depths, config.gains))
     layers = min(20, config.layers)
     falls = {name: arrays[name][..., -1] / arrays[name][..., -1 - layers] for name in ACTIVATIONS}
     found = {
-        "the chain's gradient by w^(1) is w^(L-1) (y_hat - y) x_1": bool(
-            np.allclose(arrays["chains"], w[:, None] ** (depths - 1), rtol=1e-5, atol=0)
+        "the chain's gradient by w^(1) is w^(L-1) (y_hat - y) x_1": np.allclose(
+            arrays["chains"], w[:, None] ** (depths - 1), rtol=1e-5, atol=0
         ),
-        f"g <= 1: every sigmoid net's gradient falls by at least 10^8 over {layers} layers": bool(
-            np.all(falls["sigmoid"][gains <= 1] >= 1e8)
+        f"g <= 1: every sigmoid net's gradient falls by at least 10^8 over {layers} layers": np.all(
+            falls["sigmoid"][gains <= 1] >= 1e8
         ),
-        f"g = 1: every tanh net's gradient changes by less than 10^2 over {layers} layers": bool(
-            np.all(np.abs(np.log10(falls["tanh"][gains == 1])) < 2)
+        f"g = 1: every tanh net's gradient changes by less than 10^2 over {layers} layers": np.all(
+            np.abs(np.log10(falls["tanh"][gains == 1])) < 2
         ),
-        f"g > 1: over {layers} layers the gradient grows with tanh, in the geometric mean over nets": bool(
-            np.all(np.mean(np.log(falls["tanh"][gains > 1]), axis=1) < 0)
+        f"g > 1: over {layers} layers the gradient grows with tanh, in the geometric mean over nets": np.all(
+            np.mean(np.log(falls["tanh"][gains > 1]), axis=1) < 0
         ),
-        "with the same weights, every net's gradient falls less with tanh than with the sigmoid": bool(
-            np.all(falls["tanh"] < falls["sigmoid"])
+        "with the same weights, every net's gradient falls less with tanh than with the sigmoid": np.all(
+            falls["tanh"] < falls["sigmoid"]
         ),
     }
-    for name, (_, _, most, words) in ACTIVATIONS.items():
+    for name, (_, _, bound, words) in ACTIVATIONS.items():
         factors = np.exp(np.mean(np.log(arrays[name][..., 0] / arrays[name][..., -1]), axis=1) / config.layers)
-        found[f"{name}: a layer multiplies the gradient by at most {words}, in the geometric mean over nets"] = bool(
-            np.all(factors <= most * gains)
+        found[f"{name}: a layer multiplies the gradient by at most {words}, in the geometric mean over nets"] = np.all(
+            factors <= bound * gains
         )
     return found
 
 
-def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
-    """The chains, and at each gain the medians of the deep nets within their range."""
+def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
+    """The chains, and for each gain the medians of the deep nets within their range."""
     figure.set_size_inches(9, 5.6)
     chain, *nets = np.ravel(figure.subplots(2, (len(config.gains) + 2) // 2))
     for i, (w, gradients) in enumerate(zip(config.weights, arrays["chains"], strict=True)):
@@ -146,4 +138,4 @@ def draw(figure: Figure, config: Config, arrays: runner.Arrays) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(runner.main(sys.modules[__name__]))
+    raise SystemExit(runner.main())

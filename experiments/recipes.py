@@ -1,0 +1,147 @@
+"""What several experiments share: fields of their configs, sets of digits, recurrent nets and learning curves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Key
+from matplotlib.axes import Axes
+
+from experiments import runner
+from jnn import data, lstm, mlp, rnn, train
+from jnn.typing import Grad
+
+# Configs
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """A config with a seed."""
+
+    seed: int = 0
+    """Seed of the random numbers."""
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A config of networks that differ in their random numbers."""
+
+    seeds: runner.Count = 5
+    """Networks trained side by side, each with its own random numbers."""
+    seed: int = 0
+    """Seed of the random numbers."""
+
+
+@dataclass(frozen=True)
+class Images(Repeated):
+    """A config of networks that read digits."""
+
+    data: Literal["mnist", "digits"] = "mnist"
+    """The 70,000 images of MNIST (from $JNN_DATA_DIR or downloaded once), or the 1,797 embedded digits (UCI)."""
+
+
+# Networks that read digits
+
+
+def load(config: Images) -> data.Dataset:
+    """The images that the config names."""
+    return getattr(data, config.data)()
+
+
+def hold_out(split: data.Split, count: int) -> tuple[data.Split, data.Split]:
+    """The images without the last `count`, and these."""
+    return data.Split(*(a[:-count] for a in split)), data.Split(*(a[-count:] for a in split))
+
+
+def init_networks(
+    key: Any, seeds: int, optimizer: optax.GradientTransformation, sizes: tuple[int, ...], **options: Any
+) -> tuple[train.State, Any]:
+    """Networks of these layers side by side, by `mlp.init`, and the keys that train them."""
+    return runner.init_members(key, seeds, lambda key: train.init(optimizer, mlp.init(key, sizes, **options)))
+
+
+# Recurrent nets
+
+NETS = {"lstm": ("LSTM", "C0"), "rnn": ("RNN", "C1")}
+"""The two kinds of net, with their label and colour."""
+
+
+class Net(NamedTuple):
+    """A recurrent cell, `lstm.Params` or `rnn.Params` of d units, and a linear layer [n, d] that reads it."""
+
+    cell: Any
+    out: mlp.Layer
+
+
+def init_net(
+    key: Key[Array, ""],
+    inputs: int,
+    units: int,
+    outputs: int,
+    *,
+    kind: str = "lstm",
+    rem_bias: float = 1.0,
+    save_bias: float = 0.0,
+) -> Net:
+    """A random LSTM with these biases of rem and save, or a plain net with recurrent weights from N(0, 1/d)."""
+    cell_key, out_key = jax.random.split(key)
+    (out,) = mlp.init(out_key, (units, outputs))
+    if kind == "rnn":
+        return Net(rnn.init(cell_key, inputs, units, recurrent_weights=mlp.scaled_normal), out)
+    cell = lstm.init(cell_key, inputs, units, rem_bias=rem_bias)
+    return Net(cell._replace(save=cell.save._replace(b=cell.save.b + save_bias)), out)
+
+
+def memories(cell: lstm.Params | rnn.Params, xs: Float[Array, "T B p"]) -> Float[Array, "T B d"]:
+    """The working memories wm_t of an LSTM, or the states h_t of a plain net, after every step."""
+    if isinstance(cell, lstm.Params):
+        return lstm.unroll(cell, lstm.zero_state(len(cell.rem.b)), xs)[1].wm
+    return rnn.unroll(cell, rnn.zero_state(len(cell.b)), xs)[1]
+
+
+def read_out(layer: mlp.Layer, memories: Float[Array, "T B d"]) -> Float[Array, "T B n"]:
+    """The linear layer's outputs at every step."""
+    z = memories @ layer.w.T
+    return z + jnp.broadcast_to(layer.b, z.shape)
+
+
+def train_nets(
+    init_keys: Any,
+    train_keys: Any,
+    init: Callable[[Any], Net],
+    grad: Grad,
+    examples: tuple[Any, ...],
+    *,
+    eta: float,
+    epochs: int,
+    batch_size: int,
+    **options: Any,
+) -> tuple[train.State, train.History]:
+    """Train nets side by side by Adam, on gradients clipped to a norm of 1; eta falls to 0 along a cosine."""
+    steps = epochs * -(-len(examples[0]) // batch_size)
+    schedule = optax.cosine_decay_schedule(eta, steps)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
+    state = jax.jit(jax.vmap(lambda key: train.init(optimizer, init(key))))(init_keys)
+    return runner.fit(train_keys, grad, optimizer, state, examples, epochs=epochs, batch_size=batch_size, **options)
+
+
+# Claims and figures
+
+
+def learning_claims(costs: np.ndarray, accuracy: float) -> dict[str, bool | np.bool]:
+    """What any training achieves: the costs [seeds, epochs] fall, and the mean accuracy is better than a guess."""
+    return {
+        "the mean training cost of every network falls": costs.shape[1] == 1 or np.all(costs[:, -1] < costs[:, 0]),
+        "the mean accuracy is above 50 %, where guessing gives 10 %": accuracy > 0.5,
+    }
+
+
+def draw_curves(axes: Axes, curves: Float[Array, "seeds epochs"]) -> None:
+    """A thin line over the epochs for each network, and a thick one for their mean."""
+    epochs = np.arange(1, curves.shape[1] + 1)
+    axes.plot(epochs, curves.T, color="C0", alpha=0.3, linewidth=0.8)
+    axes.plot(epochs, curves.mean(axis=0), color="C0", linewidth=2)

@@ -1,0 +1,33 @@
+"""What every experiment shares: its command line, its results and its trainings.
+
+A run writes `<out>/<name>/arrays.npz`, `figure.png` and `result.json` (config, claims, numbers, device, versions,
+seconds). Each scalar that `compute` returns is printed and stored in `result.json`; `x_standard_error` is printed
+beside `x`. The exit code is 0, or 1 when a claim is false, 2 for a mistake of the user's, 130 after Ctrl-C.
+"""
+
+from experiments.runner.command import INTERRUPTED, Settings, main, report_mistakes
+from experiments.runner.experiment import Arrays, AtLeast, Claims, Count, Counts, Figure, experiment_name
+from experiments.runner.results import STYLE, format_number, format_numbers, mean_and_standard_error, show
+from experiments.runner.training import fit, init_members, sharding
+
+__all__ = [
+    "INTERRUPTED",
+    "STYLE",
+    "Arrays",
+    "AtLeast",
+    "Claims",
+    "Count",
+    "Counts",
+    "Figure",
+    "Settings",
+    "experiment_name",
+    "fit",
+    "format_number",
+    "format_numbers",
+    "init_members",
+    "main",
+    "mean_and_standard_error",
+    "report_mistakes",
+    "sharding",
+    "show",
+]

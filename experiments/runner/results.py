@@ -1,0 +1,182 @@
+"""The results of an experiment: compute, check the claims, draw, print, and write three files."""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from experiments.runner.experiment import Arrays, Experiment, check, experiment_name
+from experiments.runner.training import keeping_checkpoints
+from jnn import parallel
+
+STYLE: Any = {
+    "axes.grid": True,
+    "axes.prop_cycle": "cycler(color=['0072B2', 'D55E00', '009E73', 'CC79A7', 'E69F00', '56B4E9'])",  # Okabe and Ito
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "font.size": 10,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "savefig.dpi": 100,
+}
+"""One style for all figures, in colours that colour-blind readers can tell apart."""
+
+PACKAGES = ("jnn", "jax", "jaxlib", "numpy", "optax")
+"""Packages whose versions belong to a result."""
+
+_ERROR = "_standard_error"
+
+
+def run(experiment: Experiment, config: Any, out: Path, *, resume: bool = False) -> bool:
+    """Compute, check the claims, draw, write and print. Returns whether every claim holds.
+
+    With several processes, all compute and the first one writes and prints.
+
+    Raises ValueError for a config out of bounds, and OSError when `out` is not writable, both before computing.
+    """
+    check(config)
+    folder = out / experiment_name(experiment)
+    with _writable(folder):
+        start = time.perf_counter()
+        with keeping_checkpoints(folder / "checkpoints", dataclasses.asdict(config), resume=resume):
+            arrays, claims = _compute(experiment, config)
+        if jax.process_index():
+            return all(claims.values())
+        numbers = {key: value.item() for key, value in arrays.items() if value.ndim == 0}
+        result = {
+            "experiment": folder.name,
+            "config": dataclasses.asdict(config),
+            "claims": claims,
+            "numbers": numbers,
+            "seconds": time.perf_counter() - start,
+            **_machine(),
+        }
+        with rc_context(STYLE):
+            figure = Figure()
+            experiment.draw(figure, config, arrays)
+            _write(folder, arrays, figure, json.dumps(result, indent=2, default=str))
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    for label, number in format_numbers(numbers).items():
+        print(f"{label}: {number}")
+    _print_claims(claims)
+    print(f"{folder.name}: {result['seconds']:.1f} s on {result['device']}; see {folder}")
+    return all(claims.values())
+
+
+def show(experiment: Experiment, **fields: Any) -> tuple[Figure, dict[str, np.ndarray]]:
+    """Compute, check and print the claims, and draw, as `run` does, without writing files: for a notebook.
+
+    fields: those of `Config` that differ from the defaults. If $JNN_QUICK is set, `Config.quick` overrides them.
+    Returns the figure and the arrays. Raises AssertionError when a claim is false.
+    """
+    quick = experiment.Config.quick if os.environ.get("JNN_QUICK") else {}
+    config = experiment.Config(**{**fields, **quick})
+    check(config)
+    arrays, claims = _compute(experiment, config)
+    _print_claims(claims)
+    if false := [claim for claim, holds in claims.items() if not holds]:
+        raise AssertionError(f"{experiment_name(experiment)} with {config}: false: {'; '.join(false)}")
+    with rc_context(STYLE):
+        figure = Figure()
+        _StyledCanvas(figure)
+        experiment.draw(figure, config, arrays)
+    return figure, arrays
+
+
+def mean_and_standard_error(name: str, members: Any) -> dict[str, np.ndarray]:
+    """Two entries for `compute`: the mean over the members and, for two or more, its standard error."""
+    members = np.asarray(members, np.float64)
+    mean = {name: members.mean()}
+    return mean if len(members) < 2 else mean | {name + _ERROR: members.std(ddof=1) / np.sqrt(len(members))}
+
+
+def format_number(key: str, numbers: Arrays, scale: float = 1, unit: str = "") -> str:
+    """A number as text, with its standard error if there is one: "94.2 ± 0.3 %"."""
+    error = f" ± {scale * numbers[key + _ERROR]:.2g}" if key + _ERROR in numbers else ""
+    return f"{scale * numbers[key]:.4g}{error} {unit}".strip()
+
+
+def format_numbers(numbers: Arrays) -> dict[str, str]:
+    """Each number as text, by its name in words."""
+    return {key.replace("_", " "): format_number(key, numbers) for key in numbers if not key.endswith(_ERROR)}
+
+
+def _compute(experiment: Experiment, config: Any) -> tuple[dict[str, np.ndarray], dict[str, bool]]:
+    """The arrays and the claims."""
+    with jax.default_matmul_precision("highest"):
+        arrays = {key: np.asarray(parallel.local(value)) for key, value in experiment.compute(config).items()}
+    return arrays, {claim: bool(holds) for claim, holds in experiment.claims(config, arrays).items()}
+
+
+def _print_claims(claims: Mapping[str, bool]) -> None:
+    for claim, holds in claims.items():
+        print(f"{'ok   ' if holds else 'FALSE'} {claim}")
+
+
+class _StyledCanvas(FigureCanvasAgg):
+    """Applies the style to a figure that is rendered later, when its ticks and the colours C0, C1, ... are resolved."""
+
+    def print_figure(self, *args: Any, **kwargs: Any) -> Any:
+        with rc_context(STYLE):
+            return super().print_figure(*args, **kwargs)
+
+
+def _machine() -> dict[str, Any]:
+    """The device and the versions that a result came from."""
+    return {
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "platform": jax.default_backend(),
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+@contextlib.contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Make the folder and try to write in it before the block; if that or the block fails, remove what it made empty.
+
+    Raises OSError when the folder is not writable. Of several processes the first one does this.
+    """
+    made: list[Path] = []
+    try:
+        if jax.process_index() == 0:
+            try:
+                made += [path for path in (folder, *folder.parents) if not path.exists()]
+                folder.mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=folder).close()
+            except OSError as error:
+                raise OSError(f"cannot write to {folder} ({error}); choose another --out") from error
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for path in made:
+                path.rmdir()
+        raise
+
+
+def _write(folder: Path, arrays: Arrays, figure: Figure, result: str) -> None:
+    """Write all three files or none: first into a folder beside them, then move them, result.json last."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as scratch:
+        written = [Path(scratch) / file for file in ("arrays.npz", "figure.png", "result.json")]
+        np.savez_compressed(written[0], **arrays)
+        figure.savefig(written[1], metadata={"Software": None})
+        written[2].write_text(result + "\n")
+        for path in written:
+            path.replace(folder / path.name)

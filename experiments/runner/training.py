@@ -1,0 +1,82 @@
+"""Training within an experiment: members side by side, on all devices, with checkpoints when the runner keeps them."""
+
+import contextlib
+import contextvars
+import dataclasses
+import math
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import NamedSharding
+
+from jnn import parallel, train
+from jnn.checkpoint import Checkpoints
+
+
+def fit(*args: Any, name: str = "training", **options: Any) -> tuple[train.State, train.History]:
+    """`train.fit` with checkpoints in the folder of the running experiment. Every process gets the whole state.
+
+    name: what to call this training among those of the experiment; it names the checkpoints' folder.
+    Without a running experiment, as in a notebook, there are neither checkpoints nor a progress bar.
+
+    Raises ValueError when the experiment has already used the name.
+    """
+    folders = _folders.get()
+    if folders is None:
+        return parallel.local(train.fit(*args, **{"progress": False, **options}))
+    return parallel.local(train.fit(*args, checkpoints=folders.checkpoints(name), **options))
+
+
+def init_members(key: Any, seeds: int, init: Callable[[Any], train.State]) -> tuple[train.State, Any]:
+    """The states `init(key)` of `seeds` networks side by side, and the keys that train them, for `fit`."""
+    init_keys, train_keys = jax.random.split(key, (2, seeds))
+    return jax.vmap(init)(init_keys), train_keys
+
+
+def sharding(batch_size: int) -> NamedSharding | None:
+    """For `fit`: split mini-batches over as many devices as divide them; None for a single device.
+
+    Devices that cannot share a mini-batch repeat the work of others, and a line on stderr says so.
+    """
+    devices = jax.device_count()
+    if devices == 1:
+        return None
+    share = math.gcd(batch_size, devices)
+    if share < devices and jax.process_index() == 0:
+        advice = f"a --batch-size divisible by {devices} uses all"
+        print(f"{share} of {devices} devices share a mini-batch of {batch_size}; {advice}", file=sys.stderr)
+    return parallel.batches(parallel.mesh(model=devices // share))
+
+
+@contextlib.contextmanager
+def keeping_checkpoints(folder: Path, config: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
+    """Within the block, each `fit` keeps its checkpoints in a folder of its own and, if wanted, resumes from them."""
+    token = _folders.set(_Folders(folder, config, resume))
+    try:
+        yield
+    finally:
+        _folders.reset(token)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Folders:
+    """One folder of checkpoints for each training of the running experiment."""
+
+    parent: Path
+    config: Mapping[str, Any]
+    resume: bool
+    used: set[str] = dataclasses.field(default_factory=set)
+
+    def checkpoints(self, name: str) -> Checkpoints:
+        folder = re.sub(r"[^\w.]+", "-", name).strip("-.").lower()
+        if not folder or folder in self.used:
+            raise ValueError(f"each training of an experiment must have its own name, got {name!r} for a second one")
+        self.used.add(folder)
+        return Checkpoints(self.parent / folder, seconds=30, resume=self.resume, config=self.config)
+
+
+_folders: contextvars.ContextVar[_Folders | None] = contextvars.ContextVar("_folders", default=None)
