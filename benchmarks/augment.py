@@ -49,7 +49,7 @@ class Config:
     """Images in a call of `augment.distort`, to see how time grows with them."""
 
 
-def distortions() -> dict[str, augment.Picture | None]:
+def distortions() -> dict[str, augment.ImageTransform | None]:
     """What an epoch is timed with; the first is what the others are compared with."""
     affine = {"shift": 1.0, "rotate": 12.0, "scale": 0.15, "shear": 0.15}
     return {
@@ -68,15 +68,15 @@ def epochs(config: Config) -> dict[str, Callable[[], Any]]:
     state = train.init(optimizer, mlp.init(key, config.sizes))
     grad = Partial(backprop.minibatch_value_and_grad, cost=costs.log_likelihood, hidden=activations.relu)
 
-    def program(picture: augment.Picture | None) -> Callable[[], Any]:
-        transform = picture and functools.partial(augment.rows, picture=picture, shape=SHAPE)
+    def program(image_transform: augment.ImageTransform | None) -> Callable[[], Any]:
+        transform = image_transform and functools.partial(augment.rows, image_transform=image_transform, shape=SHAPE)
         return lambda: jax.block_until_ready(
             train.epoch(
                 key, grad, optimizer, state, examples, batch_size=config.batch_size, transform=transform or None
             )
         )
 
-    return {name: program(picture) for name, picture in distortions().items()}
+    return {name: program(image_transform) for name, image_transform in distortions().items()}
 
 
 def transforms(config: Config) -> dict[str, dict[str, Callable[[], Any]]]:

@@ -20,7 +20,7 @@ from jax.tree_util import Partial
 from benchmarks import timing
 from benchmarks.lstm import by, problem
 from benchmarks.mlp import ROWS
-from jnn import backprop, costs, lstm, mlp, regularize
+from jnn import backprop, costs, dropout, lstm, mlp
 
 PACKAGES = ("torch",)
 Program = tuple[Callable[[], Any], str]
@@ -70,11 +70,9 @@ def autodiff_of(params: mlp.Params, xs: jax.Array, ys: jax.Array, masks: tuple[j
 
 
 def with_dropout(params: mlp.Params, xs: jax.Array, ys: jax.Array, key: jax.Array) -> Any:
-    """Autodiff through the same masks as `regularize.dropout_value_and_grad` draws."""
+    """Autodiff through the same masks as `dropout.minibatch_value_and_grad` draws."""
     keys = jax.random.split(key, len(params) - 1)
-    masks = tuple(
-        regularize.dropout_mask(k, (len(xs), len(b)), 0.5) for k, (_, b) in zip(keys, params[:-1], strict=True)
-    )
+    masks = tuple(dropout.mask(k, (len(xs), len(b)), 0.5) for k, (_, b) in zip(keys, params[:-1], strict=True))
     return autodiff_of(params, xs, ys, masks)
 
 
@@ -86,7 +84,7 @@ def perceptrons(config: Config, letter: str) -> Iterator[timing.Table]:
     xs = jax.random.uniform(keys[1], (m, sizes[0]))
     ys = jax.nn.one_hot(jnp.arange(m) % sizes[-1], sizes[-1])
     by_hand = Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy)
-    dropout = Partial(regularize.dropout_value_and_grad, cost=costs.cross_entropy, p=0.5)
+    dropped = Partial(dropout.minibatch_value_and_grad, cost=costs.cross_entropy, p=0.5)
     yield table(
         f"{list(sizes)}, mini-batch {m}",
         {"by hand": compiled(by_hand, params, xs, ys), "autodiff": compiled(autodiff_of, params, xs, ys)},
@@ -95,7 +93,7 @@ def perceptrons(config: Config, letter: str) -> Iterator[timing.Table]:
     yield table(
         f"{list(sizes)}, mini-batch {m}, dropout",
         {
-            "by hand": compiled(dropout, params, xs, ys, keys[2]),
+            "by hand": compiled(dropped, params, xs, ys, keys[2]),
             "autodiff": compiled(with_dropout, params, xs, ys, keys[2]),
         },
         config.rounds,

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import timing
-from jnn import lstm
+from jnn import convert, lstm
 
 MODULES = {"torch": "torch", "flax": "flax", "haiku": "dm-haiku", "equinox": "equinox"}
 PACKAGES = tuple(MODULES.values())
@@ -63,7 +63,7 @@ def of_torch(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> Any:
 
     d, p = params.rem.W.shape
     net = torch.nn.LSTM(p, d)
-    net.load_state_dict({name: torch.tensor(np.asarray(a)) for name, a in lstm.to_torch(params).items()})
+    net.load_state_dict({name: torch.tensor(np.asarray(a)) for name, a in convert.to_torch(params).items()})
     x, w = (torch.tensor(np.asarray(a)) for a in (xs, weights))
 
     def forwards() -> None:
@@ -82,7 +82,7 @@ def of_flax(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> Any:
     linen = importlib.import_module("flax.linen")
 
     net = linen.RNN(linen.OptimizedLSTMCell(len(params.rem.b)), time_major=True)
-    return of_jax(net.apply, {"params": {"cell": lstm.to_flax(params)}}, xs, weights)
+    return of_jax(net.apply, {"params": {"cell": convert.to_flax(params)}}, xs, weights)
 
 
 def of_haiku(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> Any:

@@ -1,8 +1,8 @@
-"""K networks over seeds, learning rates and lambdas: `train.sweep`, one run after another, and one `vmap`.
+"""K networks over seeds, learning rates and lambdas: `parallel.sweep`, one run after another, and one `vmap`.
 
 Every network trains on MNIST with mini-batches of 10. On a CPU each core counts as a device. The members of the sweep
 must arrive at the parameters of the single runs, which is checked before anything is timed. The ratios are to
-`train.sweep`.
+`parallel.sweep`.
 """
 
 import functools
@@ -17,7 +17,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from benchmarks import timing
-from jnn import backprop, costs, data, mlp, regularize, train
+from jnn import backprop, costs, data, mlp, parallel, regularize, train
 
 PACKAGES = ()
 
@@ -66,11 +66,11 @@ def measure(config: Config) -> Iterator[timing.Table]:
                 return [jax.block_until_ready(single(*member, xs, ys)) for member in members]
 
             alternatives = {
-                "train.sweep": lambda a=(keys, etas, lams), f=f: jax.block_until_ready(train.sweep(f, *a)),
+                "parallel.sweep": lambda a=(keys, etas, lams), f=f: jax.block_until_ready(parallel.sweep(f, *a)),
                 "one after another": after,
                 "vmap": lambda a=(keys, etas, lams), f=together: jax.block_until_ready(f(*a, xs, ys)),
             }
-            error = _largest_difference(alternatives["train.sweep"](), after())
+            error = _largest_difference(alternatives["parallel.sweep"](), after())
             if not error < 1e-5:
                 raise ValueError(f"a member of the sweep differs from its own run by {error:.1e}")
             title = f"K = {k}, [784, {hidden}, 10], {config.examples} images"

@@ -70,7 +70,7 @@ def jnn(config: Config, seed: int, reached: Reached) -> None:
     optimizer = optax.sgd(optax.cosine_decay_schedule(config.eta, steps), config.momentum)
     init_key, train_key = jax.random.split(jax.random.key(seed))
     params = mlp.init(init_key, (784, *config.hidden, 10), weights=jax.nn.initializers.he_normal(-1, -2))
-    picture = partial(augment.distort, shift=config.shift, rotate=config.rotate, scale=config.scale, shear=config.shear)
+    distort = partial(augment.distort, shift=config.shift, rotate=config.rotate, scale=config.scale, shear=config.shear)
 
     train.fit(
         train_key,
@@ -80,7 +80,7 @@ def jnn(config: Config, seed: int, reached: Reached) -> None:
         (xs, data.one_hot(labels, 10)),
         epochs=config.epochs,
         batch_size=config.batch_size,
-        transform=partial(augment.rows, picture=picture, shape=(28, 28)),
+        transform=partial(augment.rows, image_transform=distort, shape=(28, 28)),
         evaluate=Partial(mlp.accuracy, hidden=activations.relu, xs=test.xs, labels=test.labels),
         callbacks=[lambda report: reached(float(report.metrics))],
         progress=False,
