@@ -32,7 +32,7 @@ from pathlib import Path
 
 if importlib.util.find_spec("experiments") is None:
     project = Path.cwd().parent
-    if not (project / "experiments" / "runner.py").exists():
+    if not (project / "experiments" / "__init__.py").exists():
         project = Path("jnn-project").resolve()
         if not project.exists():
             address = os.environ.get("JNN_REPOSITORY") or input("The git address, or folder, of the jnn project: ")
@@ -113,7 +113,7 @@ for c in (1.0, 10.0, 100.0, 1000.0):
 # checked on the numbers just computed. A claim that is false would stop the notebook.
 
 # %%
-figure, arrays = runner.look(sigmoid_limit)
+figure, arrays = runner.show(sigmoid_limit)
 figure
 
 # %% [markdown]
@@ -143,7 +143,7 @@ print("9 in bits:", *(f"{bit:.6f}" for bit in mlp.forward((layer,), nine)[::-1])
 # least.) The picture shows both layers, and on the right the layer at work behind a network that has learnt to read:
 
 # %%
-figure, arrays = runner.look(bits)
+figure, arrays = runner.show(bits)
 figure
 
 # %% [markdown]
@@ -175,23 +175,23 @@ print(f"grad C . dv = {product:.4f}, and the cost changes by {moved - cost:.4f}"
 # worth its price. On the right the steps get longer, and what was true of short ones ends.
 
 # %%
-figure, arrays = runner.look(steepest_descent, directions=5000, changes=300)
+figure, arrays = runner.show(steepest_descent, directions=5000, changes=300)
 figure
 
 # %% [markdown]
 # ## A network that reads
 #
 # Put together: a network with 30 hidden sigmoid neurons and a quadratic cost (`costs.quadratic`), and many small steps
-# against the gradient, each computed from ten digits. The digits are 1,797 small scans of 8 by 8 pixels that come with
-# scikit-learn; one in five is kept back to test. Five networks start from five random points and train side by side:
+# against the gradient, each computed from ten digits. These are the 1,797 embedded digits (UCI), small scans of 8 by 8
+# pixels; one in five is kept back to test. Five networks start from five random points and train side by side:
 
 # %%
-figure, arrays = runner.look(digits)
-print("test accuracy:", runner.said("test_accuracy", arrays, scale=100, unit="%"))
+figure, arrays = runner.show(digits)
+print("test accuracy:", runner.format_number("test_accuracy", arrays, scale=100, unit="%"))
 figure
 
 # %% [markdown]
 # Guessing would give 10 %. Nielsen's network on the 70,000 larger images of MNIST is the same program,
-# `python -m experiments.digits --data mnist`.
+# `python -m experiments digits --data mnist`.
 #
 # And where does the gradient come from? That is [chapter 2](chapter_2.ipynb).

@@ -16,7 +16,7 @@ from pathlib import Path
 
 if importlib.util.find_spec("experiments") is None:
     project = Path.cwd().parent
-    if not (project / "experiments" / "runner.py").exists():
+    if not (project / "experiments" / "__init__.py").exists():
         project = Path("jnn-project").resolve()
         if not project.exists():
             address = os.environ.get("JNN_REPOSITORY") or input("The git address, or folder, of the jnn project: ")
@@ -220,7 +220,7 @@ assert not wrong.ok
 # single and double precision, and compares three ways to the gradient with autodiff. What is left is rounding.
 
 # %%
-figure, arrays = runner.look(backprop_check, networks=5, deepest=3)
+figure, arrays = runner.show(backprop_check, networks=5, deepest=3)
 figure
 
 # %% [markdown]
@@ -281,7 +281,7 @@ state, history = train.run(
 )
 figure = Figure(figsize=(7, 2.8))
 left, right = figure.subplots(1, 2)
-left.semilogy(jnp.mean(history.values, axis=1))
+left.semilogy(jnp.mean(history.losses, axis=1))
 left.set(xlabel="epoch", ylabel="mean cost $C$")
 right.plot(100 * history.metrics)
 right.set(xlabel="epoch", ylabel="test accuracy / %")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 if importlib.util.find_spec("experiments") is None:
     project = Path.cwd().parent
-    if not (project / "experiments" / "runner.py").exists():
+    if not (project / "experiments" / "__init__.py").exists():
         project = Path("jnn-project").resolve()
         if not project.exists():
             address = os.environ.get("JNN_REPOSITORY") or input("The git address, or folder, of the jnn project: ")
@@ -45,7 +45,7 @@ from experiments import (
     slow_start,
     softmax_limit,
 )
-from jnn import activations, augment, backprop, costs, data, gradcheck, mlp, regularize, stopping
+from jnn import activations, augment, backprop, costs, data, dropout, gradcheck, mlp, regularize, ridge, stopping
 
 rcParams.update(runner.STYLE)
 np.set_printoptions(precision=4, suppress=True)
@@ -81,7 +81,7 @@ assert costs.cross_entropy.value(z, y) == 1000
 # function of $a$, with its minima lying on $H$.
 
 # %%
-figure, arrays = runner.look(fig_3_1_binary_entropy)
+figure, arrays = runner.show(fig_3_1_binary_entropy)
 figure
 
 # %% [markdown]
@@ -123,7 +123,7 @@ assert report.ok
 # out saturated.
 
 # %%
-figure, arrays = runner.look(slow_start, neurons=100, updates=2000, seeds=3)
+figure, arrays = runner.show(slow_start, neurons=100, updates=2000, seeds=3)
 figure
 
 # %% [markdown]
@@ -204,7 +204,7 @@ np.testing.assert_allclose(grads[-1].w, jnp.outer(a - y, below[-1]), rtol=1e-5) 
 # largest out in the same way, so that nothing overflows.)
 
 # %%
-figure, arrays = runner.look(softmax_limit)
+figure, arrays = runner.show(softmax_limit)
 figure
 
 # %% [markdown]
@@ -277,8 +277,8 @@ assert report.ok
 # \frac{\lambda_d}{\lambda_d + \alpha}\Bigr) Q^{\mathsf T} w^\star. \tag{3.13}$$
 #
 # In words: turn $w^\star$ to the axes of the Hessian, shrink each component by its own factor, turn back. Where the
-# loss is steep, $\lambda_i \gg \alpha$, the component stays; where it is flat it goes to 0. `regularize.ridge` is
-# (3.12), `regularize.ridge_spectral` is (3.13), and `regularize.shrinkage` has the factors. On a linear regression:
+# loss is steep, $\lambda_i \gg \alpha$, the component stays; where it is flat it goes to 0. `ridge.solve` is
+# (3.12), `ridge.solve_spectral` is (3.13), and `ridge.shrinkage` has the factors. On a linear regression:
 
 # %%
 x_key, noise_key, w_key = jax.random.split(jax.random.key(5), 3)
@@ -292,18 +292,18 @@ def loss(w):
 
 hessian = jax.hessian(loss)(jnp.zeros(4))
 w_star, alpha = jnp.linalg.lstsq(inputs, answers)[0], 0.3
-w, w_tilde = jax.random.normal(w_key, (4,)), regularize.ridge(hessian, w_star, alpha)
+w, w_tilde = jax.random.normal(w_key, (4,)), ridge.solve(hessian, w_star, alpha)
 second_order = loss(w_star) + (w - w_star) @ hessian @ (w - w_star) / 2
 print(f"(3.9)   L(w) = {loss(w):.4f} and {second_order:.4f}")
 print("(3.10) ", jax.grad(loss)(w), "and", hessian @ (w - w_star))
 print(f"(3.11)  |grad L + alpha w~| = {jnp.linalg.norm(jax.grad(loss)(w_tilde) + alpha * w_tilde):.0e}")
 print("(3.12) ", w_tilde)
-print("(3.13) ", regularize.ridge_spectral(hessian, w_star, alpha))
-print("factors", regularize.shrinkage(jnp.linalg.eigvalsh(hessian), alpha))
+print("(3.13) ", ridge.solve_spectral(hessian, w_star, alpha))
+print("factors", ridge.shrinkage(jnp.linalg.eigvalsh(hessian), alpha))
 np.testing.assert_allclose(loss(w), second_order, rtol=1e-4)
 np.testing.assert_allclose(jax.grad(loss)(w), hessian @ (w - w_star), rtol=1e-3, atol=1e-5)
 np.testing.assert_allclose(jax.grad(loss)(w_tilde), -alpha * w_tilde, atol=1e-4)
-np.testing.assert_allclose(w_tilde, regularize.ridge_spectral(hessian, w_star, alpha), atol=1e-5)
+np.testing.assert_allclose(w_tilde, ridge.solve_spectral(hessian, w_star, alpha), atol=1e-5)
 
 # %% [markdown]
 # A network's loss is not quadratic. How far can one trust (3.13) there? On the left is a quadratic loss, where gradient
@@ -312,7 +312,7 @@ np.testing.assert_allclose(w_tilde, regularize.ridge_spectral(hessian, w_star, a
 # soon misses by a large part of the move itself.
 
 # %%
-figure, arrays = runner.look(l2_spectrum, seeds=1, examples=300, steps=500, ratios=(0.01, 0.1, 1.0))
+figure, arrays = runner.show(l2_spectrum, seeds=1, examples=300, steps=500, ratios=(0.01, 0.1, 1.0))
 figure
 
 # %% [markdown]
@@ -343,7 +343,7 @@ assert epoch == 6
 # 300 digits? A cross marks the epoch whose parameters are kept.
 
 # %%
-figure, arrays = runner.look(early_stopping, data="digits", examples=300, epochs=100, windows=(8, 16), seeds=8)
+figure, arrays = runner.show(early_stopping, data="digits", examples=300, epochs=100, windows=(8, 16), seeds=8)
 figure
 
 # %% [markdown]
@@ -366,7 +366,7 @@ for axes, image in zip(figure.subplots(1, 8), (three, *drawn), strict=True):
 figure
 
 # %% [markdown]
-# `python -m experiments.augmentation_gallery` shows all of them on the larger digits of MNIST, and how well networks
+# `python -m experiments augmentation_gallery` shows all of them on the larger digits of MNIST, and how well networks
 # read test images that were changed in each way. The notes count mirroring among what keeps the label. Of cats, yes;
 # mirrored digits, by contrast, are read worst of all:
 #
@@ -450,7 +450,7 @@ np.testing.assert_allclose(noisy, regularize.noisy_squared_loss(w, inputs, answe
 # amount than any such rule says.
 
 # %%
-figure, arrays = runner.look(noise_is_l2, sigmas=(0.1, 0.3, 1.0), seeds=30, draws=1000, network_epochs=10)
+figure, arrays = runner.show(noise_is_l2, sigmas=(0.1, 0.3, 1.0), seeds=30, draws=1000, network_epochs=10)
 figure
 
 # %% [markdown]
@@ -459,16 +459,16 @@ figure
 # In every step drop each hidden neuron with probability $p$: its activation is 0, and so is its error. Nobody can rely
 # on a neighbour that may be gone. At test time all are there, so the next layer hears too much. To make up for it,
 # scale activations by $1 - p$, the fraction that was kept; the notes scale by $p$, which is right for $p = 1/2$ only.
-# `regularize.dropout_value_and_grad` trains, `regularize.dropout_at_test` scales. The input to a neuron of the next
+# `dropout.minibatch_value_and_grad` trains, `dropout.at_test` scales. The input to a neuron of the next
 # layer, on average over many masks and as scaled:
 
 # %%
 p = 0.2
 layers = mlp.init(jax.random.key(7), (3, 50, 1))
 hidden = activations.sigmoid(layers[0].w @ jnp.ones(3) + layers[0].b)
-masks = regularize.dropout_mask(jax.random.key(8), (20_000, 50), p)
+masks = dropout.mask(jax.random.key(8), (20_000, 50), p)
 dropped = jnp.mean((masks * hidden[None]) @ layers[1].w[0])
-at_test = mlp.logits(regularize.dropout_at_test(layers, p), jnp.ones(3))[0]
+at_test = mlp.logits(dropout.at_test(layers, p), jnp.ones(3))[0]
 print(f"kept {jnp.mean(masks):.3f} of the neurons; z on average {dropped:.3f}, scaled by 1 - p {at_test:.3f}")
 print(f"scaled by p, as the notes have it, {p / (1 - p) * at_test:.3f}")
 np.testing.assert_allclose(dropped, at_test, atol=0.02)
@@ -480,11 +480,11 @@ np.testing.assert_allclose(dropped, at_test, atol=0.02)
 # were chosen for MNIST, most of the differences are within the noise.
 
 # %%
-figure, arrays = runner.look(overfitting, data="digits", examples=200, epochs=60, seeds=3)
+figure, arrays = runner.show(overfitting, data="digits", examples=200, epochs=60, seeds=3)
 figure
 
 # %% [markdown]
-# They become clear with 1,000 images of MNIST, as `python -m experiments.overfitting` finds: all but mixup and early
+# They become clear with 1,000 images of MNIST, as `python -m experiments overfitting` finds: all but mixup and early
 # stopping help, and augmentation is far ahead.
 #
 # ![Accuracies on 1,000 images of MNIST, with each method alone](../figures/overfitting.png)

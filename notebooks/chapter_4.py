@@ -26,7 +26,7 @@ from pathlib import Path
 
 if importlib.util.find_spec("experiments") is None:
     project = Path.cwd().parent
-    if not (project / "experiments" / "runner.py").exists():
+    if not (project / "experiments" / "__init__.py").exists():
         project = Path("jnn-project").resolve()
         if not project.exists():
             address = os.environ.get("JNN_REPOSITORY") or input("The git address, or folder, of the jnn project: ")
@@ -71,10 +71,10 @@ for x in (0.39, 0.4, 0.41):
 # %% [markdown]
 # **Figure 4.1.** On the left the weight grows up to the notes' $w = 1000$, on the right the bias moves the step. From
 # the true step the neuron differs by at most $e^{-w |x - s|}$, and from 0.01 to 0.99 it rises within
-# $2 \ln(99) / w$. `runner.look` computes, checks what is claimed, and draws.
+# $2 \ln(99) / w$. `runner.show` computes, checks what is claimed, and draws.
 
 # %%
-figure, arrays = runner.look(fig_4_1_step)
+figure, arrays = runner.show(fig_4_1_step)
 figure
 
 # %% [markdown]
@@ -109,7 +109,7 @@ for x in (0.3, 0.4, 0.5, 0.6, 0.7):
 # magnifying glass: a large $h$ makes the rectangle far steeper than the steps it is made of.
 
 # %%
-figure, arrays = runner.look(fig_4_3_rectangle)
+figure, arrays = runner.show(fig_4_3_rectangle)
 figure
 
 # %% [markdown]
@@ -166,7 +166,7 @@ print(f"leak with 50 intervals, where w |x - s| >= 25: {universal.leak(50, 25.0)
 # twice the neurons, half the error.
 
 # %%
-figure, arrays = runner.look(fig_4_5_approximation, bins=(10, 20, 25, 50, 100, 200, 500))
+figure, arrays = runner.show(fig_4_5_approximation, bins=(10, 20, 25, 50, 100, 200, 500))
 figure.set(dpi=80)
 figure
 
@@ -205,7 +205,7 @@ for share in (0.9, 1.1, 1.5, 1.9, 2.1):
 # **Figure 4.7.** The tower, and beside it the three levels from which the bias cuts it.
 
 # %%
-figure, arrays = runner.look(fig_4_7_tower)
+figure, arrays = runner.show(fig_4_7_tower)
 figure.set(dpi=80)
 figure
 
@@ -231,7 +231,7 @@ for m in (1, 2, 3, 4):
 # itself, by few cells, and by more. The error falls with the width of a cell as before.
 
 # %%
-figure, arrays = runner.look(approximate_3d, bins=(4, 6, 8, 12, 16), slices=(-0.85, 0.95), points=48)
+figure, arrays = runner.show(approximate_3d, bins=(4, 6, 8, 12, 16), slices=(-0.85, 0.95), points=48)
 figure.set(dpi=80, figheight=4.2)
 figure
 
@@ -260,7 +260,7 @@ print(net[2].w)
 # and blue come out ($\mathbb{R}^2 \to \mathbb{R}^3$).
 
 # %%
-figure, arrays = runner.look(approximate_2d, bins=(5, 10, 20), picture_bins=(12, 48), pixels=96)
+figure, arrays = runner.show(approximate_2d, bins=(5, 10, 20), picture_bins=(12, 48), pixels=96)
 figure.set(dpi=80)
 figure
 
@@ -298,7 +298,7 @@ for name, net in {"steep": universal.approximate(f, 0.0, 1.0, bins=10), "soft": 
 # The theorem's network is a proof, and a good place to start from; it is not the best one of its size.
 
 # %%
-figure, arrays = runner.look(refine, bins=(10, 20), seeds=2)
+figure, arrays = runner.show(refine, bins=(10, 20), seeds=2)
 print(f"rms error {arrays['steep_rms_10'].item():.4f} as built, {arrays['trained_rms_10'].mean():.4f} after training")
 figure.set(dpi=80)
 figure

@@ -20,7 +20,7 @@ from pathlib import Path
 
 if importlib.util.find_spec("experiments") is None:
     project = Path.cwd().parent
-    if not (project / "experiments" / "runner.py").exists():
+    if not (project / "experiments" / "__init__.py").exists():
         project = Path("jnn-project").resolve()
         if not project.exists():
             address = os.environ.get("JNN_REPOSITORY") or input("The git address, or folder, of the jnn project: ")
@@ -38,7 +38,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments import counting, fig_5_1_tanh, gradient_through_time, runner, vanishing_gradient
-from jnn import activations, gradcheck, lstm, rnn
+from jnn import activations, gradcheck, gradient_flow, lstm, rnn
 
 # %% [markdown]
 # ## 5.1 Vanishing and exploding gradients
@@ -65,13 +65,15 @@ from jnn import activations, gradcheck, lstm, rnn
 #
 # $$\frac{\partial L}{\partial w_{11}^{(1)}} = (\hat y - y)\, w_{11}^{(L)} w_{11}^{(L-1)} \cdots w_{11}^{(2)}\, x_1 .$$
 #
-# `rnn.chain` is the network and `rnn.chain_gradient` this formula, for every weight at once. Here it is against
-# autodiff and against finite differences, for six layers of random weights:
+# `gradient_flow.chain` is the network and `gradient_flow.chain_gradient` this formula, for every weight at once. Here
+# it is against autodiff and against finite differences, for six layers of random weights:
 
 # %%
 x, y = jnp.array([0.6, 0.8]), jnp.array(1.0)
 weights = jax.random.uniform(jax.random.key(0), (6, 2), minval=0.5, maxval=1.5)
-report = gradcheck.compare(lambda w, x, y: (y - rnn.chain(w, x)) ** 2 / 2, rnn.chain_gradient, weights, x, y)
+report = gradcheck.compare(
+    lambda w, x, y: (y - gradient_flow.chain(w, x)) ** 2 / 2, gradient_flow.chain_gradient, weights, x, y
+)
 print(report)
 assert report.ok
 
@@ -81,8 +83,8 @@ assert report.ok
 
 # %%
 for w in (0.9, 1.0, 1.1):
-    by_first = rnn.chain_gradient(jnp.full((100, 2), w), x, y)[0, 0]
-    print(f"w = {w}: the output is {rnn.chain(jnp.full((100, 2), w), x):.3g}, dL/dw_11^(1) is {by_first:.3g}")
+    by_first = gradient_flow.chain_gradient(jnp.full((100, 2), w), x, y)[0, 0]
+    print(f"w = {w}: the output is {gradient_flow.chain(jnp.full((100, 2), w), x):.3g}, dL/dw_11^(1) is {by_first:.3g}")
 
 # %% [markdown]
 # It does not matter by which weight we differentiate: each product leaves out just one.
@@ -94,7 +96,7 @@ for w in (0.9, 1.0, 1.1):
 # random weights equally often.)
 
 # %%
-figure, arrays = runner.look(vanishing_gradient)
+figure, arrays = runner.show(vanishing_gradient)
 figure
 
 # %% [markdown]
@@ -119,7 +121,7 @@ for f in (activations.sigmoid, activations.tanh):
 # derivative. It reduces the problem, as the pictures above show, and does not end it: tanh saturates too.
 
 # %%
-figure, arrays = runner.look(fig_5_1_tanh)
+figure, arrays = runner.show(fig_5_1_tanh)
 figure
 
 # %% [markdown]
@@ -273,7 +275,7 @@ assert report.ok
 # instead, in one net far more than in another.
 
 # %%
-figure, arrays = runner.look(gradient_through_time)
+figure, arrays = runner.show(gradient_through_time)
 figure
 
 # %% [markdown]
@@ -290,7 +292,7 @@ figure
 # learns.
 
 # %%
-figure, arrays = runner.look(counting, seeds=3)
+figure, arrays = runner.show(counting, seeds=3)
 print(f"right up to n = {', '.join(map(str, arrays['reach'][:, -1]))}")
 print(f"correlation of the best cell with the count: {arrays['correlation']:.3f}")
 figure
@@ -300,16 +302,16 @@ figure
 #
 # Three more experiments take minutes, and the last needs MNIST, so here are only their pictures.
 #
-# `python -m experiments.adding_problem`: two marked numbers in a sequence of 100 or 200 are to be added. The LSTM
+# `python -m experiments adding_problem`: two marked numbers in a sequence of 100 or 200 are to be added. The LSTM
 # learns it; the plain net always says 1, or hardly does better.
 #
 # ![Learning curves of LSTMs and plain nets on the adding problem](../figures/adding_problem.png)
 #
-# `python -m experiments.copy_memory`: five symbols are to be repeated after 20 blanks.
+# `python -m experiments copy_memory`: five symbols are to be repeated after 20 blanks.
 #
 # ![What an LSTM and a plain net recall, and their learning curves](../figures/copy_memory.png)
 #
-# `python -m experiments.rows`: MNIST's digits, read row by row as sequences of 28.
+# `python -m experiments rows`: MNIST's digits, read row by row as sequences of 28.
 #
 # ![Digits read row by row](../figures/rows.png)
 #

@@ -1,4 +1,4 @@
-"""Execute notebooks and write them with what they print and draw: `python -m notebooks.renew [NAME ...]`.
+"""Execute notebooks and write them with their outputs: `python -m notebooks.renew [NAME ...]`.
 
 The source of `<name>.ipynb` is the percent script `<name>.py` beside it; edit that one, then renew.
 """
@@ -34,7 +34,7 @@ _METADATA = {
 
 
 class _Kernel(AsyncKernelManager):
-    """A kernel of this Python; what the user has installed as `python3` may be of another."""
+    """A kernel of this Python; the user's kernel named `python3` may be of another one."""
 
     @default("kernel_spec_manager")
     def _of_this_python(self) -> KernelSpecManager:
@@ -47,7 +47,7 @@ def names() -> list[str]:
 
 
 def source(name: str) -> NotebookNode:
-    """The notebook of that name without outputs, as its script has it; the cells are numbered."""
+    """The notebook of that name, from its script and without outputs; its cells are numbered."""
     notebook = jupytext.read(FOLDER / f"{name}.py")
     notebook.metadata = NotebookNode(_METADATA)
     for i, cell in enumerate(notebook.cells, start=1):
@@ -57,17 +57,17 @@ def source(name: str) -> NotebookNode:
 
 
 def execute(notebook: NotebookNode, *, quick: bool = False) -> NotebookNode:
-    """The same notebook with outputs, from a kernel of its own, of this Python, that starts in the notebooks' folder.
+    """The notebook with outputs, from a new kernel of this Python that starts in the notebooks' folder.
 
-    quick: with the sizes of the experiments' `--quick`.
-    Raises nbclient's CellExecutionError for a cell that does.
+    quick: run the experiments at the sizes of their `--quick`.
+    Raises nbclient's CellExecutionError if a cell raises.
     """
     env = {name: value for name, value in os.environ.items() if name != "JNN_QUICK"}
     if quick:
         env["JNN_QUICK"] = "1"
     notebook = copy.deepcopy(notebook)
     with tempfile.TemporaryDirectory() as scratch:
-        # Where sockets can be files they are: nobody else can listen at those.
+        # Sockets are files where the system has them: no other user can listen to those.
         transport = "tcp" if os.name == "nt" else "ipc"
         sockets = {"transport": transport, "connection_file": str(Path(scratch) / "kernel.json")}
         NotebookClient(
@@ -84,7 +84,7 @@ def execute(notebook: NotebookNode, *, quick: bool = False) -> NotebookNode:
 
 
 def renew(name: str) -> Path:
-    """Execute the notebook of that name and write it, whole or not at all. Returns where."""
+    """Execute the notebook of that name and write it, or leave it unchanged. Returns its path."""
     notebook = execute(source(name))
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
@@ -100,7 +100,7 @@ def renew(name: str) -> Path:
 
 
 def _smaller(png: str) -> str:
-    """The picture, in base64, with 256 colours: a third of the size, and no pixel that anyone sees is another."""
+    """The picture, in base64, with 256 colours: a third of the size and no visible difference."""
     picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
     written = io.BytesIO()
     few = picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
@@ -111,10 +111,10 @@ def _smaller(png: str) -> str:
 def main(
     names_to_renew: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(name="names", metavar="NAME")] = (),
 ) -> int:
-    """Renew the notebooks that are named, or all.
+    """Execute the named notebooks, or all, and write them.
 
     Args:
-        names_to_renew: what to renew; nothing renews all.
+        names_to_renew: notebooks to renew, by default all.
     """
     if unknown := sorted(set(names_to_renew) - set(names())):
         print(f"error: no notebook {', '.join(unknown)}; there are: {', '.join(names())}", file=sys.stderr)
