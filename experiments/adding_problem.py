@@ -121,8 +121,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """A sequence, and the learning curves of every net at every length."""
     figure.set_size_inches(9, 5.2)
-    halves: Any = figure.subfigures(2, 1, height_ratios=(1, 1.9))
-    upper, lower = halves
+    upper, lower = np.ravel(np.asarray(figure.subfigures(2, 1, height_ratios=(1, 1.9)), object))
     _draw_sequence(upper.subplots(), arrays["sequence"])
     sequences = config.steps * config.batch_size / 1000 * np.arange(1, config.epochs + 1)
     for axes, length in zip(np.ravel(lower.subplots(1, len(config.lengths), sharey=True)), config.lengths, strict=True):

@@ -64,9 +64,8 @@ def compute(config: Config) -> dict[str, Any]:
     return found
 
 
-def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+def claims(_: Config, arrays: runner.Arrays) -> runner.Claims:
     """The bias, the bound from the modulus of continuity, and first order."""
-    del config
     return {
         "the bias of the indicators is -5h/2": arrays["bias_over_h"] == -2.5,
         "no error exceeds half a cell's diagonal times the largest slope of f": np.all(

@@ -104,9 +104,8 @@ def compute(config: Config) -> dict[str, Any]:
     return found
 
 
-def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+def claims(_: Config, arrays: runner.Arrays) -> runner.Claims:
     """All transforms but the mirror keep most digits recognisable."""
-    del config
     kept = [name for name in TRANSFORMS if name != "mirror"]
     return {
         "every transform changes its images": all(
@@ -122,9 +121,8 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     }
 
 
-def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
+def draw(figure: runner.Figure, _: Config, arrays: runner.Arrays) -> None:
     """A row of digits for each transform, with the accuracy of the networks beside it."""
-    del config
     drawn = {"none": arrays["shown"]} | {name: arrays[f"drawn_{name}"] for name in TRANSFORMS}
     drawn["colour"] = arrays["colour"]
     # One axes over the whole figure, in pixels: 56 of them are twice MNIST's 28, so that no image is interpolated.

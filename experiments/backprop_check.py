@@ -73,9 +73,8 @@ def compute(config: Config) -> dict[str, Any]:
     return found
 
 
-def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+def claims(_: Config, arrays: runner.Arrays) -> runner.Claims:
     """All four agree, to the rounding of the dtype."""
-    del config
     return {
         f"{way} equals jax.grad of the mean cost to {bound:g} in {dtype}": np.all(arrays[dtype][:, i] <= bound)
         for dtype, bound in BOUND.items()

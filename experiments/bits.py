@@ -98,9 +98,8 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     }
 
 
-def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
+def draw(figure: runner.Figure, _: Config, arrays: runner.Arrays) -> None:
     """The bits of the ten digits by both layers, and the numbers that the bits give for test images."""
-    del config
     figure.set_size_inches(10, 3.8)
     *layers, trained = np.ravel(figure.subplots(1, 3, width_ratios=(1, 1, 1.5)))
     for axes, name, decoded, title in (

@@ -144,8 +144,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """The outputs of both nets for one sequence, and the learning curves."""
     figure.set_size_inches(9, 4.6)
-    halves: Any = figure.subfigures(1, 2, width_ratios=(1.35, 1))
-    left, right = halves
+    left, right = np.ravel(np.asarray(figure.subfigures(1, 2, width_ratios=(1.35, 1)), object))
     _draw_recall(left, config, arrays)
     cost, recalled = np.ravel(right.subplots(2, 1, sharex=True))
     sequences = config.steps * config.batch_size / 1000 * np.arange(1, config.epochs + 1)

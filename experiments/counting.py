@@ -159,8 +159,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """The counter of the best net over one string, and how far each net counts as it learns."""
     figure.set_size_inches(9, 5)
-    halves: Any = figure.subfigures(1, 2, width_ratios=(2.1, 1))
-    inner, outer = halves
+    inner, outer = np.ravel(np.asarray(figure.subfigures(1, 2, width_ratios=(2.1, 1)), object))
     _draw_counter(inner, arrays)
     axes = outer.subplots()
     epochs = np.arange(1, config.epochs + 1)

@@ -142,9 +142,8 @@ def z_scores(arrays: runner.Arrays) -> np.ndarray:
     return (trained.mean(axis=1) - arrays["linear_ridge"]) / error
 
 
-def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+def claims(_: Config, arrays: runner.Arrays) -> runner.Claims:
     """(3.22) holds for the linear model, and not for the network."""
-    del config
     away = np.abs(arrays["linear_measured"] - arrays["linear_exact"])
     ratio, error = arrays["network_ratio"], arrays["network_ratio_error"]
     return {

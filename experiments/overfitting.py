@@ -127,9 +127,8 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     return found
 
 
-def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
+def draw(figure: runner.Figure, _: Config, arrays: runner.Arrays) -> None:
     """Mean curves on unseen images, and the final accuracy of every network on both kinds."""
-    del config
     figure.set_size_inches(10, 4.4)
     curves, ends = np.ravel(figure.subplots(1, 2, width_ratios=(1.2, 1)))
     names = [key.removeprefix("curves_unseen_") for key in arrays if key.startswith("curves_unseen_")]

@@ -150,8 +150,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """Errors by epoch, six digits as training sees them, and the digits that a vote misreads."""
     figure.set_size_inches(10, 4.2)
-    parts: Any = figure.subfigures(1, 3, width_ratios=(1.25, 1, 1.25))
-    curves, seen, misread = parts
+    curves, seen, misread = np.ravel(np.asarray(figure.subfigures(1, 3, width_ratios=(1.25, 1, 1.25)), object))
     _draw_curves(curves, config, arrays)
     seen.suptitle("six digits, six times as training sees them", fontsize="medium")
     _draw_images(seen, arrays["examples"], 6)

@@ -202,9 +202,9 @@ def command(experiment: Any, config: Mapping[str, Any]) -> str:
 def _flags(defaults: Any, config: Mapping[str, Any]) -> list[str]:
     """The flags for the fields that differ from the defaults."""
     flags = []
-    for name, default in dataclasses.asdict(defaults).items():
+    for name, default in json.loads(json.dumps(dataclasses.asdict(defaults))).items():
         value = config.get(name, default)
-        if value == (list(default) if isinstance(default, tuple) else default):
+        if value == default:
             continue
         flag = name.replace("_", "-")
         if isinstance(value, bool):

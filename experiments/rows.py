@@ -122,8 +122,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """Digits with the probabilities after each row beside them; learning curves, and the accuracy by row."""
     figure.set_size_inches(9, 5.6)
-    halves: Any = figure.subfigures(2, 1, height_ratios=(1.45, 1))
-    upper, lower = halves
+    upper, lower = np.ravel(np.asarray(figure.subfigures(2, 1, height_ratios=(1.45, 1)), object))
     _draw_reading(upper, arrays)
     _draw_curves(lower, config, arrays)
 

@@ -79,9 +79,8 @@ def compute(config: Config) -> dict[str, Any]:
     }
 
 
-def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+def claims(_: Config, arrays: runner.Arrays) -> runner.Claims:
     """The limit, and its exception."""
-    del config
     settled = arrays["margins"] * arrays["c"][-1] > 100
     last = arrays["distances"][:, -1]
     return {

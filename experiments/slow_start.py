@@ -125,9 +125,8 @@ def first(reached: Any) -> Any:
     return jnp.where(jnp.any(reached, axis=-1), jnp.argmax(reached, axis=-1), reached.shape[-1])
 
 
-def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+def claims(_: Config, arrays: runner.Arrays) -> runner.Claims:
     """The factor sigma', and how much time it costs."""
-    del config
     a = arrays["first_outputs"]
     quadratic, entropy = arrays["steps_quadratic"], arrays["steps_cross-entropy"]
     badly = a > 0.9

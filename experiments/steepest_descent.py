@@ -80,9 +80,8 @@ def compute(config: Config) -> dict[str, Any]:
     }
 
 
-def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
+def claims(_: Config, arrays: runner.Arrays) -> runner.Claims:
     """The formula's length and product; no random step does better; the limit of short steps."""
-    del config
     return {
         "the formula's step has length epsilon": abs(arrays["length_of_the_formula"] - 1) < 1e-5,
         "in each number of dimensions its product with the gradient is -epsilon |grad C|": np.all(

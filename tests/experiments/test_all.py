@@ -1,34 +1,21 @@
-"""Every experiment at its quick size: the claims hold and every figure is drawn."""
+"""Every experiment at its quick size: the claims hold and the figure is drawn."""
 
 import importlib
 import json
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments import __main__ as command
 from experiments import backprop_check, digits, runner
-from jnn import backprop, gradcheck, train
-from tests.lowering import lowered, recorded, strangers
+from jnn import backprop
 
 
 @pytest.mark.parametrize("name", command.names())
 def test_quick(name, tmp_path):
-    """The whole run; and all that it compiles lowers for every platform.
-
-    Only backprop_check is not without float64: it is there to compare the two dtypes.
-    """
     experiment = importlib.import_module(f"experiments.{name}")
-    with recorded(experiment, train, gradcheck) as programs:
-        assert runner.main(experiment, ["--quick", "--out", str(tmp_path)]) == 0
-    for program, args, kwargs in programs:
-        double = name == "backprop_check" and any(
-            getattr(leaf, "dtype", None) == "float64" for leaf in jax.tree.leaves(args)
-        )
-        with jax.enable_x64(double), jax.default_matmul_precision("highest"):
-            assert strangers(lowered(program, *args, **kwargs)) == (["float64"] if double else [])
+    assert runner.main(experiment, ["--quick", "--out", str(tmp_path)]) == 0
     result = json.loads((tmp_path / name / "result.json").read_text())
     assert result["claims"]
     assert all(result["claims"].values())
@@ -40,7 +27,8 @@ def test_four_names_and_a_line_of_their_own(name):
     experiment = importlib.import_module(f"experiments.{name}")
     assert callable(experiment.compute)
     assert callable(experiment.claims)
-    assert callable(experiment.draw)
+    assert experiment.draw.__doc__.endswith(".")  # the report's text for those who do not see the figure
+    assert len(experiment.draw.__doc__.split()) >= 5
     assert set(experiment.Config.quick) <= set(experiment.Config.__dataclass_fields__)
     first, blank, *_ = experiment.__doc__.splitlines()
     assert first.endswith(".")
@@ -53,6 +41,7 @@ def test_digits_with_the_other_costs(cost):
     assert arrays["test_accuracy"] > 0.8
 
 
+@pytest.mark.slow
 def test_digits_by_default_reaches_its_accuracy():
     arrays = digits.compute(digits.Config())
     assert arrays["accuracies"].shape == (5, 30)
@@ -60,12 +49,12 @@ def test_digits_by_default_reaches_its_accuracy():
     assert all(digits.claims(digits.Config(), arrays).values())
 
 
-def test_digits_claims_can_fail():
+def test_digits_claims_can_be_false():
     arrays = {"test_accuracy": np.asarray(0.3), "costs": np.array([[0.1, 0.2]])}
-    assert not any(digits.claims(digits.Config(), arrays).values())
-    assert len(digits.claims(digits.Config(), arrays)) == 3
-    assert len(digits.claims(digits.Config(data="mnist"), arrays)) == 3
-    assert len(digits.claims(digits.Config(hidden=(5,)), arrays)) == 2
+    for changes, count in ({}, 3), ({"data": "mnist"}, 3), ({"hidden": (5,)}, 2):
+        claims = digits.claims(digits.Config(**changes), arrays)
+        assert len(claims) == count
+        assert not any(claims.values())
 
 
 def test_backprop_check_finds_a_wrong_derivation(monkeypatch):

@@ -1,3 +1,5 @@
+"""One experiment from its flags to its files: a small one made here, and digits where it has to train."""
+
 import dataclasses
 import json
 import re
@@ -5,30 +7,31 @@ import signal
 import subprocess
 import sys
 import types
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import __main__ as command
-from experiments import runner
+from experiments import digits, nielsen, runner
+from experiments.runner import results, training
 from jnn import train
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    quick = {"size": 2}  # noqa: RUF012
+    quick: ClassVar[dict[str, Any]] = {"size": 2}
 
-    size: int = 5
+    size: Annotated[int, runner.AtLeast(0)] = 5
     """How many."""
+    sizes: runner.Counts = (1,)
     holds: bool = True
     """Whether the claim holds."""
 
 
 def compute(config):
-    if config.size < 0:
-        raise ValueError(f"size is {config.size}; at least 0 is wanted")
     if config.size > 1000:
         raise RuntimeError("a defect, not a mistake")
     squares = jnp.arange(config.size) ** 2
@@ -37,11 +40,12 @@ def compute(config):
 
 
 def draw(figure, config, arrays):
-    figure.subplots().plot(arrays["squares"])
+    figure.subplots().plot(arrays["squares"], color="C1")
 
 
 @pytest.fixture
-def experiment():
+def experiment(monkeypatch):
+    monkeypatch.delenv("JNN_QUICK", raising=False)
     module = types.ModuleType("squares", "Squares, for the tests.")
     module.__file__ = "experiments/squares.py"
     module.Config, module.compute, module.draw = Config, compute, draw
@@ -49,16 +53,21 @@ def experiment():
     return module
 
 
+def read_result(out):
+    return json.loads((out / "squares" / "result.json").read_text())
+
+
 def test_a_run_writes_three_files_and_prints_the_claims(experiment, tmp_path, capsys):
-    assert runner.main(experiment, ["--size", "4", "--out", str(tmp_path)]) == 0
-    folder = tmp_path / "squares"
+    assert runner.main(experiment, ["--size", "4", "--out", str(tmp_path / "new" / "out")]) == 0
+    folder = tmp_path / "new" / "out" / "squares"
     assert sorted(path.name for path in folder.iterdir()) == ["arrays.npz", "figure.png", "result.json"]
     with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["squares"], [0, 1, 4, 9])
         assert arrays["exact"]  # the matmul precision was set
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
-    result = json.loads((folder / "result.json").read_text())
-    assert result["config"] == {"size": 4, "holds": True}
+    result = read_result(folder.parent)
+    assert result["experiment"] == "squares"
+    assert result["config"] == {"size": 4, "sizes": [1], "holds": True}
     assert result["claims"] == {"the claim holds": True, "squares grow": True}
     assert result["numbers"]["mean_square"] == 3.5
     assert result["numbers"]["mean_square_standard_error"] == pytest.approx(np.std([0, 1, 4, 9], ddof=1) / 2)
@@ -70,46 +79,90 @@ def test_a_run_writes_three_files_and_prints_the_claims(experiment, tmp_path, ca
     assert "ok    the claim holds" in shown
 
 
-def test_a_claim_that_fails_is_the_exit_code(experiment, tmp_path, capsys):
+def test_a_false_claim_is_the_exit_code(experiment, tmp_path, capsys):
     assert runner.main(experiment, ["--no-holds", "--out", str(tmp_path)]) == 1
     assert "FALSE the claim holds" in capsys.readouterr().out
-    assert json.loads((tmp_path / "squares" / "result.json").read_text())["claims"]["the claim holds"] is False
+    assert read_result(tmp_path)["claims"]["the claim holds"] is False
 
 
-@pytest.mark.parametrize(("flags", "size"), [([], 5), (["--quick"], 2), (["--quick", "--size", "3"], 3)])
-def test_quick_is_a_smaller_default(experiment, tmp_path, flags, size):
-    runner.main(experiment, [*flags, "--out", str(tmp_path)])
-    assert json.loads((tmp_path / "squares" / "result.json").read_text())["config"]["size"] == size
+def test_quick_is_a_smaller_default_and_a_second_run_replaces_the_first(experiment, tmp_path):
+    for flags, size in ([], 5), (["--quick"], 2), (["--quick", "--size", "3"], 3):
+        runner.main(experiment, [*flags, "--out", str(tmp_path)])
+        assert read_result(tmp_path)["config"]["size"] == size
+        assert len(list((tmp_path / "squares").iterdir())) == 3
 
 
-def test_a_second_run_replaces_the_first(experiment, tmp_path):
-    for size in ("4", "3"):
-        runner.main(experiment, ["--size", size, "--out", str(tmp_path)])
-    assert json.loads((tmp_path / "squares" / "result.json").read_text())["config"]["size"] == 3
-    assert len(list((tmp_path / "squares").iterdir())) == 3
-
-
-def test_one_member_has_no_standard_error():
+def test_numbers_as_text():
     assert set(runner.mean_and_standard_error("x", [2.0])) == {"x"}
-    assert runner.said("x", {"x": 2.0}) == "2"
-    assert runner.said("x", {"x": 0.951, "x_standard_error": 0.0012}, scale=100, unit="%") == "95.1 ± 0.12 %"
+    assert runner.format_number("x", {"x": 2.0}) == "2"
+    assert runner.format_number("x", {"x": 0.951, "x_standard_error": 0.0012}, scale=100, unit="%") == "95.1 ± 0.12 %"
 
 
-def test_a_users_mistake_is_one_line(experiment, tmp_path, capsys):
-    assert runner.main(experiment, ["--size", "-1", "--out", str(tmp_path)]) == 2
-    printed = capsys.readouterr()
-    assert printed.err.startswith("error: size is -1; at least 0 is wanted")
-    assert printed.err.count("\n") == 1
-    assert not printed.out
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--size", "-1"], "error: size must be at least 0, got -1 (JNN_TRACEBACK=1 shows where)\n"),
+        (["--sizes", "2", "0"], "error: sizes must be at least 1, got 0 (JNN_TRACEBACK=1 shows where)\n"),
+    ],
+)
+def test_a_value_out_of_bounds_is_one_line(experiment, flags, message, tmp_path, capsys):
+    assert runner.main(experiment, [*flags, "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr() == ("", message)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_value_that_jnn_rejects_is_one_line(tmp_path, capsys):
+    assert runner.main(digits, ["--eta", "-3", "--out", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert re.fullmatch(r"error: eta .*-3.*\n", shown.err)
+    assert not shown.out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("flags", [["--bogus", "3"], ["--data", "letters"], ["--epochs", "many"]])
+def test_a_wrong_flag_is_named(flags, capsys):
+    with pytest.raises(SystemExit, match="^2$"):
+        runner.main(digits, flags)
+    shown = capsys.readouterr()
+    assert flags[-1] in shown.err or flags[0] in shown.err
+    assert not shown.out
 
 
 def test_a_defect_keeps_its_traceback(experiment, tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="a defect"):
         runner.main(experiment, ["--size", "1001", "--out", str(tmp_path)])
     monkeypatch.setenv("JNN_TRACEBACK", "1")
-    with pytest.raises(ValueError, match="size is -1"):
+    with pytest.raises(ValueError, match="size must be at least 0, got -1"):
         runner.main(experiment, ["--size", "-1", "--out", str(tmp_path)])
+    assert not list(tmp_path.iterdir())
+
+
+def forbidden(*args, **kwargs):
+    raise PermissionError(13, "Permission denied")
+
+
+@pytest.mark.parametrize("way", ["a file in the way", "a folder that no file can be made in", "/proc"])
+def test_an_out_that_is_not_writable_is_found_before_computing(experiment, way, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    if way == "a file in the way":
+        out.write_text("older")
+    elif way == "/proc":
+        out = Path("/proc/jnn/out")
+        if not out.parent.parent.is_dir():
+            pytest.skip("no /proc here, a folder where not even root can make one")
+    else:
+        monkeypatch.setattr(results.tempfile, "TemporaryFile", forbidden)
+    before = list(tmp_path.iterdir())
+    experiment.compute = lambda config: pytest.fail("it computes first")
+    assert runner.main(experiment, ["--out", str(out)]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: cannot write to {out / 'squares'} (")
+    assert shown.count("\n") == 1
+    assert "--out" in shown
+    assert list(tmp_path.iterdir()) == before
 
 
 def test_an_interrupt_leaves_nothing(experiment, tmp_path, capsys):
@@ -117,15 +170,9 @@ def test_an_interrupt_leaves_nothing(experiment, tmp_path, capsys):
         raise KeyboardInterrupt
 
     experiment.compute = interrupted
-    assert runner.main(experiment, ["--out", str(tmp_path)]) == 130
+    assert runner.main(experiment, ["--out", str(tmp_path / "out")]) == 130
     assert "interrupted; nothing was written" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-def test_a_folder_that_cannot_be_made(experiment, tmp_path, capsys):
-    (tmp_path / "file").write_text("in the way")
-    assert runner.main(experiment, ["--out", str(tmp_path / "file")]) == 2
-    assert "error: " in capsys.readouterr().err
 
 
 def test_a_figure_that_fails_leaves_the_older_run_whole(experiment, tmp_path):
@@ -141,13 +188,12 @@ def test_a_figure_that_fails_leaves_the_older_run_whole(experiment, tmp_path):
     assert {path.name: path.read_bytes() for path in (tmp_path / "squares").iterdir()} == before
 
 
-# A look, for notebooks
+# Shown in a notebook
 
 
-def test_a_look_prints_the_claims_and_writes_nothing(experiment, tmp_path, monkeypatch, capfd):
-    monkeypatch.delenv("JNN_QUICK", raising=False)
+def test_what_is_shown_is_not_written(experiment, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    figure, arrays = runner.look(experiment, size=4)
+    figure, arrays = runner.show(experiment, size=4)
     np.testing.assert_array_equal(arrays["squares"], [0, 1, 4, 9])
     assert arrays["exact"]  # the matmul precision was set
     assert figure.axes[0].lines
@@ -155,127 +201,124 @@ def test_a_look_prints_the_claims_and_writes_nothing(experiment, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
-def test_a_look_raises_where_a_claim_is_false(experiment, capsys):
-    with pytest.raises(AssertionError, match="squares with Config.* false is the claim holds$"):
-        runner.look(experiment, holds=False)
+def test_a_false_claim_raises(experiment, capsys):
+    with pytest.raises(AssertionError, match="squares with Config.* false: the claim holds$"):
+        runner.show(experiment, holds=False)
     assert "FALSE the claim holds\nok    squares grow\n" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="size must be at least 0, got -1"):
+        runner.show(experiment, size=-1)
 
 
 @pytest.mark.parametrize(("quick", "size"), [("", 4), ("1", 2)])
-def test_a_look_is_quick_where_the_environment_says_so(experiment, monkeypatch, quick, size):
+def test_the_environment_makes_it_quick(experiment, monkeypatch, quick, size):
     monkeypatch.setenv("JNN_QUICK", quick)
-    assert len(runner.look(experiment, size=4)[1]["squares"]) == size
+    assert len(runner.show(experiment, size=4)[1]["squares"]) == size
 
 
-def test_a_look_is_shown_as_a_run_is_saved(experiment, tmp_path, monkeypatch):
-    """In the same style, though it is drawn later, where other settings may hold."""
-    monkeypatch.delenv("JNN_QUICK", raising=False)
-    experiment.draw = lambda figure, config, arrays: figure.subplots().plot(arrays["squares"], color="C1")
+def test_it_is_shown_as_a_run_is_saved(experiment, tmp_path):
+    """In the same style, though it is rendered later, when other settings may hold."""
     runner.main(experiment, ["--out", str(tmp_path)])
-    figure, _ = runner.look(experiment)
+    figure, _ = runner.show(experiment)
     figure.savefig(tmp_path / "shown.png", metadata={"Software": None})
     assert (tmp_path / "shown.png").read_bytes() == (tmp_path / "squares" / "figure.png").read_bytes()
 
 
-def test_a_look_draws_no_progress_bar(experiment, tmp_path, monkeypatch, capfd):
-    monkeypatch.delenv("JNN_QUICK", raising=False)
+# Trainings
 
-    def trained(config):
-        optimizer = train.sgd(0.1)
-        start = train.init(optimizer, jnp.zeros(()))
-        grad = jax.value_and_grad(lambda w, x: jnp.sum(w * x))
-        runner.fit(jax.random.key(0), grad, optimizer, start, (jnp.ones(2),), epochs=2, batch_size=1)
-        return compute(config)
 
-    experiment.compute = trained
-    runner.look(experiment)
+def train_each(*names, epochs=4):
+    """A `compute` that trains once for each of these options of `fit`, on numbers in random order."""
+
+    def compute_by_training(config):
+        optimizer, numbers = train.sgd(0.1), (jnp.arange(config.size + 2.0),)
+        grad = jax.value_and_grad(lambda w, x: jnp.sum((w - x) ** 2))
+        found = {"squares": jnp.ones(1)}
+        for i, name in enumerate(names):
+            state = train.init(optimizer, jnp.zeros(()))
+            options = {"epochs": epochs, "batch_size": 1, **name}
+            state, history = runner.fit(jax.random.key(i), grad, optimizer, state, numbers, **options)
+            found |= {f"params_{i}": state.params, f"losses_{i}": history.losses}
+        return found
+
+    return compute_by_training
+
+
+def test_only_a_run_draws_a_progress_bar(experiment, tmp_path, capfd):
+    experiment.compute = train_each({}, {"name": "other"})
+    runner.show(experiment)
     assert capfd.readouterr().err == ""
-    runner.main(experiment, ["--out", str(tmp_path)])
-    assert "2/2" in capfd.readouterr().err
+    assert runner.main(experiment, ["--out", str(tmp_path)]) == 0
+    assert capfd.readouterr().err.count("100%") == 2
 
 
-# The command that lists and runs
+@pytest.mark.parametrize("names", [({}, {}), ({"name": "1/sqrt(n), w"}, {"name": "1 sqrt n W"}), ({}, {"name": "?"})])
+def test_each_training_has_its_own_name(experiment, names, tmp_path, capsys):
+    experiment.compute = train_each(*names, epochs=1)
+    assert runner.main(experiment, ["--out", str(tmp_path)]) == 2
+    message = f"error: each training of an experiment must have its own name, got {names[1].get('name', 'training')!r}"
+    assert message in capsys.readouterr().err
 
 
-def test_the_list(capsys):
-    assert command.main() == 0
-    shown = capsys.readouterr().out
-    for name in command.names():
-        assert name in shown
-    assert {"digits", "backprop_check"} <= set(command.names())
-    assert "runner" not in command.names()
+def test_checkpoints_are_in_folders_of_these_names(tmp_path):
+    folders = training._Folders(tmp_path, {}, resume=False)
+    for name in nielsen.ROWS:
+        folders.checkpoints(name)
+    assert {"30-hidden-quadratic", "1-000-images-lambda-0.1", "100-hidden-1-sqrt-n"} < folders.used
+    assert len(folders.used) == len(nielsen.ROWS)
+    assert all(re.fullmatch(r"[\w.-]+", name) for name in folders.used)
 
 
-def test_an_unknown_name(capsys):
-    assert command.main(("digits", "typo")) == 2
-    assert f"error: no experiment typo; there are: {', '.join(command.names())}\n" in capsys.readouterr().err
+def test_an_interrupted_run_resumes(experiment, tmp_path, monkeypatch, capfd):
+    """Ctrl-C in the second of two trainings, then --resume: the arrays of a run that was left alone, to the last bit."""
+    experiment.compute = train_each({"name": "one"}, {"name": "other"})
+    flags = ["--size", "7", "--out", str(tmp_path / "again")]
+    assert runner.main(experiment, [*flags[:2], "--out", str(tmp_path / "alone")]) == 0
+    fit, calls = train.fit, []
 
+    def interrupted(*args, **options):
+        def interrupt(report):
+            if len(calls) == 2 and report.epoch == 3:
+                raise KeyboardInterrupt
 
-def test_several_by_name(monkeypatch, tmp_path):
-    ran = []
-    monkeypatch.setattr(
-        runner, "main", lambda module, flags: ran.append((runner.name_of(module), flags)) or len(ran) - 1
-    )
-    assert command.main(("digits", "backprop_check"), out=tmp_path, quick=True) == 1
-    flags = ["--out", str(tmp_path), "--quick"]
-    assert ran == [("digits", flags), ("backprop_check", flags)]
-    ran.clear()
-    command.main(("all",))
-    assert [name for name, _ in ran] == command.names()
+        calls.append(args)
+        checkpoints = dataclasses.replace(options.pop("checkpoints"), seconds=0)
+        return fit(*args, callbacks=[interrupt], checkpoints=checkpoints, **options)
 
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["experiments.digits", "--bogus", "3"], "--bogus"),
-        (["experiments.digits", "--data", "letters"], "letters"),
-        (["experiments.digits", "--eta", "-3"], "eta is -3.0"),
-        (["experiments", "digit"], "no experiment digit"),
-        (["experiments", "--fast"], "--fast"),
-    ],
-)
-def test_mistakes_at_the_command_line(arguments, said, tmp_path):
-    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr + done.stdout
-
-
-def test_an_interrupt_ends_a_run_of_several(monkeypatch, tmp_path):
-    begun = []
-
-    def interrupted(experiment, flags):
-        begun.append(runner.name_of(experiment))
-        return runner.INTERRUPTED
-
-    monkeypatch.setattr(runner, "main", interrupted)
-    assert command.main(("bits", "digits", "report"), out=tmp_path) == 130
-    assert begun == ["bits"]
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_interrupted_experiment_goes_on(tmp_path):
-    """Ctrl-C in the middle of a training, then --resume: the arrays of a run that was left alone, to the last bit."""
-    command = [sys.executable, "-m", "experiments.digits", "--epochs", "600", "--seeds", "2", "--hidden", "10"]
-    subprocess.run([*command, "--out", str(tmp_path / "alone")], check=True, capture_output=True)
-    again = [*command, "--out", str(tmp_path / "again")]
-    ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job, and its children, may ignore it
-    process = subprocess.Popen(again, stderr=subprocess.PIPE)
-    signal.signal(signal.SIGINT, ours)
-    said = b""
-    while not re.search(rb" [1-4]\d\d/600", said):
-        assert process.poll() is None, said
-        said += process.stderr.read(1)
-    process.send_signal(signal.SIGINT)
-    said = process.communicate()[1]
-    assert process.returncode == 130, said
-    assert b"python -m experiments.digits with the same flags and --resume goes on" in said
-    assert b"Traceback" not in said
-    folder = tmp_path / "again" / "digits"
+    monkeypatch.setattr(train, "fit", interrupted)
+    assert runner.main(experiment, flags) == 130
+    command = f"python -m experiments squares {' '.join(flags)} --resume"
+    assert f"interrupted; resume with {command}\n" in capfd.readouterr().err
+    folder = tmp_path / "again" / "squares"
     assert [path.name for path in folder.iterdir()] == ["checkpoints"]
-    resumed = subprocess.run([*again, "--resume"], check=True, capture_output=True)
-    assert b" 0/600" not in resumed.stderr
-    alone, gone_on = (np.load(tmp_path / name / "digits" / "arrays.npz") for name in ("alone", "again"))
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["one", "other"]
+    monkeypatch.setattr(train, "fit", fit)
+    assert runner.main(experiment, ["--size", "8", *flags[2:], "--resume"]) == 2
+    assert "config" in capfd.readouterr().err
+    assert runner.main(experiment, [*flags, "--resume"]) == 0
+    shown = capfd.readouterr().err
+    assert "2/4" in shown
+    assert "1/4" not in shown
+    alone, resumed = (np.load(tmp_path / name / "squares" / "arrays.npz") for name in ("alone", "again"))
     for key in alone:
-        np.testing.assert_array_equal(gone_on[key], alone[key])
+        np.testing.assert_array_equal(resumed[key], alone[key])
     assert not (folder / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_an_interrupted_process_resumes(tmp_path):
+    """The same with a real signal, from the command line."""
+    command = [sys.executable, "-m", "experiments", "digits", "--epochs", "600", "--seeds", "2", "--out", str(tmp_path)]
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job, and its children, may ignore it
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    signal.signal(signal.SIGINT, ours)
+    shown = b""
+    while not re.search(rb" [1-4]\d\d/600", shown):
+        assert process.poll() is None, shown
+        shown += process.stderr.read(1)
+    process.send_signal(signal.SIGINT)
+    shown = process.communicate()[1]
+    assert process.returncode == 130, shown
+    assert f"resume with python {' '.join(command[1:])} --resume\n".encode() in shown
+    assert b"Traceback" not in shown
+    resumed = subprocess.run([*command, "--resume"], check=True, capture_output=True)
+    assert b" 0/600" not in resumed.stderr
