@@ -1,1 +1,1 @@
-"""Timings, side by side in one process: `python -m benchmarks.NAME`."""
+"""Timings of alternatives that take turns in one process: `python -m benchmarks.NAME`."""

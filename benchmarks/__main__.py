@@ -1,6 +1,6 @@
-"""Run some or all benchmarks, each in a process of its own: `python -m benchmarks [--quick] [--out DIR] [NAME ...]`.
+"""Run some or all benchmarks, each in its own process: `python -m benchmarks [--quick] [--out DIR] [NAME ...]`.
 
-Each writes <out>/<name>.json; at the end <out>/tables.md has the tables of all that lie there.
+Each writes <out>/<name>.json; then <out>/tables.md gathers the tables of all results in the folder.
 """
 
 import json
@@ -24,9 +24,9 @@ def names() -> list[str]:
 
 
 def page(folder: Path) -> str:
-    """The tables of a folder, for a page."""
+    """The tables of all results in a folder, as a Markdown page."""
     parts = [
-        "Medians of alternatives that took turns, as multiples of the first column's. `python -m benchmarks` makes "
+        "Medians of alternatives that took turns, as multiples of the first column's. `python -m benchmarks` writes "
         "this page."
     ]
     for name in names():
@@ -50,12 +50,12 @@ def main(
     out: Path = Path("out/benchmarks"),
     quick: bool = False,
 ) -> int:
-    """Run the benchmarks that are named, or all.
+    """Run the named benchmarks, or all of them.
 
     Args:
-        names_to_run: what to run; nothing runs all.
-        out: the folder that receives the results.
-        quick: small sizes, to see that everything works.
+        names_to_run: benchmarks to run; by default all.
+        out: the folder for the results.
+        quick: use small sizes that still exercise everything.
     """
     if unknown := sorted(set(names_to_run) - set(names())):
         print(f"error: no benchmark {', '.join(unknown)}; there are: {', '.join(names())}", file=sys.stderr)
@@ -67,7 +67,7 @@ def main(
         try:
             codes.append(subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *flags], check=False).returncode)
         except KeyboardInterrupt:
-            print("interrupted; what was measured before stays", file=sys.stderr)
+            print("interrupted; earlier results are kept", file=sys.stderr)
             return 130
     out.mkdir(parents=True, exist_ok=True)
     (out / "tables.md").write_text(page(out))

@@ -1,8 +1,8 @@
-"""Augmentation: what it adds to a training step, and each transform against dm-pix's where dm-pix has one.
+"""Augmentation: its cost in a training step, and each transform against dm-pix's, if dm-pix has one.
 
-The steps are an epoch of the record's net, [784, 800, 10] with mini-batches of 100 and momentum, without and with
-images distorted anew. The transforms act on 100 images in one compiled call. All alternatives of a table take turns
-in one process.
+The steps are an epoch of the network of the `record` experiment, [784, 800, 10] with mini-batches of 100 and momentum,
+without distortions and with a new distortion of each image. Each transform is one compiled call on 100 images. All
+alternatives of a table take turns in one process.
 """
 
 import functools
@@ -27,7 +27,7 @@ PACKAGES = ("dm-pix",)
 
 @dataclass(frozen=True)
 class Config:
-    """The defaults are the record's net."""
+    """The defaults are the network of the `record` experiment."""
 
     quick: ClassVar[Mapping[str, Any]] = {
         "sizes": (784, 30, 10),
@@ -40,17 +40,17 @@ class Config:
     sizes: tuple[int, ...] = (784, 800, 10)
     """Neurons in each layer."""
     batch_size: int = 100
-    """Images in a mini-batch, and in a call of a transform."""
+    """Images in a mini-batch, and in one call of a transform."""
     images: int = 12_000
     """Training images of an epoch."""
     rounds: int = 20
-    """How often each alternative takes its turn."""
+    """Timings of each alternative."""
     growth: tuple[int, ...] = (1, 10, 100, 1000)
-    """Images in a call of `augment.distort`, to see how time grows with them."""
+    """Images in one call of `augment.distort`, to measure how time grows with their number."""
 
 
 def distortions() -> dict[str, augment.ImageTransform | None]:
-    """What an epoch is timed with; the first is what the others are compared with."""
+    """The image transforms an epoch is timed with; the first is the baseline."""
     affine = {"shift": 1.0, "rotate": 12.0, "scale": 0.15, "shear": 0.15}
     return {
         "no augmentation": None,
@@ -60,7 +60,7 @@ def distortions() -> dict[str, augment.ImageTransform | None]:
 
 
 def epochs(config: Config) -> dict[str, Callable[[], Any]]:
-    """An epoch with each distortion."""
+    """An epoch with each image transform."""
     digits = data.mnist().train
     examples = (digits.xs[: config.images], data.one_hot(digits.labels[: config.images], 10))
     key = jax.random.key(0)
@@ -80,7 +80,7 @@ def epochs(config: Config) -> dict[str, Callable[[], Any]]:
 
 
 def transforms(config: Config) -> dict[str, dict[str, Callable[[], Any]]]:
-    """Each transform beside dm-pix's."""
+    """Each transform, from jnn and from dm-pix."""
     ours: dict[str, Callable[..., Any]] = {
         "elastic": functools.partial(augment.elastic, pixels=1.2, sigma=4.0),
         "affine": functools.partial(augment.distort, shift=1.0, rotate=12.0, scale=0.15, shear=0.15),
@@ -110,7 +110,7 @@ def transforms(config: Config) -> dict[str, dict[str, Callable[[], Any]]]:
 
 
 def measure(config: Config) -> Iterator[timing.Table]:
-    """An epoch with and without; each transform; growth."""
+    """Yield tables: epochs with and without distortions, each transform, and growth."""
     seconds = timing.interleaved(epochs(config), config.rounds)
     plain, *_, full = (statistics.median(times) for times in seconds.values())
     note = f"affine and elastic distortions add {full / plain - 1:.2f} of a training step"
@@ -123,7 +123,7 @@ def measure(config: Config) -> Iterator[timing.Table]:
 
 
 def growth(config: Config) -> timing.Table:
-    """Images a second by the number of images in a call."""
+    """Images per second, by the number of images in a call."""
     distort = jax.jit(jax.vmap(functools.partial(augment.distort, rotate=12.0, scale=0.15, elastic=1.2)))
     alternatives = {}
     for n in config.growth:

@@ -1,7 +1,7 @@
-"""What saving a checkpoint after every epoch costs a training on MNIST: epochs of `train.fit` with and without.
+"""The cost of saving a checkpoint after every epoch of a training on MNIST: `train.fit` with and without checkpoints.
 
-The time is that of the whole call, so what orbax writes in the background is in it as far as it holds training up.
-The ratios are to no checkpoints.
+The time is that of the complete call, so it includes orbax's background writes as far as they delay training. Ratios
+are relative to no checkpoints.
 """
 
 import shutil
@@ -24,7 +24,7 @@ PACKAGES = ("orbax-checkpoint",)
 
 @dataclass(frozen=True)
 class Config:
-    """What is measured, and how often."""
+    """Sizes and number of timings."""
 
     quick: ClassVar[Mapping[str, Any]] = {"hidden": 30, "epochs": 2, "rounds": 2}
 
@@ -35,13 +35,13 @@ class Config:
     epochs: int = 10
     """Epochs of each training."""
     seconds: tuple[float, ...] = (0.0, 30.0)
-    """The least time between two checkpoints; 0 is one after every epoch."""
+    """Minimum seconds between two checkpoints; 0 saves one after every epoch."""
     rounds: int = 5
-    """How often each alternative takes its turn."""
+    """Timings of each alternative."""
 
 
 def measure(config: Config) -> Iterator[timing.Table]:
-    """One table: no checkpoints, and as many as each of `seconds` makes."""
+    """Yield one table: no checkpoints, and checkpoints at each of the intervals in `seconds`."""
     digits = data.mnist().train
     examples = (digits.xs, data.one_hot(digits.labels, 10))
     optimizer, key = train.sgd(0.1), jax.random.key(0)

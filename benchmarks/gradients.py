@@ -1,7 +1,7 @@
-"""Gradients by hand against autodiff: time, memory of the program, seconds of compilation; per example against torch.
+"""Gradients by hand against autodiff: time, program memory, compilation time; per-example gradients also against torch.
 
-Perceptrons and perceptrons with dropout by mini-batch, at the sizes of `benchmarks.mlp`; the LSTM by sequences. The
-program's memory is what the compiler sets aside beside arguments and results. The ratios are to the gradient by hand.
+Perceptrons, without and with dropout, on a mini-batch at the sizes of `benchmarks.mlp`; the LSTM on sequences. Program
+memory is what the compiler allocates in addition to arguments and results. Ratios are relative to the gradient by hand.
 """
 
 import importlib
@@ -28,20 +28,20 @@ Program = tuple[Callable[[], Any], str]
 
 @dataclass(frozen=True)
 class Config:
-    """What is measured, and how often."""
+    """Sizes and number of timings."""
 
     quick: ClassVar[Mapping[str, Any]] = {"rows": ("a",), "lstms": ((4, 32, 8, 16),), "rounds": 3}
 
     rows: tuple[str, ...] = ("a", "b", "c", "d")
-    """Sizes of perceptrons, as in benchmarks.mlp."""
+    """Perceptron sizes, as in `benchmarks.mlp`."""
     lstms: tuple[tuple[int, int, int, int], ...] = ((32, 128, 64, 128), (8, 512, 32, 64))
-    """(B, T, p, d) of LSTMs."""
+    """(B, T, p, d) of each LSTM."""
     rounds: int = 200
-    """How often each alternative takes its turn."""
+    """Timings of each alternative."""
 
 
 def compiled(f: Callable[..., Any], *args: Any) -> Program:
-    """A program of f, compiled anew and ready to run on args; and what it needs."""
+    """Compile f for args: returns a function of no arguments, and its memory and compilation time as text."""
     start = time.perf_counter()
     program = jax.jit(f).lower(*args).compile()
     seconds = time.perf_counter() - start
@@ -50,13 +50,13 @@ def compiled(f: Callable[..., Any], *args: Any) -> Program:
 
 
 def table(title: str, programs: Mapping[str, Program], rounds: int) -> timing.Table:
-    """Programs in turns, and what they need."""
+    """Time the programs in turns; the remarks are their memory and compilation time."""
     seconds = timing.interleaved({name: run for name, (run, _) in programs.items()}, rounds)
     return timing.Table(title, seconds, {name: needs for name, (_, needs) in programs.items() if needs})
 
 
 def autodiff_of(params: mlp.Params, xs: jax.Array, ys: jax.Array, masks: tuple[jax.Array, ...] | None = None) -> Any:
-    """The plain definition and its gradient: the mean cross-entropy of a mini-batch, with dropout masks or without."""
+    """Value and autodiff gradient of the mean cross-entropy of a mini-batch, with or without dropout masks."""
 
     def loss(params: mlp.Params) -> jax.Array:
         a = xs
@@ -70,14 +70,14 @@ def autodiff_of(params: mlp.Params, xs: jax.Array, ys: jax.Array, masks: tuple[j
 
 
 def with_dropout(params: mlp.Params, xs: jax.Array, ys: jax.Array, key: jax.Array) -> Any:
-    """Autodiff through the same masks as `dropout.minibatch_value_and_grad` draws."""
+    """Autodiff with the masks that `dropout.minibatch_value_and_grad` draws."""
     keys = jax.random.split(key, len(params) - 1)
     masks = tuple(dropout.mask(k, (len(xs), len(b)), 0.5) for k, (_, b) in zip(keys, params[:-1], strict=True))
     return autodiff_of(params, xs, ys, masks)
 
 
 def perceptrons(config: Config, letter: str) -> Iterator[timing.Table]:
-    """One size: without and with dropout, then the gradient of every example by itself."""
+    """Yield the tables of one size: without dropout, with dropout, and per-example gradients."""
     sizes, m = ROWS[letter]
     keys = jax.random.split(jax.random.key(0), 3)
     params = mlp.init(keys[0], sizes)
@@ -115,7 +115,7 @@ def perceptrons(config: Config, letter: str) -> Iterator[timing.Table]:
 
 
 def torch_each(params: mlp.Params, xs: jax.Array, ys: jax.Array) -> Callable[[], Any]:
-    """The same by torch.func: vmap of grad."""
+    """Per-example gradients with torch.func: vmap of grad."""
     torch = importlib.import_module("torch")
     layers = [tuple(torch.tensor(np.asarray(a)) for a in layer) for layer in params]
     x, y = torch.tensor(np.asarray(xs)), torch.tensor(np.asarray(ys))
@@ -131,7 +131,7 @@ def torch_each(params: mlp.Params, xs: jax.Array, ys: jax.Array) -> Callable[[],
 
 
 def lstms(config: Config, size: tuple[int, int, int, int]) -> timing.Table:
-    """`lstm.unroll` against `lstm.scan`."""
+    """`lstm.unroll`, by hand, against autodiff of `lstm.scan`."""
     arguments = problem(*size)
 
     def gradient(run: Any) -> Callable[..., Any]:
@@ -143,9 +143,9 @@ def lstms(config: Config, size: tuple[int, int, int, int]) -> timing.Table:
 
 
 def measure(config: Config) -> Iterator[timing.Table]:
-    """Perceptrons, then LSTMs."""
+    """Yield the tables of the perceptrons, then of the LSTMs."""
     if unknown := set(config.rows) - ROWS.keys():
-        raise ValueError(f"rows has {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+        raise ValueError(f"rows must be among {', '.join(ROWS)}, got {', '.join(sorted(unknown))}")
     for letter in config.rows:
         yield from perceptrons(config, letter)
     for size in config.lstms:

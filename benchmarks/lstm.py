@@ -1,8 +1,8 @@
-"""An LSTM forwards, and forwards and backwards: by hand, by autodiff, and by torch, flax, haiku and equinox.
+"""Forward and backward passes of an LSTM: by hand, by autodiff, and with torch, flax, haiku and equinox.
 
-The same weights' shapes, sequences and loss for all, single precision, gradients by the parameters. The peers that are
-installed take turns in one process with ours; `pip install '.[peers]'` brings them along. The ratios are to
-`lstm.unroll`. `--growth` measures instead how time and the size of the program grow with T and B.
+All use the same weight shapes, sequences and loss, in single precision, and differentiate by the parameters. The
+installed peers and jnn take turns in one process; `pip install '.[peers]'` installs all of them. Ratios are relative to
+`lstm.unroll`. `--growth` measures how run time and compilation time grow with T and B instead.
 """
 
 import importlib
@@ -25,7 +25,7 @@ PACKAGES = tuple(MODULES.values())
 
 @dataclass(frozen=True)
 class Config:
-    """What is measured, and how often."""
+    """Sizes and number of timings."""
 
     quick: ClassVar[Mapping[str, Any]] = {"sizes": ((4, 32, 8, 16),), "rounds": 2}
 
@@ -35,13 +35,13 @@ class Config:
         (8, 512, 32, 64),
         (1, 1000, 16, 32),
     )
-    """(B, T, p, d): the batch, the length of the sequences, the size of inputs and of memories."""
+    """(B, T, p, d): batch size, sequence length, input size, memory size."""
     rounds: int = 30
-    """How often each alternative takes its turn."""
+    """Timings of each alternative."""
     growth: bool = False
     """Measure a decade of T and of B, and compilation, instead of the peers."""
     segments: bool = False
-    """Measure time and memory with states kept every k-th step only, instead of the peers."""
+    """Measure time and memory with only every k-th state kept, instead of the peers."""
 
 
 def problem(B: int, T: int, p: int, d: int) -> tuple[lstm.Params, jax.Array, jax.Array]:
@@ -51,14 +51,14 @@ def problem(B: int, T: int, p: int, d: int) -> tuple[lstm.Params, jax.Array, jax
 
 
 def of_jax(run: Callable[[Any, jax.Array], jax.Array], params: Any, xs: jax.Array, weights: jax.Array) -> Any:
-    """The two programs of run(params, xs) -> working memories: forwards, and forwards and backwards."""
+    """Two programs of run(params, xs) -> working memories: the forward pass, and forward and backward pass."""
     forwards = jax.jit(lambda params, xs, weights: jnp.sum(run(params, xs) * weights))
     both = jax.jit(jax.value_and_grad(lambda params, xs, weights: jnp.sum(run(params, xs) * weights)))
     return tuple(lambda f=f: jax.block_until_ready(f(params, xs, weights)) for f in (forwards, both))
 
 
 def of_torch(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> Any:
-    """The same by torch.nn.LSTM."""
+    """The same two programs with torch.nn.LSTM."""
     torch = importlib.import_module("torch")
 
     d, p = params.rem.W.shape
@@ -78,7 +78,7 @@ def of_torch(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> Any:
 
 
 def of_flax(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> Any:
-    """The same by flax.linen's OptimizedLSTMCell under RNN."""
+    """The same with flax.linen's OptimizedLSTMCell in an RNN."""
     linen = importlib.import_module("flax.linen")
 
     net = linen.RNN(linen.OptimizedLSTMCell(len(params.rem.b)), time_major=True)
@@ -86,7 +86,7 @@ def of_flax(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> Any:
 
 
 def of_haiku(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> Any:
-    """The same by haiku's LSTM under dynamic_unroll, with a start of its own."""
+    """The same with haiku's LSTM and dynamic_unroll, from its own initialisation."""
     haiku = importlib.import_module("haiku")
 
     def net(xs: jax.Array) -> jax.Array:
@@ -98,7 +98,7 @@ def of_haiku(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> Any:
 
 
 def of_equinox(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> Any:
-    """The same by equinox's LSTMCell under scan, with a start of its own."""
+    """The same with equinox's LSTMCell and lax.scan, from its own initialisation."""
     equinox = importlib.import_module("equinox")
 
     d, p = params.rem.W.shape
@@ -116,12 +116,12 @@ def of_equinox(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> Any:
 
 
 def by(run: Any, **options: Any) -> Callable[[lstm.Params, jax.Array], jax.Array]:
-    """Working memories by `lstm.unroll` or `lstm.scan` from a zero state."""
+    """`lstm.unroll` or `lstm.scan` as a function (params, xs) -> working memories, from a zero state."""
     return lambda params, xs: run(params, lstm.zero_state(len(params.rem.b)), xs, **options)[1].wm
 
 
 def peers(config: Config) -> Iterator[timing.Table]:
-    """Ours and whatever peer is installed, at every size, forwards and in both directions."""
+    """Yield jnn against the installed peers at every size: the forward pass, then both passes."""
     makers = {"torch": of_torch, "flax": of_flax, "haiku": of_haiku, "equinox": of_equinox}
     found = [name for name in makers if importlib.util.find_spec(name)]
     for size in config.sizes:
@@ -138,7 +138,7 @@ def peers(config: Config) -> Iterator[timing.Table]:
 
 
 def growth(config: Config) -> Iterator[timing.Table]:
-    """A decade of T, then of B; and seconds of compilation."""
+    """Yield run time and compilation time over a decade of T, then of B."""
     for axis, sizes in (
         ("T", [(8, T, 32, 64) for T in (100, 200, 500, 1000)]),
         ("B", [(B, 100, 32, 64) for B in (16, 32, 80, 160)]),
@@ -154,7 +154,7 @@ def growth(config: Config) -> Iterator[timing.Table]:
 
 
 def segments(config: Config) -> Iterator[timing.Table]:
-    """Every k-th state kept, at T = 4096: time, and the memory of the compiled gradient of a loss of the last state."""
+    """Yield time and memory of the gradient of a loss on the last state, at T = 4096 with every k-th state kept."""
     params, xs, weights = problem(8, 4096, 32, 64)
 
     def run(segment: int | None) -> Any:
@@ -174,7 +174,7 @@ def segments(config: Config) -> Iterator[timing.Table]:
 
 
 def measure(config: Config) -> Iterator[timing.Table]:
-    """The tables of the peers, of growth or of segments."""
+    """Yield the tables of the peers, of growth or of segments."""
     return (growth if config.growth else segments if config.segments else peers)(config)
 
 

@@ -1,10 +1,10 @@
 """An epoch of SGD on MNIST at four sizes: `train.epoch`, NumPy, scikit-learn, torch, flax, equinox, and a C program.
 
-Networks of sigmoids and the cross-entropy. All start from the same parameters and see the same mini-batches in the
-same order, so all must arrive at the same parameters, which is checked before anything is timed. Slow ones train on a
-part of the epoch, and their time is multiplied: the table says by what. The rate of a large `jnp.matmul`, measured in
-the same rounds, is what the arithmetic is compared with; so is the shuffle, which only `train.epoch` has to do. The
-ratios are to `train.epoch`.
+Networks of sigmoids with the cross-entropy. All start from the same parameters and see the same mini-batches in the
+same order, so all must reach the same parameters; this is checked before anything is timed. Slow programs train on part
+of the epoch, and their time is scaled up by the factor that the table gives. The rate of a large `jnp.matmul` and the
+time of the shuffle, which only `train.epoch` has to do, are measured in the same rounds. Ratios are relative to
+`train.epoch`.
 """
 
 import ctypes
@@ -38,19 +38,19 @@ SHUFFLE = "shuffle"
 
 @dataclass(frozen=True)
 class Config:
-    """What is measured, and how often."""
+    """Sizes and number of timings."""
 
     quick: ClassVar[Mapping[str, Any]] = {"rounds": 2, "examples": 2_000, "rows": ("a",)}
 
     rows: tuple[str, ...] = ("a", "b", "c", "d")
-    """Of a: [784, 30, 10] by 10; b: [784, 100, 10] by 10; c: [784, 800, 10] by 128; and d: [784, 1500, 1000, 500, 10]
-    by 128."""
+    """Sizes and mini-batches: a is [784, 30, 10] and 10; b is [784, 100, 10] and 10; c is [784, 800, 10] and 128; d is
+    [784, 1500, 1000, 500, 10] and 128."""
     examples: int = 60_000
     """Training images of an epoch."""
     eta: float = 0.5
     """The learning rate."""
     rounds: int = 10
-    """How often each alternative takes its turn."""
+    """Timings of each alternative."""
 
 
 ROWS = {
@@ -62,7 +62,7 @@ ROWS = {
 
 
 class Problem(NamedTuple):
-    """What all alternatives are given, as NumPy arrays in single precision."""
+    """The input of all alternatives, as NumPy arrays in single precision."""
 
     params: list[Any]
     xs: np.ndarray
@@ -72,23 +72,23 @@ class Problem(NamedTuple):
     eta: float
 
     def batches(self) -> Iterator[np.ndarray]:
-        """The rows of one mini-batch after another."""
+        """Yield the rows of each mini-batch."""
         for start in range(0, len(self.order), self.batch_size):
             yield self.order[start : start + self.batch_size]
 
 
-Arrived = list[tuple[Any, Any]]
+Layers = list[tuple[Any, Any]]
 """Trained layers (w [n_out, n_in], b [n_out])."""
 
 
-def ours(problem: Problem) -> Callable[[], Arrived]:
-    """`train.epoch` by hand-derived gradients; its order is the one that the others are given."""
+def ours(problem: Problem) -> Callable[[], Layers]:
+    """`train.epoch` with hand-derived gradients; the others use its order."""
     optimizer = train.sgd(problem.eta)
     state = train.init(optimizer, tuple(mlp.Layer(*map(jnp.asarray, layer)) for layer in problem.params))
     examples = (jnp.asarray(problem.xs), jnp.asarray(problem.ys))
     grad = Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy)
 
-    def run() -> Arrived:
+    def run() -> Layers:
         key = jax.random.key(0)
         done = train.epoch(key, grad, optimizer, state, examples, batch_size=problem.batch_size)
         return [tuple(layer) for layer in jax.block_until_ready(done)[0].params]
@@ -101,12 +101,12 @@ def order_of(n: int) -> np.ndarray:
     return np.asarray(jax.random.permutation(jax.random.split(jax.random.key(0))[0], n)).astype(np.int32)
 
 
-def book(problem: Problem) -> Callable[[], Arrived]:
-    """The algorithm of chapter 2's end, in NumPy's double precision: a loop over examples inside one over batches."""
+def book(problem: Problem) -> Callable[[], Layers]:
+    """The algorithm at the end of chapter 2, in NumPy with double precision: loops over batches and over examples."""
     start = [(w.astype(np.float64), b.astype(np.float64)) for w, b in problem.params]
     xs, ys = problem.xs.astype(np.float64), problem.ys.astype(np.float64)
 
-    def run() -> Arrived:
+    def run() -> Layers:
         params = [(w.copy(), b.copy()) for w, b in start]
         for rows in problem.batches():
             sums = [(np.zeros_like(w), np.zeros_like(b)) for w, b in params]
@@ -127,10 +127,10 @@ def book(problem: Problem) -> Callable[[], Arrived]:
     return run
 
 
-def numpy(problem: Problem) -> Callable[[], Arrived]:
-    """A mini-batch at a time, as matrix products, in single precision."""
+def numpy(problem: Problem) -> Callable[[], Layers]:
+    """NumPy in single precision, with matrix products for each mini-batch."""
 
-    def run() -> Arrived:
+    def run() -> Layers:
         params = [(w.copy(), b.copy()) for w, b in problem.params]
         for rows in problem.batches():
             below = [problem.xs[rows]]
@@ -149,8 +149,8 @@ def numpy(problem: Problem) -> Callable[[], Arrived]:
     return run
 
 
-def compiled_c(problem: Problem) -> Callable[[], Arrived]:
-    """mlp.c, which stands beside this file, at -O3 -march=native."""
+def compiled_c(problem: Problem) -> Callable[[], Layers]:
+    """`mlp.c`, next to this file, compiled with -O3 -march=native."""
     library = _c_library()
     floats = ctypes.POINTER(ctypes.c_float)
     sizes = [problem.params[0][0].shape[1], *(len(b) for _, b in problem.params)]
@@ -159,7 +159,7 @@ def compiled_c(problem: Problem) -> Callable[[], Arrived]:
     def pointer(a: np.ndarray) -> Any:
         return a.ctypes.data_as(floats)
 
-    def run() -> Arrived:
+    def run() -> Layers:
         params = [(w.copy(), b.copy()) for w, b in problem.params]
         pointers = [(floats * len(params))(*map(pointer, arrays)) for arrays in zip(*params, strict=True)]
         library.epoch(
@@ -183,7 +183,7 @@ def compiled_c(problem: Problem) -> Callable[[], Arrived]:
 def _c_library() -> Any:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        raise ImportError("no C compiler: neither cc nor gcc nor clang")
+        raise ImportError("a C compiler is needed: cc, gcc or clang")
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "mlp.so"
         flags = ["-O3", "-march=native", "-fopenmp-simd", "-shared", "-fPIC"]
@@ -192,8 +192,8 @@ def _c_library() -> Any:
         return ctypes.CDLL(str(library))
 
 
-def sklearn(problem: Problem) -> Callable[[], Arrived]:
-    """`MLPClassifier.partial_fit` on several labels an image, which makes its output sigmoids."""
+def sklearn(problem: Problem) -> Callable[[], Layers]:
+    """scikit-learn's `MLPClassifier.partial_fit` on multilabel targets, which make its outputs sigmoids."""
     neural_network = importlib.import_module("sklearn.neural_network")
     net = neural_network.MLPClassifier(
         [len(b) for _, b in problem.params[:-1]],
@@ -209,7 +209,7 @@ def sklearn(problem: Problem) -> Callable[[], Arrived]:
     first = problem.order[: problem.batch_size]
     net.partial_fit(problem.xs[first], labels[first], classes=np.arange(labels.shape[1]))
 
-    def run() -> Arrived:
+    def run() -> Layers:
         for i, (w, b) in enumerate(problem.params):
             net.coefs_[i][...], net.intercepts_[i][...] = w.T, b
         net.partial_fit(problem.xs[problem.order], labels[problem.order])
@@ -218,8 +218,8 @@ def sklearn(problem: Problem) -> Callable[[], Arrived]:
     return run
 
 
-def torch_eager(problem: Problem, *, compiled: bool = False) -> Callable[[], Arrived]:
-    """torch.nn and torch.optim.SGD, the usual loop."""
+def torch_eager(problem: Problem, *, compiled: bool = False) -> Callable[[], Layers]:
+    """torch.nn and torch.optim.SGD, in the usual loop."""
     torch = importlib.import_module("torch")
     layers = [torch.nn.Linear(w.shape[1], w.shape[0]) for w, _ in problem.params]
     modules = [module for layer in layers for module in (layer, torch.nn.Sigmoid())][:-1]
@@ -232,7 +232,7 @@ def torch_eager(problem: Problem, *, compiled: bool = False) -> Callable[[], Arr
 
     loss = torch.compile(loss) if compiled else loss
 
-    def run() -> Arrived:
+    def run() -> Layers:
         with torch.no_grad():
             for layer, (w, b) in zip(layers, problem.params, strict=True):
                 layer.weight.copy_(torch.from_numpy(w))
@@ -246,13 +246,13 @@ def torch_eager(problem: Problem, *, compiled: bool = False) -> Callable[[], Arr
     return run
 
 
-def torch_compiled(problem: Problem) -> Callable[[], Arrived]:
+def torch_compiled(problem: Problem) -> Callable[[], Layers]:
     """The same with the loss under torch.compile."""
     return torch_eager(problem, compiled=True)
 
 
-def flax(problem: Problem) -> Callable[[], Arrived]:
-    """flax.nnx: a jitted step in a Python loop, as its own guide has it."""
+def flax(problem: Problem) -> Callable[[], Layers]:
+    """flax.nnx: a jitted step in a Python loop, as in its guide."""
     nnx = importlib.import_module("flax.nnx")
 
     class Net(nnx.Module):
@@ -277,7 +277,7 @@ def flax(problem: Problem) -> Callable[[], Arrived]:
 
     descent = optax.sgd(problem.eta)
 
-    def run() -> Arrived:
+    def run() -> Layers:
         net = Net()
         for layer, (w, b) in zip(net.layers, problem.params, strict=True):
             layer.kernel[...], layer.bias[...] = jnp.asarray(w.T), jnp.asarray(b)
@@ -289,8 +289,8 @@ def flax(problem: Problem) -> Callable[[], Arrived]:
     return run
 
 
-def equinox(problem: Problem) -> Callable[[], Arrived]:
-    """equinox: a jitted step in a Python loop, one example under vmap, as its guide has it."""
+def equinox(problem: Problem) -> Callable[[], Layers]:
+    """equinox: a jitted step in a Python loop, with vmap over examples, as in its guide."""
     eqx = importlib.import_module("equinox")
     optimizer = optax.sgd(problem.eta)
     layers = [eqx.nn.Linear(*w.shape[::-1], key=jax.random.key(0)) for w, _ in problem.params]
@@ -309,7 +309,7 @@ def equinox(problem: Problem) -> Callable[[], Arrived]:
         updates, opt_state = optimizer.update(grads, opt_state)
         return eqx.apply_updates(net, updates), opt_state, value
 
-    def run() -> Arrived:
+    def run() -> Layers:
         trained, opt_state = net, optimizer.init(eqx.filter(net, eqx.is_array))
         for rows in problem.batches():
             trained, opt_state, _ = step(trained, opt_state, problem.xs[rows], problem.ys[rows])
@@ -319,8 +319,8 @@ def equinox(problem: Problem) -> Callable[[], Arrived]:
     return run
 
 
-def jitted_step(problem: Problem) -> Callable[[], Arrived]:
-    """JAX and optax without any other library: autodiff and an update in one jitted step, in a Python loop."""
+def jitted_step(problem: Problem) -> Callable[[], Layers]:
+    """JAX and optax only: autodiff and update in one jitted step, in a Python loop."""
     optimizer = optax.sgd(problem.eta)
     start = [tuple(map(jnp.asarray, layer)) for layer in problem.params]
 
@@ -336,7 +336,7 @@ def jitted_step(problem: Problem) -> Callable[[], Arrived]:
         updates, opt_state = optimizer.update(grads, opt_state)
         return optax.apply_updates(params, updates), opt_state, value
 
-    def run() -> Arrived:
+    def run() -> Layers:
         params, opt_state = start, optimizer.init(start)
         for rows in problem.batches():
             params, opt_state, _ = step(params, opt_state, problem.xs[rows], problem.ys[rows])
@@ -345,8 +345,8 @@ def jitted_step(problem: Problem) -> Callable[[], Arrived]:
     return run
 
 
-# Who takes part, with the part of an epoch that each trains on at the small and at the large sizes.
-CONTENDERS: dict[str, tuple[Callable[[Problem], Callable[[], Arrived]], int, int]] = {
+# Each trains on 1/n of an epoch; the numbers are n at the small and at the large sizes.
+CONTENDERS: dict[str, tuple[Callable[[Problem], Callable[[], Layers]], int, int]] = {
     "train.epoch": (ours, 1, 1),
     "C": (compiled_c, 1, 50),
     "optax step": (jitted_step, 4, 4),
@@ -360,20 +360,20 @@ CONTENDERS: dict[str, tuple[Callable[[Problem], Callable[[], Arrived]], int, int
 }
 
 
-def check(alike: Mapping[str, tuple[Arrived, int]], start: Callable[[int], Arrived]) -> None:
-    """Raise ValueError unless everyone who trained on n examples arrived where `train.epoch` does on those."""
-    references: dict[int, Arrived] = {}
-    for name, (arrived, n) in alike.items():
-        wanted = references.setdefault(n, start(n))
-        for l, (found, right) in enumerate(zip(arrived, wanted, strict=True)):
+def check(trained: Mapping[str, tuple[Layers, int]], start: Callable[[int], Layers]) -> None:
+    """Raise ValueError unless all that trained on n examples reached the parameters of `train.epoch` on them."""
+    references: dict[int, Layers] = {}
+    for name, (reached, n) in trained.items():
+        expected = references.setdefault(n, start(n))
+        for l, (found, right) in enumerate(zip(reached, expected, strict=True)):
             for a, b in zip(found, right, strict=True):
                 error = float(np.max(np.abs(np.asarray(a) - np.asarray(b))))
                 if not error < 1e-3:
-                    raise ValueError(f"{name} arrives elsewhere than train.epoch: layer {l} is off by {error:.1e}")
+                    raise ValueError(f"{name} must reach train.epoch's parameters, got layer {l} off by {error:.1e}")
 
 
 def row(config: Config, letter: str) -> timing.Table:
-    """Everyone at one size."""
+    """All contenders at one size."""
     sizes, batch_size = ROWS[letter]
     digits = data.mnist().train
     params = [tuple(map(np.asarray, layer)) for layer in mlp.init(jax.random.key(1), sizes)]
@@ -383,19 +383,19 @@ def row(config: Config, letter: str) -> timing.Table:
     def problem(n: int) -> Problem:
         return Problem(params, xs[:n], ys[:n], order_of(n), batch_size, config.eta)
 
-    runs, parts, notes, arrived = {}, {}, [*timing.missing(MODULES)], {}
+    runs, parts, notes, trained = {}, {}, [*timing.missing(MODULES)], {}
     for name, (make, small, large) in CONTENDERS.items():
         part = large if batch_size > 10 else small
         n = max(config.examples // part // batch_size, 1) * batch_size if part > 1 else config.examples
         try:
             runs[name] = make(problem(n))
-            arrived[name] = ([tuple(map(np.array, layer)) for layer in runs[name]()], n)
+            trained[name] = ([tuple(map(np.array, layer)) for layer in runs[name]()], n)
         except ImportError as error:
             runs.pop(name, None)
-            notes.append(f"{name} takes no part: {error}")
+            notes.append(f"{name} is left out: {error}")
             continue
         parts[name] = config.examples / n
-    check(arrived, lambda n: ours(problem(n))())
+    check(trained, lambda n: ours(problem(n))())
     square = jax.random.normal(jax.random.key(0), (2048, 2048))
     matmul = jax.jit(jnp.matmul)
     runs[MATMUL] = lambda: jax.block_until_ready(matmul(square, square))
@@ -412,15 +412,15 @@ def row(config: Config, letter: str) -> timing.Table:
         f"train.epoch reaches {reached / 1e9:.0f} GFLOP/s in its matrix products, {reached / rate:.2f} of the "
         f"{rate / 1e9:.0f} GFLOP/s of a jnp.matmul of 2048 x 2048"
     )
-    notes.append(f"{1e3 * shuffle:.0f} ms of train.epoch are its shuffle, which the others are spared")
+    notes.append(f"{1e3 * shuffle:.0f} ms of train.epoch are its shuffle, which the others do not do")
     remarks = {name: f"{1 / part:.2g} of an epoch" for name, part in parts.items() if part > 1.5}
     return timing.Table(f"({letter}) {list(sizes)}, mini-batch {batch_size}", seconds, remarks, notes)
 
 
 def measure(config: Config) -> Iterator[timing.Table]:
-    """A table for each row."""
+    """Yield a table for each row."""
     if unknown := set(config.rows) - ROWS.keys():
-        raise ValueError(f"rows has {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+        raise ValueError(f"rows must be among {', '.join(ROWS)}, got {', '.join(sorted(unknown))}")
     for letter in config.rows:
         yield row(config, letter)
 

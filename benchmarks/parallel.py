@@ -1,7 +1,7 @@
-"""Training on a mesh: what a mesh of one device costs, and what two devices gain, for one network on MNIST.
+"""Training on a mesh: the cost of a mesh of one device, and the gain from two devices, for one network on MNIST.
 
-On a CPU the devices share the cores, so the gain is that of splitting the work another way. The parameters must be
-those of a single device up to the order of sums, which is checked before anything is timed. The ratios are to
+On a CPU the devices share the cores, so any gain comes from splitting the work differently. The parameters must equal
+those of a single device up to the order of sums; this is checked before anything is timed. Ratios are relative to
 `train.epoch` without a mesh.
 """
 
@@ -22,7 +22,7 @@ PACKAGES = ()
 
 @dataclass(frozen=True)
 class Config:
-    """What is measured, and how often."""
+    """Sizes and number of timings."""
 
     quick: ClassVar[Mapping[str, Any]] = {"hidden": 30, "examples": 4_096, "rounds": 2}
 
@@ -33,11 +33,11 @@ class Config:
     examples: int = 60_000
     """Training images of an epoch."""
     rounds: int = 20
-    """How often each alternative takes its turn."""
+    """Timings of each alternative."""
 
 
 def measure(config: Config) -> Iterator[timing.Table]:
-    """One table: no mesh, and meshes of one device and of two."""
+    """Yield one table: no mesh, and meshes of one device and of two."""
     digits = data.mnist().train
     examples = (digits.xs[: config.examples], data.one_hot(digits.labels[: config.examples], 10))
     optimizer, key = train.sgd(0.1), jax.random.key(0)
@@ -58,7 +58,7 @@ def measure(config: Config) -> Iterator[timing.Table]:
     for name, other in zip(list(alternatives)[1:], others, strict=True):
         error = max(float(np.max(np.abs(np.asarray(a) - np.asarray(b)))) for a, b in _pairs(alone, other))
         if not error < 1e-4:
-            raise ValueError(f"{name} trains parameters that are {error:.1e} away from those of no mesh")
+            raise ValueError(f"{name} must reach the parameters of no mesh to 1e-4, got {error:.1e} off")
     title = f"[784, {config.hidden}, 10], mini-batch {config.batch_size}, {config.examples} images"
     yield timing.Table(title, timing.interleaved(alternatives, config.rounds))
 

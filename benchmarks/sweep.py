@@ -1,7 +1,7 @@
 """K networks over seeds, learning rates and lambdas: `parallel.sweep`, one run after another, and one `vmap`.
 
 Every network trains on MNIST with mini-batches of 10. On a CPU each core counts as a device. The members of the sweep
-must arrive at the parameters of the single runs, which is checked before anything is timed. The ratios are to
+must reach the parameters of the single runs; this is checked before anything is timed. Ratios are relative to
 `parallel.sweep`.
 """
 
@@ -24,18 +24,18 @@ PACKAGES = ()
 
 @dataclass(frozen=True)
 class Config:
-    """What is measured, and how often."""
+    """Sizes and number of timings."""
 
     quick: ClassVar[Mapping[str, Any]] = {"members": (4,), "hidden": (30,), "examples": 1_000, "rounds": 2}
 
     members: tuple[int, ...] = (16, 64)
-    """How many networks, K."""
+    """Numbers of networks, K."""
     hidden: tuple[int, ...] = (30, 100)
     """Hidden neurons of [784, hidden, 10]."""
     examples: int = 10_000
     """Training images of an epoch."""
     rounds: int = 5
-    """How often each alternative takes its turn."""
+    """Timings of each alternative."""
 
 
 def one(
@@ -50,7 +50,7 @@ def one(
 
 
 def measure(config: Config) -> Iterator[timing.Table]:
-    """A table for each number of members and each size."""
+    """Yield a table for each number of members and each size."""
     digits = data.mnist().train
     xs, ys = digits.xs[: config.examples], data.one_hot(digits.labels[: config.examples], 10)
     for hidden in config.hidden:
@@ -72,7 +72,7 @@ def measure(config: Config) -> Iterator[timing.Table]:
             }
             error = _largest_difference(alternatives["parallel.sweep"](), after())
             if not error < 1e-5:
-                raise ValueError(f"a member of the sweep differs from its own run by {error:.1e}")
+                raise ValueError(f"a member of the sweep must equal its own run to 1e-5, got {error:.1e} off")
             title = f"K = {k}, [784, {hidden}, 10], {config.examples} images"
             note = f"largest difference from a member's own run: {error:.1g}; devices: {jax.local_device_count()}"
             yield timing.Table(title, timing.interleaved(alternatives, config.rounds, warm_up=1), notes=(note,))

@@ -1,9 +1,10 @@
-"""Seconds from the start of a process to 95, 97, 98, 98.5 and 99 % test accuracy on MNIST: jnn, and torch.
+"""Seconds from process start to 95, 97, 98, 98.5 and 99 % test accuracy on MNIST: jnn and torch.
 
-One recipe for both: a plain perceptron of rectified neurons and a softmax, momentum with a cosine schedule, every
-image shifted, turned, scaled and sheared anew, and the test images read after each epoch. The two take turns, each in a
-process of its own, with import, data and compilation included; jnn starts without a compilation cache. The schedule
-ends where it reaches 99 %, and an accuracy counts as reached at the end of the first epoch that has it.
+One recipe for both: a multilayer perceptron of rectified linear units and a softmax, momentum with a cosine schedule, a
+new shift, rotation, scaling and shear of every image, and an evaluation on the test images after each epoch. The two
+take turns, each in its own process, including imports, data and compilation; jnn starts without a compilation cache.
+Training ends when it reaches 99 %. An accuracy counts as reached at the end of the first epoch with at least that
+accuracy.
 """
 
 import importlib
@@ -28,36 +29,36 @@ Reached = Callable[[float], bool]
 
 @dataclass(frozen=True)
 class Config:
-    """The recipe, and how often each is run."""
+    """The recipe, and the number of runs."""
 
     quick: ClassVar[Mapping[str, Any]] = {"hidden": (30,), "images": 6_000, "epochs": 1, "rounds": 1}
 
     hidden: tuple[int, ...] = (800,)
     """Neurons in each hidden layer."""
     images: int = 60_000
-    """Of the training set."""
+    """Images of the training set."""
     epochs: int = 20
-    """The length of the schedule."""
+    """Epochs of the schedule."""
     eta: float = 0.1
-    """The first learning rate."""
+    """The initial learning rate."""
     momentum: float = 0.9
-    """The part of the last step that goes into the next."""
+    """The fraction of the previous step that is added to the next."""
     batch_size: int = 100
     """Images in a mini-batch."""
     shift: float = 1.0
-    """Pixels."""
+    """The largest shift, in pixels."""
     rotate: float = 12.0
-    """Degrees."""
+    """The largest rotation, in degrees."""
     scale: float = 0.15
-    """A part of the size."""
+    """The largest change of size, as a fraction of it."""
     shear: float = 0.15
-    """A part of the height."""
+    """The largest shear, as a fraction of the height."""
     rounds: int = 3
-    """Runs of each, over seeds."""
+    """Runs of each, with different seeds."""
 
 
 def jnn(config: Config, seed: int, reached: Reached) -> None:
-    """`train.fit`, which tells after each epoch."""
+    """`train.fit`, which calls `reached` after each epoch."""
     import jax
     import optax
     from jax.tree_util import Partial
@@ -88,10 +89,10 @@ def jnn(config: Config, seed: int, reached: Reached) -> None:
 
 
 def torch(config: Config, seed: int, reached: Reached) -> None:
-    """torch.nn, torch.optim and grid_sample, the usual loop."""
+    """torch.nn, torch.optim and grid_sample, in the usual loop."""
     torch = importlib.import_module("torch")
     functional = torch.nn.functional
-    from jnn import data  # the same files; JAX itself is not used further
+    from jnn import data  # the same files; nothing else uses JAX
 
     train, test = (tuple(torch.from_numpy(a.copy()) for a in map(_numpy, split)) for split in data.mnist())
     xs, labels = (a[: config.images] for a in train)
@@ -138,7 +139,7 @@ def _numpy(a: Any) -> Any:
 
 
 def child(who: str, seed: int, config: Config) -> None:
-    """In a process of its own: train, and print the seconds since its start and the accuracy after each epoch."""
+    """In its own process: train, and after each epoch print the seconds since process start and the accuracy."""
     start = float(os.environ["JNN_STARTED"])
 
     def reached(accuracy: float) -> bool:
@@ -149,7 +150,7 @@ def child(who: str, seed: int, config: Config) -> None:
 
 
 def curve(who: str, seed: int, config: Config) -> list[tuple[float, float]]:
-    """Seconds and accuracies of one run."""
+    """The seconds and accuracies of one run."""
     arguments = ["--child", who, str(seed), json.dumps(asdict(config))]
     command = [sys.executable, "-m", "benchmarks.time_to_accuracy", *arguments]
     started = {"JNN_STARTED": str(time.time())}
@@ -158,7 +159,7 @@ def curve(who: str, seed: int, config: Config) -> list[tuple[float, float]]:
 
 
 def measure(config: Config) -> Iterator[timing.Table]:
-    """A table for each accuracy that was reached."""
+    """Yield a table for each accuracy that was reached, and one of the complete runs."""
     names = ["jnn", *(["torch"] if importlib.util.find_spec("torch") else [])]
     curves: dict[str, list[Any]] = {name: [] for name in names}
     for seed in range(config.rounds):
@@ -166,7 +167,7 @@ def measure(config: Config) -> Iterator[timing.Table]:
             curves[name].append(curve(name, seed, config))
     notes = tuple(timing.missing({"torch": "torch"}))
     best = {name: ", ".join(f"{max(a for _, a in run):.4f}" for run in runs) for name, runs in curves.items()}
-    notes += tuple(f"the best accuracy of each run of {name}: {accuracies}" for name, accuracies in best.items())
+    notes += tuple(f"best accuracy of each run of {name}: {accuracies}" for name, accuracies in best.items())
     for milestone in MILESTONES:
         seconds = {
             name: [next(s for s, a in run if a >= milestone) for run in runs if any(a >= milestone for _, a in run)]
@@ -175,7 +176,8 @@ def measure(config: Config) -> Iterator[timing.Table]:
         remarks = {name: f"{len(times)} of {config.rounds} runs" for name, times in seconds.items() if times}
         if remarks:
             yield timing.Table(f"to {100 * milestone:g} %", seconds, remarks)
-    yield timing.Table("whole runs", {name: [run[-1][0] for run in runs] for name, runs in curves.items()}, notes=notes)
+    totals = {name: [run[-1][0] for run in runs] for name, runs in curves.items()}
+    yield timing.Table("complete runs", totals, notes=notes)
 
 
 if __name__ == "__main__":

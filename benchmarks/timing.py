@@ -1,7 +1,7 @@
-"""What every benchmark shares: flags, alternatives that take turns in one process, tables, JSON.
+"""What all benchmarks share: flags, timing of alternatives in turns, tables, JSON.
 
-A benchmark is a module with `Config`, a frozen dataclass whose fields are its flags and whose `quick` holds those that
-`--quick` makes small; `measure(config)`, which yields a `Table` at a time; and `PACKAGES`, the peers it may meet.
+A benchmark is a module with `Config`, a frozen dataclass whose fields are its flags and whose `quick` has the values
+that `--quick` sets; `measure(config)`, which yields `Table`s; and `PACKAGES`, whose versions are recorded.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ C = TypeVar("C")
 
 
 class Table(NamedTuple):
-    """The seconds of some alternatives at one size, and what else there is to say: of each, and of them all."""
+    """The seconds of each alternative at one size, remarks on single alternatives, and notes on all of them."""
 
     title: str
     seconds: Seconds
@@ -35,12 +35,12 @@ class Table(NamedTuple):
 
     @property
     def medians(self) -> dict[str, float]:
-        """Of every alternative that was timed."""
+        """The median of every alternative that was timed."""
         return {name: statistics.median(times) for name, times in self.seconds.items() if times}
 
 
 def interleaved(alternatives: Alternatives, rounds: int, *, warm_up: int = 2) -> dict[str, list[float]]:
-    """Seconds of each alternative, which returns when its work is done; every other round goes backwards."""
+    """Time each alternative, a function that returns when its work is done; every other round reverses their order."""
     names = list(alternatives)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for i in range(-warm_up, rounds):
@@ -53,15 +53,15 @@ def interleaved(alternatives: Alternatives, rounds: int, *, warm_up: int = 2) ->
 
 
 def memory(program: Any) -> int:
-    """Bytes that a compiled program sets aside beside its arguments and results."""
+    """Bytes that a compiled program allocates in addition to its arguments and results."""
     return program.memory_analysis().temp_size_in_bytes
 
 
-def said(table: Table) -> str:
-    """Medians, minima, and the ratio of each median to the first one's, as text."""
+def plain_text(table: Table) -> str:
+    """Medians, minima, and the ratio of each median to the first, as text."""
     medians = table.medians
     first = next(iter(medians.values()))
-    lines = [f"{table.title}: milliseconds, median and least, and the ratio of medians"]
+    lines = [f"{table.title}: milliseconds, median and minimum, and ratio of medians"]
     for name, median in medians.items():
         numbers = f"{1e3 * median:11.3f} {1e3 * min(table.seconds[name]):11.3f} {median / first:8.3f}"
         lines.append(f"  {name:44} {numbers}  {table.remarks.get(name, '')}".rstrip())
@@ -69,7 +69,7 @@ def said(table: Table) -> str:
 
 
 def markdown(tables: Sequence[Table]) -> str:
-    """The same for a page: a row for each table, a column for each alternative, the ratios in the cells."""
+    """The tables in Markdown: a row for each table, a column for each alternative, ratios of medians in the cells."""
     columns = list(dict.fromkeys(name for table in tables for name in table.medians))
     lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
     notes = []
@@ -88,13 +88,13 @@ def markdown(tables: Sequence[Table]) -> str:
 class _Flags(Generic[C]):
     config: Annotated[C, tyro.conf.arg(name="")]
     out: Path = Path("out/benchmarks")
-    """The folder that receives a JSON file of this benchmark's name."""
+    """The folder for the results, a JSON file with this benchmark's name."""
     quick: bool = False
-    """Small sizes, to see that everything works."""
+    """Use small sizes that still exercise everything."""
 
 
 def main(benchmark: Any, args: Sequence[str] | None = None) -> int:
-    """Time, print and write one benchmark with the flags in `args` (by default the command line's)."""
+    """Run one benchmark with the flags in `args`, by default the command line's: time, print and write."""
     args = sys.argv[1:] if args is None else args
     name = Path(benchmark.__file__).stem
     try:
@@ -109,7 +109,7 @@ def main(benchmark: Any, args: Sequence[str] | None = None) -> int:
         )
         tables = []
         for table in benchmark.measure(flags.config):
-            print(said(table), flush=True)
+            print(plain_text(table), flush=True)
             tables.append(table)
         _write(flags.out / f"{name}.json", flags.config, tables, benchmark.PACKAGES)
     except (ValueError, OSError, ImportError) as error:
@@ -122,7 +122,7 @@ def main(benchmark: Any, args: Sequence[str] | None = None) -> int:
 
 
 def machine(packages: Sequence[str] = ()) -> dict[str, Any]:
-    """What the seconds were measured on and with."""
+    """The processor, the device and the versions of the packages."""
     return {
         "processor": f"{_processor()}, {cores()} cores",
         "device": jax.devices()[0].device_kind,
@@ -151,7 +151,7 @@ def _version(package: str) -> str:
 
 
 def _processor() -> str:
-    """The processor's name, where the system tells it."""
+    """The name of the processor, as far as the system reports it."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -159,12 +159,12 @@ def _processor() -> str:
 
 
 def cores() -> int:
-    """The cores this process may use."""
+    """The number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def missing(modules: Mapping[str, str]) -> Iterator[str]:
-    """Of import names and what installs them: a sentence for each that is not there."""
+    """Yield a sentence for each missing module of {import name: package}."""
     for module, package in modules.items():
         if importlib.util.find_spec(module) is None:
             yield f"{package} is missing: pip install '.[peers]'"

@@ -1,4 +1,4 @@
-"""Networks built without training: seconds to construct, and to evaluate, as the number of bins and inputs grows."""
+"""Networks constructed without training: seconds to construct and to evaluate, as bins and inputs grow."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,18 +17,18 @@ PACKAGES = ()
 
 @dataclass(frozen=True)
 class Config:
-    """What is measured, and how often."""
+    """Sizes and number of timings."""
 
     quick: ClassVar[Mapping[str, Any]] = {"bins": (10, 100), "cells": (4, 8), "points": 1_000, "rounds": 2}
 
     bins: tuple[int, ...] = (10, 100, 1_000)
-    """Bins of a function of one variable: 2 hidden neurons each."""
+    """Bins for a function of one variable, with 2 hidden neurons each."""
     cells: tuple[int, ...] = (8, 16, 32)
-    """Bins along each axis of a function of two."""
+    """Bins along each axis for a function of two variables."""
     points: int = 10_000
-    """Points in one evaluation."""
+    """Points per evaluation."""
     rounds: int = 10
-    """How often each alternative takes its turn."""
+    """Timings of each alternative."""
 
 
 def wave(x: jax.Array) -> jax.Array:
@@ -37,7 +37,7 @@ def wave(x: jax.Array) -> jax.Array:
 
 
 def measure(config: Config) -> Iterator[timing.Table]:
-    """Construction, then evaluation, in one dimension and in two."""
+    """Yield the tables of construction, then of evaluation, with one input and with two."""
     for n, sizes in ((1, config.bins), (2, config.cells)):
         lower, upper = (0.0,) * n, (1.0,) * n
         points = jax.random.uniform(jax.random.key(0), (config.points, n))
