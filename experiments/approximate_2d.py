@@ -21,10 +21,12 @@ from jnn import mlp, universal
 class Config:
     """The resolution of the networks and of the picture, along each axis."""
 
-    quick: ClassVar[dict[str, Any]] = {"bins": (5, 10, 20), "picture_bins": (8, 16), "pixels": 48}
+    quick: ClassVar[dict[str, Any]] = {"bins": (5, 10, 20), "picture_bins": (8, 16), "points": 32, "pixels": 48}
 
     bins: tuple[int, ...] = (5, 10, 20, 40, 80)
     """Bins of the surface's networks."""
+    points: int = 96
+    """Points of the drawn surfaces."""
     picture_bins: tuple[int, int] = (24, 96)
     """Bins of the picture's networks."""
     pixels: int = 192
@@ -75,9 +77,9 @@ def compute(config: Config) -> dict[str, Any]:
     """The surface, the picture, their networks, and the surface's errors by the number of bins."""
     if len(config.bins) < 2:
         raise ValueError(f"bins must have at least two sizes, got {config.bins}")
-    ends = 4 * (jnp.arange(96) + 0.5) / 96 - 2
+    ends = 4 * (jnp.arange(config.points) + 0.5) / config.points - 2
     grid = _grid(ends)
-    found: dict[str, Any] = {"ends": ends, "surface": jax.vmap(surface)(grid).reshape(96, 96)}
+    found: dict[str, Any] = {"ends": ends, "surface": jax.vmap(surface)(grid).reshape(config.points, config.points)}
     slope = jnp.max(jnp.linalg.norm(jax.vmap(jax.grad(surface))(_grid(jnp.linspace(-2, 2, 201))), axis=1))
     found["bounds"] = [slope * np.sqrt(2) * 2 / bins for bins in config.bins]  # half the diagonal of a cell
     within = np.linspace(0.025, 0.975, 3)
@@ -86,7 +88,7 @@ def compute(config: Config) -> dict[str, Any]:
         net = universal.approximate(surface, (-2.0, -2.0), (2.0, 2.0), bins)
         points = _grid(jnp.asarray(4 * (np.arange(bins)[:, None] + within).ravel() / bins - 2, jnp.float32))
         errors.append(jnp.max(jnp.abs(evaluate(net, points)[:, 0] - jax.vmap(surface)(points))))
-        found[f"surface_{bins}"] = evaluate(net, grid).reshape(96, 96)
+        found[f"surface_{bins}"] = evaluate(net, grid).reshape(config.points, config.points)
     found["errors"] = errors
     found["rate"] = np.polyfit(np.log(config.bins), np.log(found["errors"]), 1)[0]
 
@@ -123,8 +125,8 @@ def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
             *np.meshgrid(arrays["ends"], arrays["ends"], indexing="ij"),
             z,
             cmap="viridis",
-            rcount=96,
-            ccount=96,
+            rcount=config.points,
+            ccount=config.points,
             antialiased=False,
         )
         axes.set(

@@ -36,7 +36,7 @@ BOUND = {"float64": 1e-12, "float32": 1e-5}
 class Config(recipes.Seeded):
     """The networks, each of which is checked in float64 and in float32."""
 
-    quick: ClassVar[dict[str, Any]] = {"networks": 6, "deepest": 3}
+    quick: ClassVar[dict[str, Any]] = {"networks": 5, "deepest": 3}
 
     networks: runner.Count = 20
     """Random architectures; costs and hidden activations take turns."""

@@ -23,7 +23,7 @@ PUBLISHED = {25: 0.131, 50: 0.068, 100: 0.034}
 class Config:
     """The networks to draw, and those whose error is measured."""
 
-    quick: ClassVar[dict[str, Any]] = {"bins": (25, 50, 100, 200)}
+    quick: ClassVar[dict[str, Any]] = {"bins": (25, 50, 100)}
 
     neurons: tuple[int, int] = (10, 50)
     """Indicator neurons in the two panels."""

@@ -82,6 +82,7 @@ def network(config: Config, key: Any, hidden: tuple[int, ...]) -> dict[str, Any]
         z = jax.vmap(mlp.logits, in_axes=(None, 0))(unravel(w), xs)
         return jnp.mean(costs.log_likelihood.value(z, ys)) + (config.base + alpha) / 2 * jnp.sum(w**2)
 
+    @jax.jit  # which traces it once for both calls
     def optimum(w: Any, alpha: Any) -> Any:
         optimizer = optax.lbfgs()
 
@@ -90,7 +91,7 @@ def network(config: Config, key: Any, hidden: tuple[int, ...]) -> dict[str, Any]
 
         return jax.lax.scan(step, train.init(optimizer, w), length=config.steps)[0].params
 
-    w_star = optimum(w_0, 0.0)
+    w_star = optimum(w_0, jnp.zeros(()))
     hessian = jax.hessian(loss)(w_star, 0.0)
     eigenvalues, q = jnp.linalg.eigh((hessian + hessian.T) / 2)
     alphas = config.base * jnp.array(config.ratios)

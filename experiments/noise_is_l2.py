@@ -25,7 +25,7 @@ LINEAR = Partial(backprop.minibatch_value_and_grad, cost=costs.quadratic_with(ac
 class Config(recipes.Seeded):
     """The regression, the noise and the network."""
 
-    quick: ClassVar[dict[str, Any]] = {"seeds": 30, "draws": 500, "epochs": 3000, "network_epochs": 5}
+    quick: ClassVar[dict[str, Any]] = {"sigmas": (0.3, 3.0), "seeds": 30, "draws": 500, "network_epochs": 5}
 
     d: int = 8
     """Inputs of the regression."""

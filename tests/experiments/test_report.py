@@ -67,14 +67,12 @@ def module(name, doc):
 
 
 MODULES = {
-    found.__name__: found
-    for found in (
-        module(
-            "alpha", 'Exercise 1.2: alpha <is> `<first> --of "all"`.\n\nMore of it,\non two lines.\n\nAnd then some.\n'
-        ),
-        module("beta", "Equations (3.22): beta."),
-        module("gamma", "On paper: gamma 4."),
-    )
+    name: module(name, doc)
+    for name, doc in {
+        "alpha": 'Exercise 1.2: alpha <is> `<first> --of "all"`.\n\nMore of it,\non two lines.\n\nAnd then some.\n',
+        "beta": "Equations (3.22): beta.",
+        "gamma": "On paper: gamma 4.",
+    }.items()
 }
 
 
@@ -191,52 +189,39 @@ def test_what_was_not_run_is_listed_with_its_command(tmp_path):
     assert "Interrupted; --resume continues it. Command python -m experiments beta" in said
 
 
-def damage(file, content):
-    def damaging(folder):
-        if content is None:
-            (folder / file).unlink()
-        else:
-            (folder / file).write_bytes(content)
-
-    return damaging
-
-
 def changed(**fields):
     return json.dumps({"experiment": "beta"} | RESULT | fields).encode()
 
 
 @pytest.mark.parametrize(
-    ("damaging", "said", "shown"),
+    ("file", "content", "said", "shown"),
     [
-        (damage("figure.png", None), "figure.png: No such file", "result"),
-        (damage("figure.png", b""), "figure.png: not a PNG", "result"),
-        (damage("figure.png", b"<svg>"), "figure.png: not a PNG", "result"),
-        (damage("figure.png", PNG[:50]), "figure.png: a damaged PNG", "result"),
-        (damage("figure.png", PNG[:-16]), "figure.png: a damaged PNG", "result"),
-        (damage("figure.png", PNG[:20] + b"\xff" + PNG[21:]), "figure.png: a damaged PNG", "result"),
-        (damage("result.json", None), "result.json: No such file", "figure"),
-        (damage("result.json", b""), "result.json: not JSON", "figure"),
-        (damage("result.json", b"\xff\xfe{"), "result.json: not JSON", "figure"),
-        (damage("result.json", 100_000 * b"["), "result.json: not JSON", "figure"),
-        (damage("result.json", changed()[:-40]), "result.json: not JSON", "figure"),
-        (damage("result.json", b"[1, 2]"), "result.json: must be an object, got [1, 2]", "figure"),
-        (damage("result.json", b'{"experiment": "beta"}'), "result.json: config is missing", "figure"),
-        (damage("result.json", changed(experiment="alpha")), "result.json: must be of beta, got alpha", "figure"),
-        (damage("result.json", changed(claims=[True])), "claims has the wrong type, got [true]", "figure"),
-        (damage("result.json", changed(claims={})), "claims must be true or false", "figure"),
-        (damage("result.json", changed(claims={"x": "yes"})), "claims must be true or false", "figure"),
-        (damage("result.json", changed(numbers={"x": None})), "numbers must be numbers", "figure"),
-        (damage("result.json", changed(seconds=None)), "seconds has the wrong type, got null", "figure"),
-        (
-            damage("result.json", changed(config={"size": 5, "old": 1})),
-            "whose config differs in deep, holds, kind, many, old; to replace it, run python -m experiments beta\n",
-            "both",
-        ),
+        ("figure.png", None, "figure.png: No such file", "result"),
+        ("figure.png", b"", "figure.png: not a PNG", "result"),
+        ("figure.png", b"<svg>", "figure.png: not a PNG", "result"),
+        ("figure.png", PNG[:50], "figure.png: a damaged PNG", "result"),
+        ("figure.png", PNG[:-16], "figure.png: a damaged PNG", "result"),
+        ("figure.png", PNG[:20] + b"\xff" + PNG[21:], "figure.png: a damaged PNG", "result"),
+        ("result.json", None, "result.json: No such file", "figure"),
+        ("result.json", b"", "result.json: not JSON", "figure"),
+        ("result.json", b"\xff\xfe{", "result.json: not JSON", "figure"),
+        ("result.json", 100_000 * b"[", "result.json: not JSON", "figure"),
+        ("result.json", changed()[:-40], "result.json: not JSON", "figure"),
+        ("result.json", b"[1, 2]", "result.json: must be an object, got [1, 2]", "figure"),
+        ("result.json", b'{"experiment": "beta"}', "result.json: config is missing", "figure"),
+        ("result.json", changed(experiment="alpha"), "result.json: must be of beta, got alpha", "figure"),
+        ("result.json", changed(claims=[True]), "claims has the wrong type, got [true]", "figure"),
+        ("result.json", changed(claims={}), "claims must be true or false", "figure"),
+        ("result.json", changed(claims={"x": "yes"}), "claims must be true or false", "figure"),
+        ("result.json", changed(numbers={"x": None}), "numbers must be numbers", "figure"),
+        ("result.json", changed(seconds=None), "seconds has the wrong type, got null", "figure"),
+        ("result.json", changed(config={"size": 5, "old": 1}), "many, old; to replace it, run python -m ", "both"),
     ],
 )
-def test_a_damaged_result_is_said_and_the_rest_is_shown(damaging, said, shown, tmp_path, capsys):
+def test_a_damaged_result_is_reported_and_the_rest_is_shown(file, content, said, shown, tmp_path, capsys):
     keep(tmp_path, "alpha")
-    damaging(keep(tmp_path, "beta"))
+    path = keep(tmp_path, "beta") / file
+    path.unlink() if content is None else path.write_bytes(content)
     assert report.write(MODULES, tmp_path) == 2
     printed = capsys.readouterr()
     assert printed.err.count("\n") == 1
@@ -279,7 +264,7 @@ def test_a_page_that_fails_leaves_the_older_one_whole(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alpha", "beta", "report.html"]
 
 
-def test_the_page_needs_nothing_but_itself(tmp_path):
+def test_the_page_is_self_contained_and_in_order(tmp_path):
     keep(tmp_path, "alpha", claims={"<script>alert(1)</script>": True, "not so": False})
     keep(tmp_path, "beta", device="<img src=x>")
     report.write(MODULES, tmp_path)
@@ -287,35 +272,17 @@ def test_the_page_needs_nothing_but_itself(tmp_path):
     assert not page.all("script")
     assert len(page.all("img")) == 2
     links = [value for _, attributes in page.tags for key, value in attributes.items() if key in ("src", "href")]
-    anchors = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
-    assert all(link.startswith("data:") or link[1:] in anchors for link in links)
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert all(link.startswith("data:") or link[1:] in ids for link in links)
     assert len(links) == len(MODULES) + 2 + 1  # contents, figures, icon
-    assert "url(" not in page.styles
-    assert "@import" not in page.styles
-    assert "prefers-color-scheme: dark" in page.styles
+    assert not re.search(r"url\(|@import", page.styles)
     assert {"http-equiv", "content"} <= page.all("meta")[2].keys()
-
-
-def test_headings_and_names_are_in_order(tmp_path):
-    keep(tmp_path, "alpha")
-    report.write(MODULES, tmp_path)
-    page = read(tmp_path)
     assert page.all("html") == [{"lang": "en"}]
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h\d", tag)]
-    assert levels[0] == 1
-    assert levels.count(1) == 1
+    assert levels[0] == 1 == levels.count(1)
     assert all(level <= before + 1 for before, level in itertools.pairwise(levels))
-    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    labels = {attributes["aria-labelledby"] for _, attributes in page.tags if "aria-labelledby" in attributes}
-    assert labels <= set(ids)
-
-
-def colours(styles):
-    light, dark = re.findall(r":root \{(.*?)\}", styles, re.DOTALL)
-    named = [dict(re.findall(r"--(\w+): #(\w+)", part)) for part in (light, dark)]
-    assert named[0].keys() == named[1].keys()
-    return named
+    assert {attributes["aria-labelledby"] for _, attributes in page.tags if "aria-labelledby" in attributes} <= set(ids)
 
 
 def luminance(colour):
@@ -328,11 +295,15 @@ def luminance(colour):
 def test_all_text_has_the_contrast_that_wcag_asks_for(tmp_path):
     keep(tmp_path, "alpha")
     report.write(MODULES, tmp_path)
-    for named in colours(read(tmp_path).styles):
-        for ink in ("ink", "soft", "link", "good", "bad"):
-            for paper in ("paper", "card"):
-                dark, light = sorted(luminance(named[colour]) for colour in (ink, paper))
-                assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, paper)
+    styles = read(tmp_path).styles
+    assert "prefers-color-scheme: dark" in styles
+    light, dark = (dict(re.findall(r"--(\w+): #(\w+)", part)) for part in re.findall(r":root \{(.*?)\}", styles, re.S))
+    assert light.keys() == dark.keys()
+    for colours, ink, paper in itertools.product(
+        (light, dark), ("ink", "soft", "link", "good", "bad"), ("paper", "card")
+    ):
+        low, high = sorted(luminance(colours[name]) for name in (ink, paper))
+        assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, paper)
 
 
 # The command that made a result
@@ -355,6 +326,7 @@ REAL = command.names()
 def test_the_shortest_command(config, flags):
     found = report.command(MODULES["alpha"], RESULT["config"] | config)
     assert found == f"python -m experiments alpha {flags}".strip()
+    assert report.command(MODULES["alpha"], {}) == "python -m experiments alpha"  # a config of another version
 
 
 def other(value):

@@ -26,7 +26,6 @@ class Config:
 
     size: Annotated[int, runner.AtLeast(0)] = 5
     """How many."""
-    sizes: runner.Counts = (1,)
     holds: bool = True
     """Whether the claim holds."""
 
@@ -67,7 +66,7 @@ def test_a_run_writes_three_files_and_prints_the_claims(experiment, tmp_path, ca
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
     result = read_result(folder.parent)
     assert result["experiment"] == "squares"
-    assert result["config"] == {"size": 4, "sizes": [1], "holds": True}
+    assert result["config"] == {"size": 4, "holds": True}
     assert result["claims"] == {"the claim holds": True, "squares grow": True}
     assert result["numbers"]["mean_square"] == 3.5
     assert result["numbers"]["mean_square_standard_error"] == pytest.approx(np.std([0, 1, 4, 9], ddof=1) / 2)
@@ -104,21 +103,14 @@ def test_numbers_as_text():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--size", "-1"], "error: size must be at least 0, got -1 (JNN_TRACEBACK=1 shows where)\n"),
-        (["--sizes", "2", "0"], "error: sizes must be at least 1, got 0 (JNN_TRACEBACK=1 shows where)\n"),
+        (["--seeds", "0"], "seeds must be at least 1, got 0"),
+        (["--hidden", "2", "0"], "hidden must be at least 1, got 0"),
+        (["--eta", "-3"], "eta must be positive and finite, got -3.0"),  # by jnn
     ],
 )
-def test_a_value_out_of_bounds_is_one_line(experiment, flags, message, tmp_path, capsys):
-    assert runner.main(experiment, [*flags, "--out", str(tmp_path)]) == 2
-    assert capsys.readouterr() == ("", message)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_value_that_jnn_rejects_is_one_line(tmp_path, capsys):
-    assert runner.main(digits, ["--eta", "-3", "--out", str(tmp_path)]) == 2
-    shown = capsys.readouterr()
-    assert re.fullmatch(r"error: eta .*-3.*\n", shown.err)
-    assert not shown.out
+def test_a_wrong_value_is_one_line(flags, message, tmp_path, capsys):
+    assert runner.main(digits, [*flags, "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr() == ("", f"error: {message} (JNN_TRACEBACK=1 shows where)\n")
     assert not list(tmp_path.iterdir())
 
 
@@ -126,9 +118,7 @@ def test_a_value_that_jnn_rejects_is_one_line(tmp_path, capsys):
 def test_a_wrong_flag_is_named(flags, capsys):
     with pytest.raises(SystemExit, match="^2$"):
         runner.main(digits, flags)
-    shown = capsys.readouterr()
-    assert flags[-1] in shown.err or flags[0] in shown.err
-    assert not shown.out
+    assert flags[0] in capsys.readouterr().err
 
 
 def test_a_defect_keeps_its_traceback(experiment, tmp_path, monkeypatch):
@@ -269,7 +259,7 @@ def test_checkpoints_are_in_folders_of_these_names(tmp_path):
 
 
 def test_an_interrupted_run_resumes(experiment, tmp_path, monkeypatch, capfd):
-    """Ctrl-C in the second of two trainings, then --resume: the arrays of a run that was left alone, to the last bit."""
+    """Ctrl-C in the second of two trainings, then --resume: the same arrays, to the last bit, as without."""
     experiment.compute = train_each({"name": "one"}, {"name": "other"})
     flags = ["--size", "7", "--out", str(tmp_path / "again")]
     assert runner.main(experiment, [*flags[:2], "--out", str(tmp_path / "alone")]) == 0
