@@ -24,8 +24,6 @@ BASELINE = 1 / 6
 
 @dataclass(frozen=True)
 class Config(recipes.Repeated):
-    """The lengths, the nets and the training."""
-
     quick: ClassVar[dict[str, Any]] = {"lengths": (8,), "units": 16, "epochs": 3, "seeds": 2}
 
     lengths: runner.Counts = (100, 200)

@@ -19,8 +19,6 @@ from jnn import mlp, universal
 
 @dataclass(frozen=True)
 class Config:
-    """The resolution of the networks and of the picture, along each axis."""
-
     quick: ClassVar[dict[str, Any]] = {"bins": (5, 10, 20), "picture_bins": (8, 16), "points": 32, "pixels": 48}
 
     bins: tuple[int, ...] = (5, 10, 20, 40, 80)

@@ -20,8 +20,6 @@ from jnn import universal
 
 @dataclass(frozen=True)
 class Config(recipes.Seeded):
-    """The resolution of the networks, and the slices."""
-
     quick: ClassVar[dict[str, Any]] = {"bins": (4, 6, 8), "points": 32}
 
     bins: tuple[int, ...] = (4, 6, 8, 12, 16, 24)

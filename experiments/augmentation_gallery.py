@@ -15,7 +15,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from experiments import recipes, runner
-from jnn import augment, backprop, costs, data, mlp, train
+from jnn import augment, backprop, costs, mlp, train
 
 DRAWN = 9
 """Images to draw of each transform."""
@@ -37,8 +37,6 @@ TRANSFORMS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Config(recipes.Images):
-    """The images, and the networks that read them."""
-
     quick: ClassVar[dict[str, Any]] = {"data": "digits", "epochs": 20, "seeds": 2}
 
     hidden: int = 100
@@ -67,21 +65,13 @@ def tinted(key: Any, image: Float[Array, "H W"]) -> Float[Array, "H W 3"]:
 
 def compute(config: Config) -> dict[str, Any]:
     """Transformed images, and the accuracy on test images under each transform of networks trained without any."""
-    (xs, labels), test = recipes.load(config)
-    side = round(xs.shape[1] ** 0.5)
+    images, test = recipes.load(config)
+    side = round(images.xs.shape[1] ** 0.5)
     init_keys, train_keys, draw_keys = jax.random.split(jax.random.key(config.seed), (3, config.seeds))
     optimizer = train.sgd(config.eta)
     grad = Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy)
-    sizes = (xs.shape[1], config.hidden, 10)
-    state, _ = runner.fit(
-        train_keys,
-        grad,
-        optimizer,
-        jax.vmap(lambda key: train.init(optimizer, mlp.init(key, sizes)))(init_keys),
-        (xs, data.one_hot(labels, 10)),
-        epochs=config.epochs,
-        batch_size=10,
-    )
+    state = jax.vmap(lambda key: train.init(optimizer, mlp.init(key, (side**2, config.hidden, 10))))(init_keys)
+    state, _ = recipes.fit_images(train_keys, grad, optimizer, state, images, epochs=config.epochs)
 
     @jax.jit
     @functools.partial(jax.vmap, in_axes=(0, 0, None, None))

@@ -34,8 +34,6 @@ BOUND = {"float64": 1e-12, "float32": 1e-5}
 
 @dataclass(frozen=True)
 class Config(recipes.Seeded):
-    """The networks, each of which is checked in float64 and in float32."""
-
     quick: ClassVar[dict[str, Any]] = {"networks": 5, "deepest": 3}
 
     networks: runner.Count = 20

@@ -10,18 +10,15 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
 from experiments import recipes, runner
-from jnn import backprop, costs, data, mlp, perceptron, train
+from jnn import data, mlp, perceptron
 from jnn.mlp import Layer
 
 
 @dataclass(frozen=True)
 class Config(recipes.Seeded):
-    """The scale of the layer, and the network below it."""
-
     quick: ClassVar[dict[str, Any]] = {"epochs": 5}
 
     c: float = 20.0
@@ -52,20 +49,13 @@ def compute(config: Config) -> dict[str, Any]:
     layer = perceptron.bits_layer(config.c)
     bits, notes_bits = outputs((layer,), worst), outputs((notes_layer(config.c),), worst)
 
-    (xs, labels), test = data.digits()
+    images, test = data.digits()
     init_key, train_key = jax.random.split(jax.random.key(config.seed))
-    optimizer = train.sgd(config.eta)
-    state, _ = train.run(
-        train_key,
-        Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy),
-        optimizer,
-        train.init(optimizer, mlp.init(init_key, (xs.shape[1], config.hidden, 10))),
-        (xs, data.one_hot(labels, 10)),
-        epochs=config.epochs,
-        batch_size=10,
+    params = recipes.train_network(
+        init_key, train_key, images, hidden=config.hidden, eta=config.eta, epochs=config.epochs
     )
-    digits = outputs(state.params, test.xs)
-    by_bits = decode(outputs((*state.params, layer), test.xs))
+    digits = outputs(params, test.xs)
+    by_bits = decode(outputs((*params, layer), test.xs))
     at_label = jnp.take_along_axis(digits, test.labels[:, None], axis=1)[:, 0]
     others = jnp.max(jnp.where(jax.nn.one_hot(test.labels, 10, dtype=bool), 0.0, digits), axis=1)
     return {

@@ -23,8 +23,6 @@ from jnn.activations import softmax
 
 @dataclass(frozen=True)
 class Config(recipes.Repeated):
-    """The task, the nets and the training."""
-
     quick: ClassVar[dict[str, Any]] = {"symbols": 2, "delay": 3, "units": 24, "epochs": 2, "seeds": 2}
 
     symbols: runner.Count = 5

@@ -28,8 +28,6 @@ SYMBOLS = ("a", "X", "b", "end")
 
 @dataclass(frozen=True)
 class Config(recipes.Repeated):
-    """The strings, the nets and the training."""
-
     quick: ClassVar[dict[str, Any]] = {"trained": 3, "units": 6, "epochs": 5, "seeds": 2}
 
     trained: runner.Count = 10

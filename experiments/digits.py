@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from matplotlib.figure import SubFigure
 
 from experiments import recipes, runner
-from jnn import backprop, costs, data, mlp, train
+from jnn import backprop, costs, mlp, train
 
 COSTS = {cost.name: cost for cost in (costs.quadratic, costs.cross_entropy, costs.log_likelihood)}
 
@@ -45,16 +45,16 @@ class Config(recipes.Images):
 def compute(config: Config) -> dict[str, Any]:
     """Train the networks. Returns the learning curves and each network's predictions for the test images."""
     optimizer = train.sgd(config.eta)
-    (xs, labels), test = recipes.load(config)
-    key = jax.random.key(config.seed)
-    state, train_keys = recipes.init_networks(key, config.seeds, optimizer, (xs.shape[1], *config.hidden, 10))
+    images, test = recipes.load(config)
+    key, sizes = jax.random.key(config.seed), (images.xs.shape[1], *config.hidden, 10)
+    state, train_keys = recipes.init_networks(key, config.seeds, optimizer, sizes)
     grad = Partial(backprop.minibatch_value_and_grad, cost=COSTS[config.cost])
-    state, history = runner.fit(
+    state, history = recipes.fit_images(
         train_keys,
         train.mixed(grad) if config.precision == "mixed" else grad,
         optimizer,
         state,
-        (xs, data.one_hot(labels, 10)),
+        images,
         epochs=config.epochs,
         batch_size=config.batch_size,
         evaluate=Partial(_metrics, xs=test.xs, labels=test.labels),

@@ -21,8 +21,6 @@ GRAD = Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy)
 
 @dataclass(frozen=True)
 class Config(recipes.Images):
-    """The images, the networks and the criteria."""
-
     quick: ClassVar[dict[str, Any]] = {
         "data": "digits",
         "examples": 300,
@@ -59,27 +57,18 @@ def criteria(config: Config) -> dict[str, stopping.Criterion | None]:
 def compute(config: Config) -> dict[str, Any]:
     """For each criterion the errors, where each network stopped, the epoch it kept, and its test accuracy."""
     examples, test = recipes.load(config)
-    xs, labels = (a[: config.examples] for a in examples)
+    learnt = data.Split(*(a[: config.examples] for a in examples))
     _, validation = recipes.hold_out(examples, 10_000 if config.data == "mnist" else 300)
-    steps = config.epochs * -(-len(xs) // 10)
+    evaluate = Partial(_error, xs=validation.xs, labels=validation.labels)
+    steps, sizes = config.epochs * -(-len(learnt.xs) // 10), (learnt.xs.shape[1], config.hidden, 10)
     found: dict[str, Any] = {}
     for name, criterion in criteria(config).items():
         rate = optax.cosine_decay_schedule(config.eta, steps) if name == "weights" else config.eta
         optimizer = optax.sgd(rate)
         key = jax.random.key(config.seed)
-        state, train_keys = recipes.init_networks(key, config.seeds, optimizer, (xs.shape[1], config.hidden, 10))
-        state, history = runner.fit(
-            train_keys,
-            GRAD,
-            optimizer,
-            state,
-            (xs, data.one_hot(labels, 10)),
-            epochs=config.epochs,
-            batch_size=10,
-            evaluate=Partial(_error, xs=validation.xs, labels=validation.labels),
-            stopping=criterion,
-            name=name,
-        )
+        state, train_keys = recipes.init_networks(key, config.seeds, optimizer, sizes)
+        options = {"epochs": config.epochs, "evaluate": evaluate, "stopping": criterion, "name": name}
+        state, history = recipes.fit_images(train_keys, GRAD, optimizer, state, learnt, **options)
         kept = jax.vmap(mlp.accuracy, (0, None, None))(state.params, *test)
         found[f"error {name}"] = history.metrics
         found[f"test {name}"] = kept

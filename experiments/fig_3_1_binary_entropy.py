@@ -17,8 +17,6 @@ from jnn import costs
 
 @dataclass(frozen=True)
 class Config:
-    """The desired outputs and the resolution."""
-
     quick: ClassVar[dict[str, Any]] = {"points": 201, "steps": 60}
 
     ys: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 1.0)

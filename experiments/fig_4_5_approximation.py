@@ -21,8 +21,6 @@ PUBLISHED = {25: 0.131, 50: 0.068, 100: 0.034}
 
 @dataclass(frozen=True)
 class Config:
-    """The networks to draw, and those whose error is measured."""
-
     quick: ClassVar[dict[str, Any]] = {"bins": (25, 50, 100)}
 
     neurons: tuple[int, int] = (10, 50)

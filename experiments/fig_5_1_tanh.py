@@ -21,8 +21,6 @@ ACTIVATIONS = {"tanh": (tanh, r"\tanh", "C0", (0.3, 1.0)), "sigmoid": (sigmoid, 
 
 @dataclass(frozen=True)
 class Config:
-    """The range of z."""
-
     quick: ClassVar[dict[str, Any]] = {"points": 50}
 
     largest: float = 5.0

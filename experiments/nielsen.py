@@ -65,11 +65,9 @@ MAX_MEASURED = 500
 
 @dataclass(frozen=True)
 class Config(recipes.Images):
-    """Which rows to reproduce."""
-
     quick: ClassVar[dict[str, Any]] = {
         "data": "digits",
-        "shorter": 5,
+        "shorter": 15,
         "seeds": 2,
         "only": ("30 hidden", "1,000 images, lambda 0.1", "100 images"),
     }
@@ -121,17 +119,9 @@ def reproduce(key: Any, name: str, config: Config, examples: data.Split, measure
     )
     grad = Partial(backprop.minibatch_value_and_grad, cost=COSTS[row.cost])
     evaluate = Partial(mlp.accuracy, xs=measured.xs, labels=measured.labels)
-    state, history = runner.fit(
-        train_keys,
-        regularize.penalised(grad, l2=row.lambda_ / len(examples.xs)) if row.lambda_ else grad,
-        optimizer,
-        state,
-        (examples.xs, data.one_hot(examples.labels, 10)),
-        epochs=epochs,
-        batch_size=10,
-        evaluate=evaluate if epochs <= MAX_MEASURED else None,
-        name=name,
-    )
+    grad = regularize.penalised(grad, l2=row.lambda_ / len(examples.xs)) if row.lambda_ else grad
+    options = {"epochs": epochs, "evaluate": evaluate if epochs <= MAX_MEASURED else None, "name": name}
+    state, history = recipes.fit_images(train_keys, grad, optimizer, state, examples, **options)
     curves = jax.vmap(evaluate)(state.params)[:, None] if history.metrics is None else history.metrics
     read = np.asarray(jax.vmap(mlp.classify, (0, None))(state.params, measured.xs))
     right = [[np.mean(each[measured.labels == digit] == digit) for digit in range(10)] for each in read]

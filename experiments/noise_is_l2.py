@@ -23,9 +23,13 @@ LINEAR = Partial(backprop.minibatch_value_and_grad, cost=costs.quadratic_with(ac
 
 @dataclass(frozen=True)
 class Config(recipes.Seeded):
-    """The regression, the noise and the network."""
-
-    quick: ClassVar[dict[str, Any]] = {"sigmas": (0.3, 3.0), "seeds": 30, "draws": 500, "network_epochs": 5}
+    quick: ClassVar[dict[str, Any]] = {
+        "sigmas": (0.3, 3.0),
+        "seeds": 30,
+        "epochs": 1000,
+        "draws": 200,
+        "network_epochs": 5,
+    }
 
     d: int = 8
     """Inputs of the regression."""
@@ -88,22 +92,12 @@ def regression(config: Config, key: Any) -> dict[str, Any]:
 def network(config: Config, key: Any) -> dict[str, Any]:
     """The cost that noise adds to a network, over sigma^2 times half the Laplacian of the cost by its inputs."""
     init_key, train_key, noise_key = jax.random.split(key, 3)
-    (xs, labels), test = data.digits()
+    images, test = data.digits()
     ys, few = data.one_hot(test.labels, 10), test.xs
-    optimizer = train.sgd(0.5)
-    grad = Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy)
-    state, _ = train.run(
-        train_key,
-        grad,
-        optimizer,
-        train.init(optimizer, mlp.init(init_key, (64, 30, 10))),
-        (xs, data.one_hot(labels, 10)),
-        epochs=config.network_epochs,
-        batch_size=10,
-    )
+    params = recipes.train_network(init_key, train_key, images, hidden=30, eta=0.5, epochs=config.network_epochs)
 
     def cost(x: Any, y: Any) -> Any:
-        return costs.cross_entropy.value(mlp.logits(state.params, x), y)
+        return costs.cross_entropy.value(mlp.logits(params, x), y)
 
     def laplacian(x: Any, y: Any) -> Any:
         return jnp.trace(jax.hessian(cost)(x, y))
@@ -125,7 +119,7 @@ def network(config: Config, key: Any) -> dict[str, Any]:
         "network_ratio": over.mean(axis=0),
         "network_ratio_error": over.std(axis=0, ddof=1) / np.sqrt(len(keys)),
         "half_the_laplacian": half_trace,
-        "sum_of_squared_first_weights": jnp.sum(state.params[0].w ** 2),
+        "sum_of_squared_first_weights": jnp.sum(params[0].w ** 2),
     }
 
 

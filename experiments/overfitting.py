@@ -22,8 +22,6 @@ PUBLISHED = 0.8227
 
 @dataclass(frozen=True)
 class Config(recipes.Images):
-    """The images, the networks, and the strength of each regulariser."""
-
     quick: ClassVar[dict[str, Any]] = {"data": "digits", "examples": 200, "epochs": 40, "seeds": 2}
 
     validate: bool = False
@@ -77,26 +75,25 @@ def methods(config: Config, pixels: int) -> dict[str, tuple[Any, Any]]:
 def compute(config: Config) -> dict[str, Any]:
     """Accuracies on training and unseen images, epoch by epoch, with each regulariser."""
     examples, test = recipes.load(config)
-    xs, labels = (a[: config.examples] for a in examples)
+    known = data.Split(*(a[: config.examples] for a in examples))
     _, validation = recipes.hold_out(examples, 10_000 if config.data == "mnist" else 200)
     optimizer = train.sgd(config.eta)
-    sizes, normal = (xs.shape[1], config.hidden, 10), mlp.unit_normal
+    sizes, normal = (known.xs.shape[1], config.hidden, 10), mlp.unit_normal
     key = jax.random.key(config.seed)
     state, train_keys = recipes.init_networks(key, config.seeds, optimizer, sizes, weights=normal, biases=normal)
     found: dict[str, Any] = {}
-    for name, (grad, transform) in methods(config, xs.shape[1]).items():
+    for name, (grad, transform) in methods(config, sizes[0]).items():
         measure = functools.partial(_metrics, p=config.dropout if name == "dropout" else 0.0)
-        images = {"known": data.Split(xs, labels), "unseen": validation if config.validate else test}
-        _, history = runner.fit(
+        unseen = validation if config.validate else test
+        _, history = recipes.fit_images(
             train_keys,
             grad,
             optimizer,
             state,
-            (xs, data.one_hot(labels, 10)),
+            known,
             epochs=config.epochs,
-            batch_size=10,
             transform=transform,
-            evaluate=Partial(measure, validation=validation, **images),
+            evaluate=Partial(measure, validation=validation, known=known, unseen=unseen),
             stopping=stopping.error_change(window=config.window) if name == "early stopping" else None,
             name=name,
         )

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.tree_util import Partial
 from jaxtyping import Array, Float, Key
 from matplotlib.axes import Axes
 
 from experiments import runner
-from jnn import data, lstm, mlp, rnn, train
+from jnn import backprop, costs, data, lstm, mlp, rnn, train
 from jnn.typing import Grad
 
 # Configs
@@ -62,6 +63,33 @@ def init_networks(
 ) -> tuple[train.State, Any]:
     """Networks of these layers side by side, by `mlp.init`, and the keys that train them."""
     return runner.init_members(key, seeds, lambda key: train.init(optimizer, mlp.init(key, sizes, **options)))
+
+
+def fit_images(
+    train_keys: Any,
+    grad: Grad,
+    optimizer: optax.GradientTransformation,
+    state: train.State,
+    images: data.Split,
+    *,
+    batch_size: int = 10,
+    **options: Any,
+) -> tuple[train.State, train.History]:
+    """`runner.fit` on images with one-hot labels."""
+    examples = (images.xs, data.one_hot(images.labels, 10))
+    return runner.fit(train_keys, grad, optimizer, state, examples, batch_size=batch_size, **options)
+
+
+def train_network(
+    init_key: Any, train_key: Any, images: data.Split, *, hidden: int, eta: float, epochs: int
+) -> mlp.Params:
+    """A single network after training with the cross-entropy cost and mini-batches of 10."""
+    optimizer = train.sgd(eta)
+    state = train.init(optimizer, mlp.init(init_key, (images.xs.shape[1], hidden, 10)))
+    grad = Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy)
+    examples = (images.xs, data.one_hot(images.labels, 10))
+    state, _ = train.run(train_key, grad, optimizer, state, examples, epochs=epochs, batch_size=10)
+    return state.params
 
 
 # Recurrent nets

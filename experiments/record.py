@@ -37,8 +37,6 @@ PUBLISHED = {"no distortion": 98.4, "affine": 98.9, "elastic": 99.3}
 
 @dataclass(frozen=True)
 class Config(recipes.Images):
-    """The networks, the distortions and the training."""
-
     quick: ClassVar[dict[str, Any]] = {"data": "digits", "hidden": (100,), "epochs": 8, "seeds": 2, "elastic": 0.3}
 
     validate: bool = False
@@ -99,24 +97,25 @@ def split(config: Config) -> tuple[data.Split, data.Split]:
 
 def compute(config: Config) -> dict[str, Any]:
     """Train the networks. Returns the learning curves, and the images that a vote of all networks misreads."""
-    (xs, labels), measured = split(config)
-    steps = config.epochs * -(-len(xs) // config.batch_size)
+    images, measured = split(config)
+    pixels = images.xs.shape[1]
+    steps = config.epochs * -(-len(images.xs) // config.batch_size)
     optimizer = optax.sgd(optax.cosine_decay_schedule(config.eta, steps), momentum=config.momentum)
     weights = jax.nn.initializers.he_normal(in_axis=-1, out_axis=-2)
     key = jax.random.key(config.seed)
     state, train_keys = recipes.init_networks(
-        key, config.seeds, optimizer, (xs.shape[1], *config.hidden, 10), weights=weights
+        key, config.seeds, optimizer, (pixels, *config.hidden, 10), weights=weights
     )
     begin = time.perf_counter()
-    state, history = runner.fit(
+    state, history = recipes.fit_images(
         train_keys,
         GRAD,
         optimizer,
         state,
-        (xs, data.one_hot(labels, 10)),
+        images,
         epochs=config.epochs,
         batch_size=config.batch_size,
-        transform=distortion(config, xs.shape[1]),
+        transform=distortion(config, pixels),
         evaluate=Partial(mlp.accuracy, hidden=RELU, xs=measured.xs, labels=measured.labels),
         sharding=runner.sharding(config.batch_size),
     )
@@ -130,7 +129,7 @@ def compute(config: Config) -> dict[str, Any]:
         "seconds_a_network": (time.perf_counter() - begin) / config.seeds,
         "accuracies": accuracies,
         "costs": jnp.mean(history.losses, axis=-1),
-        "examples": distortion(config, xs.shape[1])(jax.random.key(config.seed), jnp.repeat(xs[:6], 6, axis=0))[0],
+        "examples": distortion(config, pixels)(jax.random.key(config.seed), jnp.repeat(images.xs[:6], 6, axis=0))[0],
         "misread": measured.xs[wrong],
         "misread_as": read[wrong],
         "misread_labels": measured.labels[wrong],

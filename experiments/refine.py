@@ -24,8 +24,6 @@ GRAD = Partial(backprop.minibatch_value_and_grad, cost=costs.quadratic_with(acti
 
 @dataclass(frozen=True)
 class Config(recipes.Repeated):
-    """The networks, their initial softness and their training."""
-
     quick: ClassVar[dict[str, Any]] = {"bins": (10,), "epochs": 500, "seeds": 2}
 
     seeds: runner.Count = 3

@@ -25,8 +25,6 @@ BATCHES = (256, 4096)
 
 @dataclass(frozen=True)
 class Config:
-    """The networks, and the devices."""
-
     quick: ClassVar[dict[str, Any]] = {"widths": (128, 1024, 8192)}
 
     widths: runner.Counts = (64, 128, 256, 512, 1024, 2048, 4096, 8192)

@@ -29,8 +29,6 @@ CHUNK = 1000
 
 @dataclass(frozen=True)
 class Config(recipes.Images):
-    """The images, the nets and the training."""
-
     quick: ClassVar[dict[str, Any]] = {"data": "digits", "units": 32, "batch_size": 32, "epochs": 4, "seeds": 2}
 
     seeds: runner.Count = 3

@@ -23,8 +23,6 @@ SHOWN = 40
 
 @dataclass(frozen=True)
 class Config(recipes.Seeded):
-    """The networks, and the range of c."""
-
     quick: ClassVar[dict[str, Any]] = {"networks": 40}
 
     sizes: tuple[int, ...] = (5, 8, 6, 1)

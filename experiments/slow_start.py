@@ -16,7 +16,7 @@ from jax.tree_util import Partial
 from matplotlib.lines import Line2D
 
 from experiments import recipes, runner
-from jnn import activations, backprop, costs, data, mlp, train
+from jnn import activations, backprop, costs, mlp, train
 
 COSTS = {"quadratic": costs.quadratic, "cross-entropy": costs.cross_entropy}
 STARTS = {"w = 0.6, b = 0.9": (0.6, 0.9), "w = b = 2": (2.0, 2.0)}
@@ -29,8 +29,6 @@ READS = 0.9
 
 @dataclass(frozen=True)
 class Config(recipes.Images):
-    """The neurons, the networks and their training."""
-
     quick: ClassVar[dict[str, Any]] = {"neurons": 20, "updates": 1000, "epochs": 12, "saturation": 4.0, "seeds": 2}
 
     eta: float = 0.15
@@ -76,26 +74,18 @@ def learn(config: Config, cost: costs.Cost, w: Any, b: Any) -> Any:
 
 def networks(config: Config, name: str, cost: costs.Cost, saturation: float) -> Any:
     """Test accuracies [seeds, epochs] of networks whose output biases start at `saturation`."""
-    (xs, labels), test = recipes.load(config)
+    images, test = recipes.load(config)
     optimizer = train.sgd(config.network_eta)
 
     def start(key: Any) -> train.State:
-        first, last = mlp.init(key, (xs.shape[1], config.hidden, 10))
+        first, last = mlp.init(key, (images.xs.shape[1], config.hidden, 10))
         return train.init(optimizer, (first, last._replace(b=last.b + saturation)))
 
     state, train_keys = runner.init_members(jax.random.key(config.seed), config.seeds, start)
-    _, history = runner.fit(
-        train_keys,
-        Partial(backprop.minibatch_value_and_grad, cost=cost),
-        optimizer,
-        state,
-        (xs, data.one_hot(labels, 10)),
-        epochs=config.epochs,
-        batch_size=10,
-        evaluate=Partial(mlp.accuracy, xs=test.xs, labels=test.labels),
-        name=name,
-        progress=False,
-    )
+    grad = Partial(backprop.minibatch_value_and_grad, cost=cost)
+    evaluate = Partial(mlp.accuracy, xs=test.xs, labels=test.labels)
+    options = {"epochs": config.epochs, "evaluate": evaluate, "name": name, "progress": False}
+    _, history = recipes.fit_images(train_keys, grad, optimizer, state, images, **options)
     return history.metrics
 
 

@@ -17,8 +17,6 @@ from jnn import activations
 
 @dataclass(frozen=True)
 class Config(recipes.Seeded):
-    """The layers, and the constants c."""
-
     quick: ClassVar[dict[str, Any]] = {"layers": 50, "cs": 40}
 
     layers: int = 500

@@ -21,9 +21,7 @@ from jnn import backprop, data, mlp, perceptron
 
 @dataclass(frozen=True)
 class Config(recipes.Seeded):
-    """The directions, their dimensions and the lengths of the steps."""
-
-    quick: ClassVar[dict[str, Any]] = {"directions": 500, "changes": 100}
+    quick: ClassVar[dict[str, Any]] = {"directions": 500, "changes": 40}
 
     directions: runner.Count = 20_000
     """Random directions to multiply with the gradient, for each number of dimensions."""

@@ -32,8 +32,6 @@ X = (0.6, 0.8)
 
 @dataclass(frozen=True)
 class Config(recipes.Repeated):
-    """The chain's weights and depths, and the deep nets."""
-
     quick: ClassVar[dict[str, Any]] = {"depths": (1, 10, 30, 100), "seeds": 4}
 
     seeds: runner.Count = 20

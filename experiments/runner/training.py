@@ -21,7 +21,7 @@ def fit(*args: Any, name: str = "training", **options: Any) -> tuple[train.State
     """`train.fit` with checkpoints in the folder of the running experiment. Every process gets the whole state.
 
     name: what to call this training among those of the experiment; it names the checkpoints' folder.
-    Without a running experiment, as in a notebook, there are neither checkpoints nor a progress bar.
+    Without a running experiment, as in a notebook, there are no checkpoints and no progress bar.
 
     Raises ValueError when the experiment has already used the name.
     """
@@ -72,9 +72,9 @@ class _Folders:
     used: set[str] = dataclasses.field(default_factory=set)
 
     def checkpoints(self, name: str) -> Checkpoints:
-        folder = re.sub(r"[^\w.]+", "-", name).strip("-.").lower()
-        if not folder or folder in self.used:
-            raise ValueError(f"each training of an experiment must have its own name, got {name!r} for a second one")
+        folder = re.sub(r"[^\w.]+", "-", name).strip("-.").lower() or "_"
+        if folder in self.used:
+            raise ValueError(f"each training of an experiment must have its own name, got {name!r} again")
         self.used.add(folder)
         return Checkpoints(self.parent / folder, seconds=30, resume=self.resume, config=self.config)
 
