@@ -66,18 +66,11 @@ def init_networks(
 
 
 def fit_images(
-    train_keys: Any,
-    grad: Grad,
-    optimizer: optax.GradientTransformation,
-    state: train.State,
-    images: data.Split,
-    *,
-    batch_size: int = 10,
-    **options: Any,
+    train_keys: Any, grad: Grad, optimizer: Any, state: train.State, images: data.Split, **options: Any
 ) -> tuple[train.State, train.History]:
-    """`runner.fit` on images with one-hot labels."""
+    """`runner.fit` on images with one-hot labels, in mini-batches of 10 by default."""
     examples = (images.xs, data.one_hot(images.labels, 10))
-    return runner.fit(train_keys, grad, optimizer, state, examples, batch_size=batch_size, **options)
+    return runner.fit(train_keys, grad, optimizer, state, examples, **{"batch_size": 10, **options})
 
 
 def train_network(
@@ -155,9 +148,6 @@ def train_nets(
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
     state = jax.jit(jax.vmap(lambda key: train.init(optimizer, init(key))))(init_keys)
     return runner.fit(train_keys, grad, optimizer, state, examples, epochs=epochs, batch_size=batch_size, **options)
-
-
-# Claims and figures
 
 
 def learning_claims(costs: np.ndarray, accuracy: float) -> dict[str, bool | np.bool]:

@@ -37,9 +37,6 @@ STYLE: Any = {
 }
 """One style for all figures, in colours that colour-blind readers can tell apart."""
 
-PACKAGES = ("jnn", "jax", "jaxlib", "numpy", "optax")
-"""Packages whose versions belong to a result."""
-
 _ERROR = "_standard_error"
 
 
@@ -139,12 +136,12 @@ class _StyledCanvas(FigureCanvasAgg):
 
 def _machine() -> dict[str, Any]:
     """The device and the versions that a result came from."""
+    versions = {name: importlib.metadata.version(name) for name in ("jnn", "jax", "jaxlib", "numpy", "optax")}
     return {
         "device": jax.devices()[0].device_kind,
         "devices": jax.device_count(),
         "platform": jax.default_backend(),
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | versions,
     }
 
 

@@ -12,10 +12,8 @@ from experiments import __main__ as command
 from experiments import backprop_check, digits, runner
 from jnn import backprop
 
-NAMES = command.names()
 
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", command.names())
 def test_quick(name, tmp_path):
     experiment = importlib.import_module(f"experiments.{name}")
     assert runner.main(experiment, ["--quick", "--out", str(tmp_path)]) == 0
@@ -25,7 +23,7 @@ def test_quick(name, tmp_path):
     assert (tmp_path / name / "figure.png").stat().st_size > 5000
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", command.names())
 def test_a_line_for_the_list_and_a_text_for_the_figure(name):
     experiment = importlib.import_module(f"experiments.{name}")
     assert re.fullmatch(r"[^\n]+\.\n(\n.*)?", experiment.__doc__, re.S)
