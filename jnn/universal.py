@@ -113,9 +113,9 @@ def approximate(
     Sections 4.2 and 4.3; in one variable it is the network of figure 4.4, whose output is figure 4.5. f is a JAX
     function of x [m] that returns [n] or a number (n = 1). The box is divided into `bins` intervals along each axis,
     one number or one for each; an indicator neuron for each of the prod(bins) cells contributes to the linear output
-    the value of f at the cell's centre, or its mean over `samples` points along each axis. All cells share the m (bins
-    + 1) step neurons. Evaluate it with `mlp.forward(net, x, output=activations.identity)`, which is `mlp.logits(net,
-    x)`. Under `jit` and `grad`, f may depend on traced values, but the other arguments may not.
+    the value of f at the cell's centre, or its mean over `samples` points along each axis. All cells share the step
+    neurons, m (bins + 1) of them. Evaluate it with `mlp.forward(net, x, output=activations.identity)`, which is
+    `mlp.logits(net, x)`. Under `jit` and `grad`, f may depend on traced values, but the other arguments may not.
 
     Layers, S = sum(bins + 1) and B = prod(bins): w [S, m], [B, S] and [n, B]; `parameter_bytes` gives the memory.
 

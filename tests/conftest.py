@@ -5,6 +5,8 @@ from pathlib import Path
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+# Most of a test's time is compilation. `make test-all` compiles as users do: it sets this variable to 0.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 import pytest
@@ -15,8 +17,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 8)  # only tests of several devices use more than the first
 jax.config.update("jax_captured_constants_warn_bytes", 2**20)  # data should be arguments of a program
 
-settings.register_profile("jnn", deadline=None, derandomize=True)
-settings.load_profile("jnn")
+settings.register_profile("quick", deadline=None, derandomize=True, max_examples=10)
+settings.register_profile("thorough", deadline=None, derandomize=True, max_examples=100)
+settings.load_profile("quick")  # pytest --hypothesis-profile=thorough draws more inputs, as `make test-all` does
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ EPOCHS = 40
 
 def child(folder):
     """Train with checkpoints; write the last parameters."""
-    from jnn import checkpoint
+    from jnn import checkpoint, convert
 
     state, _ = train(checkpoint.Checkpoints(folder / "checkpoints"))
-    checkpoint.export(folder / "trained", state.params)
+    convert.export(folder / "trained", state.params)
 
 
 def train(checkpoints, epochs=EPOCHS):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jnn import activations, backprop, costs, gradcheck, mlp
@@ -68,7 +68,6 @@ def test_the_four_gradients_agree_in_float32(cost):
     st.integers(0, 2**32 - 1),
     st.sampled_from([0.01, 1.0, 10.0]),
 )
-@settings(max_examples=15)
 def test_any_depth_width_and_magnitude(sizes, m, cost, hidden, seed, scale):
     with jax.enable_x64(True):
         params = jax.tree.map(lambda leaf: scale * leaf, network(seed, sizes, jnp.float64))
@@ -201,36 +200,36 @@ def test_it_traces_once_for_one_shape():
 @pytest.mark.bad_input
 class TestBadInput:
     def test_a_batch_given_to_the_one_example_form(self):
-        with pytest.raises(ValueError, match=r"x has shape \(6, 7\); \(7,\) is wanted.*minibatch_value_and_grad"):
+        with pytest.raises(ValueError, match=r"x must have shape \(7,\), got \(6, 7\).*minibatch_value_and_grad"):
             backprop.value_and_grad(network(0), *examples(0, 6))
 
     def test_one_example_given_to_the_minibatch_form(self):
         xs, ys = examples(0, 6)
-        with pytest.raises(ValueError, match=r"xs has shape \(7,\).*value_and_grad|leading axes of data differ"):
+        with pytest.raises(ValueError, match=r"xs must have shape .*got \(7,\)|leading axes of data must be equal"):
             backprop.minibatch_value_and_grad(network(0), xs[0], ys[0])
 
     @pytest.mark.parametrize("shape", [(2,), (4,), (), (3, 1)])
     def test_y_that_does_not_match_the_output(self, shape):
-        with pytest.raises(ValueError, match=r"y has shape .*\(3,\) is wanted.*one_hot"):
+        with pytest.raises(ValueError, match=r"y must have shape \(3,\), got .*one_hot"):
             backprop.value_and_grad(network(0), jnp.zeros(7), jnp.zeros(shape))
 
     def test_labels_in_place_of_ys(self):
-        with pytest.raises(ValueError, match=r"ys has shape \(6,\); \(6, 3\) is wanted.*one_hot"):
+        with pytest.raises(ValueError, match=r"ys must have shape \(6, 3\), got \(6,\).*one_hot"):
             backprop.minibatch_value_and_grad(network(0), jnp.zeros((6, 7)), jnp.zeros(6))
 
     def test_batches_of_different_sizes(self):
-        with pytest.raises(ValueError, match="leading axes of data differ"):
+        with pytest.raises(ValueError, match="leading axes of data must be equal"):
             backprop.minibatch_value_and_grad(network(0), jnp.zeros((6, 7)), jnp.zeros((5, 3)))
 
     def test_an_empty_batch(self):
-        with pytest.raises(ValueError, match="no example"):
+        with pytest.raises(ValueError, match="at least one example"):
             backprop.minibatch_value_and_grad(network(0), jnp.zeros((0, 7)), jnp.zeros((0, 3)))
 
     @pytest.mark.parametrize("form", [0, 1], ids=["one", "minibatch"])
     def test_integers(self, form):
         f = (backprop.value_and_grad, backprop.minibatch_value_and_grad)[form]
         batch = (4,) * form
-        with pytest.raises(TypeError, match=r"xs? has dtype int32"):
+        with pytest.raises(TypeError, match=r"xs? must have a floating dtype, got int32"):
             f(network(0), jnp.zeros((*batch, 7), jnp.int32), jnp.zeros((*batch, 3)))
 
     @FORMS

@@ -151,7 +151,7 @@ def test_killed_at_any_moment(tmp_path):
 def test_a_checkpoint_of_something_else(first, then, message, tmp_path):
     fit(Checkpoints(tmp_path, config=first.pop("config", {})), **first)
     before = sorted(path for path in tmp_path.rglob("*"))
-    with pytest.raises(ValueError, match=f"5 is a checkpoint of .*{message}.*resume=False to start anew"):
+    with pytest.raises(ValueError, match=f"5 is a checkpoint of .*{message}.*resume=False to start over"):
         fit(Checkpoints(tmp_path, config=then.pop("config", {})), **then)
     assert sorted(path for path in tmp_path.rglob("*")) == before
 
@@ -163,7 +163,7 @@ def test_a_damaged_checkpoint_says_so_and_the_older_one_is_intact(tmp_path):
     for path in pieces:
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match="4 is damaged .*; delete .*4 to go on from epoch 3"):
+    with pytest.raises(ValueError, match="4 is damaged .*; delete .*4 to resume from epoch 3"):
         fit(Checkpoints(tmp_path), epochs=5)
     shutil.rmtree(tmp_path / "4")
     assert_same_bits(fit(Checkpoints(tmp_path), epochs=5), whole)
@@ -181,7 +181,7 @@ def test_a_file_that_is_gone_is_damage(name, tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(OSError, match="no checkpoint can be written in .*file"):
+    with pytest.raises(OSError, match="cannot write a checkpoint in .*file"):
         fit(Checkpoints(tmp_path / "file"))
     assert (tmp_path / "file").read_text() == "not a folder"
 
@@ -193,7 +193,7 @@ def test_a_full_disk_leaves_the_older_checkpoints(tmp_path):
         [sys.executable, "-m", "tests.killed", "full", str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 3, done.stderr
-    assert "no checkpoint can be written in" in done.stdout
+    assert "cannot write a checkpoint in" in done.stdout
     assert_same_bits(fit(Checkpoints(tmp_path), epochs=4), fit(epochs=4))
 
 
@@ -201,9 +201,9 @@ def test_a_full_disk_leaves_the_older_checkpoints(tmp_path):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"keep": 0}, ValueError, "keep is 0; at least 1"),
-        ({"keep": 1.5}, TypeError, "keep is 1.5; a whole number"),
-        ({"seconds": -1.0}, ValueError, "seconds is -1.0; a number of at least 0"),
+        ({"keep": 0}, ValueError, "keep must be at least 1, got 0"),
+        ({"keep": 1.5}, TypeError, "keep must be an integer, got 1.5"),
+        ({"seconds": -1.0}, ValueError, "seconds must be at least 0, got -1.0"),
     ],
 )
 def test_checkpoints_that_cannot_be(options, error, message, tmp_path):

@@ -128,7 +128,7 @@ def test_zero_and_empty_leaves_are_ok():
 
 
 def test_large_leaves_are_sampled_by_finite_differences_and_say_so():
-    report = gradcheck.compare(lambda p: jnp.sum(p**2), lambda p: 2 * p, jnp.ones((20, 10)), most=7)
+    report = gradcheck.compare(lambda p: jnp.sum(p**2), lambda p: 2 * p, jnp.ones((20, 10)), max_entries=7)
     assert report.ok
     assert (report.leaves[0].autodiff.compared, report.leaves[0].finite.compared) == (200, 7)
     assert "(7 entries)" in str(report)
@@ -158,22 +158,22 @@ def test_the_table():
 @pytest.mark.bad_input
 class TestBadInput:
     def test_no_argument(self):
-        with pytest.raises(ValueError, match="no argument"):
+        with pytest.raises(ValueError, match="at least one argument"):
             gradcheck.compare(jnp.sum, jnp.ones_like)
 
     def test_integer_parameters(self):
-        with pytest.raises(TypeError, match=r"params\['k'\] has dtype int.*later argument"):
+        with pytest.raises(TypeError, match=r"params\['k'\] must have a floating dtype.*got int.*later argument"):
             gradcheck.compare(lambda p: 1.0 * p["k"], lambda p: p, {"k": jnp.asarray(3)})
 
     def test_an_f_that_is_not_scalar(self):
-        with pytest.raises(ValueError, match="one scalar is wanted"):
+        with pytest.raises(ValueError, match="f must return one scalar, got"):
             gradcheck.compare(lambda p: p**2, lambda p: 2 * p, jnp.ones(3))
 
     def test_a_gradient_of_another_tree(self):
-        with pytest.raises(ValueError, match="grad_f returns the tree"):
+        with pytest.raises(ValueError, match="grad_f must return the tree of the first argument"):
             gradcheck.compare(lambda p: jnp.sum(p["w"]), lambda p: jnp.ones(3), {"w": jnp.ones(3)})
 
-    @pytest.mark.parametrize("option", ["tolerance", "finite_tolerance", "most"])
+    @pytest.mark.parametrize("option", ["tolerance", "finite_tolerance", "max_entries"])
     def test_an_option_that_is_not_positive(self, option):
-        with pytest.raises(ValueError, match=f"{option} is 0"):
+        with pytest.raises(ValueError, match=f"{option} must be positive, got 0"):
             gradcheck.compare(lambda p: jnp.sum(p**2), lambda p: 2 * p, jnp.ones(3), **{option: 0})

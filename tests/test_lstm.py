@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
@@ -14,15 +14,15 @@ from tests.helpers import relative_error
 
 def case(seed, T=6, B=4, p=3, d=5, dtype=jnp.float32):
     """Parameters with biases, an initial state, xs, and weights for a loss of all states and of the last one."""
-    keys = jax.random.split(jax.random.key(seed), 8)
     batch = () if B is None else (B,)
-    biases = jax.random.normal(keys[1], (4, d), dtype)
-    params = lstm.init(keys[0], p, d, dtype=dtype)
-    params = lstm.Params(*(gate._replace(b=b) for gate, b in zip(params, biases, strict=True)))
-    state = lstm.State(*jax.random.normal(keys[2], (2, *batch, d), dtype))
-    xs = jax.random.normal(keys[3], (T, *batch, p), dtype)
-    weights = jax.random.normal(keys[4], (2, T, *batch, d), dtype), jax.random.normal(keys[5], (2, *batch, d), dtype)
-    return (params, state, xs), weights
+    draws = np.random.default_rng(seed)
+
+    def drawn(*shape):
+        return jnp.asarray(draws.normal(size=shape), dtype)
+
+    gates = (lstm.Gate(W=drawn(d, p) / p**0.5, U=drawn(d, d) / d**0.5, b=drawn(d)) for _ in range(4))
+    arguments = lstm.Params(*gates), lstm.State(drawn(*batch, d), drawn(*batch, d)), drawn(T, *batch, p)
+    return arguments, (drawn(2, T, *batch, d), drawn(2, *batch, d))
 
 
 def loss_of(run, weights, **options):
@@ -186,7 +186,6 @@ def test_a_mask_ends_sequences_early(run):
 
 
 @pytest.mark.equation("section 5.2, through time")
-@settings(max_examples=20)
 @given(st.integers(0, 999), st.integers(1, 9), st.sampled_from([None, 1, 3]), st.integers(1, 4), st.integers(1, 5))
 def test_bptt_by_hand_equals_autodiff(seed, T, B, p, d):
     with jax.enable_x64(True):
@@ -313,16 +312,28 @@ def test_init():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (lambda p, s, x: (p, s, x[..., :2]), ValueError, r"xs has shape \(6, 4, 2\); \[T, 3\] or \[T, B, 3\]"),
-        (lambda p, s, x: (p, s, x[None]), ValueError, r"xs has shape \(1, 6, 4, 3\)"),
-        (lambda p, s, x: (p, s, x[0, 0]), ValueError, r"xs has shape \(3,\)"),
+        (
+            lambda p, s, x: (p, s, x[..., :2]),
+            ValueError,
+            r"\[T, 3\] or \[T, B, 3\].*got \(6, 4, 2\)",
+        ),
+        (lambda p, s, x: (p, s, x[None]), ValueError, r"xs must have shape .*got \(1, 6, 4, 3\)"),
+        (lambda p, s, x: (p, s, x[0, 0]), ValueError, r"xs must have shape .*got \(3,\)"),
         (lambda p, s, x: (p, s, x[:0]), ValueError, "T at least 1"),
-        (lambda p, s, x: (p, s._replace(ltm=s.ltm[:, :4]), x), ValueError, r"state.ltm has shape \(4, 4\); \(4, 5\)"),
-        (lambda p, s, x: (p, s._replace(wm=s.wm[:3]), x), ValueError, r"state.wm has shape \(3, 5\)"),
-        (lambda p, s, x: (p, s, x.astype(jnp.bfloat16)), TypeError, "dtypes differ .*xs: bfloat16"),
-        (lambda p, s, x: (p, s, x.astype(int)), TypeError, "xs has dtype int32; a floating dtype"),
-        (lambda p, s, x: (p._replace(save=p.save._replace(U=p.save.U[:3])), s, x), ValueError, r"params.save.U has"),
-        (lambda p, s, x: (p._replace(ltm=p.ltm._replace(W=p.ltm.W.T)), s, x), ValueError, r"params.ltm.W has"),
+        (
+            lambda p, s, x: (p, s._replace(ltm=s.ltm[:, :4]), x),
+            ValueError,
+            r"state.ltm must .*\(4, 5\).*got \(4, 4\)",
+        ),
+        (lambda p, s, x: (p, s._replace(wm=s.wm[:3]), x), ValueError, r"state.wm must have shape .*got \(3, 5\)"),
+        (lambda p, s, x: (p, s, x.astype(jnp.bfloat16)), TypeError, "same dtype, got .*xs: bfloat16"),
+        (lambda p, s, x: (p, s, x.astype(int)), TypeError, "xs must have a floating dtype, got int32"),
+        (
+            lambda p, s, x: (p._replace(save=p.save._replace(U=p.save.U[:3])), s, x),
+            ValueError,
+            "params.save.U must",
+        ),
+        (lambda p, s, x: (p._replace(ltm=p.ltm._replace(W=p.ltm.W.T)), s, x), ValueError, "params.ltm.W must"),
     ],
 )
 @pytest.mark.parametrize("run", [lstm.scan, lstm.unroll])
@@ -336,23 +347,23 @@ def test_bad_input(run, change, error, message):
 @pytest.mark.parametrize("run", [lstm.scan, lstm.unroll])
 def test_bad_masks(run):
     arguments, _ = case(0)
-    with pytest.raises(ValueError, match=r"mask has shape \(6,\); \(6, 4\) is wanted"):
+    with pytest.raises(ValueError, match=r"mask must have shape \(6, 4\), got \(6,\)"):
         run(*arguments, mask=jnp.ones(6, bool))
-    with pytest.raises(TypeError, match=r"mask has dtype float32; booleans are wanted: mask.astype\(bool\)"):
+    with pytest.raises(TypeError, match=r"mask must be boolean, got float32: .*mask.astype\(bool\)"):
         run(*arguments, mask=jnp.ones((6, 4)))
 
 
 @pytest.mark.bad_input
 def test_bad_segments():
     arguments, _ = case(0)
-    with pytest.raises(ValueError, match="segment is 0; at least 1"):
+    with pytest.raises(ValueError, match="segment must be at least 1, got 0"):
         lstm.unroll(*arguments, segment=0)
 
 
 @pytest.mark.bad_input
 def test_forward_mode_through_unroll():
     (params, state, xs), _ = case(0)
-    with pytest.raises(TypeError, match="reverse mode only, by hand; use lstm.scan for forward mode"):
+    with pytest.raises(TypeError, match="reverse mode only: use lstm.scan for forward mode"):
         jax.jvp(lambda xs: lstm.unroll(params, state, xs)[0].wm, (xs,), (xs,))
     with pytest.raises(TypeError, match="use lstm.scan"):
         jax.jacfwd(lambda xs: lstm.unroll(params, state, xs)[0].wm)(xs)

@@ -230,23 +230,23 @@ def test_without_a_launcher_there_is_one_process(monkeypatch):
 def test_a_launcher_that_says_too_little(monkeypatch):
     monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "127.0.0.1:1")
     monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
-    with pytest.raises(ValueError, match="JAX_NUM_PROCESSES is 'two' beside JAX_COORDINATOR_ADDRESS; a whole number"):
+    with pytest.raises(ValueError, match="JAX_NUM_PROCESSES must be an integer .*got 'two'"):
         parallel.start()
 
 
 @pytest.mark.bad_input
 def test_meshes_that_cannot_be():
-    with pytest.raises(ValueError, match="model is 3 and there are 8 devices; a divisor"):
+    with pytest.raises(ValueError, match="model must divide the number of devices, got 3 and 8 devices"):
         parallel.mesh(model=3)
-    with pytest.raises(TypeError, match="model is 2.0; a whole number"):
+    with pytest.raises(TypeError, match="model must be an integer, got 2.0"):
         parallel.mesh(model=2.0)
-    with pytest.raises(ValueError, match="there are 0 devices"):
+    with pytest.raises(ValueError, match="got 1 and 0 devices"):
         parallel.mesh(devices=[])
 
 
 @pytest.mark.bad_input
 def test_a_batch_that_the_devices_do_not_divide():
-    message = "batch_size is 10 and a mini-batch is split over 4 devices, which does not divide it: take 12, or a mesh"
+    message = "batch_size must be divisible by the 4 devices of sharding, got 10: use 12, or a mesh"
     with pytest.raises(ValueError, match=message):
         training(batch_size=10, epochs=1, sharding=parallel.batches(on(4)))
 
@@ -299,11 +299,15 @@ def test_a_sweep_traces_once():
 @pytest.mark.parametrize(
     ("members", "options", "message"),
     [
-        ((), {}, "members is ()"),
-        ((jnp.ones(3), jnp.ones(4)), {}, r"the leading axes of members differ \(members\[0\]: \(3,\), members\[1\]"),
-        ((jnp.ones(3), 0.5), {}, r"members\[1\]: \(\)\); arrays that share a leading axis of N members are wanted"),
-        ((jnp.ones(0),), {}, "members holds no member"),
-        ((jnp.ones(3),), {"devices": ()}, "devices is empty; at least one is wanted"),
+        ((), {}, "the arrays in members must share a leading axis"),
+        (
+            (jnp.ones(3), jnp.ones(4)),
+            {},
+            r"must be equal.*got \(members\[0\]: \(3,\), members\[1\]",
+        ),
+        ((jnp.ones(3), 0.5), {}, r"must share a leading axis of N members, got .*members\[1\]: \(\)\)"),
+        ((jnp.ones(0),), {}, "members must hold at least one member"),
+        ((jnp.ones(3),), {"devices": ()}, "devices must have at least one device"),
     ],
 )
 def test_sweeps_that_cannot_be(members, options, message):

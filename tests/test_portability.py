@@ -85,7 +85,7 @@ PROGRAMS = {
     "noise on inputs": lambda: run(BY_HAND, transform=partial(regularize.input_noise, sigma=0.1)),
     "noise on gradients": lambda: run(regularize.gradient_noise(BY_HAND, 0.1), transform=regularize.append_key),
     "mixup": lambda: run(BY_HAND, transform=partial(regularize.mixup, beta=0.2)),
-    "augmentation": lambda: run(BY_HAND, transform=partial(augment.rows, picture=picture, shape=(4, 4))),
+    "augmentation": lambda: run(BY_HAND, transform=partial(augment.rows, image_transform=picture, shape=(4, 4))),
     "stopping by the error": lambda: run(BY_HAND, evaluate=error, stopping=stopping.error_change(window=2)),
     "stopping by the weights": lambda: run(BY_HAND, stopping=stopping.weight_change(0.1, window=2)),
     "lstm.unroll": lambda: recurrent(lstm.init, lstm.unroll, lstm.zero_state, wm),

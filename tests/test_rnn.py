@@ -11,15 +11,14 @@ from tests.helpers import relative_error
 
 def case(seed, T=6, B=4, p=3, d=5, dtype=jnp.float32):
     """Parameters, an initial state, xs, and weights for a loss of all states and of the last one."""
-    keys = jax.random.split(jax.random.key(seed), 6)
     batch = () if B is None else (B,)
-    params = rnn.init(keys[0], p, d, dtype=dtype)._replace(b=jax.random.normal(keys[1], (d,), dtype))
-    state = jax.random.normal(keys[2], (*batch, d), dtype)
-    xs = jax.random.normal(keys[3], (T, *batch, p), dtype)
-    return (params, state, xs), (
-        jax.random.normal(keys[4], (T, *batch, d), dtype),
-        jax.random.normal(keys[5], (*batch, d), dtype),
-    )
+    draws = np.random.default_rng(seed)
+
+    def drawn(*shape):
+        return jnp.asarray(draws.normal(size=shape), dtype)
+
+    params = rnn.Params(W=drawn(d, p) / p**0.5, U=drawn(d, d) / d**0.5, b=drawn(d))
+    return (params, drawn(*batch, d), drawn(T, *batch, p)), (drawn(T, *batch, d), drawn(*batch, d))
 
 
 def loss_of(run, weights):
@@ -27,7 +26,7 @@ def loss_of(run, weights):
         last, states = run(params, state, xs)
         return jnp.sum(jnp.sin(states) * weights[0]) + jnp.sum(last**2 * weights[1])
 
-    return jax.value_and_grad(loss, argnums=(0, 1, 2))
+    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
 
 
 @pytest.mark.parametrize("B", [None, 4])
@@ -74,15 +73,19 @@ def test_init():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (lambda p, s, x: (p, s, x[..., :2]), ValueError, r"xs has shape \(6, 4, 2\); \[T, 3\] or \[T, B, 3\]"),
+        (
+            lambda p, s, x: (p, s, x[..., :2]),
+            ValueError,
+            r"\[T, 3\] or \[T, B, 3\].*got \(6, 4, 2\)",
+        ),
         (lambda p, s, x: (p, s, x[:0]), ValueError, "T at least 1"),
-        (lambda p, s, x: (p, s, x[None]), ValueError, "xs has shape"),
-        (lambda p, s, x: (p, s[:, :4], x), ValueError, r"state has shape \(4, 4\); \(4, 5\) is wanted, or \(5,\)"),
-        (lambda p, s, x: (p, s[:2], x), ValueError, r"state has shape \(2, 5\)"),
-        (lambda p, s, x: (p, s, x.astype(jnp.float16)), TypeError, "dtypes differ .*xs: float16.*astype"),
-        (lambda p, s, x: (p, s, x.astype(int)), TypeError, "xs has dtype int32; a floating dtype"),
-        (lambda p, s, x: (p._replace(U=p.U[:3]), s, x), ValueError, r"params.U has shape \(3, 5\)"),
-        (lambda p, s, x: (p._replace(b=p.b[:3]), s, x), ValueError, r"params.b has shape \(3,\)"),
+        (lambda p, s, x: (p, s, x[None]), ValueError, "xs must have shape"),
+        (lambda p, s, x: (p, s[:, :4], x), ValueError, r"state must have shape \(4, 5\), or \(5,\).*got \(4, 4\)"),
+        (lambda p, s, x: (p, s[:2], x), ValueError, r"state must have shape .*got \(2, 5\)"),
+        (lambda p, s, x: (p, s, x.astype(jnp.float16)), TypeError, "same dtype, got .*xs: float16.*astype"),
+        (lambda p, s, x: (p, s, x.astype(int)), TypeError, "xs must have a floating dtype, got int32"),
+        (lambda p, s, x: (p._replace(U=p.U[:3]), s, x), ValueError, r"params.U must have shape .*got \(3, 5\)"),
+        (lambda p, s, x: (p._replace(b=p.b[:3]), s, x), ValueError, r"params.b must have shape .*got \(3,\)"),
     ],
 )
 @pytest.mark.parametrize("run", [rnn.scan, rnn.unroll])
@@ -95,9 +98,9 @@ def test_bad_input(run, change, error, message):
 @pytest.mark.bad_input
 def test_bad_sizes():
     for bad in (0, -1):
-        with pytest.raises(ValueError, match="at least 1 is wanted"):
+        with pytest.raises(ValueError, match="inputs must be at least 1, got"):
             rnn.init(jax.random.key(0), bad, 3)
-        with pytest.raises(ValueError, match="units is"):
+        with pytest.raises(ValueError, match="units must be at least 1, got"):
             rnn.zero_state(bad)
-    with pytest.raises(TypeError, match="units is 2.5"):
+    with pytest.raises(TypeError, match="units must be an integer, got 2.5"):
         rnn.init(jax.random.key(0), 3, 2.5)
