@@ -26,8 +26,8 @@ class Config(recipes.Seeded):
     quick: ClassVar[dict[str, Any]] = {
         "sigmas": (0.3, 3.0),
         "seeds": 30,
-        "epochs": 1000,
-        "draws": 200,
+        "epochs": 500,
+        "draws": 100,
         "network_epochs": 5,
     }
 
