@@ -9,7 +9,7 @@ import optax
 import pytest
 from jax.tree_util import Partial
 
-from jnn import activations, augment, backprop, costs, lstm, mlp, parallel, regularize, rnn, stopping, train
+from jnn import activations, augment, backprop, costs, dropout, lstm, mlp, parallel, regularize, rnn, stopping, train
 from tests.helpers import examples
 from tests.lowering import lowered, recorded, strangers
 

@@ -185,9 +185,9 @@ def test_run_and_fit_give_the_same_bits():
     one, history = train.run(jax.random.key(1), GRAD, SGD, state, data, **options)
     other, of_fit = train.fit(jax.random.key(1), GRAD, SGD, state, data, progress=False, **options)
     assert relative_error(one, other) == 0
-    n = of_fit.values.shape[0]
+    n = of_fit.losses.shape[0]
     assert n == int(history.epochs) < EPOCHS
-    np.testing.assert_array_equal(history.losses[:n], of_fit.values)
+    np.testing.assert_array_equal(history.losses[:n], of_fit.losses)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA, ids=repr)
@@ -210,7 +210,7 @@ def test_members_stop_each_by_itself(criterion):
         assert int(history.best[i]) == int(of_one.best)
         for many in (together, fitted):
             assert relative_error(member_of(many.params, i), alone.params) < 1e-5
-    assert of_fit.values.shape[1] == int(history.epochs.max())
+    assert of_fit.losses.shape[1] == int(history.epochs.max())
     if criterion is CRITERIA[0]:
         assert len(set(history.epochs.tolist())) > 1
 

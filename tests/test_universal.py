@@ -320,7 +320,7 @@ def test_a_constructed_network_trains_further():
     state, history = train.run(
         jax.random.key(0), grad, optimizer, train.init(optimizer, net), (xs, jax.vmap(f)(xs)), epochs=100, batch_size=20
     )
-    assert jnp.mean(history.values[-1]) < jnp.mean(history.values[0]) / 5
+    assert jnp.mean(history.losses[-1]) < jnp.mean(history.losses[0]) / 5
     assert relative_error(state.params[0], net[0]) > 0  # the steps have moved
 
 
