@@ -38,6 +38,7 @@ from jnn import (
     universal,
 )
 
+INPUTS = 3 if settings.get_current_profile_name() == "quick" else 30
 DTYPES = (jnp.float32, jnp.float16, jnp.bfloat16, jnp.int32, jnp.uint8, jnp.bool_)
 ENTRIES = np.array([0.0, -0.0, 1e-38, -1e-30, 1e-8, 0.5, -0.5, 1.0, -1.0, 2.0, -3.0, 1e4, -1e4, 1e9, -1e9])
 PLAIN = np.array([0.0, 0.25, 0.5, 1.0])
@@ -355,7 +356,7 @@ def numbers_in(tree):
 @pytest.mark.bad_input
 @pytest.mark.parametrize(("f", "positional", "named"), FUZZED, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_result_or_the_documented_error(f, positional, named):
-    @settings(suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=INPUTS, suppress_health_check=list(HealthCheck), database=None)
     @given(positional, named)
     def tried(positional, named):
         try:

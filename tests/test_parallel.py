@@ -45,8 +45,7 @@ def on(devices, model=1):
     return parallel.mesh(model=model, devices=jax.devices()[:devices])
 
 
-@pytest.mark.parametrize("devices", [1, 2, 4, 8])
-@pytest.mark.parametrize("program", [train.fit, train.run])
+@pytest.mark.parametrize(("program", "devices"), [(train.fit, 1), (train.run, 2), (train.fit, 8)])
 def test_any_number_of_devices_trains_the_same_network(program, devices):
     alone, history = training(program, epochs=6)
     state, sharded = training(program, epochs=6, sharding=parallel.batches(on(devices)))
@@ -191,6 +190,7 @@ save("in two parts", state, history)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_of_two_devices_over_loopback(tmp_path):
     """Mini-batches split between them; layers split between them; and that from a checkpoint, to the last bit."""
     together(["-c", PROCESS, str(tmp_path)])
@@ -204,6 +204,7 @@ def test_two_processes_of_two_devices_over_loopback(tmp_path):
         np.testing.assert_array_equal(parts, whole)
 
 
+@pytest.mark.slow
 def test_an_experiment_under_a_launcher(tmp_path):
     """The same command as on one device: the same accuracies to what summation leaves, written and said once."""
     command = ["-m", "experiments.digits", "--quick", "--out"]
@@ -266,7 +267,7 @@ def swept(k, **options):
     return parallel.sweep(Partial(trained, xs=xs, ys=ys), keys, etas, **options), (keys, etas, xs, ys)
 
 
-@pytest.mark.parametrize(("k", "devices"), [(1, 8), (5, 1), (5, 2), (6, 3), (9, 8)])
+@pytest.mark.parametrize(("k", "devices"), [(1, 8), (5, 2), (9, 8)])
 def test_a_sweep_is_every_member_alone(k, devices):
     """To the last bit, also where the devices do not divide the members or outnumber them."""
     (states, histories), (keys, etas, xs, ys) = swept(k, devices=jax.devices()[:devices])

@@ -1,5 +1,6 @@
-"""Every training program is lowered for machines that are not at hand, and the lowered module is read."""
+"""Training programs are lowered for other platforms than this machine's, and the lowered modules are checked."""
 
+import importlib
 import types
 from functools import partial
 
@@ -9,7 +10,23 @@ import optax
 import pytest
 from jax.tree_util import Partial
 
-from jnn import activations, augment, backprop, costs, dropout, lstm, mlp, parallel, regularize, rnn, stopping, train
+from experiments import __main__ as command
+from experiments import recipes, runner
+from jnn import (
+    activations,
+    augment,
+    backprop,
+    costs,
+    dropout,
+    gradcheck,
+    lstm,
+    mlp,
+    parallel,
+    regularize,
+    rnn,
+    stopping,
+    train,
+)
 from tests.helpers import examples
 from tests.lowering import lowered, recorded, strangers
 
@@ -98,14 +115,36 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+QUICK = ("costs.quadratic", "dropout", "augmentation", "stopping by the error", "lstm.unroll", "sweep")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in PROGRAMS]
+)
 def test_a_training_lowers_for_every_platform(name):
     program, arguments = PROGRAMS[name]()
-    assert strangers(lowered(jax.jit(program), *arguments)) == []
+    module = lowered(jax.jit(program), *arguments)
+    assert strangers(module) == []
+    if name.startswith("stopping"):
+        assert "stablehlo.case" in module  # a stopped run skips the work
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", command.names())
+def test_an_experiment_lowers_for_every_platform(name, tmp_path):
+    """All that its quick run compiles, without float64; backprop_check alone has it, to compare the two dtypes."""
+    experiment = importlib.import_module(f"experiments.{name}")
+    with recorded(experiment, recipes, train, gradcheck) as programs:
+        assert runner.main(experiment, ["--quick", "--out", str(tmp_path)]) == 0
+    for program, args, kwargs in programs:
+        leaves = jax.tree.leaves(args)
+        double = name == "backprop_check" and any(getattr(leaf, "dtype", None) == "float64" for leaf in leaves)
+        with jax.enable_x64(double), jax.default_matmul_precision("highest"):
+            assert strangers(lowered(program, *args, **kwargs)) == (["float64"] if double else [])
 
 
 def test_strangers_are_seen(x64):
-    """The reading finds what it looks for."""
+    """`strangers` finds callbacks and float64."""
 
     def stranger(x):
         return jax.pure_callback(lambda x: x, jax.ShapeDtypeStruct((), "float32"), x) + jnp.float64(x).astype("float32")

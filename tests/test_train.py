@@ -14,6 +14,7 @@ from tests.helpers import examples, network, relative_error
 
 GRAD = backprop.minibatch_value_and_grad
 SGD = train.sgd(0.5)
+ADAM = optax.adam(0.01)
 
 
 def start(optimizer=SGD, seed=0):
@@ -74,8 +75,8 @@ def test_the_order_is_fresh_for_every_key_and_the_same_for_the_same():
     assert orders[0] != orders[1] != orders[2] != orders[0]
 
 
-@pytest.mark.parametrize("n", [12, 14])
-def test_an_epoch_is_a_loop_over_steps(n):
+def test_an_epoch_is_a_loop_over_steps():
+    n = 14  # three full mini-batches and a smaller one
     data = examples(1, n)
     state, values = train.epoch(jax.random.key(3), GRAD, SGD, start(), data, batch_size=4)
     order = jax.random.permutation(jax.random.split(jax.random.key(3))[0], n)
@@ -202,18 +203,17 @@ def test_run_is_fit_and_a_longer_run_begins_with_the_shorter():
     np.testing.assert_allclose(longer.losses[:4], history.losses, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam"])
 @pytest.mark.parametrize(
-    ("grad", "transform"),
+    ("optimizer", "grad", "transform"),
     [
-        (GRAD, None),
-        (Partial(dropout.minibatch_value_and_grad, p=0.5), regularize.append_key),
-        (train.mixed(GRAD), functools.partial(regularize.input_noise, sigma=0.1)),
+        (SGD, GRAD, None),
+        (ADAM, Partial(dropout.minibatch_value_and_grad, p=0.5), regularize.append_key),
+        (ADAM, train.mixed(GRAD), functools.partial(regularize.input_noise, sigma=0.1)),
     ],
+    ids=["sgd", "adam and dropout", "adam, mixed precision and noise"],
 )
-def test_the_same_bits_by_epoch_run_and_fit(name, grad, transform):
+def test_the_same_bits_by_epoch_run_and_fit(optimizer, grad, transform):
     """And by a second call of each: same key, same device, same versions."""
-    optimizer = {"sgd": SGD, "adam": optax.adam(0.01)}[name]
     data, key = examples(1, 22), jax.random.key(4)
     options = {"batch_size": 4, "transform": transform}
     found = []
