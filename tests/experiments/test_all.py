@@ -67,6 +67,7 @@ def test_backprop_check_finds_a_wrong_derivation(monkeypatch):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
 def test_digits_on_mnist():
     """Nielsen's network after one epoch; he reports 91.29 % for his."""
