@@ -1,29 +1,36 @@
-# `make run` trains a network on handwritten digits; `make test` runs every check. Both set up what they need once.
+# `make run` trains networks on handwritten digits; `make test` runs lint, types and the tests. Both set up what they
+# need once.
 
 PYTHON ?= python3
 VENV ?= .venv
-TESTS ?=
+# A second Python for `make test-all`, if there is one.
+OTHER_PYTHON ?= $(shell for p in $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.13*/bin/python python3.13; do \
+	"$$p" --version >/dev/null 2>&1 && echo "$$p" && break; done)
+PYTEST_FLAGS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types tests shapes format figures notebooks docs benchmarks clean
+.PHONY: help run test test-all lint types tests slow wheel other-python format figures notebooks docs benchmarks clean
 
 help:
-	@echo "make run         train a network on handwritten digits, by hand-derived backpropagation"
-	@echo "make test        every check: lint, types, the tests, the tests with shapes checked at run time"
+	@echo "make run         train networks on handwritten digits, by hand-derived backpropagation"
+	@echo "make test        lint, types and the tests"
+	@echo "make test-all    everything: also what takes long, the wheel, and a second Python"
 	@echo "make figures     run every experiment, renew the figures that the README shows, and report"
-	@echo "make notebooks   run the notebooks, and renew what they show"
+	@echo "make notebooks   run the notebooks and renew their outputs"
 	@echo "make docs        render the reference of all functions into out/docs, and renew docs/equations.md"
 	@echo "make benchmarks  measure against other libraries, and renew docs/benchmarks.md"
-	@echo "make format      lay the code out"
-	@echo "make clean       remove what the others made"
+	@echo "make format      format the code"
+	@echo "make clean       remove generated files"
 	@echo "PYTHON=python3.13 VENV=.venv-3.13 choose another Python and where its packages go"
 
 run: $(READY)
-	$(BIN)/python -m experiments.digits
+	$(BIN)/python -m experiments digits
 
-test: lint types tests shapes
+test: lint types tests
+
+test-all: test slow wheel other-python
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -33,10 +40,29 @@ types: $(READY)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 tests: $(READY)
-	$(BIN)/pytest -n auto --dist worksteal -m "$(TESTS)"
+	$(BIN)/pytest $(PYTEST_FLAGS)
 
-shapes: $(READY)
-	$(BIN)/pytest -n auto --dist worksteal -m "not bad_input and not notebooks" --jaxtyping-packages=jnn,beartype.beartype
+# What plain pytest leaves out, compiled as users compile it.
+slow: $(READY)
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/pytest -m slow
+
+# The wheel in an empty environment, with its own dependencies alone: every module and the embedded digits.
+wheel: $(READY)
+	rm -rf out/wheel && mkdir -p out/wheel
+	$(BIN)/python -m build --wheel --no-isolation --outdir out/wheel . >/dev/null
+	$(PYTHON) -m venv out/wheel/venv
+	out/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check out/wheel/jnn-*.whl
+	cd out/wheel && venv/bin/python -c "import importlib.metadata as m, jnn; files = {str(f) for f in m.files('jnn')}; \
+	assert 'jnn/py.typed' in files and any(f.endswith('licenses/LICENSE') for f in files), files; \
+	print('jnn', jnn.__version__, 'from its wheel reads', len(jnn.data.digits().train.xs), 'digits')"
+
+# The tests on another Python, and with more random inputs.
+other-python:
+ifeq ($(OTHER_PYTHON),)
+	@echo "no second Python: set OTHER_PYTHON"
+else
+	$(MAKE) tests PYTHON=$(OTHER_PYTHON) VENV=.venv-other PYTEST_FLAGS=--hypothesis-profile=thorough
+endif
 
 figures: $(READY)
 	$(BIN)/python -m experiments all report

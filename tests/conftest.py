@@ -18,8 +18,8 @@ jax.config.update("jax_num_cpu_devices", 8)  # only tests of several devices use
 jax.config.update("jax_captured_constants_warn_bytes", 2**20)  # data should be arguments of a program
 
 settings.register_profile("quick", deadline=None, derandomize=True, max_examples=5)
-settings.register_profile("thorough", deadline=None, derandomize=True, max_examples=100)
-settings.load_profile("quick")  # pytest --hypothesis-profile=thorough draws more inputs, as `make test-all` does
+settings.register_profile("thorough", deadline=None, derandomize=True, max_examples=25)
+settings.load_profile("quick")  # `make test-all` runs --hypothesis-profile=thorough on its second Python
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 Arrays have any small shape, of any rank and dtype, and entries from 0 to where products still fit in float32; numbers
 are negative, fractions, integers, infinite, NaN, booleans and arrays. Most arguments of a call are right, so that the
-odd ones reach the code inside. Ten times as many inputs: `pytest --hypothesis-profile=thorough tests/test_fuzz.py`.
+odd ones reach the code inside. Ten times as many inputs: `pytest -m slow tests/test_fuzz.py`.
 """
 
 import inspect
@@ -38,7 +38,6 @@ from jnn import (
     universal,
 )
 
-INPUTS = 3 if settings.get_current_profile_name() == "quick" else 30
 DTYPES = (jnp.float32, jnp.float16, jnp.bfloat16, jnp.int32, jnp.uint8, jnp.bool_)
 ENTRIES = np.array([0.0, -0.0, 1e-38, -1e-30, 1e-8, 0.5, -0.5, 1.0, -1.0, 2.0, -3.0, 1e4, -1e4, 1e9, -1e9])
 PLAIN = np.array([0.0, 0.25, 0.5, 1.0])
@@ -353,10 +352,8 @@ def numbers_in(tree):
                 yield np.asarray(leaf).astype(np.float64)
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize(("f", "positional", "named"), FUZZED, ids=lambda value: getattr(value, "__name__", ""))
-def test_a_result_or_the_documented_error(f, positional, named):
-    @settings(max_examples=INPUTS, suppress_health_check=list(HealthCheck), database=None)
+def fuzz(f, positional, named, inputs):
+    @settings(max_examples=inputs, suppress_health_check=list(HealthCheck), database=None)
     @given(positional, named)
     def tried(positional, named):
         try:
@@ -372,3 +369,21 @@ def test_a_result_or_the_documented_error(f, positional, named):
             assert not any(np.isnan(a).any() for a in numbers_in(result))
 
     tried()
+
+
+EVERY_FUNCTION = pytest.mark.parametrize(
+    ("f", "positional", "named"), FUZZED, ids=lambda value: getattr(value, "__name__", "")
+)
+
+
+@pytest.mark.bad_input
+@EVERY_FUNCTION
+def test_a_result_or_the_documented_error(f, positional, named):
+    fuzz(f, positional, named, inputs=3)
+
+
+@pytest.mark.slow
+@pytest.mark.bad_input
+@EVERY_FUNCTION
+def test_a_result_or_the_documented_error_for_many_inputs(f, positional, named):
+    fuzz(f, positional, named, inputs=30)
