@@ -41,7 +41,7 @@ def chapters(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def number_of(label: str) -> str:
-    """The number in a label: several rows share "section 5.1", and their labels go on after a comma."""
+    """The number in a label: several rows share "section 5.1", and their labels continue after a comma."""
     return label.partition(",")[0]
 
 

@@ -1,7 +1,7 @@
 """Section 3.3.2, dataset augmentation: plain multilayer perceptrons on MNIST, trained on images that never repeat.
 
 The default is the net of Simard, Steinkraus and Platt (2003) with 800 hidden neurons: relu, softmax and
-log-likelihood, momentum, a learning rate that falls along a cosine, and an affine and elastic distortion drawn anew
+log-likelihood, momentum, a learning rate that falls along a cosine, and a new affine and elastic distortion
 for every image of every mini-batch. There is no convolution. Accuracies are those of single networks after the last
 epoch; a vote of all networks is reported separately. `--validate` holds out the last 10,000 training images and
 measures on them: all settings were chosen this way, never on the test images. Three deeper nets train in an hour on
@@ -70,7 +70,7 @@ LARGE = Config(hidden=(1500, 1000, 500), eta=0.05)
 
 
 def distortion(config: Config, pixels: int) -> Transform:
-    """The transform that distorts the images of each mini-batch anew."""
+    """The transform that distorts the images of each mini-batch at random."""
     side = round(pixels**0.5)
     distort = functools.partial(
         augment.distort,

@@ -1,4 +1,4 @@
-"""Label-preserving transforms of images (section 3.3.2), drawn anew for every image of every mini-batch.
+"""Label-preserving transforms of images (section 3.3.2), drawn independently for every image of every mini-batch.
 
 Each is a pure function of a key and one image, [H, W] or [H, W, channels] with pixels in [0, 1]; its options bound how
 strong the change is, and 0 leaves the image unchanged. `chain` composes them, and `rows` turns one into a `transform`

@@ -51,7 +51,7 @@ def error_of(params):
     return jnp.mean(params[0].w ** 2)
 
 
-# Going on
+# Resuming
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def error_of(params):
     ],
     ids=["plain", "members", "metrics", "stopping", "members that stop"],
 )
-def test_a_run_that_goes_on_ends_with_the_same_bits(options, epoch, tmp_path):
+def test_a_resumed_run_ends_with_the_same_bits(options, epoch, tmp_path):
     whole = fit(**options)
     try:
         fit(Checkpoints(tmp_path), callbacks=interrupt_in(epoch), **options)
@@ -87,11 +87,11 @@ def test_what_a_callback_ended_stays_ended(tmp_path):
     assert_same_bits(fit(Checkpoints(tmp_path)), ended)
 
 
-def test_starting_anew_deletes_what_is_there(tmp_path):
+def test_starting_over_deletes_what_is_there(tmp_path):
     fit(Checkpoints(tmp_path), key=1)
-    anew = fit(Checkpoints(tmp_path, resume=False))
-    assert_same_bits(anew, fit())
-    assert_same_bits(fit(Checkpoints(tmp_path)), anew)
+    restarted = fit(Checkpoints(tmp_path, resume=False))
+    assert_same_bits(restarted, fit())
+    assert_same_bits(fit(Checkpoints(tmp_path)), restarted)
 
 
 def test_the_newest_and_the_best_are_kept(tmp_path):
@@ -136,7 +136,7 @@ def test_killed_at_any_moment(tmp_path):
     assert killed.kill(tmp_path, kills=3, seed=0) == []
 
 
-# What cannot be gone on with
+# Checkpoints that cannot be resumed
 
 
 @pytest.mark.parametrize(

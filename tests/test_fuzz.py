@@ -338,7 +338,7 @@ def test_no_function_is_forgotten():
 
 
 def documented(f):
-    """What is said of the errors of f: by itself, by its module, or by those it raises like."""
+    """What documents the errors of f: its docstring, its module's, or those of the functions it refers to."""
     module = inspect.getmodule(type(f) if isinstance(f, activations.Activation) else f)
     said = f"{f.__doc__} {module.__doc__}"
     return "ValueError TypeError" if "aises as" in said else said
