@@ -295,10 +295,7 @@ def test_bad_amounts(name, amount):
         (lambda: augment.colour(KEY, image(), amount=0.1), r"image must have shape \[H, W, 3\].*got \(9, 12\)"),
         (lambda: augment.colour(KEY, image(5, 6, 3), amount=0.6), r"amount must be in \[0, 0.5\], got 0.6"),
         (lambda: augment.distort(KEY, image(1, 12)), "at least 2x2 pixels, got"),
-        (
-            lambda: augment.rows(KEY, image(4, 41), image_transform=PICTURE, shape=(6, 7)),
-            "must have rows of 42 pixels",
-        ),
+        (lambda: augment.rows(KEY, image(4, 41), image_transform=PICTURE, shape=(6, 7)), "must have rows of 42 pixels"),
     ],
 )
 def test_bad_values(call, match):

@@ -208,10 +208,7 @@ OTHER = np.arange(10_000, dtype=np.uint8) % 10
         (gzip.compress(b"\0\0\x09\1" + idx(OTHER)[4:]), "got 0x00000901"),
         (gzip.compress(idx(OTHER[:-1])), r"shape \(10000,\), got \(9999,\)"),
         (gzip.compress(idx(OTHER.reshape(100, 100))), r"shape \(10000,\), got \(100, 100\)"),
-        (
-            gzip.compress(idx(np.where(np.arange(10_000) == 7, 10, OTHER).astype(np.uint8))),
-            r"got 10 at \(7,\)",
-        ),
+        (gzip.compress(idx(np.where(np.arange(10_000) == 7, 10, OTHER).astype(np.uint8))), r"got 10 at \(7,\)"),
         (gzip.compress(idx(OTHER[::-1])), "another SHA-256"),
     ],
     ids=["cut", "no gzip", "short", "floats", "few labels", "two axes", "label 10", "other content"],

@@ -312,27 +312,15 @@ def test_init():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (
-            lambda p, s, x: (p, s, x[..., :2]),
-            ValueError,
-            r"\[T, 3\] or \[T, B, 3\].*got \(6, 4, 2\)",
-        ),
+        (lambda p, s, x: (p, s, x[..., :2]), ValueError, r"\[T, 3\] or \[T, B, 3\].*got \(6, 4, 2\)"),
         (lambda p, s, x: (p, s, x[None]), ValueError, r"xs must have shape .*got \(1, 6, 4, 3\)"),
         (lambda p, s, x: (p, s, x[0, 0]), ValueError, r"xs must have shape .*got \(3,\)"),
         (lambda p, s, x: (p, s, x[:0]), ValueError, "T at least 1"),
-        (
-            lambda p, s, x: (p, s._replace(ltm=s.ltm[:, :4]), x),
-            ValueError,
-            r"state.ltm must .*\(4, 5\).*got \(4, 4\)",
-        ),
+        (lambda p, s, x: (p, s._replace(ltm=s.ltm[:, :4]), x), ValueError, r"state.ltm must .*\(4, 5\).*got \(4, 4\)"),
         (lambda p, s, x: (p, s._replace(wm=s.wm[:3]), x), ValueError, r"state.wm must have shape .*got \(3, 5\)"),
         (lambda p, s, x: (p, s, x.astype(jnp.bfloat16)), TypeError, "same dtype, got .*xs: bfloat16"),
         (lambda p, s, x: (p, s, x.astype(int)), TypeError, "xs must have a floating dtype, got int32"),
-        (
-            lambda p, s, x: (p._replace(save=p.save._replace(U=p.save.U[:3])), s, x),
-            ValueError,
-            "params.save.U must",
-        ),
+        (lambda p, s, x: (p._replace(save=p.save._replace(U=p.save.U[:3])), s, x), ValueError, "params.save.U must"),
         (lambda p, s, x: (p._replace(ltm=p.ltm._replace(W=p.ltm.W.T)), s, x), ValueError, "params.ltm.W must"),
     ],
 )

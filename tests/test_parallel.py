@@ -301,11 +301,7 @@ def test_a_sweep_traces_once():
     ("members", "options", "message"),
     [
         ((), {}, "the arrays in members must share a leading axis"),
-        (
-            (jnp.ones(3), jnp.ones(4)),
-            {},
-            r"must be equal.*got \(members\[0\]: \(3,\), members\[1\]",
-        ),
+        ((jnp.ones(3), jnp.ones(4)), {}, r"must be equal.*got \(members\[0\]: \(3,\), members\[1\]"),
         ((jnp.ones(3), 0.5), {}, r"must share a leading axis of N members, got .*members\[1\]: \(\)\)"),
         ((jnp.ones(0),), {}, "members must hold at least one member"),
         ((jnp.ones(3),), {"devices": ()}, "devices must have at least one device"),

@@ -73,11 +73,7 @@ def test_init():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (
-            lambda p, s, x: (p, s, x[..., :2]),
-            ValueError,
-            r"\[T, 3\] or \[T, B, 3\].*got \(6, 4, 2\)",
-        ),
+        (lambda p, s, x: (p, s, x[..., :2]), ValueError, r"\[T, 3\] or \[T, B, 3\].*got \(6, 4, 2\)"),
         (lambda p, s, x: (p, s, x[:0]), ValueError, "T at least 1"),
         (lambda p, s, x: (p, s, x[None]), ValueError, "xs must have shape"),
         (lambda p, s, x: (p, s[:, :4], x), ValueError, r"state must have shape \(4, 5\), or \(5,\).*got \(4, 4\)"),
