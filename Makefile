@@ -6,7 +6,6 @@ VENV ?= .venv
 # A second Python for `make test-all`, if there is one.
 OTHER_PYTHON ?= $(shell for p in $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.13*/bin/python python3.13; do \
 	"$$p" --version >/dev/null 2>&1 && echo "$$p" && break; done)
-PYTEST_FLAGS ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -40,7 +39,7 @@ types: $(READY)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 tests: $(READY)
-	$(BIN)/pytest $(PYTEST_FLAGS)
+	$(BIN)/pytest
 
 # What plain pytest leaves out, compiled as users compile it.
 slow: $(READY)
@@ -56,12 +55,12 @@ wheel: $(READY)
 	assert 'jnn/py.typed' in files and any(f.endswith('licenses/LICENSE') for f in files), files; \
 	print('jnn', jnn.__version__, 'from its wheel reads', len(jnn.data.digits().train.xs), 'digits')"
 
-# The tests on another Python, and with more random inputs.
+# The tests on another Python.
 other-python:
 ifeq ($(OTHER_PYTHON),)
 	@echo "no second Python: set OTHER_PYTHON"
 else
-	$(MAKE) tests PYTHON=$(OTHER_PYTHON) VENV=.venv-other PYTEST_FLAGS=--hypothesis-profile=thorough
+	$(MAKE) tests PYTHON=$(OTHER_PYTHON) VENV=.venv-other
 endif
 
 figures: $(READY)

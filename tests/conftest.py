@@ -19,7 +19,7 @@ jax.config.update("jax_captured_constants_warn_bytes", 2**20)  # data should be 
 
 settings.register_profile("quick", deadline=None, derandomize=True, max_examples=5)
 settings.register_profile("thorough", deadline=None, derandomize=True, max_examples=25)
-settings.load_profile("quick")  # `make test-all` runs --hypothesis-profile=thorough on its second Python
+settings.load_profile("quick")  # pytest --hypothesis-profile=thorough draws more inputs
 
 
 @pytest.fixture
