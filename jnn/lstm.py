@@ -255,7 +255,7 @@ def _unroll(
 def _forward(params: Params, state: State, xs: Array, mask: Array | None) -> tuple[State, tuple[State, Any]]:
     """The last state, and the states and gates of all steps."""
     W, U, b = (jnp.concatenate(parts) for parts in zip(*params, strict=True))
-    W, U = _xla.materialised((W.T, U.T))
+    W, U = W.T, U.T
 
     def one(state: State, inputs: tuple[Array, Array | None]) -> tuple[State, tuple[State, Any]]:
         x, m = inputs
