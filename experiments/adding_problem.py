@@ -70,7 +70,7 @@ def learn(config: Config, length: int, kind: str) -> Float[Array, "seeds epochs"
     Ollivier 2018).
     """
     init_key, train_key, test_key = jax.random.split(jax.random.key(config.seed), 3)
-    test = examples(test_key, range(config.tests), length=length)
+    test = jax.jit(partial(examples, length=length))(test_key, jnp.arange(config.tests))
     biases = {"rem_bias": config.rem_bias, "save_bias": -config.rem_bias}
     _, history = recipes.train_nets(
         jax.random.split(init_key, config.seeds),
@@ -90,7 +90,7 @@ def learn(config: Config, length: int, kind: str) -> Float[Array, "seeds epochs"
 
 def compute(config: Config) -> dict[str, Any]:
     """The learning curves of both nets at every length, and one sequence to draw."""
-    xs, _ = examples(jax.random.key(config.seed + 1), range(1), length=min(config.lengths))
+    xs, _ = jax.jit(partial(examples, length=min(config.lengths)))(jax.random.key(config.seed + 1), jnp.arange(1))
     found: dict[str, Any] = {"sequence": xs[0]}
     for length in config.lengths:
         for net in recipes.NETS:

@@ -31,6 +31,7 @@ class Config:
     """Pixels of the picture."""
 
 
+@jax.jit
 def surface(x: Float[Array, "2"]) -> Float[Array, ""]:
     """Two hills and a hollow on [-2, 2]^2."""
 
@@ -40,6 +41,7 @@ def surface(x: Float[Array, "2"]) -> Float[Array, ""]:
     return bell(0.7, 0.6, 0.6) + 0.7 * bell(-0.9, -0.5, 0.4) - 0.8 * bell(0.5, -1.0, 0.5)
 
 
+@jax.jit
 def picture(x: Float[Array, "2"]) -> Float[Array, "3"]:
     """Red, green and blue in [0, 1] at a point of [0, 1]^2, whose second coordinate points upwards."""
     u, v = x
@@ -78,7 +80,7 @@ def compute(config: Config) -> dict[str, Any]:
     ends = 4 * (jnp.arange(config.points) + 0.5) / config.points - 2
     grid = _grid(ends)
     found: dict[str, Any] = {"ends": ends, "surface": jax.vmap(surface)(grid).reshape(config.points, config.points)}
-    slope = jnp.max(jnp.linalg.norm(jax.vmap(jax.grad(surface))(_grid(jnp.linspace(-2, 2, 201))), axis=1))
+    slope = jnp.max(jnp.linalg.norm(jax.jit(jax.vmap(jax.grad(surface)))(_grid(jnp.linspace(-2, 2, 201))), axis=1))
     found["bounds"] = [slope * np.sqrt(2) * 2 / bins for bins in config.bins]  # half the diagonal of a cell
     within = np.linspace(0.025, 0.975, 3)
     errors = []

@@ -32,6 +32,7 @@ class Config(recipes.Seeded):
     """Random points that measure the error."""
 
 
+@jax.jit
 def f(x: Float[Array, "3"]) -> Float[Array, ""]:
     """A smooth function that depends on each of its three variables."""
     return jnp.sin(3 * x[0]) * jnp.cos(2 * x[1]) + x[2] * jnp.sin(2 * x[0] * x[1])

@@ -37,7 +37,7 @@ TRANSFORMS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Config(recipes.Images):
-    quick: ClassVar[dict[str, Any]] = {"data": "digits", "epochs": 20, "seeds": 2}
+    quick: ClassVar[dict[str, Any]] = {"data": "digits", "epochs": 10, "seeds": 2}
 
     hidden: int = 100
     """Hidden neurons of the networks."""
@@ -86,9 +86,9 @@ def compute(config: Config) -> dict[str, Any]:
     chosen = [int(np.flatnonzero(np.asarray(test.labels) == digit)[0]) for digit in (2, 3, 4, 5, 6, 7, 8, 9, 0)][:DRAWN]
     shown = test.xs[jnp.array(chosen)].reshape(-1, side, side)
     keys = jax.random.split(draw_keys[0], len(shown))
-    found: dict[str, Any] = {"shown": shown, "colour": jax.vmap(tinted)(keys, shown)}
+    found: dict[str, Any] = {"shown": shown, "colour": jax.jit(jax.vmap(tinted))(keys, shown)}
     for name, transform in transforms(side).items():
-        found[f"drawn_{name}"] = jax.vmap(transform)(keys, shown)
+        found[f"drawn_{name}"] = jax.jit(jax.vmap(transform))(keys, shown)
     for name, values in accuracies.items():
         found |= runner.mean_and_standard_error(f"accuracy_{name}", values)
     return found

@@ -45,7 +45,7 @@ def decode(bits: Float[Array, "*batch 4"]) -> Int[Array, "*batch"]:
 def compute(config: Config) -> dict[str, Any]:
     """The bits in the worst case, and those of test images."""
     worst = jnp.where(jnp.eye(10, dtype=bool), 0.99, 0.01)
-    outputs = jax.vmap(mlp.forward, in_axes=(None, 0))
+    outputs = jax.jit(jax.vmap(mlp.forward, in_axes=(None, 0)))
     layer = perceptron.bits_layer(config.c)
     bits, notes_bits = outputs((layer,), worst), outputs((notes_layer(config.c),), worst)
 

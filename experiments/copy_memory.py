@@ -61,6 +61,7 @@ class Config(recipes.Repeated):
         return self.symbols * float(np.log(self.alphabet)) / self.length
 
 
+@partial(jax.jit, static_argnames="config")
 def examples(key: Key[Array, ""], rows: Any, *, config: Config) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
     """New sequences, one for each row, and the desired output at each step.
 
@@ -73,6 +74,7 @@ def examples(key: Key[Array, ""], rows: Any, *, config: Config) -> tuple[Int[Arr
     return xs, jnp.concatenate([blank, symbols], axis=1)
 
 
+@jax.jit
 def logits(net: recipes.Net, xs: Int[Array, "B T"]) -> Float[Array, "T B k"]:
     """The logits at each step, of the blank and of every symbol."""
     one_hot = jax.nn.one_hot(xs, len(net.out.w) + 1)
@@ -96,7 +98,7 @@ def measure(
 def learn(config: Config, kind: str) -> tuple[recipes.Net, dict[str, Float[Array, "seeds epochs"]]]:
     """The trained nets, and the measurements after every epoch."""
     init_key, train_key, test_key = jax.random.split(jax.random.key(config.seed), 3)
-    test = examples(test_key, range(config.tests), config=config)
+    test = examples(test_key, jnp.arange(config.tests), config=config)
     sizes = {"inputs": config.alphabet + 2, "units": config.units, "outputs": config.alphabet + 1}
     biases = {"rem_bias": config.rem_bias, "save_bias": config.save_bias}
     state, history = recipes.train_nets(
@@ -117,7 +119,7 @@ def learn(config: Config, kind: str) -> tuple[recipes.Net, dict[str, Float[Array
 
 def compute(config: Config) -> dict[str, Any]:
     """The learning curves of both nets, and the outputs of the first of each for a new sequence."""
-    xs, ys = examples(jax.random.key(config.seed + 1), range(1), config=config)
+    xs, ys = examples(jax.random.key(config.seed + 1), jnp.arange(1), config=config)
     found: dict[str, Any] = {"xs": xs[0], "ys": ys[0]}
     for net in recipes.NETS:
         params, measured = learn(config, net)

@@ -108,10 +108,11 @@ def compute(config: Config) -> dict[str, Any]:
         "reach": reach,
         "correct": right[:, -1],
         "costs": jnp.mean(history.losses, axis=-1),
-        **inside(jax.tree.map(lambda a: a[best], state.params), 2 * config.trained),
+        **inside(jax.tree.map(lambda a: np.asarray(a)[best], state.params), 2 * config.trained),
     }
 
 
+@partial(jax.jit, static_argnames="n")
 def inside(net: recipes.Net, n: int) -> dict[str, Any]:
     """The gates and memories, over the string of n, of the cell whose ltm best counts the a's minus the b's."""
     _, _, states = read(net, jnp.array([n]), n)
@@ -119,7 +120,7 @@ def inside(net: recipes.Net, n: int) -> dict[str, Any]:
     symbols = string(jnp.array(n), 2 * n + 1)
     count = jnp.cumsum(symbols == 0) - jnp.cumsum(symbols == 2)
     correlations = jnp.corrcoef(jnp.concatenate([ltm, count[:, None]], axis=1), rowvar=False)[-1, :-1]
-    unit = int(jnp.argmax(jnp.abs(correlations)))
+    unit = jnp.argmax(jnp.abs(correlations))
     before = jnp.concatenate([jnp.zeros_like(wm[:1]), wm[:-1]])
     xs = jax.nn.one_hot(symbols, len(SYMBOLS))
     z = {name: xs @ gate.W[unit] + before @ gate.U[unit] + gate.b[unit] for name, gate in net.cell._asdict().items()}

@@ -33,6 +33,7 @@ class Config:
     """Measurements in each bin."""
 
 
+@jax.jit
 def f(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Nielsen's function."""
     return 0.2 + 0.4 * x**2 + 0.3 * x * jnp.sin(15 * x) + 0.05 * jnp.cos(50 * x)

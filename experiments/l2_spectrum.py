@@ -25,7 +25,14 @@ PIXELS = 64
 
 @dataclass(frozen=True)
 class Config(recipes.Repeated):
-    quick: ClassVar[dict[str, Any]] = {"examples": 300, "steps": 400, "top": 4, "seeds": 1, "ratios": (0.01, 1.0)}
+    quick: ClassVar[dict[str, Any]] = {
+        "examples": 300,
+        "base": 0.1,
+        "steps": 100,
+        "top": 4,
+        "seeds": 1,
+        "ratios": (0.01, 1.0),
+    }
 
     seeds: runner.Count = 3
     d: int = 12

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.tree_util import Partial
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from matplotlib.figure import SubFigure
 
 from experiments import recipes, runner
@@ -84,9 +84,12 @@ def distortion(config: Config, pixels: int) -> Transform:
     return functools.partial(augment.rows, image_transform=distort, shape=(side, side))
 
 
-def logits(params: mlp.Params, xs: Float[Array, "N pixels"]) -> Float[Array, "N 10"]:
-    """z^L for each image."""
-    return jax.vmap(functools.partial(mlp.logits, hidden=RELU), in_axes=(None, 0))(params, xs)
+@jax.jit
+def vote(networks: mlp.Params, xs: Float[Array, "N pixels"]) -> Int[Array, " N"]:
+    """The digit of the largest mean probability over the networks, for each image."""
+    logits = jax.vmap(functools.partial(mlp.logits, hidden=RELU), in_axes=(None, 0))
+    probabilities = activations.softmax(jax.vmap(logits, in_axes=(0, None))(networks, xs))
+    return jnp.argmax(jnp.mean(probabilities, axis=0), axis=-1)
 
 
 def split(config: Config) -> tuple[data.Split, data.Split]:
@@ -120,8 +123,8 @@ def compute(config: Config) -> dict[str, Any]:
         sharding=runner.sharding(config.batch_size),
     )
     accuracies = np.asarray(history.metrics)
-    probabilities = jnp.mean(activations.softmax(jax.vmap(logits, (0, None))(state.params, measured.xs)), axis=0)
-    read = np.asarray(jnp.argmax(probabilities, axis=-1))
+    read = np.asarray(vote(state.params, measured.xs))
+    distort = jax.jit(distortion(config, pixels))
     wrong = np.flatnonzero(read != measured.labels)
     return {
         **runner.mean_and_standard_error("accuracy", accuracies[:, -1]),
@@ -129,7 +132,7 @@ def compute(config: Config) -> dict[str, Any]:
         "seconds_a_network": (time.perf_counter() - begin) / config.seeds,
         "accuracies": accuracies,
         "costs": jnp.mean(history.losses, axis=-1),
-        "examples": distortion(config, pixels)(jax.random.key(config.seed), jnp.repeat(images.xs[:6], 6, axis=0))[0],
+        "examples": distort(key, np.repeat(images.xs[:6], 6, axis=0))[0],
         "misread": measured.xs[wrong],
         "misread_as": read[wrong],
         "misread_labels": measured.labels[wrong],

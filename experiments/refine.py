@@ -24,7 +24,7 @@ GRAD = Partial(backprop.minibatch_value_and_grad, cost=costs.quadratic_with(acti
 
 @dataclass(frozen=True)
 class Config(recipes.Repeated):
-    quick: ClassVar[dict[str, Any]] = {"bins": (10,), "epochs": 500, "seeds": 2}
+    quick: ClassVar[dict[str, Any]] = {"bins": (10,), "epochs": 150, "seeds": 2}
 
     seeds: runner.Count = 3
     bins: runner.Counts = (10, 20, 50)

@@ -42,6 +42,7 @@ class Config(recipes.Images):
     """Passes over the training images."""
 
 
+@jax.jit
 def logits(net: recipes.Net, xs: Float[Array, "B pixels"]) -> Float[Array, "T B 10"]:
     """The logits after each row of every image."""
     side = round(xs.shape[1] ** 0.5)
@@ -59,6 +60,7 @@ def loss(net: recipes.Net, xs: Float[Array, "B pixels"], labels: Int[Array, " B"
     return jnp.mean(costs.log_likelihood.value(last_logits(net, xs), jax.nn.one_hot(labels, 10)))
 
 
+@jax.jit
 def predict(net: recipes.Net, xs: Float[Array, "N pixels"]) -> Int[Array, " N"]:
     """The most probable digit after the last row."""
     full = len(xs) // CHUNK * CHUNK
@@ -88,7 +90,7 @@ def compute(config: Config) -> dict[str, Any]:
         batch_size=config.batch_size,
         evaluate=Partial(accuracy, xs=test.xs, labels=test.labels),
     )
-    first = jax.tree.map(lambda a: a[0], state.params)
+    first = jax.tree.map(lambda a: np.asarray(a)[0], state.params)
     by_row = logits(first, test.xs[:CHUNK])
     misread = np.flatnonzero(np.asarray(predict(first, test.xs) != test.labels))
     shown = jnp.array([*range(SHOWN - 1), *misread[:1]])

@@ -56,8 +56,13 @@ def smallest_input(params: mlp.Params, x: Float[Array, " n_in"]) -> Float[Array,
 def compute(config: Config) -> dict[str, Any]:
     """For each network and each c the distance of its output from the perceptrons', and the neuron that fails."""
     keys = jax.random.split(jax.random.key(config.seed), config.networks)
-    params, x = jax.vmap(partial(network, sizes=config.sizes))(keys)
-    cs = 2.0 ** jnp.arange(config.doublings + 1)
+    return study(keys, 2.0 ** jnp.arange(config.doublings + 1), sizes=config.sizes)
+
+
+@partial(jax.jit, static_argnames="sizes")
+def study(keys: Key[Array, " networks"], cs: Float[Array, " c"], *, sizes: tuple[int, ...]) -> dict[str, Any]:
+    """The results of `compute` for one network from each key and for each c."""
+    params, x = jax.vmap(partial(network, sizes=sizes))(keys)
 
     def distances(params: mlp.Params, x: Array) -> Array:
         sigmoids = jax.vmap(lambda c: mlp.forward(perceptron.scale(params, c), x))(cs)

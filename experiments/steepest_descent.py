@@ -43,13 +43,20 @@ def directions(key: Key[Array, ""], count: int, m: int) -> Float[Array, "count m
     return dv / jnp.linalg.norm(dv, axis=1, keepdims=True)
 
 
+@partial(jax.jit, static_argnames="count")
+def products(key: Key[Array, ""], gradient: Float[Array, " m"], count: int) -> tuple[Array, Array]:
+    """grad C . dv / |grad C| along random directions [count], and along the formula's."""
+    unit = gradient / jnp.linalg.norm(gradient)
+    return directions(key, count, len(gradient)) @ unit, perceptron.steepest_step(gradient, 1.0) @ unit
+
+
 def compute(config: Config) -> dict[str, Any]:
     """Products with the gradient and changes of the cost, over epsilon |grad C|."""
     params_key, *keys = jax.random.split(jax.random.key(config.seed), 3 + len(config.dimensions))
     (xs, labels), _ = data.digits()
     xs, ys = xs[: config.examples], data.one_hot(labels[: config.examples], 10)
     params = mlp.init(params_key, (xs.shape[1], 30, 10))
-    cost, gradient = backprop.minibatch_value_and_grad(params, xs, ys)
+    cost, gradient = jax.jit(backprop.minibatch_value_and_grad)(params, xs, ys)
     flat, unravel = ravel_pytree(gradient)
     lengths = jnp.logspace(jnp.log10(config.shortest), jnp.log10(config.longest), 31)
 
@@ -62,18 +69,15 @@ def compute(config: Config) -> dict[str, Any]:
 
     best = ravel_pytree(perceptron.steepest_step(gradient, 1.0))[0]
     dimensions = (*config.dimensions, flat.size)
-    formula = [flat[-m:] @ perceptron.steepest_step(flat[-m:], 1.0) / jnp.linalg.norm(flat[-m:]) for m in dimensions]
-    products = [
-        directions(key, config.directions, m) @ flat[-m:] / jnp.linalg.norm(flat[-m:])
-        for key, m in zip(keys[1:], dimensions, strict=True)
-    ]
+    found = [products(key, flat[-m:], config.directions) for key, m in zip(keys[1:], dimensions, strict=True)]
+    random, formula = zip(*found, strict=True)
     return {
         "dimensions": dimensions,
-        "products": jnp.stack(products),
-        "products_of_the_formula": jnp.stack(formula),
+        "products": random,
+        "products_of_the_formula": formula,
         "length_of_the_formula": jnp.linalg.norm(best),
         "lengths": lengths,
-        "changes": change(directions(keys[0], config.changes, flat.size), lengths),
+        "changes": change(jax.jit(directions, static_argnums=(1, 2))(keys[0], config.changes, flat.size), lengths),
         "change_by_the_formula": change(best[None], lengths)[0],
     }
 

@@ -38,7 +38,7 @@ def positive(name: str, value: Any) -> None:
 def in_range(name: str, value: Any, least: Scalar = 0, most: Scalar = np.inf) -> None:
     """Raise TypeError unless `value` is one number, ValueError unless finite and in [least, most]; a tracer passes."""
     number(name, value)
-    if not isinstance(value, Tracer) and not least <= value <= most:
+    if not isinstance(value, Tracer) and not least <= np.asarray(value) <= most:
         bounds = f"in [{least:g}, {most:g}]" if np.isfinite(most) else f"at least {least:g}"
         raise ValueError(f"{name} must be {bounds}, got {value}")
 
@@ -47,7 +47,7 @@ def below(low_name: str, low: Any, high_name: str, high: Any) -> None:
     """Raise TypeError unless both are numbers, ValueError unless low < high and both are finite."""
     number(low_name, low)
     number(high_name, high)
-    if not low < high:
+    if not np.asarray(low) < np.asarray(high):
         raise ValueError(f"{low_name} must be less than {high_name}, got {low} and {high}")
 
 

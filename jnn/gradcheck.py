@@ -114,7 +114,7 @@ def compare(
         args = jax.tree.map(_to_double, args) if double else args
         _check_first(f, args)
         hand = jax.tree.leaves(_gradient_of(grad_f, args))
-        value, auto = jax.value_and_grad(f)(*args)
+        value, auto = jax.jit(jax.value_and_grad(f))(*args)
         paths, auto = zip(*jax.tree_util.tree_leaves_with_path(auto), strict=True)
         scale = max(float(np.max(np.abs(leaf), initial=0.0)) for leaf in auto)
         rows = []

@@ -109,7 +109,7 @@ def test_small_cross_entropies_are_not_rounded_away():
 
 def test_second_derivative_at_zero(x64):
     """sigma'(0) = 1/4: no kink is left by the way the value is computed."""
-    hessian = jax.hessian(costs.cross_entropy.value)(jnp.zeros(2), jnp.array([1.0, 0.0]))
+    hessian = jax.jit(jax.hessian(costs.cross_entropy.value))(jnp.zeros(2), jnp.array([1.0, 0.0]))
     np.testing.assert_allclose(hessian, 0.25 * np.eye(2), rtol=1e-12)
 
 
@@ -150,7 +150,9 @@ def entropy_of(a, y):
 def test_exercise_3_1_inside(y, x64):
     """Exercise 3.1: dC/da = (a - y) / (a (1 - a)), 0 at a = y alone; C'' = y / a^2 + (1 - y) / (1 - a)^2 > 0."""
     a = jnp.linspace(0.01, 0.99, 99)
-    slope, curvature = jax.vmap(jax.grad(entropy_of), (0, None)), jax.vmap(jax.grad(jax.grad(entropy_of)), (0, None))
+    slope, curvature = (
+        jax.jit(jax.vmap(f, (0, None))) for f in (jax.grad(entropy_of), jax.grad(jax.grad(entropy_of)))
+    )
     np.testing.assert_allclose(slope(a, y), (a - y) / (a * (1 - a)), rtol=1e-11, atol=1e-12)
     np.testing.assert_allclose(curvature(a, y), y / a**2 + (1 - y) / (1 - a) ** 2, rtol=1e-11)
     assert np.all(curvature(a, y) > 0)

@@ -33,14 +33,19 @@ def masks_of(key, params, m, p):
 @pytest.mark.parametrize("sizes", [(7, 3), (7, 6, 5, 3)])
 def test_dropout_by_hand_equals_autodiff(cost, hidden, sizes, x64):
     params, (xs, ys) = network(0, sizes, jnp.float64), examples(1, 6, sizes, jnp.float64)
-    masks = masks_of(KEY, params, 6, 0.4)
-    got = dropout.minibatch_value_and_grad(params, xs, ys, KEY, p=0.4, cost=cost, hidden=hidden)
-    wanted = jax.value_and_grad(dropped_out)(params, xs, ys, masks, cost, hidden)
+    grad = Partial(dropout.minibatch_value_and_grad, p=0.4, cost=cost, hidden=hidden)
+
+    @jax.jit
+    def ways(params, xs, ys):
+        value, wanted = jax.value_and_grad(dropped_out)(params, xs, ys, masks_of(KEY, params, 6, 0.4), cost, hidden)
+        penalised = jax.tree.map(jnp.add, wanted, regularize.l2_grad(params, 0.3))
+        by_hand = grad(params, xs, ys, KEY), regularize.penalised(grad, l2=0.3)(params, xs, ys, KEY)[1]
+        return by_hand, ((value, wanted), penalised)
+
+    (got, both), (wanted, penalised) = ways(params, xs, ys)
     np.testing.assert_allclose(got[0], wanted[0], rtol=1e-13)
     assert relative_error(got[1], wanted[1]) < 1e-12
-    both = regularize.penalised(Partial(dropout.minibatch_value_and_grad, p=0.4, cost=cost, hidden=hidden), l2=0.3)
-    penalty = regularize.l2_grad(params, 0.3)
-    assert relative_error(both(params, xs, ys, KEY)[1], jax.tree.map(jnp.add, wanted[1], penalty)) < 1e-12
+    assert relative_error(both, penalised) < 1e-12
 
 
 def test_without_dropout_it_is_backpropagation():
@@ -96,6 +101,7 @@ def test_at_test_time_the_mean_weighted_input_is_kept():
 def test_p_may_be_traced():
     params, data = network(0), examples(1, 6)
 
+    @jax.jit
     def at(p):
         return dropout.minibatch_value_and_grad(params, *data, KEY, p=p)
 

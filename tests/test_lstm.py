@@ -195,17 +195,17 @@ def test_bptt_by_hand_equals_autodiff(seed, T, B, p, d):
         assert relative_error(by_hand[1], by_autodiff[1]) < 1e-12
 
 
-@pytest.mark.parametrize("segment", [None, 1, 3, 6, 10])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("B", [None, 4])
-def test_bptt_by_hand_with_masks_and_segments(x64, segment, masked, B):
+def test_bptt_by_hand_with_masks_and_segments(x64, masked, B):
     arguments, weights = case(4, B=B, dtype=jnp.float64)
     mask = lengths_mask(6, [6, 1, 4, 2]) if masked else None
     mask = mask[:, 2] if masked and B is None else mask
-    by_hand = loss_of(lstm.unroll, weights, mask=mask, segment=segment)(*arguments)
     by_autodiff = loss_of(lstm.scan, weights, mask=mask)(*arguments)
-    np.testing.assert_allclose(by_hand[0], by_autodiff[0], rtol=1e-13)
-    assert relative_error(by_hand[1], by_autodiff[1]) < 1e-12
+    for segment in (None, 1, 3, 6, 10):
+        by_hand = loss_of(lstm.unroll, weights, mask=mask, segment=segment)(*arguments)
+        np.testing.assert_allclose(by_hand[0], by_autodiff[0], rtol=1e-13)
+        assert relative_error(by_hand[1], by_autodiff[1]) < 1e-12
 
 
 def test_bptt_by_hand_in_float32():
@@ -227,8 +227,8 @@ def test_second_derivatives(x64):
     def value(run, x):
         return jnp.sum(run(params, state, x)[1].wm * weights[0][1])
 
-    by_scan = jax.jacfwd(jax.grad(lambda x: value(lstm.scan, x)))(xs)
-    by_hand = jax.jacrev(jax.grad(lambda x: value(lstm.unroll, x)))(xs)
+    by_scan = jax.jit(jax.jacfwd(jax.grad(lambda x: value(lstm.scan, x))))(xs)
+    by_hand = jax.jit(jax.jacrev(jax.grad(lambda x: value(lstm.unroll, x))))(xs)
     assert relative_error(by_hand, by_scan) < 1e-10
 
 

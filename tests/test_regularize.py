@@ -85,9 +85,14 @@ def regularised(params, xs, ys, cost, hidden, l1, l2):
 def test_penalised_gradients_equal_autodiff(cost, hidden, x64):
     params, (xs, ys) = network(0, dtype=jnp.float64), examples(1, 6, dtype=jnp.float64)
     grad = Partial(GRAD, cost=cost, hidden=hidden)
+
+    @functools.partial(jax.jit, static_argnames=("l1", "l2"))
+    def both(params, l1, l2):
+        by_hand = regularize.penalised(grad, l1=l1, l2=l2)(params, xs, ys)
+        return by_hand, jax.value_and_grad(regularised)(params, xs, ys, cost, hidden, l1 or 0.0, l2 or 0.0)
+
     for l1, l2 in ((0.03, None), (None, 0.2), (0.03, 0.2)):
-        value, grads = regularize.penalised(grad, l1=l1, l2=l2)(params, xs, ys)
-        wanted, autodiff = jax.value_and_grad(regularised)(params, xs, ys, cost, hidden, l1 or 0.0, l2 or 0.0)
+        (value, grads), (wanted, autodiff) = both(params, l1, l2)
         np.testing.assert_allclose(value, wanted, rtol=1e-13)
         assert relative_error(grads, autodiff) < 1e-12
 
@@ -96,6 +101,7 @@ def test_strengths_may_be_vmapped():
     params, data = network(0), examples(1, 6)
     alphas = jnp.array([0.0, 0.1, 0.5])
 
+    @jax.jit
     def at(alpha):
         return regularize.penalised(GRAD, l2=alpha)(params, *data)
 
@@ -199,7 +205,7 @@ def test_3_22_against_monte_carlo():
             noisy, same = regularize.input_noise(key, xs, ys, sigma=sigma)
             return jnp.mean((noisy @ w - same) ** 2)
 
-        losses = jax.vmap(loss)(jax.random.split(noise_key, 20_000))
+        losses = jax.jit(jax.vmap(loss))(jax.random.split(noise_key, 20_000))
         exact = regularize.noisy_squared_loss(w, xs, ys, sigma)
         assert abs(losses.mean() - exact) <= 4 * losses.std() / np.sqrt(len(losses)) + 1e-5
         l2 = jnp.mean((xs @ w - ys) ** 2) + regularize.l2(w[None], 2 * sigma**2)

@@ -1,5 +1,7 @@
 """The analysis of L2 (section 3.3.1)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +30,7 @@ def quadratic_loss(hessian, w_star):
 def test_the_second_order_expansion(x64):
     """(3.9): exact for a quadratic loss; for a network's, what is left out falls with the cube of epsilon."""
 
+    @functools.partial(jax.jit, static_argnums=0)
     def left_out(loss, at, epsilon):
         slope, curvature = jax.grad(loss)(at), ridge.hvp(loss, at, epsilon)
         return loss(at + epsilon) - (loss(at) + epsilon @ slope + epsilon @ curvature / 2)
@@ -38,7 +41,8 @@ def test_the_second_order_expansion(x64):
         assert abs(left_out(quadratic_loss(hessian, w_star), at, epsilon)) < 1e-14
     flat, unravel = jax.flatten_util.ravel_pytree(network(0, (2, 1), jnp.float64))
     loss = loss_of(*examples(1, 9, (2, 1), jnp.float64))
-    rests = [left_out(lambda w: loss(unravel(w)), flat, size * epsilon[:3]) for size in (0.02, 0.01)]
+    of_network = lambda w: loss(unravel(w))
+    rests = [left_out(of_network, flat, size * epsilon[:3]) for size in (0.02, 0.01)]
     np.testing.assert_allclose(rests[0] / rests[1], 8, rtol=0.05)
 
 
@@ -111,15 +115,15 @@ def test_the_hessians_action_and_its_top_eigenpairs(x64):
     params, (xs, ys) = network(0, (4, 3, 2), jnp.float64), examples(1, 9, (4, 3, 2), jnp.float64)
     flat, unravel = jax.flatten_util.ravel_pytree(params)
     loss = loss_of(xs, ys)
-    hessian = jax.hessian(lambda w: loss(unravel(w)))(flat)
+    hessian = jax.jit(jax.hessian(lambda w: loss(unravel(w))))(flat)
     v = jax.random.normal(KEY, flat.shape)
-    action = ridge.hvp(loss, params, unravel(v))
+    action = jax.jit(functools.partial(ridge.hvp, loss))(params, unravel(v))
     np.testing.assert_allclose(jax.flatten_util.ravel_pytree(action)[0], hessian @ v, rtol=1e-9, atol=1e-12)
 
     def act(u):
         return jax.flatten_util.ravel_pytree(ridge.hvp(loss, params, unravel(u)))[0]
 
-    eigenvalues, vectors = ridge.lanczos(KEY, act, len(flat), 4, steps=len(flat))
+    eigenvalues, vectors = jax.jit(lambda key: ridge.lanczos(key, act, len(flat), 4, steps=len(flat)))(KEY)
     np.testing.assert_allclose(eigenvalues, jnp.linalg.eigvalsh(hessian)[:-5:-1], rtol=1e-9)
     np.testing.assert_allclose(hessian @ vectors, vectors * eigenvalues[None], atol=1e-8)
     np.testing.assert_allclose(vectors.T @ vectors, jnp.eye(4), atol=1e-10)
@@ -129,7 +133,7 @@ def test_lanczos_keeps_its_basis_orthogonal_in_float32():
     """Where eigenvalues have converged, unprotected Lanczos would find copies of them."""
     d = 200
     diagonal = jnp.concatenate([jnp.array([100.0, 50.0, 30.0]), jnp.linspace(0, 1, d - 3)])
-    eigenvalues, vectors = ridge.lanczos(KEY, lambda v: diagonal * v, d, 4, steps=60)
+    eigenvalues, vectors = jax.jit(lambda key: ridge.lanczos(key, lambda v: diagonal * v, d, 4, steps=60))(KEY)
     np.testing.assert_allclose(eigenvalues, [100, 50, 30, 1], rtol=2e-3)
     np.testing.assert_allclose(vectors.T @ vectors, jnp.eye(4), atol=1e-4)
 

@@ -80,10 +80,10 @@ def test_an_epoch_is_a_loop_over_steps():
     data = examples(1, n)
     state, values = train.epoch(jax.random.key(3), GRAD, SGD, start(), data, batch_size=4)
     order = jax.random.permutation(jax.random.split(jax.random.key(3))[0], n)
+    step = jax.jit(functools.partial(train.step, GRAD, SGD))
     looped, costs_seen = start(), []
     for i in range(0, n, 4):
-        rows = order[i : i + 4]
-        looped, value = train.step(GRAD, SGD, looped, member(data, rows))
+        looped, value = step(looped, member(jax.tree.map(np.asarray, data), order[i : i + 4]))
         costs_seen.append(value)
     assert relative_error(state.params, looped.params) < 1e-6
     np.testing.assert_allclose(values, jnp.stack(costs_seen), rtol=1e-6)
@@ -439,7 +439,7 @@ def test_mixed_precision_is_near_and_keeps_float32(cost, by):
 
     grad = Partial(GRAD, cost=cost) if by == "hand" else jax.value_and_grad(loss)
     params, batch = network(0), examples(1, 32)
-    (value, grads), (wanted, exact) = train.mixed(grad)(params, *batch), grad(params, *batch)
+    (value, grads), (wanted, exact) = (jax.jit(way)(params, *batch) for way in (train.mixed(grad), grad))
     assert {leaf.dtype for leaf in jax.tree.leaves((value, grads))} == {jnp.dtype("float32")}
     assert 1e-5 < relative_error(grads, exact) < 0.05
     np.testing.assert_allclose(value, wanted, rtol=0.02)
