@@ -45,7 +45,7 @@ def directions(key: Key[Array, ""], count: int, m: int) -> Float[Array, "count m
 
 @partial(jax.jit, static_argnames="count")
 def products(key: Key[Array, ""], gradient: Float[Array, " m"], count: int) -> tuple[Array, Array]:
-    """grad C . dv / |grad C| along random directions [count], and along the formula's."""
+    """The products grad C . dv / |grad C| along random directions [count], and along the formula's."""
     unit = gradient / jnp.linalg.norm(gradient)
     return directions(key, count, len(gradient)) @ unit, perceptron.steepest_step(gradient, 1.0) @ unit
 

@@ -150,9 +150,7 @@ def entropy_of(a, y):
 def test_exercise_3_1_inside(y, x64):
     """Exercise 3.1: dC/da = (a - y) / (a (1 - a)), 0 at a = y alone; C'' = y / a^2 + (1 - y) / (1 - a)^2 > 0."""
     a = jnp.linspace(0.01, 0.99, 99)
-    slope, curvature = (
-        jax.jit(jax.vmap(f, (0, None))) for f in (jax.grad(entropy_of), jax.grad(jax.grad(entropy_of)))
-    )
+    slope, curvature = (jax.jit(jax.vmap(f, (0, None))) for f in (jax.grad(entropy_of), jax.grad(jax.grad(entropy_of))))
     np.testing.assert_allclose(slope(a, y), (a - y) / (a * (1 - a)), rtol=1e-11, atol=1e-12)
     np.testing.assert_allclose(curvature(a, y), y / a**2 + (1 - y) / (1 - a) ** 2, rtol=1e-11)
     assert np.all(curvature(a, y) > 0)

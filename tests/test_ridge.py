@@ -41,7 +41,10 @@ def test_the_second_order_expansion(x64):
         assert abs(left_out(quadratic_loss(hessian, w_star), at, epsilon)) < 1e-14
     flat, unravel = jax.flatten_util.ravel_pytree(network(0, (2, 1), jnp.float64))
     loss = loss_of(*examples(1, 9, (2, 1), jnp.float64))
-    of_network = lambda w: loss(unravel(w))
+
+    def of_network(w):
+        return loss(unravel(w))
+
     rests = [left_out(of_network, flat, size * epsilon[:3]) for size in (0.02, 0.01)]
     np.testing.assert_allclose(rests[0] / rests[1], 8, rtol=0.05)
 
