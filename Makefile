@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all lint types tests slow wheel other-python format figures notebooks docs benchmarks clean
+.PHONY: help run test test-all lint types tests slow wheel other-environment other-python format figures notebooks docs benchmarks clean
 
 help:
 	@echo "make run         train networks on handwritten digits, by hand-derived backpropagation"
@@ -29,7 +29,10 @@ run: $(READY)
 
 test: lint types tests
 
-test-all: test slow wheel other-python
+test-all:
+	$(MAKE) --jobs=3 --output-sync=target test wheel other-environment
+	$(MAKE) slow
+	$(MAKE) other-python
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -56,11 +59,11 @@ wheel: $(READY)
 	print('jnn', jnn.__version__, 'from its wheel reads', len(jnn.data.digits().train.xs), 'digits')"
 
 # The tests on another Python.
-other-python:
+other-environment other-python:
 ifeq ($(OTHER_PYTHON),)
 	@echo "no second Python: set OTHER_PYTHON"
 else
-	$(MAKE) tests PYTHON=$(OTHER_PYTHON) VENV=.venv-other
+	$(MAKE) $(if $(filter other-python,$@),tests,.venv-other/.ready) PYTHON=$(OTHER_PYTHON) VENV=.venv-other
 endif
 
 figures: $(READY)
