@@ -44,9 +44,9 @@ types: $(READY)
 tests: $(READY)
 	$(BIN)/pytest
 
-# What plain pytest leaves out, compiled as users compile it.
+# What plain pytest leaves out.
 slow: $(READY)
-	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow
 
 # The wheel in an empty environment, with its own dependencies alone: every module and the embedded digits.
 wheel: $(READY)

@@ -129,17 +129,7 @@ def test_a_training_lowers_for_every_platform(name):
         assert "stablehlo.case" in module  # a stopped run skips the work
 
 
-@pytest.fixture
-def compiled_in_haste():
-    """As in plain pytest, whatever the environment says: lowering is the same, and what that compiled is cached."""
-    before = jax.config.jax_disable_most_optimizations
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("compiled_in_haste")
 @pytest.mark.parametrize("name", command.names())
 def test_an_experiment_lowers_for_every_platform(name, tmp_path):
     """All that its quick run compiles, without float64; backprop_check alone has it, to compare the two dtypes."""

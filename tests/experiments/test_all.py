@@ -2,7 +2,10 @@
 
 import importlib
 import json
+import os
 import re
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -36,14 +39,6 @@ def test_digits_with_the_other_costs(cost):
     assert arrays["test_accuracy"] > 0.8
 
 
-@pytest.mark.slow
-def test_digits_by_default_reaches_its_accuracy():
-    arrays = digits.compute(digits.Config())
-    assert arrays["accuracies"].shape == (5, 30)
-    assert arrays["test_accuracy"] >= 0.94
-    assert all(digits.claims(digits.Config(), arrays).values())
-
-
 def test_digits_claims_can_be_false():
     arrays = {"test_accuracy": np.asarray(0.3), "costs": np.array([[0.1, 0.2]])}
     for changes, count in ({}, 3), ({"data": "mnist"}, 3), ({"hidden": (5,)}, 2):
@@ -67,9 +62,23 @@ def test_backprop_check_finds_a_wrong_derivation(monkeypatch):
     ]
 
 
+MNIST = pytest.mark.mnist  # Nielsen reports 91.29 % for his network after one epoch
+
+
 @pytest.mark.slow
-@pytest.mark.mnist
-def test_digits_on_mnist():
-    """Nielsen's network after one epoch; he reports 91.29 % for his."""
-    arrays = digits.compute(digits.Config(data="mnist", epochs=1, seeds=2))
-    assert arrays["test_accuracy"] > 0.91
+@pytest.mark.parametrize(
+    ("command", "least"),
+    [
+        ("digits", 0.94),
+        ("backprop_check --quick", None),
+        pytest.param("digits --data mnist --epochs 1 --seeds 2", 0.91, marks=MNIST),
+    ],
+)
+def test_as_users_run_it(command, least, tmp_path):
+    """In a process of its own, compiled with all optimizations, which other tests do without."""
+    name, *flags = command.split()
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("JAX_", "XLA_"))}
+    subprocess.run([sys.executable, "-m", "experiments", name, *flags, "--out", tmp_path], env=env, check=True)
+    result = json.loads((tmp_path / name / "result.json").read_text())
+    assert all(result["claims"].values())
+    assert least is None or result["numbers"]["test_accuracy"] >= least
