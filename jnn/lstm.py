@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Bool, Float, Key
 
-from jnn import _checks, _xla
+from jnn import _checks, _masking, _reverse_mode, _xla
 from jnn.activations import sigmoid
 from jnn.mlp import orthogonal, scaled_normal
 
@@ -108,17 +108,17 @@ def scan(
     """The last state and the states after every step, [T, d] or [T, B, d], for xs [T, p] or [T, B, p].
 
     Figure 5.2, once for each step. `state` is [d], shared by all sequences of a batch, or [B, d]. Where `mask` [T] or
-    [T, B] is False the state does not change, so that shorter sequences of a batch end with their own last state.
-    Differentiable by autodiff any number of times, in both modes.
+    [T, B] is False the state does not change, so that shorter sequences of a batch end with their own last state, and
+    what xs holds there, even NaN, does not matter. Differentiable by autodiff any number of times, in both modes.
 
     Raises ValueError for shapes that do not fit and for T = 0; TypeError for dtypes that are mixed or not floating and
     for a mask that is not boolean.
     """
-    state = _check(params, state, xs, mask)
+    state, xs = _check(params, state, xs, mask)
 
     def one(state: State, inputs: tuple[Array, Array | None]) -> tuple[State, State]:
         x, m = inputs
-        new = _frozen(m, step(params, state, x), state)
+        new = _masking.where(m, step(params, state, x), state)
         return new, new
 
     return jax.lax.scan(one, state, (xs, mask))
@@ -154,7 +154,10 @@ def unroll(
 
     Raises as `scan` does; ValueError for a segment below 1; TypeError in forward mode, which `scan` supports.
     """
-    state = _check(params, state, xs, mask)
+    state, xs = _check(params, state, xs, mask)
+    params, state, xs = _reverse_mode.only(
+        "lstm.unroll supports reverse mode only: use lstm.scan for forward mode", (params, state, xs)
+    )
     if xs.ndim == 2:
         batch = jax.tree.map(lambda a: a[None], state), xs[:, None], None if mask is None else mask[:, None]
         last, states = _unroll_in_segments(params, *batch, segment)
@@ -185,29 +188,27 @@ def stack(
 def both_directions(
     forwards: Params,
     backwards: Params,
-    state: State,
+    state: State | tuple[State, State],
     xs: Float[Array, "T *batch p"],
     *,
     mask: Bool[Array, "T *batch"] | None = None,
 ) -> tuple[tuple[State, State], Float[Array, "T *batch two_d"]]:
     """A bidirectional LSTM: both last states, and the working memories of both directions, concatenated.
 
+    `state` starts both directions, or is a pair with one for each, such as the pair that this returns.
+
     Raises as `unroll` does.
     """
-    last, states = unroll(forwards, state, xs, mask=mask)
+    ahead, back = (state, state) if isinstance(state, State) else state
+    last, states = unroll(forwards, ahead, xs, mask=mask)
     flipped = None if mask is None else jnp.flip(mask, 0)
-    first, reverse = unroll(backwards, state, jnp.flip(xs, 0), mask=flipped)
+    first, reverse = unroll(backwards, back, jnp.flip(xs, 0), mask=flipped)
     return (last, first), jnp.concatenate([states.wm, jnp.flip(reverse.wm, 0)], axis=-1)
 
 
 def _weighted_input(gate: Gate, x: Float[Array, "*batch p"], wm: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
     z = x @ gate.W.T + wm @ gate.U.T
     return z + jnp.broadcast_to(gate.b, z.shape)
-
-
-def _frozen(mask: Bool[Array, "*batch"] | None, new: Any, old: Any) -> Any:
-    """`new` where the mask is True, else `old`; without a mask, `new`."""
-    return new if mask is None else jax.tree.map(lambda a, b: jnp.where(mask[..., None], a, b), new, old)
 
 
 # Internally sequences always have a batch axis.
@@ -221,27 +222,18 @@ def _unroll_in_segments(
     segment: int | None,
 ) -> tuple[State, State]:
     if segment is None:
-        return _unroll_or_explain(params, state, xs, mask)
+        return _unroll(params, state, xs, mask)
     _checks.count("segment", segment)
     full = len(xs) // segment * segment
     inputs = (xs, mask)
     whole = jax.tree.map(lambda a: a[:full].reshape(-1, segment, *a.shape[1:]), inputs)
-    again = jax.checkpoint(lambda state, inputs: _unroll_or_explain(params, state, *inputs))
+    again = jax.checkpoint(lambda state, inputs: _unroll(params, state, *inputs))
     state, states = jax.lax.scan(again, state, whole)
     states = jax.tree.map(lambda a: a.reshape(full, *a.shape[2:]), states)
     if full < len(xs):
         state, rest = again(state, jax.tree.map(lambda a: a[full:], inputs))
         states = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), states, rest)
     return state, states
-
-
-def _unroll_or_explain(params: Params, state: State, xs: Array, mask: Array | None) -> tuple[State, State]:
-    try:
-        return _unroll(params, state, xs, mask)
-    except TypeError as error:
-        if "forward-mode" not in str(error):
-            raise
-        raise TypeError("lstm.unroll supports reverse mode only: use lstm.scan for forward mode") from error
 
 
 @jax.custom_vjp
@@ -264,7 +256,7 @@ def _forward(params: Params, state: State, xs: Array, mask: Array | None) -> tup
         rem, save, focus = _xla.sigmoid(z_rem), _xla.sigmoid(z_save), _xla.sigmoid(z_focus)  # (5.1), (5.3), (5.5)
         candidate = jnp.tanh(z_ltm)  # (5.2)
         ltm = rem * state.ltm + save * candidate  # (5.4)
-        new = _frozen(m, State(ltm, focus * jnp.tanh(ltm)), state)  # (5.6)
+        new = _masking.where(m, State(ltm, focus * jnp.tanh(ltm)), state)  # (5.6)
         return new, (new, (rem, save, focus, candidate))
 
     return jax.lax.scan(one, state, (xs, mask))
@@ -297,9 +289,8 @@ def _backward(saved: Any, derivatives: tuple[State, State]) -> tuple[Params, Sta
             ],
             axis=1,
         )
-        if m is not None:
-            dz = jnp.where(m[:, None], dz, 0)
-        return (_frozen(m, State(dltm_gated * rem, dz @ U), State(dltm, dwm)), ltm_before), dz
+        dz = _masking.where(m, dz, jnp.zeros_like(dz))
+        return (_masking.where(m, State(dltm_gated * rem, dz @ U), State(dltm, dwm)), ltm_before), dz
 
     inputs = (jnp.arange(len(xs)), dstates, mask, gates)
     (dfirst, _), dz = jax.lax.scan(one, (dlast, states.ltm[-1]), inputs, reverse=True)
@@ -318,16 +309,13 @@ def _rows(a: Float[Array, "T B k"]) -> Float[Array, "TB k"]:
     return a.reshape(-1, a.shape[-1])
 
 
-def _check(params: Params, state: State, xs: Any, mask: Any) -> State:
-    """Check shapes and dtypes; the state, with a batch axis if xs has one."""
+def _check(params: Params, state: State, xs: Any, mask: Any) -> tuple[State, Array]:
+    """Check shapes and dtypes; the state, with a batch axis if xs has one, and xs with 0 for what is masked."""
     d, p = _checks.matrix("params.rem.W", params.rem.W)
     for name, gate in params._asdict().items():
         for part, expected in (("W", (d, p)), ("U", (d, d)), ("b", (d,))):
             _checks.shape(f"params.{name}.{part}", getattr(gate, part), expected, "the four gates have the same shapes")
     batch = _checks.sequence(xs, p)
     _checks.one_dtype(params=params, state=state, xs=xs)
-    if mask is not None:
-        _checks.shape("mask", mask, xs.shape[:-1], "one entry for each time and sequence, False after its end")
-        if not jnp.issubdtype(jnp.result_type(mask), jnp.bool_):
-            raise TypeError(f"mask must be boolean, got {jnp.result_type(mask)}: convert it with mask.astype(bool)")
-    return State(*(_checks.memory(f"state.{name}", value, batch, d) for name, value in state._asdict().items()))
+    state = State(*(_checks.memory(f"state.{name}", value, batch, d) for name, value in state._asdict().items()))
+    return state, _masking.cleared(xs, mask)

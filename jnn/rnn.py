@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
-from jnn import _checks
+from jnn import _checks, _masking, _reverse_mode
 from jnn.mlp import orthogonal, scaled_normal
 
 
@@ -64,19 +64,29 @@ def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batc
 
 
 def scan(
-    params: Params, state: Float[Array, "*start d"], xs: Float[Array, "T *batch p"]
+    params: Params,
+    state: Float[Array, "*start d"],
+    xs: Float[Array, "T *batch p"],
+    *,
+    mask: Bool[Array, "T *batch"] | None = None,
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
     """The last state and the states after every step, for xs [T, p] or [T, B, p]; derivatives by autodiff.
 
-    `state` is [d], shared by all sequences of a batch, or [B, d].
+    `state` is [d], shared by all sequences of a batch, or [B, d]. Where `mask` [T] or [T, B] is False the state does
+    not change, and what xs holds there, even NaN, does not matter.
 
-    Raises ValueError for shapes that do not fit and for T = 0; TypeError for dtypes that are mixed or not floating.
+    Raises ValueError for shapes that do not fit and for T = 0; TypeError for dtypes that are mixed or not floating and
+    for a mask that is not boolean.
     """
-    return _scan(params, _check(params, state, xs), xs)
+    return _scan(params, *_check(params, state, xs, mask), mask)
 
 
 def unroll(
-    params: Params, state: Float[Array, "*start d"], xs: Float[Array, "T *batch p"]
+    params: Params,
+    state: Float[Array, "*start d"],
+    xs: Float[Array, "T *batch p"],
+    *,
+    mask: Bool[Array, "T *batch"] | None = None,
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
     """`scan` with the same arguments and values; reverse mode is backpropagation through time, by hand.
 
@@ -85,56 +95,61 @@ def unroll(
         dz_t = dh_t (1 - h_t^2),    dh_(t-1) = U^T dz_t,
 
     and dW = sum_t dz_t x_t^T, dU = sum_t dz_t h_(t-1)^T, db = sum_t dz_t, dx_t = W^T dz_t. The product of the
-    U^T diag(1 - h_t^2) over t is what vanishes or explodes (section 5.1, `jnn.gradient_flow`).
+    U^T diag(1 - h_t^2) over t is what vanishes or explodes (section 5.1, `jnn.gradient_flow`). Where the mask keeps a
+    state, dz_t = 0 and dh_t passes unchanged.
 
-    Raises as `scan` does.
+    Raises as `scan` does; TypeError in forward mode, which `scan` supports.
     """
-    return _unroll(params, _check(params, state, xs), xs)
+    arguments = (params, *_check(params, state, xs, mask))
+    message = "rnn.unroll supports reverse mode only: use rnn.scan for forward mode"
+    return _unroll(*_reverse_mode.only(message, arguments), mask)
 
 
-def _scan(params: Params, state: Array, xs: Array) -> tuple[Array, Array]:
-    def one(state: Array, x: Array) -> tuple[Array, Array]:
-        new = step(params, state, x)
+def _scan(params: Params, state: Array, xs: Array, mask: Array | None) -> tuple[Array, Array]:
+    def one(state: Array, inputs: tuple[Array, Array | None]) -> tuple[Array, Array]:
+        x, m = inputs
+        new = _masking.where(m, step(params, state, x), state)
         return new, new
 
-    return jax.lax.scan(one, state, xs)
+    return jax.lax.scan(one, state, (xs, mask))
 
 
 _unroll = jax.custom_vjp(_scan)
 
 
-def _forward(params: Params, state: Array, xs: Array) -> tuple[tuple[Array, Array], Any]:
-    last, states = _scan(params, state, xs)
-    return (last, states), (params, state, xs, states)
+def _forward(params: Params, state: Array, xs: Array, mask: Array | None) -> tuple[tuple[Array, Array], Any]:
+    last, states = _scan(params, state, xs, mask)
+    return (last, states), (params, state, xs, mask, states)
 
 
-def _backward(saved: Any, derivatives: tuple[Array, Array]) -> tuple[Params, Array, Array]:
+def _backward(saved: Any, derivatives: tuple[Array, Array]) -> tuple[Params, Array, Array, None]:
     """The derivation of `unroll`."""
-    params, first, xs, states = saved
+    params, first, xs, mask, states = saved
     dlast, dstates = derivatives
 
-    def one(dnext: Array, dstate_and_state: tuple[Array, Array]) -> tuple[Array, Array]:
-        dstate, state = dstate_and_state
-        dz = (dnext + dstate) * (1 - state**2)
-        return dz @ params.U, dz
+    def one(dnext: Array, inputs: tuple[Array, Array, Array | None]) -> tuple[Array, Array]:
+        dhere, state, m = inputs
+        dstate = dnext + dhere
+        dz = _masking.where(m, dstate * (1 - state**2), jnp.zeros_like(dstate))
+        return _masking.where(m, dz @ params.U, dstate), dz
 
-    dfirst, dz = jax.lax.scan(one, dlast, (dstates, states), reverse=True)
+    dfirst, dz = jax.lax.scan(one, dlast, (dstates, states, mask), reverse=True)
     before = jnp.concatenate([first[None], states[:-1]])
     rows = dz.reshape(-1, dz.shape[-1])
     dparams = Params(
         W=rows.T @ xs.reshape(-1, xs.shape[-1]), U=rows.T @ before.reshape(rows.shape), b=jnp.sum(rows, axis=0)
     )
-    return dparams, dfirst, dz @ params.W
+    return dparams, dfirst, dz @ params.W, None
 
 
 _unroll.defvjp(_forward, _backward)
 
 
-def _check(params: Params, state: Any, xs: Any) -> Array:
-    """Check shapes and dtypes; the state, with a batch axis if xs has one."""
+def _check(params: Params, state: Any, xs: Any, mask: Any) -> tuple[Array, Array]:
+    """Check shapes and dtypes; the state, with a batch axis if xs has one, and xs with 0 for what is masked."""
     d, p = _checks.matrix("params.W", params.W)
     _checks.shape("params.U", params.U, (d, d), "d units, as in W [d, p]")
     _checks.shape("params.b", params.b, (d,), "d units, as in W [d, p]")
     batch = _checks.sequence(xs, p)
     _checks.one_dtype(params=params, state=state, xs=xs)
-    return _checks.memory("state", state, batch, d)
+    return _checks.memory("state", state, batch, d), _masking.cleared(xs, mask)

@@ -39,6 +39,11 @@ def lengths_mask(T, lengths):
     return jnp.arange(T)[:, None] < jnp.array(lengths)[None]
 
 
+def padded(xs, mask):
+    """xs with what tables of sequences hold where there is nothing: NaN, and infinities."""
+    return xs if mask is None else jnp.where(mask[..., None], xs, jnp.array([jnp.nan, jnp.inf, -jnp.inf], xs.dtype))
+
+
 def pick(tree, i):
     """The i-th of every leaf: one sequence of a batch."""
     return jax.tree.map(lambda a: a[i], tree)
@@ -172,7 +177,8 @@ def test_gates_are_between_0_and_1_and_finite_far_out():
 def test_a_mask_ends_sequences_early(run):
     (params, state, xs), _ = case(3)
     lengths = [6, 1, 4, 2]
-    last, states = run(params, state, xs, mask=lengths_mask(6, lengths))
+    mask = lengths_mask(6, lengths)
+    last, states = run(params, state, padded(xs, mask), mask=mask)
     for i, length in enumerate(lengths):
         start = pick(state, i)
         alone, all_alone = run(params, start, xs[:length, i])
@@ -198,9 +204,10 @@ def test_bptt_by_hand_equals_autodiff(seed, T, B, p, d):
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("B", [None, 4])
 def test_bptt_by_hand_with_masks_and_segments(x64, masked, B):
-    arguments, weights = case(4, B=B, dtype=jnp.float64)
+    (params, state, xs), weights = case(4, B=B, dtype=jnp.float64)
     mask = lengths_mask(6, [6, 1, 4, 2]) if masked else None
     mask = mask[:, 2] if masked and B is None else mask
+    arguments = params, state, padded(xs, mask)
     by_autodiff = loss_of(lstm.scan, weights, mask=mask)(*arguments)
     for segment in (None, 1, 3, 6, 10):
         by_hand = loss_of(lstm.unroll, weights, mask=mask, segment=segment)(*arguments)
@@ -272,10 +279,10 @@ def test_unroll_traces_once_for_one_shape():
 
 def test_stack_feeds_working_memories_upwards():
     (params, state, xs), _ = case(12)
-    upper = lstm.init(jax.random.key(0), 5, 7)
-    lasts, states = lstm.stack((params, upper), (state, lstm.zero_state(7)), xs)
-    lower_last, lower = lstm.unroll(params, state, xs)
-    upper_last, top = lstm.unroll(upper, lstm.zero_state(7), lower.wm)
+    upper, mask = lstm.init(jax.random.key(0), 5, 7), lengths_mask(6, [6, 1, 4, 2])
+    lasts, states = lstm.stack((params, upper), (state, lstm.zero_state(7)), padded(xs, mask), mask=mask)
+    lower_last, lower = lstm.unroll(params, state, xs, mask=mask)
+    upper_last, top = lstm.unroll(upper, lstm.zero_state(7), lower.wm, mask=mask)
     assert relative_error(lasts, (lower_last, upper_last)) == 0
     assert relative_error(states, (lower, top)) == 0
 
@@ -284,7 +291,9 @@ def test_both_directions_read_to_the_end_and_to_the_beginning():
     (params, state, xs), _ = case(13)
     other = lstm.init(jax.random.key(1), 3, 5)
     mask = lengths_mask(6, [6, 1, 4, 2])
-    (last, first), wm = lstm.both_directions(params, other, state, xs, mask=mask)
+    (last, first), wm = lstm.both_directions(params, other, state, padded(xs, mask), mask=mask)
+    ends, again = lstm.both_directions(params, other, (state, state), xs, mask=mask)
+    assert relative_error((ends, again), ((last, first), wm)) == 0
     assert wm.shape == (6, 4, 10)
     for i, length in enumerate([6, 1, 4, 2]):
         start = pick(state, i)
@@ -354,5 +363,7 @@ def test_forward_mode_through_unroll():
     with pytest.raises(TypeError, match="reverse mode only: use lstm.scan for forward mode"):
         jax.jvp(lambda xs: lstm.unroll(params, state, xs)[0].wm, (xs,), (xs,))
     with pytest.raises(TypeError, match="use lstm.scan"):
+        jax.jvp(jax.jit(lambda xs: lstm.unroll(params, state, xs, segment=2)[0].wm), (xs,), (xs,))
+    with pytest.raises(TypeError, match="use lstm.scan"):
         jax.jacfwd(lambda xs: lstm.unroll(params, state, xs)[0].wm)(xs)
-    jax.jacfwd(lambda xs: lstm.scan(params, state, xs)[0].wm)(xs)
+    jax.jvp(lambda xs: lstm.scan(params, state, xs)[0].wm, (xs,), (xs,))

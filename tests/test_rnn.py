@@ -21,9 +21,9 @@ def case(seed, T=6, B=4, p=3, d=5, dtype=jnp.float32):
     return (params, drawn(*batch, d), drawn(T, *batch, p)), (drawn(T, *batch, d), drawn(*batch, d))
 
 
-def loss_of(run, weights):
+def loss_of(run, weights, **options):
     def loss(params, state, xs):
-        last, states = run(params, state, xs)
+        last, states = run(params, state, xs, **options)
         return jnp.sum(jnp.sin(states) * weights[0]) + jnp.sum(last**2 * weights[1])
 
     return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
@@ -48,6 +48,21 @@ def test_bptt_by_hand_equals_autodiff(x64, B, T):
     by_hand, by_autodiff = (loss_of(run, weights)(*arguments) for run in (rnn.unroll, rnn.scan))
     np.testing.assert_allclose(by_hand[0], by_autodiff[0], rtol=1e-13)
     assert relative_error(by_hand[1], by_autodiff[1]) < 1e-12
+
+
+@pytest.mark.parametrize("B", [None, 4])
+def test_bptt_by_hand_with_masks(x64, B):
+    """Where the mask is False the inputs are NaN, and a sequence ends with its own last state."""
+    (params, state, xs), weights = case(3, B=B, dtype=jnp.float64)
+    lengths = np.array([6, 1, 4, 2]) if B else np.array(4)
+    mask = jnp.asarray(np.arange(6).reshape(6, *[1] * lengths.ndim) < lengths)
+    arguments = params, state, jnp.where(mask[..., None], xs, jnp.nan)
+    by_hand, by_autodiff = (loss_of(run, weights, mask=mask)(*arguments) for run in (rnn.unroll, rnn.scan))
+    np.testing.assert_allclose(by_hand[0], by_autodiff[0], rtol=1e-13)
+    assert relative_error(by_hand[1], by_autodiff[1]) < 1e-12
+    last, _ = rnn.unroll(*arguments, mask=mask)
+    alone, _ = rnn.unroll(params, state[2], xs[:4, 2]) if B else rnn.unroll(params, state, xs[:4])
+    np.testing.assert_allclose(last[2] if B else last, alone, rtol=1e-12)
 
 
 def test_a_state_without_batch_starts_every_sequence():
@@ -89,6 +104,14 @@ def test_bad_input(run, change, error, message):
     arguments, _ = case(0)
     with pytest.raises(error, match=message):
         run(*change(*arguments))
+
+
+@pytest.mark.bad_input
+def test_forward_mode_through_unroll():
+    (params, state, xs), _ = case(0)
+    for run in (rnn.unroll, jax.jit(rnn.unroll)):
+        with pytest.raises(TypeError, match="reverse mode only: use rnn.scan for forward mode"):
+            jax.jvp(lambda xs, run=run: run(params, state, xs)[0], (xs,), (xs,))
 
 
 @pytest.mark.bad_input
