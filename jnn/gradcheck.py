@@ -18,6 +18,9 @@ import numpy as np
 
 _CHUNK = 256
 
+_KINK = 1e-3
+"""How far one-sided differences must be apart at a kink, over the largest; those of smooth functions are closer."""
+
 
 class Difference(NamedTuple):
     """The distance of one array from its reference.
@@ -42,6 +45,8 @@ class Leaf(NamedTuple):
     """One row of the table: a leaf's path and shape, and the hand-derived gradient against both references.
 
     got: the shape of the hand-derived gradient; if it differs from that of the leaf, the differences are infinite.
+    kinks: the entries at a kink of f, as where a relu's z is exactly 0. Their one-sided differences disagree and the
+    hand-derived gradient lies between them, so they are compared with autodiff only.
     """
 
     path: str
@@ -49,6 +54,7 @@ class Leaf(NamedTuple):
     got: tuple[int, ...]
     autodiff: Difference
     finite: Difference
+    kinks: int = 0
 
 
 class Report(NamedTuple):
@@ -120,14 +126,18 @@ def compare(
         rows = []
         for i, path in enumerate(paths):
             some = _entries(auto[i].size, max_entries)
-            finite, rounding = _central_differences(f, args, i, some, float(value))
+            sides, rounding = _one_sided_differences(f, args, i, some, float(value))
+            margin = finite_tolerance * float(np.abs(sides).max(initial=0)) + rounding
+            smooth = ~_kinks(hand[i], auto[i].shape, sides, some, margin)
+            finite = np.mean(sides, axis=0)[smooth]
             rows.append(
                 Leaf(
                     jax.tree_util.keystr(path),
                     auto[i].shape,
                     jnp.shape(hand[i]),
                     _difference(hand[i], auto[i].shape, np.ravel(auto[i]), _entries(auto[i].size), scale),
-                    _difference(hand[i], auto[i].shape, finite, some, scale, rounding),
+                    _difference(hand[i], auto[i].shape, finite, some[smooth], scale, rounding),
+                    int(np.sum(~smooth)),
                 )
             )
     return Report(tuple(rows), tolerance, finite_tolerance)
@@ -196,15 +206,16 @@ def _difference(
     return Difference(absolute, relative, where, entries.size, rounding)
 
 
-def _central_differences(
+def _one_sided_differences(
     f: Callable[..., Any], args: tuple[Any, ...], i: int, entries: np.ndarray, value: float
 ) -> tuple[np.ndarray, float]:
-    """(f(x + h e) - f(x - h e)) / 2h along the flat `entries` of leaf i of args[0], and the quotient's rounding.
+    """(f(x) - f(x - h e)) / h and (f(x + h e) - f(x)) / h along the flat `entries` of leaf i of args[0], [2, entries].
 
-    h is the cube root of epsilon, relative for entries above 1, which balances truncation and rounding.
+    Their mean is the central difference. Also the quotient's rounding. h is the cube root of epsilon, relative for
+    entries above 1, which balances truncation and rounding of the central difference.
     """
     if not entries.size:
-        return np.zeros(0), 0.0
+        return np.zeros((2, 0)), 0.0
     leaves, tree = jax.tree.flatten(args[0])
     shape, epsilon = leaves[i].shape, float(jnp.finfo(leaves[i].dtype).eps)
     cube_root = epsilon ** (1 / 3)
@@ -219,11 +230,29 @@ def _central_differences(
         def slope(k: jax.Array) -> jax.Array:
             h = cube_root * jnp.maximum(1.0, jnp.abs(flat[k]))
             up, down = flat.at[k].add(h), flat.at[k].add(-h)
-            return (at(up) - at(down)) / (up[k] - down[k])
+            width, here = (up[k] - down[k]) / 2, at(flat)
+            return jnp.stack([here - at(down), at(up) - here]) / width
 
         return jax.lax.map(slope, entries, batch_size=min(_CHUNK, len(entries)))
 
-    return np.asarray(slopes(jnp.asarray(entries), leaves, args[1:])), 8 * epsilon * abs(value) / cube_root
+    return np.asarray(slopes(jnp.asarray(entries), leaves, args[1:])).T, 8 * epsilon * abs(value) / cube_root
+
+
+def _kinks(a: Any, shape: tuple[int, ...], sides: np.ndarray, entries: np.ndarray, margin: float) -> np.ndarray:
+    """Whether f has a kink at each of the `entries`.
+
+    There `a` is further than `margin` from the central difference, but between the one-sided ones, which disagree.
+    """
+    if jnp.shape(a) != shape:
+        return np.zeros(len(entries), bool)
+    a, low, high = np.ravel(a)[entries], *np.sort(sides, axis=0)
+    apart = np.abs(a - (low + high) / 2) > margin
+    return (
+        apart
+        & (high - low > _KINK * max(np.abs(sides).max(initial=0), margin))
+        & (low - margin <= a)
+        & (a <= high + margin)
+    )
 
 
 def _row(leaf: Leaf, verdict: str) -> tuple[str, ...]:
@@ -232,6 +261,9 @@ def _row(leaf: Leaf, verdict: str) -> tuple[str, ...]:
 
     if leaf.got != leaf.shape:
         verdict = f"{verdict}: gradient of shape {leaf.got}"
-    partial = f" ({leaf.finite.compared} entries)" if leaf.finite.compared < leaf.autodiff.compared else ""
+    sampled = leaf.finite.compared + leaf.kinks < leaf.autodiff.compared
+    partial = f" ({leaf.finite.compared} entries)" if sampled else ""
+    if leaf.kinks:
+        verdict = f"{verdict}, {leaf.kinks} at a kink"
     absolute, relative, where = numbers(leaf.finite)
     return (leaf.path or "(it)", str(leaf.shape), *numbers(leaf.autodiff), absolute, relative, where + partial, verdict)

@@ -120,6 +120,37 @@ def test_a_derivation_is_tested_against_finite_differences_too():
     np.testing.assert_allclose(report.leaves[0].finite.relative, 1 / 3, rtol=1e-6)
 
 
+@pytest.mark.parametrize("plant", [1.0, 1.01])
+def test_a_kink_is_shown_and_hides_no_mistake(plant):
+    """A relu whose z is exactly 0: at a blank image and biases of 0 every z of the hidden layer is."""
+    params = tuple(layer._replace(b=jnp.zeros_like(layer.b)) for layer in network(0, (4, 5, 3)))
+    options = {"cost": costs.cross_entropy, "hidden": activations.relu}
+
+    def by_hand(params, x, y):
+        _, (first, last) = backprop.value_and_grad(params, x, y, **options)
+        return first._replace(b=plant * first.b), last._replace(b=plant * last.b)
+
+    def f(params, x, y):
+        return costs.cross_entropy.value(mlp.logits(params, x, hidden=activations.relu), y)
+
+    report = gradcheck.compare(f, by_hand, params, jnp.zeros(4), jnp.array([0.0, 1.0, 0.0]))
+    assert report.ok == (plant == 1)
+    assert [leaf.kinks for leaf in report.leaves] == [0, 5, 0, 0]
+    assert [leaf.path for leaf in report.wrong] == ([] if plant == 1 else ["[1].b"])
+    assert str(report).count("ok, 5 at a kink") == 1
+
+
+def test_where_f_is_smooth_there_is_no_kink():
+    """At a minimum the one-sided differences have opposite signs; a wrong gradient between them is still wrong."""
+    report = gradcheck.compare(lambda p: jnp.sum(p**2), lambda p: 2 * p, jnp.zeros(3))
+    assert report.ok
+    assert report.leaves[0].kinks == 0
+    steep = gradcheck.compare(
+        lambda p: jnp.sum(jnp.tanh(50 * p)), lambda p: 49 / jnp.cosh(50 * p) ** 2, jnp.ones(3) / 99
+    )
+    assert [leaf.kinks for leaf in steep.wrong] == [0]
+
+
 def test_zero_and_empty_leaves_are_ok():
     params = {"used": jnp.ones(2), "unused": jnp.ones(3), "none": jnp.zeros((0, 2))}
     report = gradcheck.compare(
