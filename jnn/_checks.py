@@ -115,6 +115,22 @@ def examples(data: Any, name: str = "data", each: str = "example") -> int:
     return n
 
 
+def value_and_grad(found: Any, params: Any) -> tuple[Any, Any]:
+    """What `grad` returned; raise TypeError unless it is a number and a tree of arrays like `params`."""
+
+    def shapes(tree: Any) -> tuple[Any, list[tuple[int, ...]]]:
+        return jax.tree.structure(tree), [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]
+
+    if isinstance(found, tuple) and len(found) == 2 and shapes(found[0]) == shapes(0.0):
+        value, grads = found
+        if shapes(grads) == shapes(params):
+            return value, grads
+    raise TypeError(
+        "grad must return (value, gradient), a number and a tree of arrays like params, as jax.value_and_grad without "
+        f"has_aux does, got {jax.tree.map(jnp.shape, found)}"
+    )
+
+
 def sequence(xs: Any, p: int) -> tuple[int, ...]:
     """The batch axes () or (B,) of sequences [T, p] or [T, B, p]; raise ValueError for others and for T = 0."""
     if jnp.ndim(xs) not in (2, 3) or jnp.shape(xs)[-1] != p or jnp.shape(xs)[0] == 0:

@@ -8,6 +8,7 @@ them.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,10 @@ class Activation:
 
     def __repr__(self) -> str:
         return f"activations.{self.name}"
+
+    def __reduce__(self) -> Any:
+        """By its name, if it is an activation of this module."""
+        return self.name if self is globals().get(self.name) else (Activation, (self.name, self.value, self.prime))
 
 
 def _sigmoid_prime(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:

@@ -63,7 +63,8 @@ def distort(
     a scale above 0.99 or a sigma that is not positive; TypeError for an image of integers.
     """
     _checks.key("key", key)
-    height, width = _check_image(image, least=2)
+    image = _check_image(image, least=2)
+    height, width, *_ = image.shape
     for name, amount in (("shift", shift), ("rotate", rotate), ("shear", shear), ("elastic", elastic)):
         _checks.in_range(name, amount)
     _checks.in_range("scale", scale, most=0.99)
@@ -87,7 +88,8 @@ def interpolate(image: Image, yx: Float[Array, "2 h w"]) -> Float[Array, "h w *c
 
     Raises ValueError for an image of fewer than 2x2 pixels or a yx that is not [2, h, w].
     """
-    height, width = _check_image(image, least=2)
+    image, yx = _check_image(image, least=2), jnp.asarray(yx)
+    height, width, *_ = image.shape
     if jnp.ndim(yx) != 3 or jnp.shape(yx)[0] != 2:
         raise ValueError(f"yx must have shape [2, h, w], the row and the column of every point, got {jnp.shape(yx)}")
     y, x = jnp.clip(yx[0], 0, height - 1), jnp.clip(yx[1], 0, width - 1)
@@ -136,7 +138,8 @@ def blur(key: Key[Array, ""], image: Image, *, sigma: Scalar) -> Image:
     Raises ValueError for an image that is not [H, W] or [H, W, channels] or a negative sigma.
     """
     _checks.key("key", key)
-    height, width = _check_image(image)
+    image = _check_image(image)
+    height, width, *_ = image.shape
     _checks.in_range("sigma", sigma)
     drawn = jnp.maximum(sigma * jax.random.uniform(key, dtype=image.dtype), 1e-3)  # narrower ones change nothing
 
@@ -153,7 +156,7 @@ def noise(key: Key[Array, ""], image: Image, *, sigma: Scalar) -> Image:
     Raises ValueError for an image that is not [H, W] or [H, W, channels] or a negative sigma.
     """
     _checks.key("key", key)
-    _check_image(image)
+    image = _check_image(image)
     _checks.in_range("sigma", sigma)
     return image + sigma * jax.random.normal(key, image.shape, image.dtype)
 
@@ -223,8 +226,8 @@ def rows(
     if jnp.ndim(xs) != 2 or jnp.shape(xs)[1] != np.prod(shape):
         raise ValueError(f"xs must have rows of {np.prod(shape)} pixels for images {tuple(shape)}, got {jnp.shape(xs)}")
     keys = jax.random.split(key, len(xs))
-    images = jax.vmap(image_transform)(keys, xs.reshape(-1, *shape))
-    return images.reshape(xs.shape), *rest
+    images = jax.vmap(image_transform)(keys, jnp.reshape(xs, (-1, *shape)))
+    return images.reshape(jnp.shape(xs)), *rest
 
 
 def _chain(transforms: tuple[ImageTransform, ...], key: Key[Array, ""], image: Image) -> Image:
@@ -272,20 +275,20 @@ def _enabled(amount: Scalar) -> bool:
     return not isinstance(amount, int | float | np.number) or amount != 0
 
 
-def _check_image(image: Any, least: int = 1) -> tuple[int, int]:
-    """Height and width of [H, W] or [H, W, channels]; raise ValueError for other shapes, TypeError for integers."""
+def _check_image(image: Any, least: int = 1) -> Array:
+    """`image` as an array; raise ValueError unless it is [H, W] or [H, W, channels], TypeError for integers."""
     if jnp.ndim(image) not in (2, 3) or min(jnp.shape(image)[:2]) < least:
         raise ValueError(
             f"image must have shape [H, W] or [H, W, channels] with at least {least}x{least} pixels, got "
             f"{jnp.shape(image)}: reshape rows of pixels, and use jax.vmap or augment.rows for many images"
         )
     _checks.floating("image", image)
-    return jnp.shape(image)[0], jnp.shape(image)[1]
+    return jnp.asarray(image)
 
 
 def _pix(image: Image, change: Callable[[Any, Array], Array]) -> Image:
     """`change(dm_pix, image)`, with the channel axis that dm-pix needs."""
-    _check_image(image)
+    image = _check_image(image)
     try:
         import dm_pix
     except ImportError as error:

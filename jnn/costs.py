@@ -2,12 +2,14 @@
 
 A `Cost` has `output(z)` = a^L, `value(z, y)` = C and `delta(z, y)` = delta^L = dC/dz^L. They act over the last axis,
 so z and y may be one example [k] or a batch [..., k]. No logarithm of an activation is ever taken: values and
-gradients are finite for |z| up to 1e4. ValueError or TypeError for shapes or dtypes of z and y that do not fit.
+gradients are finite for |z| up to 1e4, and for logits of -inf where y is 0. ValueError or TypeError for shapes or
+dtypes of z and y that do not fit.
 """
 
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,10 +38,23 @@ class Cost:
     def __repr__(self) -> str:
         return f"costs.{self.name}"
 
+    def __reduce__(self) -> Any:
+        """By its name, if it is a cost of this module."""
+        if self is globals().get(self.name):
+            return self.name
+        if self is quadratic_with(self.output):
+            return quadratic_with, (self.output,)
+        return Cost, (self.name, self.output, self.value, self.delta)
+
 
 def _single(z: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
     """At least float32: costs are never summed in half precision."""
     return jnp.asarray(z, jnp.promote_types(jnp.result_type(z), jnp.float32))
+
+
+def _times(y: Float[Like, "*batch k"], ln: Float[Array, "*batch k"]) -> Float[Array, "*batch k"]:
+    """Y ln a with 0 ln 0 = 0, its limit: logits of -inf mask outputs that y does not ask for."""
+    return y * jnp.where((jnp.asarray(y) == 0) & jnp.isneginf(ln), 0, ln)
 
 
 @functools.cache
@@ -69,7 +84,7 @@ quadratic = quadratic_with(activations.sigmoid)
 def _cross_entropy(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
     z = _single(z)
     ln_a, ln_1_minus_a = jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-z)
-    return -jnp.sum(y * ln_a + (1 - y) * ln_1_minus_a, axis=-1)
+    return -jnp.sum(_times(y, ln_a) + _times(1 - jnp.asarray(y), ln_1_minus_a), axis=-1)
 
 
 cross_entropy = Cost("cross_entropy", activations.sigmoid, _cross_entropy, lambda z, y: activations.sigmoid(z) - y)
@@ -84,7 +99,7 @@ point and the infimum 0 lies at the boundary; for y inside (0, 1) the minimum is
 
 
 def _log_likelihood(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
-    return -jnp.sum(y * jax.nn.log_softmax(_single(z)), axis=-1)
+    return -jnp.sum(_times(y, jax.nn.log_softmax(_single(z))), axis=-1)
 
 
 def _log_likelihood_delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
@@ -101,5 +116,16 @@ For soft y it is C = -sum_j y_j ln a_j, with delta = (sum_j y_j) a - y: exact al
 
 
 def binary_entropy(y: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
-    """H(y) = -[y ln y + (1 - y) ln(1 - y)] in nats for y in [0, 1] (figure 3.1), with H(0) = H(1) = 0."""
-    return -jax.scipy.special.xlogy(y, y) - jax.scipy.special.xlog1py(1 - y, -jnp.asarray(y))
+    """H(y) = -[y ln y + (1 - y) ln(1 - y)] in nats for y in [0, 1] (figure 3.1), with H(0) = H(1) = 0.
+
+    Its slope ln((1 - y) / y) is infinite at both ends.
+    """
+    return _binary_entropy(jnp.asarray(y))
+
+
+@jax.custom_jvp
+def _binary_entropy(y: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    return -jax.scipy.special.xlogy(y, y) - jax.scipy.special.xlog1py(1 - y, -y)
+
+
+_binary_entropy.defjvps(lambda dy, _, y: dy * (jnp.log1p(-y) - jnp.log(y)))

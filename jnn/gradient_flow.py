@@ -41,6 +41,8 @@ def flow(
 def norms(derivatives: Any) -> Float[Array, " steps"]:
     """The Euclidean norm over all other axes and all leaves, at each index of the leading axis (section 5.1).
 
+    The gradient of a norm of 0 is taken as 0.
+
     Raises ValueError for leaves that do not share a leading axis of size at least 1.
     """
     steps = _checks.examples((derivatives,), "derivatives", "step")
@@ -48,7 +50,8 @@ def norms(derivatives: Any) -> Float[Array, " steps"]:
     # Dividing by the largest before squaring avoids overflow and underflow.
     largest = jnp.max(jnp.abs(rows), axis=1, initial=0)
     units = rows / jnp.where(largest == 0, 1, largest)[:, None]
-    return largest * jnp.linalg.norm(units, axis=1)
+    squares = jnp.sum(units**2, axis=1)
+    return jnp.where(largest == 0, 0, largest * jnp.sqrt(jnp.where(largest == 0, 1, squares)))
 
 
 def chain(weights: Float[Array, "L 2"], x: Float[Array, "2"]) -> Float[Array, ""]:

@@ -27,7 +27,9 @@ def lp_norm(w: Float[Array, " d"], p: Scalar) -> Float[Array, ""]:
     """||w||_p = (|w_1|^p + ... + |w_d|^p)^(1/p) for real p >= 1, (3.8), whose subscript the notes leave out.
 
     p = inf gives the largest |w_i|. The largest entry is factored out first, so that no power overflows; the norm of
-    the zero vector is 0. Raises ValueError for p below 1 or a w that is not a vector.
+    the zero vector is 0, and so is its gradient there, where none exists.
+
+    Raises ValueError for p below 1 or a w that is not a vector.
     """
     if jnp.ndim(w) != 1:
         raise ValueError(f"w must be a vector [d], got shape {jnp.shape(w)}")
@@ -37,9 +39,10 @@ def lp_norm(w: Float[Array, " d"], p: Scalar) -> Float[Array, ""]:
         raise ValueError(f"p must be at least 1, got {p}: below 1 the triangle inequality does not hold")
     largest = jnp.max(jnp.abs(w), initial=0.0)
     if not isinstance(p, Tracer) and np.isinf(p):
-        return largest
+        return jnp.where(largest > 0, largest, 0)
     scale = jnp.where(largest > 0, largest, 1)
-    return scale * jnp.sum(jnp.abs(w / scale) ** p) ** (1 / p)
+    total = jnp.sum(jnp.abs(w / scale) ** p)
+    return jnp.where(largest > 0, scale * jnp.where(largest > 0, total, 1) ** (1 / p), 0)
 
 
 def weights(params: Any) -> Any:

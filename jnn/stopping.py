@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from jaxtyping import ArrayLike as Like
 
@@ -26,7 +27,8 @@ class Criterion:
     """init(params) -> state before the first epoch; update(state, params, error) -> (state, stop) after each.
 
     window: how many epochs it looks back. needs_error: whether `update` reads the error. Like a `Cost` it is a static
-    pytree without leaves; equal arguments give the same criterion, so that compiled programs are reused.
+    pytree without leaves; equal arguments give the same criterion, so that compiled programs are reused. made_by: the
+    function and the arguments that give it again, by which it is pickled.
     """
 
     name: str
@@ -34,9 +36,14 @@ class Criterion:
     needs_error: bool
     init: Callable[[Any], Any]
     update: Callable[[Any, Any, Any], tuple[Any, Bool[Array, ""]]]
+    made_by: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
 
     def __repr__(self) -> str:
         return f"stopping.{self.name}"
+
+    def __reduce__(self) -> Any:
+        """By the function that made it and its arguments."""
+        return self.made_by or (Criterion, (self.name, self.window, self.needs_error, self.init, self.update))
 
 
 class Errors(NamedTuple):
@@ -71,7 +78,7 @@ def error_change(*, window: int = 10, further: int = 0) -> Criterion:
 def _error_change(window: int, further: int) -> Criterion:
     def init(params: Any) -> Errors:
         del params
-        return Errors(jnp.asarray(jnp.inf, float), jnp.full((), -1), jnp.full((), -1))
+        return Errors(_no_error(), jnp.full((), -1), jnp.full((), -1))
 
     def update(state: Errors, params: Any, error: Float[Like, ""]) -> tuple[Errors, Bool[Array, ""]]:
         del params
@@ -81,7 +88,8 @@ def _error_change(window: int, further: int) -> Criterion:
         left = jnp.where(state.left >= 0, jnp.maximum(state.left - 1, 0), reached)
         return Errors(jnp.where(dropped, error, state.lowest), since, left), left == 0
 
-    return Criterion(f"error_change(window={window}, further={further})", window, True, init, update)
+    name = f"error_change(window={window}, further={further})"
+    return Criterion(name, window, True, init, update, (_error_change, (window, further)))
 
 
 def weight_change(rho: Scalar, *, window: int = 10, relative: bool = False) -> Criterion:
@@ -120,7 +128,8 @@ def _weight_change(rho: float, window: int, relative: bool) -> Criterion:
         last = jax.tree.map(lambda old, new: old.at[slot].set(new), state.last, params)
         return Weights(last, t), all_still & (t >= window)
 
-    return Criterion(f"weight_change({rho}, window={window}, relative={relative})", window, False, init, update)
+    name = f"weight_change({rho}, window={window}, relative={relative})"
+    return Criterion(name, window, False, init, update, (_weight_change, (rho, window, relative)))
 
 
 class Tracker(NamedTuple):
@@ -155,8 +164,8 @@ def start(criterion: Criterion, params: Any, *, members: bool = False) -> Tracke
     """The tracker before the first epoch, of one training or of members along a leading axis."""
     if members:
         return jax.vmap(functools.partial(start, criterion))(params)
-    zero, error = jnp.zeros((), int), jnp.asarray(jnp.inf, float)
-    return Tracker(criterion.init(params), jnp.asarray(True), zero, zero, error, params)
+    zero = jnp.zeros((), int)
+    return Tracker(criterion.init(params), jnp.asarray(True), zero, zero, _no_error(), params)
 
 
 def observe(criterion: Criterion, tracker: Tracker, params: Any, metrics: Any) -> Tracker:
@@ -182,7 +191,8 @@ def unless_stopped(
 ) -> tuple[Any, Tracker, Any, Any]:
     """One epoch, `train(state)` -> (state, losses, metrics), and the tracker after it, unless training has stopped.
 
-    Then state and tracker do not change, and losses and metrics are NaN, or 0 if they are integers. Raises as `observe`
+    Then state and tracker do not change, and losses and metrics are NaN, or 0 if they are integers and where
+    jax_debug_nans forbids NaN. Raises as `observe`
     does.
     """
 
@@ -201,7 +211,7 @@ def unless_stopped(
 def _error(metrics: Any) -> Float[Array, ""]:
     """What `evaluate` returns, or the metric named "error": one number."""
     error = metrics.get("error") if isinstance(metrics, dict) else metrics
-    if not isinstance(error, jax.Array | float) or jnp.ndim(error) != 0:
+    if not isinstance(error, jax.Array | np.ndarray | np.number | float | int) or jnp.ndim(error) != 0:
         raise ValueError(
             'for early stopping evaluate must return one number, the error, or a dict with one under "error", got '
             f"metrics of shapes {jax.tree.map(jnp.shape, metrics)}"
@@ -209,5 +219,12 @@ def _error(metrics: Any) -> Float[Array, ""]:
     return jnp.asarray(error, float)
 
 
+def _no_error() -> Float[Array, ""]:
+    """What every error is below: the largest number, as jax_debug_infs forbids infinity."""
+    return jnp.asarray(jnp.finfo(jnp.result_type(float)).max, float)
+
+
 def _not_trained(shape: jax.ShapeDtypeStruct) -> Array:
-    return jnp.full(shape.shape, jnp.nan if jnp.issubdtype(shape.dtype, jnp.floating) else 0, shape.dtype)
+    """NaN, or 0 for integers and where jax_debug_nans forbids NaN."""
+    nan = jnp.issubdtype(shape.dtype, jnp.floating) and not jax.config.jax_debug_nans
+    return jnp.full(shape.shape, jnp.nan if nan else 0, shape.dtype)

@@ -85,11 +85,22 @@ def step(
 ) -> tuple[State, Float[Array, ""]]:
     """One update by one mini-batch (section 2.2, step 2). Returns the new state and the value before the update.
 
-    Not compiled: call it inside `jax.jit`. Optimizers that use the value, or search along a line, get what they need.
+    Not compiled: call it inside `jax.jit`. Optimizers that use the value, search along a line or take gradients
+    elsewhere get what they need. Of optax only `lookahead`, whose parameters are pairs, does not fit.
+
+    Raises TypeError unless `grad` returns (value, gradient).
     """
-    value, grads = grad(state.params, *batch)
+    value, grads = _checks.value_and_grad(grad(state.params, *batch), state.params)
+    if isinstance(optimizer, optax.MultiSteps):
+        optimizer = optimizer.gradient_transformation()
     updates, opt_state = optax.with_extra_args_support(optimizer).update(
-        grads, state.opt_state, state.params, value=value, grad=grads, value_fn=lambda params: grad(params, *batch)[0]
+        grads,
+        state.opt_state,
+        state.params,
+        value=value,
+        grad=grads,
+        value_fn=lambda params: grad(params, *batch)[0],
+        grad_fn=lambda params, _: grad(params, *batch)[1],
     )
     return State(optax.apply_updates(state.params, updates), opt_state), value
 
@@ -119,7 +130,7 @@ def epoch(
     integer, a key that `jax.random.key` did not make and a transform that does not return a tuple.
     """
     plan = _plan(key, grad, optimizer, data, batch_size, transform=transform, sharding=sharding)
-    return _epoch_program(key, *parallel.place_on(sharding, plan, state, data))
+    return _epoch_program(key, *parallel.place_on(sharding, plan, state, jax.tree.map(jnp.asarray, data)))
 
 
 def run(
@@ -149,7 +160,7 @@ def run(
     `epochs`, and for a missing error.
     """
     plan = _plan(key, grad, optimizer, data, batch_size, epochs, transform, evaluate, stopping, sharding)
-    return _run_program(key, *parallel.place_on(sharding, plan, state, data), epochs)
+    return _run_program(key, *parallel.place_on(sharding, plan, state, jax.tree.map(jnp.asarray, data)), epochs)
 
 
 def fit(
@@ -176,7 +187,8 @@ def fit(
 
     stopping: as in `run`; training ends when every member has stopped.
     progress: show a bar on stderr, if tqdm is installed, with the mean cost and the scalar metrics over the members.
-    callbacks: each is called with a `Report` after every epoch; training stops when one returns True.
+    callbacks: each is called with a `Report` after every epoch; training stops when one returns True, and nothing
+    else.
     checkpoints: where to save what is needed to resume (`jnn.checkpoint`). A call with the same arguments resumes from
     the newest checkpoint there, and ends with the same bits as one that was never interrupted.
 
@@ -199,7 +211,7 @@ def fit(
             _monitor.check_finite(report, trained, data, saver.last_good)
             measured.append(tuple(losses_and_metrics))
             answers = [listener(report) for listener in listeners]
-            ended = True in answers or (tracker is not None and not np.any(tracker.active))
+            ended = any(map(_is_true, answers)) or (tracker is not None and not np.any(tracker.active))
             saver.save(key, (state, tracker), measured, ended)
             if ended:
                 break
@@ -270,7 +282,8 @@ def _tracked_epoch(
 
     def train(state: State) -> tuple[State, Float[Array, " steps"], Any]:
         state, losses = _epoch(jax.random.fold_in(key, t), plan, state, data)
-        return state, losses, None if plan.evaluate is None else plan.evaluate(state.params)
+        metrics = None if plan.evaluate is None else plan.evaluate(state.params)
+        return state, losses, jax.tree.map(jnp.asarray, metrics)
 
     if tracker is None or plan.stopping is None:
         state, losses, metrics = train(state)
@@ -285,6 +298,12 @@ def _finish(state: State, tracker: Tracker | None, losses: Any, metrics: Any) ->
 
 
 _epoch_program = jax.jit(_epoch)
+
+
+def _is_true(answer: Any) -> bool:
+    """Whether a callback returned True, Python's or an array's; not 1, as `file.write` may."""
+    one = isinstance(answer, bool | np.bool | np.ndarray | jax.Array) and np.ndim(answer) == 0
+    return one and np.asarray(answer).dtype == bool and bool(answer)
 
 
 def _mixed(grad: Grad, params: Any, *batch: Any) -> tuple[Float[Array, ""], Any]:
