@@ -5,9 +5,8 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jnn import mlp, perceptron
@@ -103,37 +102,16 @@ def bits_of(digit):
 
 
 @pytest.mark.equation("exercise 1.3")
-@given(st.integers(0, 9), st.floats(0.99, 1.0), st.lists(st.floats(0, 0.01), min_size=9, max_size=9))
-def test_bits_of_every_digit(digit, own, others):
-    x = jnp.array([*others[:digit], own, *others[digit:]], jnp.float32)
-    output = mlp.forward((perceptron.bits_layer(),), x)
-    np.testing.assert_allclose(output, bits_of(digit), atol=np.exp(-0.9 * 20) + 1e-7)
-
-
-@pytest.mark.equation("exercise 1.3")
-@pytest.mark.parametrize("digit", range(10))
-def test_bits_in_the_worst_case(digit):
-    x = jnp.full(10, 0.01).at[digit].set(0.99)
-    z = mlp.logits((perceptron.bits_layer(1.0),), x)
-    assert np.min(np.abs(z)) >= 0.9 - 1e-6
-    np.testing.assert_array_equal(z > 0, bits_of(digit))
-
-
-@pytest.mark.equation("exercise 1.3")
-def test_the_notes_weights_read_nine_as_eleven():
-    layer = perceptron.bits_layer()
-    notes = layer._replace(w=layer.w.at[1, 9].set(20.0))
-    read = [
-        sum(2**j for j, bit in enumerate(mlp.forward((notes,), x)) if bit > 0.5)
-        for x in jnp.where(jnp.eye(10, dtype=bool), 0.99, 0.01)
-    ]
-    assert read == [*range(9), 11]
-
-
-def test_the_bits_layer_goes_behind_a_network():
-    params = (*network(0, (7, 5, 10)), perceptron.bits_layer())
-    assert mlp.sizes(params) == (7, 5, 10, 4)
-    assert mlp.forward(params, jnp.ones(7)).shape == (4,)
+@given(st.floats(0.99, 1.0), st.lists(st.floats(0, 0.01), min_size=9, max_size=9))
+@example(0.99, 9 * [0.01])  # the worst case
+def test_bits_of_every_digit(own, others):
+    for digit in range(10):
+        x = jnp.array([*others[:digit], own, *others[digit:]], jnp.float32)
+        z = mlp.logits((perceptron.bits_layer(1.0),), x)
+        assert np.min(np.abs(z)) >= 0.9 - 1e-6
+        np.testing.assert_array_equal(z > 0, bits_of(digit))
+        output = mlp.forward((perceptron.bits_layer(),), x)
+        np.testing.assert_allclose(output, bits_of(digit), atol=np.exp(-0.9 * 20) + 1e-7)
 
 
 @pytest.mark.equation("exercise 1.4")
@@ -152,10 +130,10 @@ def test_steepest_step_beats_random_steps(seed, epsilon):
     assert np.min(others @ flat) > flat @ dv
 
 
-@pytest.mark.parametrize("size", [1e-30, 1e30])
-def test_steepest_step_of_tiny_and_huge_gradients(size):
-    step = perceptron.steepest_step(jnp.array([3.0, -4.0]) * size, 0.5)
-    np.testing.assert_allclose(step, [-0.3, 0.4], rtol=1e-6)
+@pytest.mark.parametrize(("size", "length"), [(1e-30, 0.5), (1e30, 0.5), (0.0, 0.0)])
+def test_steepest_step_of_tiny_huge_and_zero_gradients(size, length):
+    step = perceptron.steepest_step({"w": jnp.array([3.0, -4.0]) * size}, 0.5)
+    np.testing.assert_allclose(step["w"], length * np.array([-0.6, 0.8]), rtol=1e-6)
 
 
 def test_steepest_step_keeps_dtypes_and_passes_nan_on():
@@ -167,26 +145,12 @@ def test_steepest_step_keeps_dtypes_and_passes_nan_on():
     assert perceptron.steepest_step({}, 0.1) == {}
 
 
-def test_steepest_step_at_a_stationary_point_is_zero():
-    np.testing.assert_array_equal(perceptron.steepest_step({"w": jnp.zeros(3)}, 0.1)["w"], 0)
-
-
-def test_steepest_step_is_optax_normalised_descent():
-    gradient = network(3)
-    tx = optax.chain(optax.normalize_by_update_norm(), optax.scale(-0.25))
-    updates, _ = tx.update(gradient, tx.init(gradient))
-    step = perceptron.steepest_step(gradient, 0.25)
-    for ours, theirs in zip(jax.tree.leaves(step), jax.tree.leaves(updates), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
-
-
 @pytest.mark.bad_input
 @pytest.mark.parametrize("c", [0.0, -2.0, float("nan"), float("inf")])
 def test_scales_that_are_not_positive(c):
-    with pytest.raises(ValueError, match="c must be (positive and )?finite, got"):
-        perceptron.scale(network(0), c)
-    with pytest.raises(ValueError, match="c must be (positive and )?finite, got"):
-        perceptron.bits_layer(c)
+    for call in (lambda: perceptron.scale(network(0), c), lambda: perceptron.bits_layer(c)):
+        with pytest.raises(ValueError, match="c must be (positive and )?finite, got"):
+            call()
     with pytest.raises(ValueError, match="epsilon must be (positive and )?finite, got"):
         perceptron.steepest_step(jnp.ones(3), c)
 
