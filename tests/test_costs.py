@@ -76,15 +76,14 @@ def test_finite_for_huge_weighted_inputs(cost, scale):
 
 @pytest.mark.equation("exercise 3.2")
 def test_entropies_keep_their_slope_where_the_output_saturates():
-    """Exercise 3.2: at a = 1, y = 0 the cross-entropy costs z and pulls with 1; the quadratic one has stopped."""
+    """Exercise 3.2: at a = 1, y = 0 the cross-entropy costs z and pulls with 1; the quadratic one has stopped.
+
+    At y = 1 it costs ln(1 + exp(-z)), which is not rounded away although a is within a rounding of 1.
+    """
     z, y = jnp.array([40.0]), jnp.array([0.0])
     assert costs.cross_entropy.value(z, y) == 40
     assert costs.cross_entropy.delta(z, y) == 1
     assert costs.quadratic.delta(z, y) == 0
-
-
-def test_small_cross_entropies_are_not_rounded_away():
-    """At z = 20, y = 1 the cost is ln(1 + exp(-20)), although a is within a rounding of 1."""
     value = costs.cross_entropy.value(jnp.array([20.0]), jnp.array([1.0]))
     np.testing.assert_allclose(value, np.log1p(np.exp(-20)), rtol=1e-5)
 

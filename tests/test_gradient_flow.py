@@ -85,9 +85,8 @@ def test_flow_through_layers_is_backpropagation(hidden):
     params = mlp.init(jax.random.key(0), (width,) * (depth + 1), biases=mlp.unit_normal)
     x, y = jax.random.normal(jax.random.key(1), (2, width))
     stacked = jax.tree.map(lambda *layers: jnp.stack(layers), *params)
-    cost = costs.quadratic_with(hidden)
     zs, _ = backprop.feedforward(params, x, hidden=hidden)
-    deltas = backprop.errors(params, zs, y, cost=cost, hidden=hidden)
+    deltas = backprop.errors(params, zs, y, cost=costs.quadratic_with(hidden), hidden=hidden)
     _, derivatives = gradient_flow.flow(
         lambda a, layer: hidden(layer.w @ a + layer.b), x, stacked, lambda a: jnp.sum((y - a) ** 2) / 2
     )

@@ -122,10 +122,10 @@ def test_tower_has_the_corrected_bias_and_one_weight_for_each_axis(m, bias):
 # Approximation
 
 
-@pytest.mark.equation("section 4.2", "figure 4.4", "section 4.3")
+@pytest.mark.equation("section 4.2", "figure 4.4", "figure 4.5", "section 4.3")
 @given(st.data(), st.integers(0, 999), st.sampled_from([1, 2, 3]), st.sampled_from([1, 3]))
 def test_the_network_is_its_piecewise_constant_function(data, seed, m, n):
-    """Figure 4.4, and sections 4.2 and 4.3 for any m and n: indicators weighted with f, and the bound on the error."""
+    """Figures 4.4 and 4.5, sections 4.2 and 4.3, any m and n: indicators weighted with f; the bound on the error."""
     lower, upper = data.draw(boxes(m))
     bins = data.draw(st.lists(st.integers(1, 5), min_size=m, max_size=m))
     f, slope = smooth(seed, m, n)
@@ -226,22 +226,6 @@ def test_heights_are_means_over_the_samples():
 def test_a_number_is_a_vector_of_one(f):
     net = universal.approximate(f, (0.0, 0.0), (1.0, 1.0), 3)
     np.testing.assert_allclose(net[2].w.reshape(3, 3), np.outer([1, 3, 5], [1, 3, 5]) / 36, rtol=1e-6)
-
-
-@pytest.mark.equation("figure 4.5")
-@pytest.mark.parametrize("bins", [10, 50])
-def test_figure_4_5(bins):
-    """Figure 4.5: Nielsen's f by 10 and by 50 neurons, f at the centre throughout a bin."""
-
-    def f(x):
-        return 0.2 + 0.4 * x**2 + 0.3 * x * jnp.sin(15 * x) + 0.05 * jnp.cos(50 * x)
-
-    net = universal.approximate(f, 0.0, 1.0, bins)
-    assert net[1].w.shape == (bins, bins + 1)
-    centres = (np.arange(bins) + 0.5) / bins
-    for place in (-0.48, 0.0, 0.3):
-        found = evaluate(net, jnp.asarray(centres + place / bins, jnp.float32)[:, None])[:, 0]
-        np.testing.assert_allclose(found, f(centres), atol=1e-5)
 
 
 def test_default_weights_are_powers_of_two_above_the_steepness():
