@@ -73,15 +73,13 @@ def learn(config: Config, length: int, kind: str) -> Float[Array, "seeds epochs"
     test = jax.jit(partial(examples, length=length))(test_key, jnp.arange(config.tests))
     biases = {"rem_bias": config.rem_bias, "save_bias": -config.rem_bias}
     _, history = recipes.train_nets(
+        config,
         jax.random.split(init_key, config.seeds),
         jax.random.split(train_key, config.seeds),
         partial(recipes.init_net, inputs=2, units=config.units, outputs=1, kind=kind, **biases),
         jax.value_and_grad(loss),
         (jnp.arange(config.steps * config.batch_size),),
         name=f"{kind}-{length}",
-        eta=config.eta,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
         transform=partial(examples, length=length),
         evaluate=Partial(loss, xs=test[0], ys=test[1]),
     )
@@ -118,8 +116,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """A sequence, and the learning curves of every net at every length."""
-    figure.set_size_inches(9, 5.2)
-    upper, lower = np.ravel(np.asarray(figure.subfigures(2, 1, height_ratios=(1, 1.9)), object))
+    upper, lower = recipes.parts(figure, (9, 5.2), 2, 1, height_ratios=(1, 1.9))
     _draw_sequence(upper.subplots(), arrays["sequence"])
     sequences = config.steps * config.batch_size / 1000 * np.arange(1, config.epochs + 1)
     for axes, length in zip(np.ravel(lower.subplots(1, len(config.lengths), sharey=True)), config.lengths, strict=True):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from experiments import runner
+from experiments import recipes, runner
 from jnn import mlp, universal
 
 
@@ -82,14 +82,12 @@ def compute(config: Config) -> dict[str, Any]:
     found: dict[str, Any] = {"ends": ends, "surface": jax.vmap(surface)(grid).reshape(config.points, config.points)}
     slope = jnp.max(jnp.linalg.norm(jax.jit(jax.vmap(jax.grad(surface)))(_grid(jnp.linspace(-2, 2, 201))), axis=1))
     found["bounds"] = [slope * np.sqrt(2) * 2 / bins for bins in config.bins]  # half the diagonal of a cell
-    within = np.linspace(0.025, 0.975, 3)
-    errors = []
+    found["errors"], within = [], np.linspace(0.025, 0.975, 3)
     for bins in config.bins:
         net = universal.approximate(surface, (-2.0, -2.0), (2.0, 2.0), bins)
         points = _grid(jnp.asarray(4 * (np.arange(bins)[:, None] + within).ravel() / bins - 2, jnp.float32))
-        errors.append(jnp.max(jnp.abs(evaluate(net, points)[:, 0] - jax.vmap(surface)(points))))
+        found["errors"].append(jnp.max(jnp.abs(evaluate(net, points)[:, 0] - jax.vmap(surface)(points))))
         found[f"surface_{bins}"] = evaluate(net, grid).reshape(config.points, config.points)
-    found["errors"] = errors
     found["rate"] = np.polyfit(np.log(config.bins), np.log(found["errors"]), 1)[0]
 
     pixels = _grid((jnp.arange(config.pixels) + 0.5) / config.pixels)
@@ -115,24 +113,13 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """A row for the surface, a row for the picture."""
-    figure.set_size_inches(9, 5.8)
-    upper, lower = np.ravel(np.asarray(figure.subfigures(2, 1), object))
-    shown = (None, *config.bins[1:3])
-    for i, bins in enumerate(shown):
-        axes: Any = upper.add_subplot(1, 4, i + 1, projection="3d")
-        z = arrays["surface" if bins is None else f"surface_{bins}"]
-        axes.plot_surface(
-            *np.meshgrid(arrays["ends"], arrays["ends"], indexing="ij"),
-            z,
-            cmap="viridis",
-            rcount=config.points,
-            ccount=config.points,
-            antialiased=False,
-        )
-        axes.set(
-            title="$f$" if bins is None else f"${bins} \\times {bins}$ cells", xticks=(-2, 0, 2), yticks=(-2, 0, 2)
-        )
-        axes.set(zlim=(-0.8, 1.0), zticks=(-0.5, 0, 0.5, 1), xlabel="$x_1$", ylabel="$x_2$")
+    upper, lower = recipes.parts(figure, (9, 5.8), 2, 1)
+    for i, bins in enumerate((None, *config.bins[1:3]), start=1):
+        axes: Any = upper.add_subplot(1, 4, i, projection="3d")
+        name, title = ("surface", "$f$") if bins is None else (f"surface_{bins}", f"${bins} \\times {bins}$ cells")
+        recipes.draw_surface(axes, arrays["ends"], arrays["ends"], arrays[name])
+        axes.set(title=title, xticks=(-2, 0, 2), yticks=(-2, 0, 2), xlabel="$x_1$", ylabel="$x_2$")
+        axes.set(zlim=(-0.8, 1.0), zticks=(-0.5, 0, 0.5, 1))
         axes.view_init(elev=35, azim=-60)
     decay = upper.add_subplot(1, 4, 4)
     decay.loglog(config.bins, arrays["errors"], "o", markersize=4, label=f"rate {arrays['rate']:.2f}")

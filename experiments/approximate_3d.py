@@ -76,8 +76,7 @@ def claims(_: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """A row for each slice: f, a coarse and a fine network; and the decay of the error."""
-    figure.set_size_inches(9, 5.4)
-    left, right = np.ravel(np.asarray(figure.subfigures(1, 2, width_ratios=(1.75, 1)), object))
+    left, right = recipes.parts(figure, (9, 5.4), 1, 2, width_ratios=(1.75, 1))
     shown = (config.bins[len(config.bins) // 2 - 1], config.bins[-1])
     names = ("f", *(f"network_{bins}" for bins in shown))
     titles = ("$f$", *(f"${bins}^3$ cells" for bins in shown))

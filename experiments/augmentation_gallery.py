@@ -82,14 +82,13 @@ def compute(config: Config) -> dict[str, Any]:
             found[name] = mlp.accuracy(params, changed, labels)
         return found
 
-    accuracies = measure(draw_keys, state.params, test.xs, test.labels)
     chosen = [int(np.flatnonzero(np.asarray(test.labels) == digit)[0]) for digit in (2, 3, 4, 5, 6, 7, 8, 9, 0)][:DRAWN]
     shown = test.xs[jnp.array(chosen)].reshape(-1, side, side)
     keys = jax.random.split(draw_keys[0], len(shown))
     found: dict[str, Any] = {"shown": shown, "colour": jax.jit(jax.vmap(tinted))(keys, shown)}
     for name, transform in transforms(side).items():
         found[f"drawn_{name}"] = jax.jit(jax.vmap(transform))(keys, shown)
-    for name, values in accuracies.items():
+    for name, values in measure(draw_keys, state.params, test.xs, test.labels).items():
         found |= runner.mean_and_standard_error(f"accuracy_{name}", values)
     return found
 

@@ -82,9 +82,8 @@ def claims(_: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """The relative errors, network by network, beside the rounding unit of each dtype."""
-    figure.set_size_inches(9, 3.6)
     scatter = np.random.default_rng(config.seed)
-    for axes, dtype in zip(np.ravel(figure.subplots(1, 2)), BOUND, strict=True):
+    for axes, dtype in zip(recipes.panels(figure, (9, 3.6), 1, 2), BOUND, strict=True):
         epsilon = np.finfo(dtype).eps
         for i, way in enumerate(WAYS):
             depths = arrays["depths"] + 0.22 * (i - 1) + scatter.uniform(-0.07, 0.07, len(arrays["depths"]))
@@ -93,12 +92,10 @@ def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
         axes.axhline(BOUND[dtype], color="black", linewidth=1)
         axes.set(yscale="log", xlabel="layers of weights, $L - 1$", title=dtype, ylim=(epsilon / 200, 5 * BOUND[dtype]))
         axes.set_xticks(range(1, config.deepest + 1))
-        axes.annotate("claimed", (0.5, BOUND[dtype]), xytext=(0, -11), textcoords="offset points", fontsize="small")
-        axes.annotate("rounding unit", (0.5, epsilon), xytext=(0, 6), textcoords="offset points", fontsize="small")
         axes.set_xlim(0.45, config.deepest + 0.55)
-        axes.annotate(
-            "no error at all", (0.5, epsilon / 50), xytext=(0, -11), textcoords="offset points", fontsize="small"
-        )
+        levels = {"claimed": (BOUND[dtype], -11), "rounding unit": (epsilon, 6), "no error at all": (epsilon / 50, -11)}
+        for text, (y, above) in levels.items():
+            axes.annotate(text, (0.5, y), xytext=(0, above), textcoords="offset points", fontsize="small")
     figure.axes[0].set_ylabel("largest error / largest gradient")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
 

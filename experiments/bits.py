@@ -90,16 +90,14 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, _: Config, arrays: runner.Arrays) -> None:
     """The bits of the ten digits by both layers, and the numbers that the bits give for test images."""
-    figure.set_size_inches(10, 3.8)
-    *layers, trained = np.ravel(figure.subplots(1, 3, width_ratios=(1, 1, 1.5)))
+    *layers, trained = recipes.panels(figure, (10, 3.8), 1, 3, width_ratios=(1, 1, 1.5))
     for axes, name, decoded, title in (
         (layers[0], "bits", "decoded", "weights by binary digits"),
         (layers[1], "notes_bits", "notes_decoded", "as the notes print them"),
     ):
         axes.imshow(arrays[name][:, ::-1], cmap="Blues", vmin=0, vmax=1.3, aspect="auto")
         for digit, number in enumerate(arrays[decoded]):
-            wrong = number != digit
-            axes.text(3.7, digit, f"= {number}", va="center", color="C1" if wrong else "black")
+            axes.text(3.7, digit, f"= {number}", va="center", color="black" if number == digit else "C1")
             for bit in range(4):
                 on = arrays[name][digit, bit] > 0.5
                 axes.text(3 - bit, digit, int(on), ha="center", va="center", color="white" if on else "grey")
@@ -113,12 +111,10 @@ def draw(figure: runner.Figure, _: Config, arrays: runner.Arrays) -> None:
     for label, number in np.argwhere(counts):
         many = counts[label, number] > 0.5 * counts.max()
         colour = "C1" if label != number else "white" if many else "black"
-        trained.text(
-            number, label, int(counts[label, number]), ha="center", va="center", color=colour, fontsize="small"
-        )
-    accuracy = 100 * arrays["accuracy_of_the_bits"]
-    trained.set(title=f"test images, {accuracy:.1f} % correct by bits", xlabel="number by bits", ylabel="label")
-    trained.set(xticks=range(16), yticks=range(10))
+        count = int(counts[label, number])
+        trained.text(number, label, count, ha="center", va="center", color=colour, fontsize="small")
+    trained.set(title=f"test images, {100 * arrays['accuracy_of_the_bits']:.1f} % correct by bits")
+    trained.set(xlabel="number by bits", ylabel="label", xticks=range(16), yticks=range(10))
     trained.grid(visible=False)
 
 

@@ -100,17 +100,15 @@ def learn(config: Config, kind: str) -> tuple[recipes.Net, dict[str, Float[Array
     init_key, train_key, test_key = jax.random.split(jax.random.key(config.seed), 3)
     test = examples(test_key, jnp.arange(config.tests), config=config)
     sizes = {"inputs": config.alphabet + 2, "units": config.units, "outputs": config.alphabet + 1}
-    biases = {"rem_bias": config.rem_bias, "save_bias": config.save_bias}
     state, history = recipes.train_nets(
+        config,
         jax.random.split(init_key, config.seeds),
         jax.random.split(train_key, config.seeds),
-        partial(recipes.init_net, kind=kind, **sizes, **biases),
+        partial(recipes.init_net, kind=kind, rem_bias=config.rem_bias, save_bias=config.save_bias, **sizes),
         jax.value_and_grad(loss),
         (jnp.arange(config.steps * config.batch_size),),
         name=kind,
-        eta=config.eta if kind == "lstm" else config.rnn_eta,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
+        eta=config.rnn_eta if kind == "rnn" else None,
         transform=partial(examples, config=config),
         evaluate=Partial(partial(measure, symbols=config.symbols), xs=test[0], ys=test[1]),
     )
@@ -125,8 +123,7 @@ def compute(config: Config) -> dict[str, Any]:
         params, measured = learn(config, net)
         found |= {f"{net}_{name}": np.asarray(values) for name, values in measured.items()}
         found |= runner.mean_and_standard_error(f"{net}_fraction_recalled", found[f"{net}_recalled"][:, -1])
-        first = jax.tree.map(lambda a: a[0], params)
-        found[f"{net}_says"] = softmax(logits(first, xs))[:, 0]
+        found[f"{net}_says"] = softmax(logits(jax.tree.map(lambda a: a[0], params), xs))[:, 0]
     return found
 
 
@@ -143,8 +140,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """The outputs of both nets for one sequence, and the learning curves."""
-    figure.set_size_inches(9, 4.6)
-    left, right = np.ravel(np.asarray(figure.subfigures(1, 2, width_ratios=(1.35, 1)), object))
+    left, right = recipes.parts(figure, (9, 4.6), 1, 2, width_ratios=(1.35, 1))
     _draw_recall(left, config, arrays)
     cost, recalled = np.ravel(right.subplots(2, 1, sharex=True))
     sequences = config.steps * config.batch_size / 1000 * np.arange(1, config.epochs + 1)

@@ -85,20 +85,17 @@ def correct(net: recipes.Net, ns: Int[Array, " B"], *, longest: int) -> Bool[Arr
 def compute(config: Config) -> dict[str, Any]:
     """Which strings each net predicts after every epoch, and the inside of the best net over one string."""
     longest = config.tested * config.trained
-    ns = jnp.arange(1, longest + 1)
     sizes = {"inputs": len(SYMBOLS), "units": config.units, "outputs": len(SYMBOLS)}
     init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
     state, history = recipes.train_nets(
+        config,
         init_keys,
         train_keys,
         partial(recipes.init_net, rem_bias=config.rem_bias, **sizes),
         regularize.weight_noise(jax.value_and_grad(partial(loss, longest=config.trained)), config.noise),
         (1 + jnp.arange(config.steps * config.batch_size) % config.trained,),
-        eta=config.eta,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
         transform=regularize.append_key,
-        evaluate=Partial(partial(correct, longest=longest), ns=ns),
+        evaluate=Partial(partial(correct, longest=longest), ns=jnp.arange(1, longest + 1)),
     )
     right = np.asarray(history.metrics)
     reach = np.sum(np.cumprod(right, axis=-1), axis=-1)
@@ -157,18 +154,15 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """The counter of the best net over one string, and how far each net counts as it learns."""
-    figure.set_size_inches(9, 5)
-    inner, outer = np.ravel(np.asarray(figure.subfigures(1, 2, width_ratios=(2.1, 1)), object))
+    inner, outer = recipes.parts(figure, (9, 5), 1, 2, width_ratios=(2.1, 1))
     _draw_counter(inner, arrays)
     axes = outer.subplots()
-    epochs = np.arange(1, config.epochs + 1)
     for i, reach in enumerate(arrays["reach"]):
-        axes.plot(epochs, reach, color=f"C{i % 6}", linewidth=1.5)
+        axes.plot(np.arange(1, config.epochs + 1), reach, color=f"C{i % 6}", linewidth=1.5)
     for times, words in ((1, "longest\ntrained"), (2, "twice\nthat"), (config.tested, "longest\ntested")):
-        axes.axhline(times * config.trained, color="black", linestyle=":", linewidth=1)
-        axes.annotate(
-            words, (1.02, times * config.trained), xycoords=("axes fraction", "data"), fontsize="small", va="center"
-        )
+        n = times * config.trained
+        axes.axhline(n, color="black", linestyle=":", linewidth=1)
+        axes.annotate(words, (1.02, n), xycoords=("axes fraction", "data"), fontsize="small", va="center")
     axes.set(title=f"{config.seeds} nets", xlabel="epoch", ylabel="predicts every string up to this $n$")
     axes.set_ylim(0, 1.07 * config.tested * config.trained)
 
@@ -190,14 +184,8 @@ def _draw_counter(figure: SubFigure, arrays: runner.Arrays) -> None:
         r"$\mathrm{focus}_t$": arrays["focus"],
         rf"${minus}\mathrm{{wm}}_t$": sign * arrays["wm"],
     }
-    picture = gates.imshow(
-        np.stack(list(rows.values())),
-        aspect="auto",
-        cmap="PuOr_r",
-        vmin=-1,
-        vmax=1,
-        extent=(0.5, len(t) + 0.5, len(rows) - 0.5, -0.5),
-    )
+    extent = (0.5, len(t) + 0.5, len(rows) - 0.5, -0.5)
+    picture = gates.imshow(list(rows.values()), aspect="auto", cmap="PuOr_r", vmin=-1, vmax=1, extent=extent)
     gates.set_yticks(range(len(rows)), list(rows))
     gates.set_xticks(t, [SYMBOLS[symbol] for symbol in arrays["symbols"]], fontsize="small")
     gates.grid(visible=False)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
@@ -49,22 +48,12 @@ def compute(config: Config) -> dict[str, Any]:
     key, sizes = jax.random.key(config.seed), (images.xs.shape[1], *config.hidden, 10)
     state, train_keys = recipes.init_networks(key, config.seeds, optimizer, sizes)
     grad = Partial(backprop.minibatch_value_and_grad, cost=COSTS[config.cost])
-    state, history = recipes.fit_images(
-        train_keys,
-        train.mixed(grad) if config.precision == "mixed" else grad,
-        optimizer,
-        state,
-        images,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        evaluate=Partial(_metrics, xs=test.xs, labels=test.labels),
-        sharding=runner.sharding(config.batch_size),
-    )
-    accuracies = np.asarray(history.metrics["accuracy"])
+    grad = train.mixed(grad) if config.precision == "mixed" else grad
+    evaluate = Partial(_metrics, xs=test.xs, labels=test.labels)
+    options = {"epochs": config.epochs, "batch_size": config.batch_size, "sharding": runner.sharding(config.batch_size)}
+    state, history = recipes.fit_images(train_keys, grad, optimizer, state, images, evaluate=evaluate, **options)
     return {
-        **runner.mean_and_standard_error("test_accuracy", accuracies[:, -1]),
-        "accuracies": accuracies,
-        "costs": jnp.mean(history.losses, axis=-1),
+        **recipes.learning_curves("test_accuracy", history.metrics["accuracy"], history.losses),
         "predictions": jax.vmap(mlp.classify, in_axes=(0, None))(state.params, test.xs),
         "labels": test.labels,
         "images": test.xs[:2000],
@@ -83,10 +72,9 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """Learning curves, and test digits with the first network's readings."""
-    figure.set_size_inches(9, 4.4)
-    halves: Any = figure.subfigures(1, 2, width_ratios=(1, 1.3))
-    _draw_curves(halves[0], config, arrays)
-    _draw_digits(halves[1], arrays)
+    left, right = recipes.parts(figure, (9, 4.4), 1, 2, width_ratios=(1, 1.3))
+    _draw_curves(left, config, arrays)
+    _draw_digits(right, arrays)
 
 
 def _draw_curves(figure: SubFigure, config: Config, arrays: runner.Arrays) -> None:
@@ -103,9 +91,8 @@ def _draw_digits(figure: SubFigure, arrays: runner.Arrays) -> None:
     """The first test images, and in the last row the first ones that network 0 misreads."""
     images, labels, read = arrays["images"], arrays["labels"], arrays["predictions"][0]
     side = int(np.sqrt(images.shape[1]))
-    misread = np.flatnonzero((read != labels)[: len(images)])
     rows, columns = 5, 9
-    chosen = [*range((rows - 1) * columns), *misread[:columns]]
+    chosen = [*range((rows - 1) * columns), *np.flatnonzero((read != labels)[: len(images)])[:columns]]
     figure.suptitle(f"readings of the first; in orange its {np.sum(read != labels)} mistakes", fontsize="medium")
     axes: Any = figure.subplots()
     for (row, column), i in zip(np.ndindex(rows, columns), chosen, strict=False):

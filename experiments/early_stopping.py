@@ -63,10 +63,8 @@ def compute(config: Config) -> dict[str, Any]:
     steps, sizes = config.epochs * -(-len(learnt.xs) // 10), (learnt.xs.shape[1], config.hidden, 10)
     found: dict[str, Any] = {}
     for name, criterion in criteria(config).items():
-        rate = optax.cosine_decay_schedule(config.eta, steps) if name == "weights" else config.eta
-        optimizer = optax.sgd(rate)
-        key = jax.random.key(config.seed)
-        state, train_keys = recipes.init_networks(key, config.seeds, optimizer, sizes)
+        optimizer = optax.sgd(optax.cosine_decay_schedule(config.eta, steps) if name == "weights" else config.eta)
+        state, train_keys = recipes.init_networks(jax.random.key(config.seed), config.seeds, optimizer, sizes)
         options = {"epochs": config.epochs, "evaluate": evaluate, "stopping": criterion, "name": name}
         state, history = recipes.fit_images(train_keys, GRAD, optimizer, state, learnt, **options)
         kept = jax.vmap(mlp.accuracy, (0, None, None))(state.params, *test)
@@ -103,13 +101,10 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """Validation errors with the epochs where networks stop, and the epochs and accuracies of each criterion."""
-    figure.set_size_inches(10, 3.9)
-    curves, kept = np.ravel(figure.subplots(1, 2, width_ratios=(1.4, 1)))
-    epochs = np.arange(1, config.epochs + 1)
+    curves, kept = recipes.panels(figure, (10, 3.9), 1, 2, width_ratios=(1.4, 1))
     errors = 100 * arrays["error none"]
-    curves.plot(epochs, errors.T, color="black", alpha=0.25, linewidth=0.7)
-    names = [name for name, criterion in criteria(config).items() if criterion is not None]
-    for i, name in enumerate(names):
+    curves.plot(np.arange(1, config.epochs + 1), errors.T, color="black", alpha=0.25, linewidth=0.7)
+    for i, name in enumerate([name for name in criteria(config) if name != "none"]):
         stopped, best = arrays[f"epochs {name}"], arrays[f"best {name}"]
         if name != "weights":
             at = errors[np.arange(config.seeds), stopped - 1]

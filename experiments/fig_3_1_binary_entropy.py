@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import runner
+from experiments import recipes, runner
 from jnn import costs
 
 
@@ -80,8 +80,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """H on the left; on the right C over a, with its minima on H."""
-    figure.set_size_inches(9, 3.6)
-    entropy, costs_axes = np.ravel(figure.subplots(1, 2, width_ratios=(1, 1.2)))
+    entropy, costs_axes = recipes.panels(figure, (9, 3.6), 1, 2, width_ratios=(1, 1.2))
     a = arrays["a"]
     entropy.plot(a, arrays["H"], linewidth=2)
     entropy.axhline(np.log(2), color="black", linewidth=0.8, linestyle=":")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from experiments import runner
+from experiments import recipes, runner
 from jnn import mlp, universal
 
 
@@ -65,16 +65,14 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """One panel for the weights, one for the biases."""
-    figure.set_size_inches(9, 3.4)
-    left, right = np.ravel(figure.subplots(1, 2, sharey=True))
+    left, right = recipes.panels(figure, (9, 3.4), 1, 2, sharey=True)
     for w, curve in zip(config.weights, arrays["by_weight"], strict=True):
         left.plot(arrays["x"], curve, label=f"$w = {w:g},\\ b = {-config.s * w:g}$")
     for s, curve in zip(config.steps, arrays["by_step"], strict=True):
         right.plot(arrays["x"], curve)
         right.text(s - 0.01, 0.5, f"$b = {-s * max(config.weights):g}$", ha="right", va="center", rotation=90)
-    left.set(
-        title=f"the weight sets the slope, at $s = -b/w = {config.s:g}$", xlabel="$x$", ylabel=r"$\sigma(w x + b)$"
-    )
+    left.set(title=f"the weight sets the slope, at $s = -b/w = {config.s:g}$", xlabel="$x$")
+    left.set_ylabel(r"$\sigma(w x + b)$")
     right.set(title=f"the bias sets the position, with $w = {max(config.weights):g}$", xlabel="$x$")
     left.legend(loc="lower right")
 

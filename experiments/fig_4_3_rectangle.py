@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import runner
+from experiments import recipes, runner
 from jnn import mlp, universal
 from jnn.activations import sigmoid
 
@@ -78,8 +78,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """The rectangle with its two steps, and a close-up of one side."""
-    figure.set_size_inches(9, 3.6)
-    whole, near = np.ravel(figure.subplots(1, 2, sharey=True))
+    whole, near = recipes.panels(figure, (9, 3.6), 1, 2, sharey=True)
     whole.fill_between(arrays["x"], arrays["output"], color="C0", alpha=0.15)
     whole.plot(arrays["x"], arrays["output"], label=r"$\sigma(h a_1 - h a_2 - h/2)$", linewidth=2)
     for i, curve in enumerate(arrays["steps"]):

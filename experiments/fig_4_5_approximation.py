@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from experiments import runner
+from experiments import recipes, runner
 from jnn import mlp, universal
 
 PUBLISHED = {25: 0.131, 50: 0.068, 100: 0.034}
@@ -89,8 +89,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """Few neurons, more neurons, and the decay of the error."""
-    figure.set_size_inches(10, 3.4)
-    *panels, decay = np.ravel(figure.subplots(1, 3))
+    *panels, decay = recipes.panels(figure, (10, 3.4), 1, 3)
     for axes, n, curve in zip(panels, config.neurons, arrays["networks"], strict=True):
         axes.plot(arrays["x"], arrays["f"], color="black", linewidth=1, label="$f$")
         axes.plot(arrays["x"], curve, color="C1", label="network")

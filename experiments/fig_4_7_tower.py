@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import runner
+from experiments import recipes, runner
 from jnn import mlp, universal
 
 
@@ -44,16 +44,14 @@ def compute(config: Config) -> dict[str, Any]:
     )
     grid = jnp.asarray(np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2), jnp.float32)
     middle = ((x1 + x2) / 2, (y1 + y2) / 2)
-    faces = jnp.array([(x1, middle[1]), (x2, middle[1]), (middle[0], y1), (middle[0], y2)])
-    corners = jnp.array([(x1, y1), (x1, y2), (x2, y1), (x2, y2)])
     return {
         "x": x,
         "y": y,
         "tower": output(grid).reshape(config.points, config.points),
         "level": (logits(grid) / h + 1.5).reshape(config.points, config.points),
         "bias_over_h": net[1].b[0] / h,
-        "on_faces": output(faces),
-        "at_corners": output(corners),
+        "on_faces": output(jnp.array([(x1, middle[1]), (x2, middle[1]), (middle[0], y1), (middle[0], y2)])),
+        "at_corners": output(jnp.array([(x1, y1), (x1, y2), (x2, y1), (x2, y2)])),
     }
 
 
@@ -81,20 +79,10 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """The tower, and the levels of its weighted input that the bias separates."""
     figure.set_size_inches(10, 4.2)
-    x, y = np.meshgrid(arrays["x"], arrays["y"], indexing="ij")
     panels = (("tower", r"$\sigma(z)$", (0, 0.5, 1)), ("level", "$z/h$ without the bias, which cuts at 3/2", (0, 1, 2)))
     both: Any = [figure.add_subplot(1, 2, i, projection="3d") for i in (1, 2)]
     for axes, (name, title, ticks) in zip(both, panels, strict=True):
-        axes.plot_surface(
-            x,
-            y,
-            arrays[name],
-            cmap="viridis",
-            rcount=config.points,
-            ccount=config.points,
-            linewidth=0,
-            antialiased=False,
-        )
+        recipes.draw_surface(axes, arrays["x"], arrays["y"], arrays[name], linewidth=0)
         axes.set(xlabel="$x$", ylabel="$y$", title=title, zticks=ticks)
         for k, ticks_of in enumerate((axes.set_xticks, axes.set_yticks)):
             low, high = config.lower[k], config.upper[k]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import runner
+from experiments import recipes, runner
 from jnn.activations import sigmoid, tanh
 
 ACTIVATIONS = {"tanh": (tanh, r"\tanh", "C0", (0.3, 1.0)), "sigmoid": (sigmoid, r"\sigma", "C1", (1.5, 0.26))}
@@ -58,17 +58,15 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     }
     for name in ACTIVATIONS:
         prime = arrays[f"{name}_prime"]
-        right = prime[config.points :]
         found[f"{name}' is even and falls as |z| grows"] = np.allclose(prime, prime[::-1], atol=1e-6) and np.all(
-            np.diff(right) < 0
+            np.diff(prime[config.points :]) < 0
         )
     return found
 
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """The functions on the left, their derivatives on the right."""
-    figure.set_size_inches(9, 3.6)
-    functions, derivatives = np.ravel(figure.subplots(1, 2))
+    functions, derivatives = recipes.panels(figure, (9, 3.6), 1, 2)
     z = arrays["z"]
     for name, (_, symbol, colour, place) in ACTIVATIONS.items():
         functions.plot(z, arrays[name], color=colour, linewidth=2, label=f"${symbol}(z)$")

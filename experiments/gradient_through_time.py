@@ -103,8 +103,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """LSTMs on the left, plain nets on the right: medians within the range of the nets."""
-    figure.set_size_inches(9, 4.2)
-    left, right = np.ravel(figure.subplots(1, 2, sharey=True))
+    left, right = recipes.panels(figure, (9, 4.2), 1, 2, sharey=True)
     distance = np.arange(config.length + 1)
     for axes, net, labels in (
         (left, "lstm", [f"rem bias {bias:g}" for bias in config.rem_biases]),

@@ -104,14 +104,13 @@ def network(config: Config, key: Any, hidden: tuple[int, ...]) -> dict[str, Any]
     predicted = jax.vmap(lambda alpha: q @ (ridge.shrinkage(eigenvalues, alpha) * (q.T @ w_star)))(alphas)
     matvec = partial(ridge.hvp, partial(loss, alpha=0.0), w_star)
     top, vectors = ridge.lanczos(lanczos_key, matvec, len(w_star), config.top, steps=8 * config.top)
-    apart = jnp.linalg.norm(predicted - retrained, axis=1) / jnp.linalg.norm(w_star[None] - retrained, axis=1)
     return {
         "slope": jnp.linalg.norm(jax.grad(loss)(w_star, 0.0)) / jnp.linalg.norm(config.base * w_star),
         "eigenvalues": eigenvalues,
         "top": top,
         "top_found": retrained @ vectors,
         "top_predicted": predicted @ vectors,
-        "apart": apart,
+        "apart": jnp.linalg.norm(predicted - retrained, axis=1) / jnp.linalg.norm(w_star[None] - retrained, axis=1),
     }
 
 
@@ -120,14 +119,11 @@ def compute(config: Config) -> dict[str, Any]:
     quadratic_key, *keys = jax.random.split(jax.random.key(config.seed), 1 + len(NETS))
     found = quadratic(config, quadratic_key)
     for (name, hidden), key in zip(NETS.items(), keys, strict=True):
-        program = jax.jit(jax.vmap(partial(network, config, hidden=hidden)))
-        of_net = program(jax.random.split(key, config.seeds))
+        of_net = jax.jit(jax.vmap(partial(network, config, hidden=hidden)))(jax.random.split(key, config.seeds))
         found |= {f"{name} {which}": value for which, value in of_net.items()}
         for i, ratio in enumerate(config.ratios):
-            apart = runner.mean_and_standard_error(
-                f"{name} misses the move by, alpha {ratio:g} base", of_net["apart"][:, i]
-            )
-            found |= apart
+            what = f"{name} misses the move by, alpha {ratio:g} base"
+            found |= runner.mean_and_standard_error(what, of_net["apart"][:, i])
     return found
 
 
@@ -167,8 +163,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """Shrinkage against lambda / alpha, for the quadratic loss and the networks, and the error of the prediction."""
-    figure.set_size_inches(10, 3.6)
-    panels = np.ravel(figure.subplots(1, 3))
+    panels = recipes.panels(figure, (10, 3.6), 1, 3)
     line = np.geomspace(1e-3, 1e3, 200)
     panels[0].plot(line, line / (line + 1), color="black", linewidth=1, label=r"$\lambda/(\lambda+\alpha)$")
     panels[0].set(xscale="log", xlabel=r"$\lambda_i/\alpha$", ylim=(-0.05, 1.15))

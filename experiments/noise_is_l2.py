@@ -71,15 +71,10 @@ def regression(config: Config, key: Any) -> dict[str, Any]:
             value, (grads,) = LINEAR(params, xs, ys)
             return value, (grads._replace(b=jnp.zeros(1)),)  # the notes' model w^T x has no bias
 
-        training = functools.partial(
-            train.run,
-            epochs=config.epochs,
-            batch_size=config.examples,
-            transform=functools.partial(regularize.input_noise, sigma=sigma),
-        )
-        keys = jax.random.split(train_key, config.seeds)
+        noise = functools.partial(regularize.input_noise, sigma=sigma)
+        training = functools.partial(train.run, epochs=config.epochs, batch_size=config.examples, transform=noise)
         state, _ = jax.vmap(training, in_axes=(0, None, None, None, None))(
-            keys, weights_only, optimizer, start, (xs, ys[:, None])
+            jax.random.split(train_key, config.seeds), weights_only, optimizer, start, (xs, ys[:, None])
         )
         found["measured"].append(losses.mean())
         found["error"].append(losses.std(ddof=1) / np.sqrt(config.draws))
@@ -156,25 +151,21 @@ def claims(_: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """Costs against (3.22), weights against (3.12), and the network."""
-    figure.set_size_inches(10, 3.5)
-    cost, weights, net = np.ravel(figure.subplots(1, 3))
+    cost, weights, net = recipes.panels(figure, (10, 3.5), 1, 3)
     sigmas = np.array(config.sigmas)
     cost.plot(sigmas, arrays["linear_exact"], color="C0", label="(3.22)")
     cost.errorbar(sigmas, arrays["linear_measured"], 4 * arrays["linear_error"], fmt="o", color="C1", label="measured")
     cost.set(xscale="log", xlabel=r"$\sigma$", ylabel="squared loss under noise", title="a linear model")
     cost.legend()
     for i, sigma in enumerate(config.sigmas):
-        trained = arrays["linear_trained"][i]
+        trained, solution = arrays["linear_trained"][i], arrays["linear_ridge"][i]
         error = trained.std(axis=0, ddof=1) / np.sqrt(len(trained))
-        solution = arrays["linear_ridge"][i]
-        weights.errorbar(
-            solution, trained.mean(axis=0), error, fmt="o", color=f"C{i}", label=rf"$\sigma = {sigma:g}$", ms=4
-        )
+        looks = {"fmt": "o", "color": f"C{i}", "label": rf"$\sigma = {sigma:g}$", "ms": 4}
+        weights.errorbar(solution, trained.mean(axis=0), error, **looks)
     ends = np.array([arrays["linear_ridge"].min(), arrays["linear_ridge"].max()])
     weights.plot(ends, ends, color="black", linewidth=0.8)
-    weights.set(
-        xlabel=r"weights of (3.12), $\alpha = 2\sigma^2$", ylabel="trained with noise, mean", title="its weights"
-    )
+    weights.set(xlabel=r"weights of (3.12), $\alpha = 2\sigma^2$", ylabel="trained with noise, mean")
+    weights.set_title("its weights")
     weights.legend(fontsize="small")
     net.axhline(1, color="black", linewidth=0.8)
     net.errorbar(arrays["network_sigmas"], arrays["network_ratio"], arrays["network_ratio_error"], fmt="o-", color="C0")

@@ -84,19 +84,10 @@ def compute(config: Config) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, (grad, transform) in methods(config, sizes[0]).items():
         measure = functools.partial(_metrics, p=config.dropout if name == "dropout" else 0.0)
-        unseen = validation if config.validate else test
-        _, history = recipes.fit_images(
-            train_keys,
-            grad,
-            optimizer,
-            state,
-            known,
-            epochs=config.epochs,
-            transform=transform,
-            evaluate=Partial(measure, validation=validation, known=known, unseen=unseen),
-            stopping=stopping.error_change(window=config.window) if name == "early stopping" else None,
-            name=name,
-        )
+        evaluate = Partial(measure, validation=validation, known=known, unseen=validation if config.validate else test)
+        stop = stopping.error_change(window=config.window) if name == "early stopping" else None
+        options = {"epochs": config.epochs, "transform": transform, "evaluate": evaluate, "stopping": stop}
+        _, history = recipes.fit_images(train_keys, grad, optimizer, state, known, name=name, **options)
         kept = np.full(config.seeds, config.epochs) if history.best is None else np.asarray(history.best)
         for which in ("known", "unseen"):
             curves = np.asarray(history.metrics[which])
@@ -126,8 +117,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, _: Config, arrays: runner.Arrays) -> None:
     """Mean curves on unseen images, and the final accuracy of every network on both kinds."""
-    figure.set_size_inches(10, 4.4)
-    curves, ends = np.ravel(figure.subplots(1, 2, width_ratios=(1.2, 1)))
+    curves, ends = recipes.panels(figure, (10, 4.4), 1, 2, width_ratios=(1.2, 1))
     names = [key.removeprefix("curves_unseen_") for key in arrays if key.startswith("curves_unseen_")]
     for i, name in enumerate(names):
         colour = "black" if name == "nothing" else f"C{(i - 1) % 6}"

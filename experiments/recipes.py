@@ -11,6 +11,7 @@ import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Key
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from experiments import runner
 from jnn import backprop, costs, data, lstm, mlp, rnn, train
@@ -131,23 +132,35 @@ def read_out(layer: mlp.Layer, memories: Float[Array, "T B d"]) -> Float[Array, 
 
 
 def train_nets(
+    config: Any,
     init_keys: Any,
     train_keys: Any,
     init: Callable[[Any], Net],
     grad: Grad,
     examples: tuple[Any, ...],
     *,
-    eta: float,
-    epochs: int,
-    batch_size: int,
+    eta: float | None = None,
     **options: Any,
 ) -> tuple[train.State, train.History]:
-    """Train nets side by side by Adam, on gradients clipped to a norm of 1; eta falls to 0 along a cosine."""
-    steps = epochs * -(-len(examples[0]) // batch_size)
-    schedule = optax.cosine_decay_schedule(eta, steps)
+    """Train nets side by side by Adam, on gradients clipped to a norm of 1; eta falls to 0 along a cosine.
+
+    The config has the epochs, the batch_size and, unless it is given, eta.
+    """
+    steps = config.epochs * -(-len(examples[0]) // config.batch_size)
+    schedule = optax.cosine_decay_schedule(config.eta if eta is None else eta, steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
     state = jax.jit(jax.vmap(lambda key: train.init(optimizer, init(key))))(init_keys)
-    return runner.fit(train_keys, grad, optimizer, state, examples, epochs=epochs, batch_size=batch_size, **options)
+    options |= {"epochs": config.epochs, "batch_size": config.batch_size}
+    return runner.fit(train_keys, grad, optimizer, state, examples, **options)
+
+
+# Learning curves and figures
+
+
+def learning_curves(name: str, accuracies: Float[Array, "seeds epochs"], losses: Any) -> dict[str, Any]:
+    """The accuracies and the mean cost of every epoch, and under this name the mean of the last accuracies."""
+    last = runner.mean_and_standard_error(name, accuracies[:, -1])
+    return {**last, "accuracies": accuracies, "costs": jnp.mean(losses, axis=-1)}
 
 
 def learning_claims(costs: np.ndarray, accuracy: float) -> dict[str, bool | np.bool]:
@@ -163,3 +176,21 @@ def draw_curves(axes: Axes, curves: Float[Array, "seeds epochs"]) -> None:
     epochs = np.arange(1, curves.shape[1] + 1)
     axes.plot(epochs, curves.T, color="C0", alpha=0.3, linewidth=0.8)
     axes.plot(epochs, curves.mean(axis=0), color="C0", linewidth=2)
+
+
+def panels(figure: Figure, size: tuple[float, float], rows: int, columns: int, **options: Any) -> Any:
+    """The axes, row by row, of a figure of this size in inches."""
+    figure.set_size_inches(size)
+    return np.ravel(figure.subplots(rows, columns, **options))
+
+
+def parts(figure: Figure, size: tuple[float, float], rows: int, columns: int, **options: Any) -> Any:
+    """The subfigures, row by row, of a figure of this size in inches."""
+    figure.set_size_inches(size)
+    return np.ravel(np.asarray(figure.subfigures(rows, columns, **options), object))
+
+
+def draw_surface(axes: Any, x: np.ndarray, y: np.ndarray, z: np.ndarray, **options: Any) -> None:
+    """The heights z [len(x), len(y)] over every pair of x and y, none of them left out."""
+    x, y = np.meshgrid(x, y, indexing="ij")
+    axes.plot_surface(x, y, z, cmap="viridis", rcount=len(x), ccount=len(y), antialiased=False, **options)

@@ -72,15 +72,8 @@ LARGE = Config(hidden=(1500, 1000, 500), eta=0.05)
 def distortion(config: Config, pixels: int) -> Transform:
     """The transform that distorts the images of each mini-batch at random."""
     side = round(pixels**0.5)
-    distort = functools.partial(
-        augment.distort,
-        shift=config.shift,
-        rotate=config.rotate,
-        scale=config.scale,
-        shear=config.shear,
-        elastic=config.elastic,
-        sigma=config.sigma,
-    )
+    fields = ("shift", "rotate", "scale", "shear", "elastic", "sigma")
+    distort = functools.partial(augment.distort, **{name: getattr(config, name) for name in fields})
     return functools.partial(augment.rows, image_transform=distort, shape=(side, side))
 
 
@@ -105,34 +98,20 @@ def compute(config: Config) -> dict[str, Any]:
     steps = config.epochs * -(-len(images.xs) // config.batch_size)
     optimizer = optax.sgd(optax.cosine_decay_schedule(config.eta, steps), momentum=config.momentum)
     weights = jax.nn.initializers.he_normal(in_axis=-1, out_axis=-2)
-    key = jax.random.key(config.seed)
-    state, train_keys = recipes.init_networks(
-        key, config.seeds, optimizer, (pixels, *config.hidden, 10), weights=weights
-    )
+    key, sizes = jax.random.key(config.seed), (pixels, *config.hidden, 10)
+    state, train_keys = recipes.init_networks(key, config.seeds, optimizer, sizes, weights=weights)
     begin = time.perf_counter()
-    state, history = recipes.fit_images(
-        train_keys,
-        GRAD,
-        optimizer,
-        state,
-        images,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        transform=distortion(config, pixels),
-        evaluate=Partial(mlp.accuracy, hidden=RELU, xs=measured.xs, labels=measured.labels),
-        sharding=runner.sharding(config.batch_size),
-    )
-    accuracies = np.asarray(history.metrics)
+    distort, sharding = distortion(config, pixels), runner.sharding(config.batch_size)
+    evaluate = Partial(mlp.accuracy, hidden=RELU, xs=measured.xs, labels=measured.labels)
+    options = {"epochs": config.epochs, "batch_size": config.batch_size, "transform": distort, "evaluate": evaluate}
+    state, history = recipes.fit_images(train_keys, GRAD, optimizer, state, images, sharding=sharding, **options)
     read = np.asarray(vote(state.params, measured.xs))
-    distort = jax.jit(distortion(config, pixels))
     wrong = np.flatnonzero(read != measured.labels)
     return {
-        **runner.mean_and_standard_error("accuracy", accuracies[:, -1]),
+        **recipes.learning_curves("accuracy", history.metrics, history.losses),
         "accuracy_of_a_vote": np.mean(read == measured.labels),
         "seconds_a_network": (time.perf_counter() - begin) / config.seeds,
-        "accuracies": accuracies,
-        "costs": jnp.mean(history.losses, axis=-1),
-        "examples": distort(key, np.repeat(images.xs[:6], 6, axis=0))[0],
+        "examples": jax.jit(distort)(key, np.repeat(images.xs[:6], 6, axis=0))[0],
         "misread": measured.xs[wrong],
         "misread_as": read[wrong],
         "misread_labels": measured.labels[wrong],
@@ -151,13 +130,11 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """Errors by epoch, six digits as training sees them, and the digits that a vote misreads."""
-    figure.set_size_inches(10, 4.2)
-    curves, seen, misread = np.ravel(np.asarray(figure.subfigures(1, 3, width_ratios=(1.25, 1, 1.25)), object))
+    curves, seen, misread = recipes.parts(figure, (10, 4.2), 1, 3, width_ratios=(1.25, 1, 1.25))
     _draw_curves(curves, config, arrays)
     seen.suptitle("six digits, six times as training sees them", fontsize="medium")
     _draw_images(seen, arrays["examples"], 6)
-    wrong = len(arrays["misread"])
-    misread.suptitle(f"{wrong} misread by a vote of {config.seeds} (their labels)", fontsize="medium")
+    misread.suptitle(f"{len(arrays['misread'])} misread by a vote of {config.seeds} (their labels)", fontsize="medium")
     titles = [f"{a} ({b})" for a, b in zip(arrays["misread_as"], arrays["misread_labels"], strict=True)]
     _draw_images(misread, arrays["misread"], 8, titles)
 
@@ -168,17 +145,15 @@ def _draw_curves(figure: SubFigure, config: Config, arrays: runner.Arrays) -> No
     if config.data == "mnist":
         for name, published in PUBLISHED.items():
             axes.axhline(100 - published, color="C1", linewidth=1, linestyle="--")
-            label = axes.text(
-                config.epochs, 100 - published, f"Simard et al., {name}", color="C1", ha="right", va="bottom"
-            )
+            text = f"Simard et al., {name}"
+            label = axes.text(config.epochs, 100 - published, text, color="C1", ha="right", va="bottom")
             label.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5})
     where = "held-out images" if config.validate else "test images"
     axes.set(xlabel="epoch", ylabel=f"errors on {where} / %", yscale="log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
-    axes.set_title(
-        f"{config.seeds} networks: {runner.format_number('accuracy', arrays, scale=100, unit='%')}", fontsize="medium"
-    )
+    accuracy = runner.format_number("accuracy", arrays, scale=100, unit="%")
+    axes.set_title(f"{config.seeds} networks: {accuracy}", fontsize="medium")
 
 
 def _draw_images(figure: SubFigure, images: np.ndarray, columns: int, titles: list[str] | None = None) -> None:

@@ -67,9 +67,8 @@ def compute(config: Config) -> dict[str, Any]:
             "soft": evaluate(soft, x)[:, 0],
             "trained": jax.vmap(evaluate, in_axes=(0, None))(trained, x)[..., 0],
         }
-        errors = {
-            name: np.sqrt(np.mean((np.asarray(curve) - found["f"]) ** 2, axis=-1)) for name, curve in curves.items()
-        }
+        curves = {name: np.asarray(curve) for name, curve in curves.items()}
+        errors = {name: np.sqrt(np.mean((curve - found["f"]) ** 2, axis=-1)) for name, curve in curves.items()}
         found |= {f"{name}_{bins}": curve for name, curve in curves.items()}
         found |= {f"{name}_rms_{bins}": np.atleast_1d(error) for name, error in errors.items()}
         found |= runner.mean_and_standard_error(f"times_smaller_with_{bins}_bins", errors["steep"] / errors["trained"])
@@ -89,8 +88,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """The first network before and after, and the errors of all."""
-    figure.set_size_inches(10, 3.6)
-    curves, apart, errors = np.ravel(figure.subplots(1, 3))
+    curves, apart, errors = recipes.panels(figure, (10, 3.6), 1, 3)
     bins = config.bins[0]
     looks = {"steep": ("C0", "construction"), "soft": ("C4", "softer start"), "trained": ("C1", "trained")}
     for name, (colour, label) in looks.items():
@@ -103,13 +101,8 @@ def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     apart.set(title="distance from $f$", xlabel="$x$", yscale="log", ylim=(1e-5, 1))
     for name, (colour, _) in looks.items():
         values = [arrays[f"{name}_rms_{bins}"] for bins in config.bins]
-        errors.errorbar(
-            config.bins,
-            [np.mean(value) for value in values],
-            yerr=[np.std(value, ddof=1) / np.sqrt(len(value)) if len(value) > 1 else 0 for value in values],
-            color=colour,
-            marker="o",
-        )
+        spread = [np.std(value, ddof=1) / np.sqrt(len(value)) if len(value) > 1 else 0 for value in values]
+        errors.errorbar(config.bins, [np.mean(value) for value in values], spread, color=colour, marker="o")
     errors.set(title="rms error", xlabel="indicator neurons", xscale="log", yscale="log")
     errors.set_xticks(config.bins, [str(bins) for bins in config.bins])
     errors.set_xticks([], minor=True)

@@ -234,13 +234,8 @@ def page(entries: list[Entry]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["flag"] = _flag
+    environment.filters["flag"] = lambda value: " ".join(map(str, value)) if isinstance(value, list) else str(value)
     chapters = {title: [found for found in entries if found.chapter == key] for key, title in CHAPTERS.items()}
     return environment.get_template("report.html").render(
         chapters={title: found for title, found in chapters.items() if found}, summary=summary(entries)
     )
-
-
-def _flag(value: Any) -> str:
-    """A config's field as text."""
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

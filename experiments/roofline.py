@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from experiments import runner
+from experiments import recipes, runner
 from jnn import activations, backprop, costs, mlp, train
 
 BATCHES = (256, 4096)
@@ -130,9 +130,8 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """Examples per device by width: to be faster at all, and to be efficient."""
-    figure.set_size_inches(9, 4)
     titles = {"faster": "N devices are faster than one", "efficient": "the sum takes no longer than the rest"}
-    for axes, (name, title) in zip(np.ravel(figure.subplots(1, 2, sharey=True)), titles.items(), strict=True):
+    for axes, (name, title) in zip(recipes.panels(figure, (9, 4), 1, 2, sharey=True), titles.items(), strict=True):
         for j, n in enumerate(config.devices):
             axes.loglog(config.widths, arrays[name][:, j], "o-", color=f"C{j}", markersize=4, label=f"$N = {n:,}$")
         axes.set(title=title, xlabel="width $n$ of [784, n, n, 10]")

@@ -65,8 +65,7 @@ def predict(net: recipes.Net, xs: Float[Array, "N pixels"]) -> Int[Array, " N"]:
     """The most probable digit after the last row."""
     full = len(xs) // CHUNK * CHUNK
     some = jax.lax.map(partial(last_logits, net), xs[:full].reshape(-1, CHUNK, xs.shape[1]))
-    rest = last_logits(net, xs[full:])
-    return jnp.argmax(jnp.concatenate([some.reshape(-1, 10), rest]), axis=-1)
+    return jnp.argmax(jnp.concatenate([some.reshape(-1, 10), last_logits(net, xs[full:])]), axis=-1)
 
 
 def accuracy(net: recipes.Net, xs: Float[Array, "N pixels"], labels: Int[Array, " N"]) -> Float[Array, ""]:
@@ -77,28 +76,22 @@ def accuracy(net: recipes.Net, xs: Float[Array, "N pixels"], labels: Int[Array, 
 def compute(config: Config) -> dict[str, Any]:
     """Train the nets. Returns the learning curves, and the first net's predictions for some test images by row."""
     examples, test = recipes.load(config)
-    side = round(examples.xs.shape[1] ** 0.5)
     init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
     state, history = recipes.train_nets(
+        config,
         init_keys,
         train_keys,
-        partial(recipes.init_net, inputs=side, units=config.units, outputs=10),
+        partial(recipes.init_net, inputs=round(examples.xs.shape[1] ** 0.5), units=config.units, outputs=10),
         jax.value_and_grad(loss),
         tuple(examples),
-        eta=config.eta,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
         evaluate=Partial(accuracy, xs=test.xs, labels=test.labels),
     )
     first = jax.tree.map(lambda a: np.asarray(a)[0], state.params)
     by_row = logits(first, test.xs[:CHUNK])
     misread = np.flatnonzero(np.asarray(predict(first, test.xs) != test.labels))
     shown = jnp.array([*range(SHOWN - 1), *misread[:1]])
-    accuracies = np.asarray(history.metrics)
     return {
-        **runner.mean_and_standard_error("test_accuracy", accuracies[:, -1]),
-        "accuracies": accuracies,
-        "costs": jnp.mean(history.losses, axis=-1),
+        **recipes.learning_curves("test_accuracy", history.metrics, history.losses),
         "images": test.xs[shown],
         "shown_labels": test.labels[shown],
         "probabilities": softmax(logits(first, test.xs[shown])),
@@ -121,8 +114,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """Digits with the probabilities after each row beside them; learning curves, and the accuracy by row."""
-    figure.set_size_inches(9, 5.6)
-    upper, lower = np.ravel(np.asarray(figure.subfigures(2, 1, height_ratios=(1.45, 1)), object))
+    upper, lower = recipes.parts(figure, (9, 5.6), 2, 1, height_ratios=(1.45, 1))
     _draw_reading(upper, arrays)
     _draw_curves(lower, config, arrays)
 
@@ -150,11 +142,8 @@ def _draw_curves(figure: SubFigure, config: Config, arrays: runner.Arrays) -> No
     recipes.draw_curves(costs_axes, arrays["costs"])
     recipes.draw_curves(accuracies, 100 * arrays["accuracies"])
     costs_axes.set(xlabel="epoch", ylabel="training cost $C$", yscale="log")
-    accuracies.set(
-        xlabel="epoch",
-        ylabel="test accuracy / %",
-        title=f"{config.seeds} nets: {runner.format_number('test_accuracy', arrays, scale=100, unit='%')}",
-    )
+    reached = runner.format_number("test_accuracy", arrays, scale=100, unit="%")
+    accuracies.set(xlabel="epoch", ylabel="test accuracy / %", title=f"{config.seeds} nets: {reached}")
     by_row = 100 * arrays["accuracy_by_row"]
     rows.plot(np.arange(1, len(by_row) + 1), by_row, "o-", color="C0", markersize=3)
     rows.set(xlabel="rows read, $t$", ylabel="accuracy by then / %", ylim=(0, 102))

@@ -85,10 +85,9 @@ def study(keys: Key[Array, " networks"], cs: Float[Array, " c"], *, sizes: tuple
 def claims(_: Config, arrays: runner.Arrays) -> runner.Claims:
     """The limit, and its exception."""
     settled = arrays["margins"] * arrays["c"][-1] > 100
-    last = arrays["distances"][:, -1]
     return {
         "at the largest c, networks with c |w.x + b| > 100 everywhere are perceptrons to 1e-6": (
-            np.any(settled) and np.all(last[settled] < 1e-6)
+            np.any(settled) and np.all(arrays["distances"][settled, -1] < 1e-6)
         ),
         "these are more than 99 % of the networks, or all but one": np.sum(~settled) <= max(1, 0.01 * len(settled)),
         "where w.x + b = 0 the sigmoid neuron stays at 1/2 for every c": np.all(arrays["first_neurons"] == 0.5),
@@ -101,23 +100,17 @@ def claims(_: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """The fraction of networks near their perceptrons as c grows, and single networks."""
-    figure.set_size_inches(9, 3.6)
-    left, right = np.ravel(figure.subplots(1, 2))
+    left, right = recipes.panels(figure, (9, 3.6), 1, 2)
     for name, label, colour in (
         ("distances", r"all $w \cdot x + b \neq 0$", "C0"),
         ("failing_distances", r"$w \cdot x + b = 0$ for one perceptron", "C1"),
     ):
-        near = np.mean(arrays[name] < 0.01, axis=0)
-        left.semilogx(arrays["c"], 100 * near, color=colour, label=label, linewidth=2)
+        left.semilogx(arrays["c"], 100 * np.mean(arrays[name] < 0.01, axis=0), color=colour, label=label, linewidth=2)
         for curve in arrays[name][:SHOWN]:
             right.loglog(arrays["c"], np.maximum(curve, 1e-12), color=colour, alpha=0.6, linewidth=0.8)
     left.set(xlabel="$c$", ylabel="networks / %", ylim=(0, 103), title="outputs within 0.01 of the perceptrons'")
-    right.set(
-        xlabel="$c$",
-        xlim=(1, 3000),
-        ylim=(1e-9, 2),
-        title=f"distance from them, {min(SHOWN, config.networks)} networks of each",
-    )
+    right.set(xlabel="$c$", xlim=(1, 3000), ylim=(1e-9, 2))
+    right.set_title(f"distance from them, {min(SHOWN, config.networks)} networks of each")
     left.legend(loc="lower right")
 
 

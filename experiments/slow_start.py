@@ -58,17 +58,10 @@ def neuron(w: Any, b: Any) -> mlp.Params:
 def learn(config: Config, cost: costs.Cost, w: Any, b: Any) -> Any:
     """The outputs of a neuron for the input 1 before each of its steps towards 0."""
     one, zero = jnp.ones((1, 1)), jnp.zeros((1, 1))
-    optimizer = train.sgd(config.eta)
-    _, history = train.run(
-        jax.random.key(0),  # one example has one order
-        Partial(backprop.minibatch_value_and_grad, cost=cost),
-        optimizer,
-        train.init(optimizer, neuron(w, b)),
-        (one, zero),
-        epochs=config.updates,
-        batch_size=1,
-        evaluate=lambda params: mlp.forward(params, one[0])[0],
-    )
+    grad, optimizer = Partial(backprop.minibatch_value_and_grad, cost=cost), train.sgd(config.eta)
+    options = {"epochs": config.updates, "batch_size": 1, "evaluate": lambda params: mlp.forward(params, one[0])[0]}
+    key = jax.random.key(0)  # one example has one order
+    _, history = train.run(key, grad, optimizer, train.init(optimizer, neuron(w, b)), (one, zero), **options)
     return jnp.concatenate([activations.sigmoid(jnp.atleast_1d(w + b)), history.metrics])
 
 
@@ -136,26 +129,20 @@ def claims(_: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """Nielsen's neuron, many neurons, and networks."""
-    figure.set_size_inches(10, 3.6)
-    neurons, many, nets = np.ravel(figure.subplots(1, 3))
-    for (name, colour), (start, style) in (
-        (n, s) for n in zip(COSTS, ("C1", "C0"), strict=True) for s in zip(STARTS, ("--", "-"), strict=True)
-    ):
-        neurons.plot(arrays[f"{name} from {start}"][:301], color=colour, linestyle=style)
-    neurons.set(xlabel="step", ylabel="$a$ (desired output 0)", title="Nielsen's neuron", ylim=(0, 1.25))
-    _legend(neurons, dict(zip(STARTS, ("--", "-"), strict=True)), "upper right")
+    neurons, many, nets = recipes.panels(figure, (10, 3.6), 1, 3)
+    starts = dict(zip(STARTS, ("--", "-"), strict=True))
     z = np.log(arrays["first_outputs"] / (1 - arrays["first_outputs"]))
     for name, colour in zip(COSTS, ("C1", "C0"), strict=True):
+        for start, style in starts.items():
+            neurons.plot(arrays[f"{name} from {start}"][:301], color=colour, linestyle=style)
         many.plot(z, arrays[f"steps_{name}"], ".", color=colour, label=name)
         for kind, style in (("saturated", "-"), ("plain", ":")):
             mean = 100 * arrays[f"{kind}_{name}"].mean(axis=0)
             nets.plot(np.arange(1, len(mean) + 1), mean, color=colour, linestyle=style)
-    many.set(
-        yscale="log",
-        xlabel="$z$ at the start",
-        ylabel="steps until $a < 0.1$",
-        title="neurons from random starting points",
-    )
+    neurons.set(xlabel="step", ylabel="$a$ (desired output 0)", title="Nielsen's neuron", ylim=(0, 1.25))
+    _legend(neurons, starts, "upper right")
+    many.set(xlabel="$z$ at the start", ylabel="steps until $a < 0.1$", yscale="log")
+    many.set_title("neurons from random starting points")
     nets.set(xlabel="epoch", ylabel="test accuracy / %", title=f"means of {config.seeds} networks")
     _legend(nets, {f"output biases at {config.saturation:g}": "-", "at 0": ":"}, "lower right")
     figure.legend(*many.get_legend_handles_labels(), loc="outside upper center", ncols=len(COSTS), markerscale=2)

@@ -73,16 +73,14 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """One layer's outputs without and with a tie, and the distances of all layers."""
-    figure.set_size_inches(10, 3.5)
-    panels = np.ravel(figure.subplots(1, 3))
+    left, right, distances = recipes.panels(figure, (10, 3.5), 1, 3)
     first, second = config.ties[0], config.ties[min(1, len(config.ties) - 1)]
-    for axes, k in zip(panels, (first, second), strict=False):
+    for axes, k in ((left, first), (right, second)):
         for j in range(config.neurons):
             axes.plot(arrays["c"], arrays[f"a_{k}"][:, j], color=f"C{j}", linewidth=2 if j < k else 1.2)
         title = "a unique largest $z$" if k == 1 else f"{k} largest $z$, equal"
         axes.set(xscale="log", xlabel="$c$", ylabel="$a_j$", title=title, ylim=(-0.02, 1.02))
-    panels[1].axhline(1 / second, color="black", linewidth=0.8, linestyle=":")
-    distances = panels[2]
+    right.axhline(1 / second, color="black", linewidth=0.8, linestyle=":")
     for i, k in enumerate(config.ties):
         product = arrays["c"][:, None] * arrays[f"gap_{k}"][None]
         shown = (arrays[f"distance_{k}"] > 1e-6) & (product < 16)

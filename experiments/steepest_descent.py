@@ -103,11 +103,9 @@ def claims(_: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """The products by the number of dimensions, and the changes of the cost by the length of the step."""
-    figure.set_size_inches(9, 3.8)
-    left, right = np.ravel(figure.subplots(1, 2))
+    left, right = recipes.panels(figure, (9, 3.8), 1, 2)
     places = np.arange(len(arrays["dimensions"]))
-    violins = left.violinplot(list(arrays["products"]), places, widths=0.8, showextrema=False)
-    for body in violins["bodies"]:
+    for body in left.violinplot(list(arrays["products"]), places, widths=0.8, showextrema=False)["bodies"]:
         body.set(color="C0", alpha=0.5)
     left.plot(places, arrays["products"].min(axis=1), "v", color="C0", label=f"best of {config.directions:,} random")
     left.axhline(-1, color="C1", linewidth=2, label=r"$\Delta v = -\epsilon \nabla C / \|\nabla C\|$")

@@ -116,8 +116,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """The chains, and for each gain the medians of the deep nets within their range."""
-    figure.set_size_inches(9, 5.6)
-    chain, *nets = np.ravel(figure.subplots(2, (len(config.gains) + 2) // 2))
+    chain, *nets = recipes.panels(figure, (9, 5.6), 2, (len(config.gains) + 2) // 2)
     for i, (w, gradients) in enumerate(zip(config.weights, arrays["chains"], strict=True)):
         chain.semilogy(config.depths, gradients, "o-", color=f"C{i + 3}", markersize=3, label=f"$w = {w:g}$")
     chain.set(title="the linear chain, all weights $w$", xlabel="layers $L$")

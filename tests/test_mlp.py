@@ -6,9 +6,11 @@ import pytest
 from jnn import activations, mlp
 from tests.helpers import examples, network
 
+KEY = jax.random.key(0)
+
 
 def test_init_shapes_and_spread():
-    params = mlp.init(jax.random.key(0), (784, 300, 10))
+    params = mlp.init(KEY, (784, 300, 10))
     assert [layer.w.shape for layer in params] == [(300, 784), (10, 300)]
     assert [layer.b.shape for layer in params] == [(300,), (10,)]
     np.testing.assert_allclose(jnp.std(params[0].w), 1 / np.sqrt(784), rtol=0.02)
@@ -17,16 +19,14 @@ def test_init_shapes_and_spread():
 
 
 def test_init_takes_initializers_and_a_dtype():
-    params = mlp.init(
-        jax.random.key(0), (200, 300), weights=mlp.unit_normal, biases=mlp.unit_normal, dtype=jnp.bfloat16
-    )
+    params = mlp.init(KEY, (200, 300), weights=mlp.unit_normal, biases=mlp.unit_normal, dtype=jnp.bfloat16)
     assert params[0].w.dtype == params[0].b.dtype == jnp.bfloat16
     np.testing.assert_allclose(jnp.std(params[0].w.astype(jnp.float32)), 1, rtol=0.02)
     np.testing.assert_allclose(jnp.std(params[0].b.astype(jnp.float32)), 1, rtol=0.2)
 
 
 def test_init_draws_every_array_afresh():
-    a, b, c = mlp.init(jax.random.key(0), (6, 6, 6, 6), biases=mlp.unit_normal)
+    a, b, c = mlp.init(KEY, (6, 6, 6, 6), biases=mlp.unit_normal)
     for x, y in ((a, b), (b, c), (a, c)):
         assert not np.any(x.w == y.w)
         assert not np.any(x.b == y.b)
@@ -45,12 +45,8 @@ def test_forward_is_the_notes_sum(x64):
     np.testing.assert_allclose(mlp.logits(params, xs[0], hidden=activations.tanh), z, rtol=1e-12)
     out = mlp.forward(params, xs[0], hidden=activations.tanh, output=activations.relu)
     np.testing.assert_allclose(out, np.maximum(z, 0), rtol=1e-12)
-
-
-def test_defaults_are_sigmoids():
-    params = network(0)
-    x = examples(1, 1)[0][0]
-    np.testing.assert_array_equal(mlp.forward(params, x), activations.sigmoid(mlp.logits(params, x)))
+    by_default = mlp.logits(params, xs[0], hidden=activations.sigmoid)
+    np.testing.assert_array_equal(mlp.forward(params, xs[0]), activations.sigmoid(by_default))
 
 
 def test_what_a_network_says_and_how_often_it_is_right():
@@ -64,66 +60,49 @@ def test_what_a_network_says_and_how_often_it_is_right():
     assert not np.array_equal(mlp.classify(params, xs), said)
 
 
-def test_vmap_is_the_batch():
-    params = network(0)
-    xs, _ = examples(1, 6)
-    batch = jax.vmap(mlp.forward, in_axes=(None, 0))(params, xs)
-    np.testing.assert_allclose(batch, [mlp.forward(params, x) for x in xs], rtol=1e-6)
+# Bad input
 
 
 @pytest.mark.bad_input
-class TestBadInput:
-    @pytest.mark.parametrize("sizes", [(), (784,)])
-    def test_too_few_sizes(self, sizes):
-        with pytest.raises(ValueError, match="at least an input and an output width"):
-            mlp.init(jax.random.key(0), sizes)
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: mlp.init(KEY, ()), ValueError, "at least an input and an output width"),
+        (lambda: mlp.init(KEY, (784,)), ValueError, "at least an input and an output width"),
+        (lambda: mlp.init(KEY, (784, 0, 10)), ValueError, r"sizes\[1\] must be at least 1, got 0"),
+        (lambda: mlp.init(KEY, (784, -3, 10)), ValueError, r"sizes\[1\] must be at least 1, got -3"),
+        (lambda: mlp.init(KEY, (784, 3.0, 10)), TypeError, r"sizes\[1\] must be an integer, got"),
+        (lambda: mlp.init(KEY, (784, "3", 10)), TypeError, r"sizes\[1\] must be an integer, got"),
+        (lambda: mlp.init(KEY, (784, True, 10)), TypeError, r"sizes\[1\] must be an integer, got"),
+        (lambda: mlp.init(0, (2, 3)), TypeError, r"key must be a key made by jax\.random\.key.*got"),
+        (lambda: mlp.init(jnp.zeros(2, jnp.uint32), (2, 3)), TypeError, r"key must be .* by jax\.random\.key.*got"),
+        (lambda: mlp.init(None, (2, 3)), TypeError, r"key must be a key made by jax\.random\.key.*got"),
+        (lambda: mlp.forward(network(0), jnp.zeros(6)), ValueError, r"x must have shape \(7,\), got .*vmap"),
+        (lambda: mlp.forward(network(0), jnp.zeros(8)), ValueError, r"x must have shape \(7,\), got .*vmap"),
+        (lambda: mlp.forward(network(0), jnp.zeros(())), ValueError, r"x must have shape \(7,\), got .*vmap"),
+        (lambda: mlp.forward(network(0), jnp.zeros((1, 7))), ValueError, r"x must have shape \(7,\), got .*vmap"),
+        (lambda: jax.jit(mlp.forward)(network(0), jnp.zeros(6)), ValueError, "x must have shape"),
+        (lambda: mlp.forward(network(0), jnp.zeros(7, int)), TypeError, r"x must .* floating .*got int32.*astype"),
+        (lambda: mlp.classify(network(0), jnp.zeros(7)), ValueError, r"\(7, 7\), got \(7,\): one row for each example"),
+        (lambda: mlp.accuracy(network(0), jnp.zeros((5, 7)), jnp.zeros((5, 3), int)), ValueError, r"labels .*\(5, 3\)"),
+    ],
+)
+def test_bad_input(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
 
-    @pytest.mark.parametrize("width", [0, -3])
-    def test_a_width_that_is_not_positive(self, width):
-        with pytest.raises(ValueError, match=rf"sizes\[1\] must be at least 1, got {width}"):
-            mlp.init(jax.random.key(0), (784, width, 10))
 
-    @pytest.mark.parametrize("width", [3.0, "3", True])
-    def test_a_width_that_is_no_whole_number(self, width):
-        with pytest.raises(TypeError, match=r"sizes\[1\] must be an integer, got"):
-            mlp.init(jax.random.key(0), (784, width, 10))
-
-    @pytest.mark.parametrize("key", [0, jnp.zeros(2, jnp.uint32), None])
-    def test_a_key_of_another_kind(self, key):
-        with pytest.raises(TypeError, match=r"key must be a key made by jax\.random\.key.*got"):
-            mlp.init(key, (2, 3))
-
-    @pytest.mark.parametrize("shape", [(6,), (8,), (), (1, 7)])
-    def test_x_of_another_shape(self, shape):
-        with pytest.raises(ValueError, match=r"x must have shape \(7,\), got .*vmap"):
-            mlp.forward(network(0), jnp.zeros(shape))
-
-    def test_x_of_integers(self):
-        with pytest.raises(TypeError, match=r"x must have a floating dtype, got int32.*astype"):
-            mlp.forward(network(0), jnp.zeros(7, jnp.int32))
-
-    def test_examples_of_another_shape(self):
-        with pytest.raises(ValueError, match=r"xs must have shape \(7, 7\), got \(7,\): one row for each example"):
-            mlp.classify(network(0), jnp.zeros(7))
-
-    def test_another_number_of_labels(self):
-        with pytest.raises(ValueError, match=r"labels must have shape \(5,\), got \(5, 3\)"):
-            mlp.accuracy(network(0), jnp.zeros((5, 7)), jnp.zeros((5, 3), int))
-
-    def test_the_check_works_under_jit(self):
-        with pytest.raises(ValueError, match="x must have shape"):
-            jax.jit(mlp.forward)(network(0), jnp.zeros(6))
-
-    @pytest.mark.parametrize(
-        ("layers", "wrong"),
-        [
-            (lambda a, b, c: (a, c), r"params\[1\]\.w must have shape \(3, 5\), got \(3, 4\)"),
-            (lambda a, b, c: (a, mlp.Layer(b.w.T, b.b), c), r"params\[1\]\.w must have shape \(4, 5\), got \(5, 4\)"),
-            (lambda a, b, c: (a, mlp.Layer(b.w, c.b), c), r"params\[1\]\.w must have shape \(3, 5\), got \(4, 5\)"),
-            (lambda a, b, c: (mlp.Layer(a.w[0], a.b), b, c), r"params\[0\]\.w must have shape .*got \(7,\)"),
-            (lambda a, b, c: (), "params must have at least one mlp.Layer"),
-        ],
-    )
-    def test_layers_that_do_not_chain(self, layers, wrong):
-        with pytest.raises(ValueError, match=wrong):
-            mlp.forward(layers(*network(0)), jnp.zeros(7))
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("layers", "wrong"),
+    [
+        (lambda a, b, c: (a, c), r"params\[1\]\.w must have shape \(3, 5\), got \(3, 4\)"),
+        (lambda a, b, c: (a, mlp.Layer(b.w.T, b.b), c), r"params\[1\]\.w must have shape \(4, 5\), got \(5, 4\)"),
+        (lambda a, b, c: (a, mlp.Layer(b.w, c.b), c), r"params\[1\]\.w must have shape \(3, 5\), got \(4, 5\)"),
+        (lambda a, b, c: (mlp.Layer(a.w[0], a.b), b, c), r"params\[0\]\.w must have shape .*got \(7,\)"),
+        (lambda a, b, c: (), "params must have at least one mlp.Layer"),
+    ],
+)
+def test_layers_that_do_not_chain(layers, wrong):
+    with pytest.raises(ValueError, match=wrong):
+        mlp.forward(layers(*network(0)), jnp.zeros(7))

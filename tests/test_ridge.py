@@ -83,21 +83,6 @@ def test_3_12_is_3_13(seed, alpha):
             np.testing.assert_allclose(by_solve, w_star, rtol=1e-10)
 
 
-@pytest.mark.equation("3.12")
-def test_gradient_descent_finds_3_12(x64):
-    """(3.12) is where descent on the regularised loss ends."""
-    hessian, w_star = quadratic(3)
-
-    def grad(w):
-        e = w - w_star
-        return e @ hessian @ e / 2 + regularize.l2(w[None], 0.7), hessian @ e + regularize.l2_grad(w[None], 0.7)[0]
-
-    w = jnp.zeros(6)
-    for _ in range(400):
-        w = w - 0.3 * grad(w)[1]
-    np.testing.assert_allclose(w, ridge.solve(hessian, w_star, 0.7), rtol=1e-10)
-
-
 @pytest.mark.equation("3.13")
 def test_shrinkage_along_each_direction(x64):
     """(3.13): what is left of each component is lambda_i / (lambda_i + alpha), from 0 to 1."""

@@ -6,13 +6,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jnn import activations, backprop, costs, gradcheck, mlp, train, universal
-from tests.helpers import relative_error
+from jnn import activations, backprop, costs, gradcheck, mlp, universal
 
 evaluate = jax.jit(jax.vmap(partial(mlp.forward, output=activations.identity), in_axes=(None, 0)))
 outputs = jax.jit(jax.vmap(mlp.forward, in_axes=(None, 0)))
@@ -64,12 +62,6 @@ def test_a_step_is_the_notes_neuron(s, w, x):
     np.testing.assert_allclose(layer.b[0], -s * w, rtol=1e-6)
     apart = abs(float(mlp.forward((layer,), jnp.array([x]))[0]) - (x > s))
     assert apart <= np.exp(-w * abs(x - s) + 1e-5 * w) + 1e-6  # float32 moves the step by a few 1e-6
-
-
-@pytest.mark.equation("figure 4.1")
-@given(finite)
-def test_a_step_is_one_half_at_its_knot(s):
-    """Figure 4.1 at x = s."""
     np.testing.assert_array_equal(mlp.forward(universal.step(s), jnp.array([s], jnp.float32)), 0.5)
 
 
@@ -96,60 +88,51 @@ def test_rectangle_is_an_indicator(s1, width):
     np.testing.assert_allclose(outputs(net, jnp.array([[s1], [s2]], jnp.float32)), 0.5, atol=1e-6)
 
 
-@pytest.mark.equation("figure 4.6")
+@pytest.mark.equation("figure 4.6", "figure 4.7")
 @pytest.mark.parametrize("m", [1, 2, 3, 4])
 def test_tower_inside_outside_faces_and_edges(m):
-    """Figure 4.6 in R^m: every place is below, at, inside, at or above on each axis; the number of knots decides."""
+    """Figures 4.6 and 4.7 in R^m: a place is below, at, inside, at or above on each axis; the number of knots decides.
+
+    The weighted input is m h - (2m-1) h/2 inside, and at most (m-1) h - (2m-1) h/2 where the output is 0.
+    """
     lower, upper = np.arange(m) - 1.5, 2 * np.arange(m) + 0.5
-    net = universal.tower(lower, upper)
+    net = universal.tower(lower, upper, h=64.0)
     places = np.array(list(itertools.product((-0.3, 0.0, 0.4, 1.0, 1.2), repeat=m)))
-    found = outputs(net, jnp.asarray(lower + places * (upper - lower), jnp.float32))[:, 0]
+    points = jnp.asarray(lower + places * (upper - lower), jnp.float32)
     outside = ((places < 0) | (places > 1)).any(axis=1)
     knots = np.isin(places, (0.0, 1.0)).sum(axis=1)
     wanted = np.where(outside | (knots > 1), 0, np.where(knots == 1, 0.5, 1))
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    np.testing.assert_allclose(outputs(net, points)[:, 0], wanted, atol=1e-6)
+    z = evaluate(net, points)[:, 0]
+    np.testing.assert_allclose(z[wanted == 1], 32, rtol=1e-5)
+    assert jnp.max(z[wanted == 0]) <= -32 + 1e-3
 
 
 @pytest.mark.equation("figure 4.6")
 @pytest.mark.parametrize(("m", "bias"), [(1, -0.5), (2, -1.5), (3, -2.5), (4, -3.5)])
-def test_tower_has_the_corrected_bias(m, bias):
+def test_tower_has_the_corrected_bias_and_one_weight_for_each_axis(m, bias):
     """Figure 4.6: -(2m-1) h/2, where the notes print -(2h-1)/2 for m variables."""
-    net = universal.tower([0.0] * m, [1.0] * m, h=64.0)
+    w = 2.0 ** np.arange(m)
+    net = universal.tower([0.0] * m, [1.0] * m, w=w, h=64.0)
     np.testing.assert_array_equal(net[1].b, [64 * bias])
-    assert net[0].w.shape == (2 * m, m)
+    np.testing.assert_array_equal(net[0].w, np.repeat(np.diag(w), 2, axis=0))
     assert net[1].w.shape == (1, 2 * m)
-
-
-@pytest.mark.equation("figure 4.7")
-def test_tower_is_figure_4_7():
-    """Figure 4.7: over (1, 2) x (-2, 0) the weighted input is 2h - 3h/2 inside, and at most h - 3h/2 elsewhere."""
-    net = universal.tower((1.0, -2.0), (2.0, 0.0), h=64.0)
-    xs, ys = jnp.meshgrid(jnp.linspace(0.05, 2.95, 30), jnp.linspace(-2.95, 0.95, 40))
-    points = jnp.stack([xs.ravel(), ys.ravel()], axis=1)
-    inside = (points[:, 0] > 1) & (points[:, 0] < 2) & (points[:, 1] > -2) & (points[:, 1] < 0)
-    z = jax.vmap(mlp.logits, in_axes=(None, 0))(net, points)[:, 0]
-    np.testing.assert_allclose(z[inside], 32, rtol=1e-5)
-    assert jnp.max(z[~inside]) <= -32 + 1e-3
-    np.testing.assert_allclose(outputs(net, points)[:, 0], inside, atol=1e-6)
-
-
-def test_one_weight_for_each_axis():
-    net = universal.tower((0.0, 0.0), (1.0, 1.0), w=(8.0, 32.0))
-    np.testing.assert_array_equal(net[0].w, [[8, 0], [8, 0], [0, 32], [0, 32]])
 
 
 # Approximation
 
 
-@pytest.mark.equation("section 4.2", "figure 4.4", "section 4.3")
+@pytest.mark.equation("section 4.2", "figure 4.4", "figure 4.5", "section 4.3")
 @given(st.data(), st.integers(0, 999), st.sampled_from([1, 2, 3]), st.sampled_from([1, 3]))
 def test_the_network_is_its_piecewise_constant_function(data, seed, m, n):
-    """Figure 4.4, and sections 4.2 and 4.3 for any m and n: indicators weighted with f, and the bound on the error."""
+    """Figures 4.4 and 4.5, sections 4.2 and 4.3, any m and n: indicators weighted with f; the bound on the error."""
     lower, upper = data.draw(boxes(m))
     bins = data.draw(st.lists(st.integers(1, 5), min_size=m, max_size=m))
     f, slope = smooth(seed, m, n)
     net = universal.approximate(f, lower, upper, bins)
     assert [layer.w.shape for layer in net] == [(sum(bins) + m, m), (np.prod(bins), sum(bins) + m), (n, np.prod(bins))]
+    assert universal.parameter_bytes(bins, n) == sum(leaf.nbytes for leaf in jax.tree.leaves(net))
+    assert universal.parameter_bytes(bins, n, dtype=jnp.float16) * 2 == universal.parameter_bytes(bins, n)
     xs = inside_points(seed, lower, upper, bins)
     found = evaluate(net, jnp.asarray(xs, jnp.float32))
     np.testing.assert_allclose(found, piecewise_constant(f, lower, upper, bins, xs), atol=1e-5)
@@ -245,48 +228,11 @@ def test_a_number_is_a_vector_of_one(f):
     np.testing.assert_allclose(net[2].w.reshape(3, 3), np.outer([1, 3, 5], [1, 3, 5]) / 36, rtol=1e-6)
 
 
-@pytest.mark.equation("figure 4.5")
-@pytest.mark.parametrize("bins", [10, 50])
-def test_figure_4_5(bins):
-    """Figure 4.5: Nielsen's f by 10 and by 50 neurons, f at the centre throughout a bin."""
-
-    def f(x):
-        return 0.2 + 0.4 * x**2 + 0.3 * x * jnp.sin(15 * x) + 0.05 * jnp.cos(50 * x)
-
-    net = universal.approximate(f, 0.0, 1.0, bins)
-    assert net[1].w.shape == (bins, bins + 1)
-    centres = (np.arange(bins) + 0.5) / bins
-    for place in (-0.48, 0.0, 0.3):
-        found = evaluate(net, jnp.asarray(centres + place / bins, jnp.float32)[:, None])[:, 0]
-        np.testing.assert_allclose(found, f(centres), atol=1e-5)
-
-
-@pytest.mark.equation("section 4.2")
-def test_first_order_decay():
-    """Section 4.2: more intervals, better approximations; the error falls as 1 / bins."""
-    f, _ = smooth(5, 1, 1)
-    bins = [8, 32, 128]
-    x = jnp.asarray(np.random.default_rng(0).uniform(size=(2000, 1)), jnp.float32)
-    errors = [
-        np.sqrt(np.mean((evaluate(universal.approximate(f, 0.0, 1.0, b), x) - jax.vmap(f)(x)) ** 2)) for b in bins
-    ]
-    rate = np.polyfit(np.log(bins), np.log(errors), 1)[0]
-    assert -1.05 < rate < -0.95
-
-
 def test_default_weights_are_powers_of_two_above_the_steepness():
     net = universal.approximate(lambda x: x.sum(), (0.0, 0.0), (1.0, 3.0), (10, 7))
     w = np.unique(np.asarray(net[0].w)[net[0].w > 0])
     assert np.all(np.log2(w) == np.round(np.log2(w)))
     assert np.all((w >= 1000 / np.array([3 / 7, 0.1])) & (w < 2000 / np.array([3 / 7, 0.1])))
-
-
-@pytest.mark.parametrize("n", [1, 3])
-def test_memory_is_what_is_said(n):
-    f, _ = smooth(0, 3, n)
-    net = universal.approximate(f, [0.0] * 3, [1.0] * 3, (2, 3, 4))
-    assert universal.parameter_bytes((2, 3, 4), n) == sum(leaf.nbytes for leaf in jax.tree.leaves(net))
-    assert universal.parameter_bytes((2, 3, 4), n, dtype=jnp.float16) * 2 == universal.parameter_bytes((2, 3, 4), n)
 
 
 def test_other_dtypes(x64):
@@ -309,19 +255,6 @@ def test_a_constructed_network_is_differentiated_by_hand():
     assert report.ok, report
     _, grads = backprop.value_and_grad(net, x, y, cost=cost)
     assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(grads))
-
-
-def test_a_constructed_network_trains_further():
-    f, _ = smooth(2, 1, 1)
-    net = universal.approximate(f, 0.0, 1.0, 5, w=20.0, h=16.0)
-    xs = jnp.linspace(0, 1, 200)[:, None]
-    grad = jax.tree_util.Partial(backprop.minibatch_value_and_grad, cost=costs.quadratic_with(activations.identity))
-    optimizer = optax.adam(0.01)
-    state, history = train.run(
-        jax.random.key(0), grad, optimizer, train.init(optimizer, net), (xs, jax.vmap(f)(xs)), epochs=100, batch_size=20
-    )
-    assert jnp.mean(history.losses[-1]) < jnp.mean(history.losses[0]) / 5
-    assert relative_error(state.params[0], net[0]) > 0  # the steps have moved
 
 
 # Matmul precision
@@ -382,22 +315,14 @@ def line(x):
         (lambda: universal.tower((0.0, 1.0), (1.0, 1.0)), ValueError, r"lower\[1\] must .* got 1.0 and 1.0"),
         (lambda: universal.tower((0.0, 1.0), (1.0,)), ValueError, r"got shapes \(2,\) and \(1,\)"),
         (lambda: universal.tower((0.0, 1.0), (1.0, 2.0), w=(1.0, 2.0, 3.0)), ValueError, r"2 axes, got shape \(3,\)"),
-        (
-            lambda: universal.tower((0.0, 1.0), (1.0, 2.0), w=(1.0, 0.0)),
-            ValueError,
-            "w must be positive and finite, got",
-        ),
+        (lambda: universal.tower((0.0, 1.0), (1.0, 2.0), w=(1.0, 0.0)), ValueError, r"w must .* got \(1.0, 0.0\)"),
         (lambda: universal.approximate(line, 1.0, 0.0, 3), ValueError, r"lower\[0\] must .* got 1.0 and 0.0"),
         (lambda: universal.approximate(line, 0.0, float("inf"), 3), ValueError, r"upper\[0\] must be finite, got inf"),
         (lambda: universal.approximate(line, 0.0, 1.0, 0), ValueError, r"bins\[0\] must be at least 1, got 0"),
         (lambda: universal.approximate(line, 0.0, 1.0, 2.5), TypeError, r"bins\[0\] must be an integer, got 2.5"),
         (lambda: universal.approximate(line, 0.0, 1.0, (2, 2)), ValueError, "each of 1 axes, got 2"),
         (lambda: universal.approximate(line, 0.0, 1.0, 3, samples=0), ValueError, "samples must be at least 1, got 0"),
-        (
-            lambda: universal.approximate(lambda x: jnp.ones((2, 3)), 0.0, 1.0, 3),
-            ValueError,
-            r"must return .*\(2, ?3\)",
-        ),
+        (lambda: universal.approximate(lambda x: jnp.eye(2), 0.0, 1.0, 3), ValueError, r"must return .*\(2, ?2\)"),
         (lambda: universal.approximate(lambda x: (x, x), 0.0, 1.0, 3), ValueError, "f must return a number"),
         (
             lambda: universal.approximate(lambda x: 1 / (x[0] - 0.5), 0.0, 1.0, 5),
@@ -412,11 +337,7 @@ def line(x):
             r"at most max_bytes = 1024 MiB, got .* MiB for 1000000000 indicators of 3003 steps",
         ),
         (lambda: universal.approximate(line, 0.0, 1.0, 10**12), ValueError, "raise max_bytes"),
-        (
-            lambda: universal.approximate(line, [0.0] * 3, [1.0] * 3, np.full(3, 3_000_000)),
-            ValueError,
-            "raise max_bytes",
-        ),
+        (lambda: universal.approximate(line, [0] * 3, [1] * 3, np.full(3, 3_000_000)), ValueError, "raise max_bytes"),
         (lambda: universal.approximate(line, [0.0] * 3, [1.0] * 3, 20, samples=99), ValueError, "fewer samples"),
         (lambda: universal.approximate(line, 0.0, 1.0, 100, dtype=jnp.float16), ValueError, "float16, got .* 131072"),
         (lambda: universal.approximate(lambda x: 3e38, 0.0, 1.0, 2, samples=4), ValueError, "means of f .* overflow"),

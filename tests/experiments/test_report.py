@@ -150,8 +150,7 @@ def test_all_that_was_run_is_on_the_page(tmp_path, capsys):
     assert "✗" not in page.said
     assert "false" not in page.said
     assert "standard error" not in page.said
-    figures = page.all("img")
-    assert [(figure["width"], figure["height"], figure["alt"]) for figure in figures] == 3 * [
+    assert [(figure["width"], figure["height"], figure["alt"]) for figure in page.all("img")] == 3 * [
         ("3", "2", 'A line that rises, "steeply".')
     ]
 
