@@ -72,8 +72,9 @@ def mnist(mirrors: Sequence[str] = MIRRORS) -> Dataset:
     is not set. A missing file is downloaded into that folder from the first of `mirrors` that serves it completely, and
     gets its name there only after its content has been verified.
 
-    Raises ValueError for a damaged file; OSError if a file cannot be read, downloaded from any mirror, or written;
-    ImportError if pooch is missing and $JNN_DATA_DIR is not set or a file must be downloaded.
+    Raises ValueError for a damaged file; OSError if a file cannot be read, downloaded from any mirror, or written, or
+    if the user has no home folder and $JNN_DATA_DIR is not set or starts with ~; ImportError if pooch is missing and
+    $JNN_DATA_DIR is not set or a file must be downloaded.
     """
     folder = _folder()
     train_xs, train_labels, test_xs, test_labels = (_mnist_file(folder, name, mirrors) for name in _SHA256_OF_CONTENT)
@@ -110,10 +111,20 @@ def _split(xs: np.ndarray, labels: np.ndarray) -> Split:
     return Split(jnp.asarray(xs, jnp.float32), jnp.asarray(labels, jnp.int32))
 
 
+def _expanded(name: str, folder: PathLike) -> Path:
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:
+        raise OSError(f"{name} must be a full path, as ~ stands for no home folder here, got {folder}") from error
+
+
 def _folder() -> Path:
     if chosen := os.environ.get("JNN_DATA_DIR"):
-        return Path(chosen).expanduser()
-    return Path(_pooch().os_cache("jnn")) / "mnist"
+        return _expanded("JNN_DATA_DIR", chosen)
+    try:
+        return Path(_pooch().os_cache("jnn")).expanduser() / "mnist"
+    except RuntimeError as error:
+        raise OSError("there is no home folder to cache MNIST in: set JNN_DATA_DIR to a folder for it") from error
 
 
 def _pooch() -> Any:

@@ -268,6 +268,28 @@ def test_the_cache_is_the_users_own(monkeypatch):
     assert folder.parts[-2:] == ("jnn", "mnist")
 
 
+def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("JNN_DATA_DIR", "~/letters")
+    assert data._folder() == tmp_path / "letters"
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("cache", ["", "~/cache"])
+def test_a_user_without_a_home_folder(monkeypatch, cache):
+    """As in a container under a bare user id."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    monkeypatch.setenv("XDG_CACHE_HOME", cache)
+    monkeypatch.delenv("JNN_DATA_DIR", raising=False)
+    with pytest.raises(OSError, match="no home folder to cache MNIST in: set JNN_DATA_DIR to a folder"):
+        data.mnist(mirrors=())
+    monkeypatch.setenv("JNN_DATA_DIR", "~/data")
+    with pytest.raises(OSError, match="JNN_DATA_DIR must be a full path, .*got ~/data"):
+        data.mnist(mirrors=())
+
+
 def test_the_mirrors_are_two_and_encrypted():
     assert len(data.MIRRORS) == 2
     assert all(mirror.startswith("https://") and mirror.endswith("/") for mirror in data.MIRRORS)
