@@ -1,4 +1,4 @@
-"""Data sets: 1,797 small digits that come with the package, and MNIST (local or downloaded once).
+"""Data sets: 1,797 small digits that come with the package, MNIST (local or downloaded once), and folders like MNIST's.
 
 Images are float32 in [0, 1], one row of pixels for each example; labels are int32.
 """
@@ -54,6 +54,9 @@ _SHA256_OF_CONTENT = {
 }
 
 
+_IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
 def digits() -> Dataset:
     """1,797 handwritten digits of 8x8 pixels, offline: 1,437 for training, 360 for testing.
 
@@ -80,10 +83,40 @@ def mnist(mirrors: Sequence[str] = MIRRORS) -> Dataset:
     """
     folder = _folder()
     arrays = {name: _mnist_file(paths, name) for name in _SHA256_OF_CONTENT if (paths := _mnist_paths(folder, name))}
+    if not arrays and (others := _prefixes(folder)):
+        raise ValueError(
+            f"{folder} must hold MNIST's files, got those with prefix {', '.join(others)}: data.idx_folder(folder, "
+            "prefix=...) reads them; for MNIST, set JNN_DATA_DIR to another folder"
+        )
     train_images, train_labels, test_images, test_labels = (
         arrays[name] if name in arrays else _download(folder, name, mirrors) for name in _SHA256_OF_CONTENT
     )
     return Dataset(_split(train_images, train_labels, 255), _split(test_images, test_labels, 255))
+
+
+def idx_folder(folder: PathLike, *, prefix: str = "", transpose: bool = False) -> Dataset:
+    """A data set in four IDX files like MNIST's: Fashion-MNIST, KMNIST, EMNIST or your own, in any image size.
+
+    In the folder are train-images-idx3-ubyte and train-labels-idx1-ubyte, and two files with t10k or test in place of
+    train, after the prefix. They may be gzipped or not, whatever their names end in, and have a dot before idx. Images
+    are unsigned bytes [N, H, W], which become rows of H W pixels in [0, 1]; labels are integers [N], left as they are.
+
+    EMNIST has a prefix for each of its data sets, and images whose rows are the columns of the letter, which
+    `transpose` turns upright: `idx_folder(folder, prefix="emnist-letters-", transpose=True)`. The labels of its letters
+    are 1 ... 26, so that the desired outputs are `one_hot(labels - 1, 26)`.
+
+    Raises ValueError for a file that is damaged or holds something else; OSError if a file is missing (the message
+    lists the prefixes in the folder) or cannot be read, or if the folder starts with ~ and the user has no home folder.
+    """
+    path = _expanded("folder", folder)
+    held_out = "test" if _files(path, f"{prefix}test-images-idx3-ubyte") else "t10k"
+    train, test = (_idx_split(path, prefix + part, transpose) for part in ("train", held_out))
+    if train.xs.shape[1] != test.xs.shape[1]:
+        raise ValueError(
+            f"the images for training and testing in {path} must have the same number of pixels, got "
+            f"{train.xs.shape[1]} and {test.xs.shape[1]}"
+        )
+    return Dataset(train, test)
 
 
 def one_hot(labels: Int[Array, "*N"], classes: int) -> Float[Array, "*N classes"]:
@@ -101,10 +134,11 @@ def one_hot(labels: Int[Array, "*N"], classes: int) -> Float[Array, "*N classes"
 
 
 def read_idx(path: PathLike) -> np.ndarray:
-    """The array of unsigned bytes in an IDX file, gzipped or not, whatever its name ends in; [N, H, W] for N images.
+    """The array in an IDX file, gzipped or not, whatever its name ends in; [N, H, W] for N images.
 
-    The format: two zero bytes, 0x08 for unsigned bytes, the number of axes, each axis as a big-endian 32-bit integer,
-    then the entries.
+    The format: two zero bytes; 0x08 for uint8, 0x09 for int8, 0x0b for int16, 0x0c for int32, 0x0d for float32 or 0x0e
+    for float64; the number of axes; each axis as a 32-bit integer; the entries. All numbers are big-endian in the file,
+    and in the machine's order in the array.
 
     Raises ValueError for a file that is damaged or has another format; OSError if it cannot be read.
     """
@@ -150,6 +184,11 @@ def _files(folder: Path, name: str) -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
+def _prefixes(folder: Path) -> list[str]:
+    """The prefixes of the data sets in the folder."""
+    return sorted({path.name.rpartition("train-images")[0] for path in folder.glob("*train-images?idx*")} - {""})
+
+
 def _first_good(paths: Sequence[Path], read: Callable[[Path], np.ndarray]) -> np.ndarray:
     """What `read` reads from the first path that it accepts: a file may be there twice, gzipped and not."""
     refused = []
@@ -181,9 +220,41 @@ def _check_mnist(path: Path, name: str) -> np.ndarray:
     if hashlib.sha256(content).hexdigest() != _SHA256_OF_CONTENT[name]:
         raise ValueError(
             f"{path} must have the content of MNIST's {name}, got {array.dtype} of shape {array.shape} with another "
-            "SHA-256"
+            "SHA-256; data.idx_folder reads other data sets, such as Fashion-MNIST"
         )
     return array
+
+
+def _idx_split(folder: Path, part: str, transpose: bool) -> Split:
+    images = _first_good(_present(folder, f"{part}-images-idx3-ubyte"), _read_images)
+    read_labels = functools.partial(_read_labels, n=len(images))
+    labels = _first_good(_present(folder, f"{part}-labels-idx1-ubyte"), read_labels)
+    return _split(images.swapaxes(1, 2) if transpose else images, labels, 255)
+
+
+def _present(folder: Path, name: str) -> list[Path]:
+    if paths := _files(folder, name):
+        return paths
+    others = [repr(prefix) for prefix in _prefixes(folder) if not name.startswith(prefix)]
+    advice = f": for what is there, pass prefix={' or '.join(others)}" if others else ""
+    name = name.replace("t10k-", "t10k- or test-")
+    raise FileNotFoundError(f"{folder} must hold {name}, gzipped or not{advice}")
+
+
+def _read_images(path: Path) -> np.ndarray:
+    images = read_idx(path)
+    if images.dtype != np.uint8 or images.ndim != 3 or images.size == 0:
+        given = f"{images.dtype} of shape {images.shape}"
+        raise ValueError(f"{path} must hold uint8 of shape [N, H, W], each at least 1, got {given}")
+    return images
+
+
+def _read_labels(path: Path, n: int) -> np.ndarray:
+    labels = read_idx(path)
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != (n,):
+        given = f"{labels.dtype} of shape {labels.shape}"
+        raise ValueError(f"{path} must hold integers of shape ({n},), one for each image, got {given}")
+    return labels
 
 
 def _content(path: Path) -> bytes:
@@ -195,14 +266,19 @@ def _content(path: Path) -> bytes:
 
 
 def _parse_idx(content: bytes, path: PathLike) -> np.ndarray:
-    axes = content[3] if len(content) > 3 else 0
-    if content[:3] != b"\0\0\x08" or not 1 <= axes <= 8:
-        raise ValueError(f"{path} must be an IDX file of bytes and start with 0x000008, got 0x{content[:4].hex()}")
-    start = 4 + 4 * axes
+    kind, axes = content[2:4] if len(content) >= 4 else (0, 0)
+    if content[:2] != b"\0\0" or kind not in _IDX_DTYPES or not 1 <= axes <= 64:  # the most axes that NumPy has
+        raise ValueError(
+            f"{path} must be an IDX file, gzipped or not, and start with 0x0000, a type from 0x08 to 0x0e and the "
+            f"number of axes, got 0x{content[:4].hex()}"
+        )
+    start, dtype = 4 + 4 * axes, np.dtype(_IDX_DTYPES[kind])
     shape = struct.unpack(f">{axes}I", content[4:start]) if len(content) >= start else ()
-    if not shape or len(content) - start != math.prod(shape):
-        raise ValueError(f"{path} is truncated or too long: it has {len(content)} bytes for an array of shape {shape}")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    if not shape or len(content) - start != math.prod(shape) * dtype.itemsize:
+        raise ValueError(
+            f"{path} is truncated or too long: it has {len(content)} bytes for {dtype.name} of shape {shape}"
+        )
+    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
 
 def _check_labels(name: str, labels: np.ndarray, classes: int) -> None:

@@ -162,6 +162,21 @@ def test_read_idx_by_content(tmp_path, form, suffix):
     np.testing.assert_array_equal(data.read_idx(path), array)
 
 
+@pytest.mark.parametrize("dtype", KINDS)
+def test_read_idx_of_every_type(tmp_path, dtype):
+    array = np.array([[1, 2, 100], [3, 4, 5]]).astype(dtype)
+    array[0] = {"i": np.iinfo, "u": np.iinfo, "f": np.finfo}[array.dtype.kind](dtype).max
+    path = tmp_path / "some"
+    path.write_bytes(idx(array))
+    read = data.read_idx(path)
+    np.testing.assert_array_equal(read, array)
+    assert read.dtype == dtype
+    assert read.dtype.isnative
+    read -= read  # it is the caller's own
+    path.write_bytes(idx(array[:0]))
+    assert data.read_idx(path).shape == (0, 3)
+
+
 GOOD = idx(np.arange(12, dtype=np.uint8))
 
 
@@ -171,8 +186,8 @@ GOOD = idx(np.arange(12, dtype=np.uint8))
         (GOOD[:-1], "truncated or too long: it has 19 bytes"),
         (GOOD + b"\0", "truncated or too long"),
         (GOOD[:6], "truncated or too long"),
-        (b"", "must be an IDX file of bytes .*got 0x"),
-        (b"\0\0\x0d" + GOOD[3:], "got 0x00000d01"),
+        (b"", "must be an IDX file, gzipped or not, .*got 0x"),
+        (b"\0\0\x0d" + GOOD[3:], r"it has 20 bytes for float32 of shape \(12,\)"),
         (b"\0\0\x0a" + GOOD[3:], "got 0x00000a01"),
         (gzip.compress(GOOD)[:-3], "truncated or damaged gzip file"),
         (b"\0\0\x08\0" + GOOD[4:], "got 0x00000800"),
@@ -184,6 +199,75 @@ def test_read_idx_of_a_damaged_file(tmp_path, content, wrong):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=rf"some-idx1-ubyte .*{wrong}"):
         data.read_idx(path)
+
+
+# Folders like MNIST's
+
+
+def save_emnist(folder, **instead):
+    """Letters as EMNIST has them: columns as rows, labels from 1; `instead` has the arrays of some files."""
+    images, labels = np.arange(4 * 2 * 3, dtype=np.uint8).reshape(4, 2, 3), np.array([1, 26, 3, 4], np.uint8)
+    arrays = {"train_images": images, "train_labels": labels, "test_images": images[:2], "test_labels": labels[:2]}
+    for name, array in (arrays | instead).items():
+        axes = 3 if "images" in name else 1
+        path = folder / f"emnist-letters-{name.replace('_', '-')}-idx{axes}-ubyte.gz"
+        path.write_bytes(gzip.compress(idx(array)))
+    return images, labels
+
+
+def test_idx_folder(tmp_path):
+    images, labels = save_emnist(tmp_path)
+    train, test = data.idx_folder(tmp_path, prefix="emnist-letters-")
+    np.testing.assert_array_equal(train.xs, images.reshape(4, 6) / np.float32(255))
+    assert train.labels.tolist() == labels.tolist()
+    assert (test.xs.shape, test.labels.tolist()) == ((2, 6), [1, 26])
+    assert (train.xs.dtype, train.labels.dtype) == (jnp.float32, jnp.int32)
+    upright, _ = data.idx_folder(str(tmp_path), prefix="emnist-letters-", transpose=True)
+    np.testing.assert_array_equal(upright.xs.reshape(4, 3, 2), train.xs.reshape(4, 2, 3).swapaxes(1, 2))
+    assert data.one_hot(upright.labels - 1, 26)[1, 25] == 1
+
+
+def test_idx_folder_reads_mnists_names(folder, contents):
+    """A damaged file beside a good one is no obstacle, nor are folders called like files, as Kaggle has them."""
+    save(folder, contents, spell=lambda name: name.replace("-idx", ".idx"))
+    (folder / f"{LABELS}.gz").write_bytes(b"cut")
+    (folder / NAMES[0]).mkdir()
+    for ours, same in zip(jax.tree.leaves(data.idx_folder(folder)), jax.tree.leaves(data.mnist(())), strict=True):
+        np.testing.assert_array_equal(ours, same)
+
+
+BLANK = np.zeros((4, 2, 3), np.uint8)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("instead", "wrong"),
+    [
+        ({"train_images": BLANK[0]}, r"train-images-idx3-ubyte\.gz must hold uint8 of shape \[N, H, W\].*\(2, 3\)"),
+        ({"train_images": BLANK[:0]}, r"each at least 1, got uint8 of shape \(0, 2, 3\)"),
+        ({"test_images": BLANK.astype(np.float32)}, r"test-images-idx3-ubyte\.gz must .*got float32"),
+        ({"train_labels": BLANK[:3, 0, 0]}, r"train-labels.* integers of shape \(4,\), one for each image, .*\(3,\)"),
+        ({"train_labels": np.zeros(4)}, r"must hold integers of shape \(4,\).*got float64"),
+        ({"train_labels": np.zeros((4, 8), np.int32)}, r"got int32 of shape \(4, 8\)"),
+        ({"test_images": BLANK[:2, :, :2]}, "must have the same number of pixels, got 6 and 4"),
+    ],
+)
+def test_idx_folder_of_something_else(tmp_path, instead, wrong):
+    save_emnist(tmp_path, **instead)
+    with pytest.raises(ValueError, match=wrong):
+        data.idx_folder(tmp_path, prefix="emnist-letters-")
+
+
+@pytest.mark.bad_input
+def test_idx_folder_without_a_file(tmp_path):
+    save_emnist(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"must hold train-images-idx3-ubyte.* pass prefix='emnist-letters-'$"):
+        data.idx_folder(tmp_path)
+    (tmp_path / "emnist-letters-test-images-idx3-ubyte.gz").unlink()
+    with pytest.raises(FileNotFoundError, match="emnist-letters-t10k- or test-images-idx3-ubyte, gzipped or not$"):
+        data.idx_folder(tmp_path, prefix="emnist-letters-")
+    with pytest.raises(FileNotFoundError, match="absent must hold train-images-idx3-ubyte, gzipped or not$"):
+        data.idx_folder(tmp_path / "absent")
 
 
 # MNIST from files
@@ -220,10 +304,11 @@ OTHER = np.arange(20, dtype=np.uint8) % 10
         (gzip.compress(idx(OTHER))[:-20], "truncated or damaged gzip file"),
         (b"no IDX at all", "must be an IDX file"),
         (gzip.compress(idx(OTHER)[:-1]), "truncated or too long"),
+        (idx(OTHER.astype(np.float32)), r"got float32 of shape \(20,\) with another SHA-256"),
         (idx(OTHER[:-1]), r"got uint8 of shape \(19,\)"),
-        (gzip.compress(idx(OTHER[::-1])), "with another SHA-256"),
+        (gzip.compress(idx(OTHER[::-1])), "with another SHA-256; data.idx_folder reads other data sets"),
     ],
-    ids=["cut", "no idx", "short", "few labels", "other content"],
+    ids=["cut", "no idx", "short", "floats", "few labels", "other content"],
 )
 def test_a_refused_file_is_named_and_left_alone(folder, files, server, content, wrong):
     mirrors, requests = server
@@ -238,6 +323,15 @@ def test_a_refused_file_is_named_and_left_alone(folder, files, server, content, 
     assert not requests, "nothing is downloaded beside it"
     assert sorted(path.name for path in folder.iterdir()) == before
     assert (folder / f"{LABELS}.gz").read_bytes() == content
+
+
+def test_nothing_is_downloaded_beside_another_data_set(folder, server):
+    folder.mkdir()
+    save_emnist(folder)
+    with pytest.raises(ValueError, match=r"MNIST's files, got those with prefix emnist-letters-: data\.idx_folder"):
+        data.mnist(server[0]("good"))
+    assert not server[1]
+    assert len(list(folder.iterdir())) == 4
 
 
 # MNIST from mirrors
@@ -291,6 +385,9 @@ def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     monkeypatch.setenv("JNN_DATA_DIR", "~/letters")
     assert data._folder() == tmp_path / "letters"
+    data._folder().mkdir()
+    save_emnist(data._folder())
+    assert data.idx_folder("~/letters", prefix="emnist-letters-").train.xs.shape == (4, 6)
 
 
 @pytest.mark.bad_input
@@ -306,6 +403,8 @@ def test_a_user_without_a_home_folder(monkeypatch, cache):
     monkeypatch.setenv("JNN_DATA_DIR", "~/data")
     with pytest.raises(OSError, match="JNN_DATA_DIR must be a full path, .*got ~/data"):
         data.mnist(mirrors=())
+    with pytest.raises(OSError, match="folder must be a full path, .*got ~/data"):
+        data.idx_folder("~/data")
 
 
 def test_the_mirrors_are_two_and_encrypted():
