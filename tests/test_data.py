@@ -17,13 +17,17 @@ NAMES = tuple(data._SHA256_OF_CONTENT)
 LABELS = "t10k-labels-idx1-ubyte"
 
 
+KINDS = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
+
+
 def idx(array):
-    return b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    start = struct.pack(f">HBB{array.ndim}I", 0, KINDS[array.dtype.name], array.ndim, *array.shape)
+    return start + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
 def stand_in(name):
-    """One of MNIST's files in its right shape: every image blank but for one pixel, labels 0 to 9 in turn."""
-    n = 60_000 if name.startswith("train") else 10_000
+    """One of MNIST's files, for fewer images: every one blank but for one pixel, labels 0 to 9 in turn."""
+    n = 60 if name.startswith("train") else 20
     if "labels" in name:
         return idx(np.arange(n, dtype=np.uint8) % 10)
     images = np.zeros((n, 28, 28), np.uint8)
@@ -78,7 +82,7 @@ def server(files):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield lambda *hows: [f"http://127.0.0.1:{server.server_port}/{how}/" for how in hows], requests
     server.shutdown()
@@ -86,11 +90,11 @@ def server(files):
     server.server_close()
 
 
-def save(folder, files, **instead):
+def save(folder, files, form=bytes, spell="{}.gz".format, **instead):
     """Fill `folder` with the stand-ins; `instead` has the bytes of some, by name with underscores."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for name, content in files.items():
-        (folder / f"{name}.gz").write_bytes(instead.get(name.replace("-", "_"), content))
+        (folder / spell(name)).write_bytes(instead.get(name.replace("-", "_"), form(content)))
 
 
 # Digits and labels
@@ -150,11 +154,27 @@ def test_one_hot_of_floats_or_no_classes():
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_read_idx(tmp_path, suffix):
+@pytest.mark.parametrize("form", [bytes, gzip.compress])
+def test_read_idx_by_content(tmp_path, form, suffix):
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     path = tmp_path / f"some{suffix}"
-    path.write_bytes(gzip.compress(idx(array)) if suffix else idx(array))
+    path.write_bytes(form(idx(array)))
     np.testing.assert_array_equal(data.read_idx(path), array)
+
+
+@pytest.mark.parametrize("dtype", KINDS)
+def test_read_idx_of_every_type(tmp_path, dtype):
+    array = np.array([[1, 2, 100], [3, 4, 5]]).astype(dtype)
+    array[0] = {"i": np.iinfo, "u": np.iinfo, "f": np.finfo}[array.dtype.kind](dtype).max
+    path = tmp_path / "some"
+    path.write_bytes(idx(array))
+    read = data.read_idx(path)
+    np.testing.assert_array_equal(read, array)
+    assert read.dtype == dtype
+    assert read.dtype.isnative
+    read -= read  # it is the caller's own
+    path.write_bytes(idx(array[:0]))
+    assert data.read_idx(path).shape == (0, 3)
 
 
 GOOD = idx(np.arange(12, dtype=np.uint8))
@@ -166,8 +186,10 @@ GOOD = idx(np.arange(12, dtype=np.uint8))
         (GOOD[:-1], "truncated or too long: it has 19 bytes"),
         (GOOD + b"\0", "truncated or too long"),
         (GOOD[:6], "truncated or too long"),
-        (b"", "must be an IDX file of bytes .*got 0x"),
-        (b"\0\0\x0d" + GOOD[3:], "got 0x00000d01"),
+        (b"", "must be an IDX file, gzipped or not, .*got 0x"),
+        (b"\0\0\x0d" + GOOD[3:], r"it has 20 bytes for float32 of shape \(12,\)"),
+        (b"\0\0\x0a" + GOOD[3:], "got 0x00000a01"),
+        (gzip.compress(GOOD)[:-3], "truncated or damaged gzip file"),
         (b"\0\0\x08\0" + GOOD[4:], "got 0x00000800"),
         (b"<html>", "got 0x3c68746d"),
     ],
@@ -179,16 +201,83 @@ def test_read_idx_of_a_damaged_file(tmp_path, content, wrong):
         data.read_idx(path)
 
 
+# Folders like MNIST's
+
+
+def save_emnist(folder, **instead):
+    """Letters as EMNIST has them: columns as rows, labels from 1; `instead` has the arrays of some files."""
+    images, labels = np.arange(4 * 2 * 3, dtype=np.uint8).reshape(4, 2, 3), np.array([1, 26, 3, 4], np.uint8)
+    arrays = {"train_images": images, "train_labels": labels, "test_images": images[:2], "test_labels": labels[:2]}
+    for name, array in (arrays | instead).items():
+        axes = 3 if "images" in name else 1
+        path = folder / f"emnist-letters-{name.replace('_', '-')}-idx{axes}-ubyte.gz"
+        path.write_bytes(gzip.compress(idx(array)))
+    return images, labels
+
+
+def test_idx_folder(tmp_path):
+    images, labels = save_emnist(tmp_path)
+    train, test = data.idx_folder(tmp_path, prefix="emnist-letters-")
+    np.testing.assert_array_equal(train.xs, images.reshape(4, 6) / np.float32(255))
+    assert train.labels.tolist() == labels.tolist()
+    assert (test.xs.shape, test.labels.tolist()) == ((2, 6), [1, 26])
+    assert (train.xs.dtype, train.labels.dtype) == (jnp.float32, jnp.int32)
+    upright, _ = data.idx_folder(str(tmp_path), prefix="emnist-letters-", transpose=True)
+    np.testing.assert_array_equal(upright.xs.reshape(4, 3, 2), train.xs.reshape(4, 2, 3).swapaxes(1, 2))
+    assert data.one_hot(upright.labels - 1, 26)[1, 25] == 1
+
+
+def test_idx_folder_reads_mnists_names(folder, contents):
+    """A damaged file beside a good one is no obstacle, nor are folders called like files, as Kaggle has them."""
+    save(folder, contents, spell=lambda name: name.replace("-idx", ".idx"))
+    (folder / f"{LABELS}.gz").write_bytes(b"cut")
+    (folder / NAMES[0]).mkdir()
+    for ours, same in zip(jax.tree.leaves(data.idx_folder(folder)), jax.tree.leaves(data.mnist(())), strict=True):
+        np.testing.assert_array_equal(ours, same)
+
+
+BLANK = np.zeros((4, 2, 3), np.uint8)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("instead", "wrong"),
+    [
+        ({"train_images": BLANK[0]}, r"train-images-idx3-ubyte\.gz must hold uint8 of shape \[N, H, W\].*\(2, 3\)"),
+        ({"train_images": BLANK[:0]}, r"each at least 1, got uint8 of shape \(0, 2, 3\)"),
+        ({"test_images": BLANK.astype(np.float32)}, r"test-images-idx3-ubyte\.gz must .*got float32"),
+        ({"train_labels": BLANK[:3, 0, 0]}, r"train-labels.* integers of shape \(4,\), one for each image, .*\(3,\)"),
+        ({"train_labels": np.zeros(4)}, r"must hold integers of shape \(4,\).*got float64"),
+        ({"train_labels": np.zeros((4, 8), np.int32)}, r"got int32 of shape \(4, 8\)"),
+        ({"test_images": BLANK[:2, :, :2]}, "must have the same number of pixels, got 6 and 4"),
+    ],
+)
+def test_idx_folder_of_something_else(tmp_path, instead, wrong):
+    save_emnist(tmp_path, **instead)
+    with pytest.raises(ValueError, match=wrong):
+        data.idx_folder(tmp_path, prefix="emnist-letters-")
+
+
+@pytest.mark.bad_input
+def test_idx_folder_without_a_file(tmp_path):
+    save_emnist(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"must hold train-images-idx3-ubyte.* pass prefix='emnist-letters-'$"):
+        data.idx_folder(tmp_path)
+    (tmp_path / "emnist-letters-test-images-idx3-ubyte.gz").unlink()
+    with pytest.raises(FileNotFoundError, match="emnist-letters-t10k- or test-images-idx3-ubyte, gzipped or not$"):
+        data.idx_folder(tmp_path, prefix="emnist-letters-")
+    with pytest.raises(FileNotFoundError, match="absent must hold train-images-idx3-ubyte, gzipped or not$"):
+        data.idx_folder(tmp_path / "absent")
+
+
 # MNIST from files
 
 
-def test_mnist_from_files(folder, files, contents):
+def test_mnist_from_files(folder, files):
     save(folder, files)
-    (folder / f"{LABELS}.gz").unlink()
-    (folder / LABELS).write_bytes(contents[LABELS])  # not gzipped: as good
     train, test = data.mnist(mirrors=())
-    assert train.xs.shape == (60_000, 784)
-    assert test.xs.shape == (10_000, 784)
+    assert train.xs.shape == (60, 784)
+    assert test.xs.shape == (20, 784)
     assert train.xs.dtype == jnp.float32
     assert train.labels.dtype == jnp.int32
     assert test.xs[0].nonzero()[0].tolist() == [3 * 28 + 5]
@@ -196,30 +285,53 @@ def test_mnist_from_files(folder, files, contents):
     assert test.labels[:12].tolist() == [*range(10), 0, 1]
 
 
-OTHER = np.arange(10_000, dtype=np.uint8) % 10
+@pytest.mark.parametrize("below", ["", "raw", "MNIST/raw"])
+@pytest.mark.parametrize("form", [bytes, gzip.compress])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("mark", "-.")
+def test_mnist_as_people_have_it(folder, contents, below, form, suffix, mark):
+    """As browsers, torchvision and Kaggle leave it: dots for hyphens, gzipped or not whatever the name."""
+    save(folder / below, contents, form=form, spell=lambda name: name.replace("-idx", f"{mark}idx") + suffix)
+    assert data.mnist(mirrors=()).test.labels.shape == (20,)
+
+
+OTHER = np.arange(20, dtype=np.uint8) % 10
 
 
 @pytest.mark.parametrize(
     ("content", "wrong"),
     [
-        (gzip.compress(idx(OTHER))[:-20], "truncated or not a gzip file"),
-        (b"no gzip at all", "truncated or not a gzip file"),
+        (gzip.compress(idx(OTHER))[:-20], "truncated or damaged gzip file"),
+        (b"no IDX at all", "must be an IDX file"),
         (gzip.compress(idx(OTHER)[:-1]), "truncated or too long"),
-        (gzip.compress(b"\0\0\x09\1" + idx(OTHER)[4:]), "got 0x00000901"),
-        (gzip.compress(idx(OTHER[:-1])), r"shape \(10000,\), got \(9999,\)"),
-        (gzip.compress(idx(OTHER.reshape(100, 100))), r"shape \(10000,\), got \(100, 100\)"),
-        (gzip.compress(idx(np.where(np.arange(10_000) == 7, 10, OTHER).astype(np.uint8))), r"got 10 at \(7,\)"),
-        (gzip.compress(idx(OTHER[::-1])), "another SHA-256"),
+        (idx(OTHER.astype(np.float32)), r"got float32 of shape \(20,\) with another SHA-256"),
+        (idx(OTHER[:-1]), r"got uint8 of shape \(19,\)"),
+        (gzip.compress(idx(OTHER[::-1])), "with another SHA-256; data.idx_folder reads other data sets"),
     ],
-    ids=["cut", "no gzip", "short", "floats", "few labels", "two axes", "label 10", "other content"],
+    ids=["cut", "no idx", "short", "floats", "few labels", "other content"],
 )
-def test_a_damaged_file_is_named_and_left_alone(folder, files, content, wrong):
+def test_a_refused_file_is_named_and_left_alone(folder, files, server, content, wrong):
+    mirrors, requests = server
     save(folder, files, t10k_labels_idx1_ubyte=content)
+    (folder / f"{NAMES[0]}.gz").unlink()
     before = sorted(path.name for path in folder.iterdir())
-    with pytest.raises(ValueError, match=rf"(?s){LABELS}\.gz.*{wrong}.*delete it"):
-        data.mnist(mirrors=())
+    with pytest.raises(
+        ValueError, match=rf"{LABELS}\.gz.*{wrong}.*: to have MNIST downloaded, move the file away"
+    ) as refused:
+        data.mnist(mirrors("good"))
+    assert "delete" not in str(refused.value)
+    assert not requests, "nothing is downloaded beside it"
     assert sorted(path.name for path in folder.iterdir()) == before
     assert (folder / f"{LABELS}.gz").read_bytes() == content
+
+
+def test_nothing_is_downloaded_beside_another_data_set(folder, server):
+    folder.mkdir()
+    save_emnist(folder)
+    with pytest.raises(ValueError, match=r"MNIST's files, got those with prefix emnist-letters-: data\.idx_folder"):
+        data.mnist(server[0]("good"))
+    assert not server[1]
+    assert len(list(folder.iterdir())) == 4
 
 
 # MNIST from mirrors
@@ -228,7 +340,7 @@ def test_a_damaged_file_is_named_and_left_alone(folder, files, content, wrong):
 def test_mnist_is_downloaded_once(folder, server, capsys):
     mirrors, requests = server
     train, _ = data.mnist(mirrors("good"))
-    assert train.xs.shape == (60_000, 784)
+    assert train.xs.shape == (60, 784)
     assert sorted(path.name for path in folder.iterdir()) == sorted(f"{name}.gz" for name in NAMES)
     assert len(requests) == 4
     assert "100%" in capsys.readouterr().err  # the progress bar
@@ -248,7 +360,7 @@ def test_the_next_mirror_serves_when_one_does_not(folder, files, server, first):
 
 def test_nothing_is_left_behind_when_every_mirror_fails(folder, server):
     mirrors, _ = server
-    reasons = r"403.*/truncated/: train-images-idx3-ubyte\.gz is truncated .*/: .*refused"
+    reasons = r"403.*/truncated/: train-images-idx3-ubyte\.gz is a truncated .*/: .*refused"
     with pytest.raises(OSError, match=rf"(?s)cannot download train-images-idx3-ubyte\.gz .*{reasons}.*JNN_DATA_DIR"):
         data.mnist([*mirrors("forbidden", "truncated"), "http://127.0.0.1:9/"])
     assert not list(folder.iterdir())
@@ -266,6 +378,33 @@ def test_the_cache_is_the_users_own(monkeypatch):
     folder = data._folder()
     assert folder.is_absolute()
     assert folder.parts[-2:] == ("jnn", "mnist")
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("JNN_DATA_DIR", "~/letters")
+    assert data._folder() == tmp_path / "letters"
+    data._folder().mkdir()
+    save_emnist(data._folder())
+    assert data.idx_folder("~/letters", prefix="emnist-letters-").train.xs.shape == (4, 6)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("cache", ["", "~/cache"])
+def test_a_user_without_a_home_folder(monkeypatch, cache):
+    """As in a container under a bare user id."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    monkeypatch.setenv("XDG_CACHE_HOME", cache)
+    monkeypatch.delenv("JNN_DATA_DIR", raising=False)
+    with pytest.raises(OSError, match="no home folder to cache MNIST in: set JNN_DATA_DIR to a folder"):
+        data.mnist(mirrors=())
+    monkeypatch.setenv("JNN_DATA_DIR", "~/data")
+    with pytest.raises(OSError, match="JNN_DATA_DIR must be a full path, .*got ~/data"):
+        data.mnist(mirrors=())
+    with pytest.raises(OSError, match="folder must be a full path, .*got ~/data"):
+        data.idx_folder("~/data")
 
 
 def test_the_mirrors_are_two_and_encrypted():

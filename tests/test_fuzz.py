@@ -300,6 +300,7 @@ OTHERS = {
         "convert.export",
         "convert.load",
         "data.digits",
+        "data.idx_folder",
         "data.mnist",
         "data.read_idx",
     },
