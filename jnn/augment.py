@@ -95,7 +95,7 @@ def interpolate(image: Image, yx: Float[Array, "2 h w"]) -> Float[Array, "h w *c
     y, x = jnp.clip(yx[0], 0, height - 1), jnp.clip(yx[1], 0, width - 1)
     top, left = jnp.minimum(y.astype(int), height - 2), jnp.minimum(x.astype(int), width - 2)
     channels = (1,) * (image.ndim - 2)
-    down, right = (y - top).reshape(*y.shape, *channels), (x - left).reshape(*x.shape, *channels)
+    down, right = ((a - i.astype(a.dtype)).reshape(*a.shape, *channels) for a, i in ((y, top), (x, left)))
     pixels = image.reshape(-1, *image.shape[2:])
 
     def row(i: Any) -> Array:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from jaxtyping import ArrayLike as Like
 
-from jnn import activations
+from jnn import _checks, activations
 from jnn.activations import Activation
 
 
@@ -47,14 +47,15 @@ class Cost:
         return Cost, (self.name, self.output, self.value, self.delta)
 
 
-def _single(z: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
-    """At least float32: costs are never summed in half precision."""
-    return jnp.asarray(z, jnp.promote_types(jnp.result_type(z), jnp.float32))
+def _single(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> list[Float[Array, "*batch k"]]:
+    """Both in one dtype, at least float32: costs are never summed in half precision."""
+    dtype = _checks.single(z, y)
+    return [jnp.asarray(a, dtype) for a in (z, y)]
 
 
-def _times(y: Float[Like, "*batch k"], ln: Float[Array, "*batch k"]) -> Float[Array, "*batch k"]:
+def _times(y: Float[Array, "*batch k"], ln: Float[Array, "*batch k"]) -> Float[Array, "*batch k"]:
     """Y ln a with 0 ln 0 = 0, its limit: logits of -inf mask outputs that y does not ask for."""
-    return y * jnp.where((jnp.asarray(y) == 0) & jnp.isneginf(ln), 0, ln)
+    return y * jnp.where((y == 0) & jnp.isneginf(ln), 0, ln)
 
 
 @functools.cache
@@ -66,7 +67,8 @@ def quadratic_with(output: Activation) -> Cost:
     """
 
     def value(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
-        return jnp.sum((y - output(_single(z))) ** 2, axis=-1) / 2
+        z, y = _single(z, y)
+        return jnp.sum((y - output(z)) ** 2, axis=-1) / 2
 
     def delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
         return -jnp.subtract(y, output(z)) * output.prime(
@@ -82,9 +84,9 @@ quadratic = quadratic_with(activations.sigmoid)
 
 
 def _cross_entropy(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
-    z = _single(z)
+    z, y = _single(z, y)
     ln_a, ln_1_minus_a = jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-z)
-    return -jnp.sum(_times(y, ln_a) + _times(1 - jnp.asarray(y), ln_1_minus_a), axis=-1)
+    return -jnp.sum(_times(y, ln_a) + _times(1 - y, ln_1_minus_a), axis=-1)
 
 
 cross_entropy = Cost("cross_entropy", activations.sigmoid, _cross_entropy, lambda z, y: activations.sigmoid(z) - y)
@@ -99,7 +101,8 @@ point and the infimum 0 lies at the boundary; for y inside (0, 1) the minimum is
 
 
 def _log_likelihood(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
-    return -jnp.sum(_times(y, jax.nn.log_softmax(_single(z))), axis=-1)
+    z, y = _single(z, y)
+    return -jnp.sum(_times(y, jax.nn.log_softmax(z)), axis=-1)
 
 
 def _log_likelihood_delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:

@@ -43,7 +43,7 @@ def orthogonal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out
     """
     _checks.key("key", key)
     chosen = jnp.dtype(dtype or jnp.float32)
-    wide = jnp.promote_types(chosen, jnp.float32) if jnp.issubdtype(chosen, jnp.floating) else chosen
+    wide = _checks.single(chosen) if jnp.issubdtype(chosen, jnp.floating) else chosen
     return jax.nn.initializers.orthogonal()(key, shape, wide, out_sharding).astype(chosen)
 
 

@@ -68,7 +68,7 @@ def steepest_step(gradient: Any, epsilon: Scalar) -> Any:
     _checks.number("epsilon", epsilon)
     _checks.positive("epsilon", epsilon)
     leaves = jax.tree.leaves(gradient)
-    wide = jnp.result_type(jnp.float32, *leaves)
+    wide = _checks.single(*leaves)
     # Dividing by the largest entry before squaring avoids overflow and underflow.
     largest = functools.reduce(
         jnp.maximum, [jnp.max(jnp.abs(leaf), initial=0).astype(wide) for leaf in leaves], jnp.zeros((), wide)

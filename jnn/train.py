@@ -312,7 +312,7 @@ def _mixed(grad: Grad, params: Any, *batch: Any) -> tuple[Float[Array, ""], Any]
 
     value, grads = grad(*jax.tree.map(half, (params, *batch)))
     grads = jax.tree.map(lambda g, leaf: g.astype(leaf.dtype), grads, params)
-    return value.astype(jnp.promote_types(value.dtype, jnp.float32)), grads
+    return value.astype(_checks.single(value)), grads
 
 
 @functools.partial(jax.jit, static_argnames="epochs")
