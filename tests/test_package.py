@@ -23,6 +23,8 @@ def test_every_module_comes_with_the_package():
     assert set(jnn.__all__) == {path.stem for path in (ROOT / "jnn").glob("*.py")} - {
         "__init__",
         "_checks",
+        "_files",
+        "_fingerprint",
         "_monitor",
         "_xla",
     }
