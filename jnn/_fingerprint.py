@@ -30,7 +30,7 @@ def program(traced: Any) -> dict[str, str]:
 def hashes(tree: Any) -> dict[str, str]:
     """A hash of each array, by its name; without those that are split between processes, which none holds whole."""
     return {
-        _checks.leaf_name(path): digest(leaf)
+        _checks.leaf_name(path): f"sha256:{digest(leaf)[:16]}"
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
         if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated
     }
@@ -39,6 +39,8 @@ def hashes(tree: Any) -> dict[str, str]:
 def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     """The first thing in which a checkpoint and a training differ, for a message; "" if only versions differ."""
     there, here = found.get("versions", {}), expected["versions"]
+    if not there:
+        return "a training that an older jnn did not describe"
     for what, value in expected.items():
         given = found.get(what, type(value)())
         if what == "versions" or given == value:

@@ -40,7 +40,8 @@ class Checkpoints:
     folder: contains a folder for each checkpoint, named by its epoch; "~" is your home.
     keep: how many of the newest to keep, besides the one with the lowest metric "error" (or highest "accuracy").
     seconds: the least time between checkpoints, and before the first; 0 saves after every epoch.
-    resume: start from the newest checkpoint in the folder; False deletes those there when the first new one is saved.
+    resume: start from the newest checkpoint in the folder, which a line of `logging` names; False deletes those there
+        when the first new one is saved.
     config: the configuration of the run, in types that JSON has; resuming with another config raises ValueError.
 
     Raises ValueError for a keep below 1 or negative seconds, TypeError if they are not such numbers or the folder is

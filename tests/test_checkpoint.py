@@ -1,4 +1,5 @@
 import functools
+import json
 import os
 import platform
 import shutil
@@ -12,7 +13,7 @@ import numpy as np
 import optax
 import pytest
 
-from jnn import _fingerprint, backprop, costs, mlp, stopping, train
+from jnn import _fingerprint, backprop, costs, mlp, parallel, stopping, train
 from jnn.checkpoint import Checkpoints
 from tests import killed
 from tests.helpers import examples
@@ -96,6 +97,13 @@ def test_a_resumed_run_ends_with_the_same_bits(options, epoch, tmp_path):
 def test_a_finished_run_can_be_made_longer(tmp_path):
     fit(Checkpoints(tmp_path), epochs=3)
     assert_same_bits(fit(Checkpoints(tmp_path), epochs=5), fit(epochs=5))
+
+
+def test_it_goes_on_on_other_devices(tmp_path):
+    mesh = parallel.mesh(devices=jax.devices()[:2])
+    fit(Checkpoints(tmp_path), epochs=2, batch_size=4, sharding=parallel.batches(mesh))
+    fit(Checkpoints(tmp_path), epochs=3, batch_size=4)
+    assert epochs_in(tmp_path) == [2, 3]
 
 
 def test_what_a_callback_ended_stays_ended(tmp_path, caplog):
@@ -214,7 +222,7 @@ def test_a_checkpoint_of_another_training(tmp_path):
     bound = [jax.tree_util.Partial(captures, scale) for scale in scales]
     criteria = [stopping.error_change(window=window) for window in (1, 2)]
     cases = [
-        ({}, {"data": (XS.at[3, 1].add(1e-6), YS)}, r"other inputs: data.0 is \w+ there and \w+ here"),
+        ({}, {"data": (XS.at[3, 1].add(1e-6), YS)}, r"other inputs: data.0 is sha256:\w+ there and sha256:\w+ here:"),
         ({}, {"params": mlp.init(jax.random.key(2), SIZES)}, "other initial arrays: 0.params.0.w is"),
         ({}, {"optimizer": optax.adam(0.02)}, "other instructions: line .*-0.0099.* there and .*-0.019.* here"),
         ({}, {"grad": functools.partial(GRAD, cost=costs.cross_entropy)}, "other instructions: line"),
@@ -238,6 +246,12 @@ def test_a_checkpoint_of_another_training(tmp_path):
 def test_other_versions(tmp_path, monkeypatch, caplog):
     """The same program goes on with a word; one that differs may do so because of them."""
     fit(Checkpoints(tmp_path), epochs=2)
+    about = tmp_path / "2" / "about" / "metadata"
+    described = about.read_text()
+    about.write_text(json.dumps({name: value for name, value in json.loads(described).items() if name != "versions"}))
+    with pytest.raises(ValueError, match="a checkpoint of a training that an older jnn did not describe: resume with"):
+        fit(Checkpoints(tmp_path), epochs=2)
+    about.write_text(described)
     here = _fingerprint.versions()
     monkeypatch.setattr(_fingerprint, "versions", lambda: here | {"jax": "99"})
     there = f"jax is {here['jax']} there and 99 here"
