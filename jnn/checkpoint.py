@@ -4,20 +4,23 @@
 state, history, key and configuration. A checkpoint is written to a temporary folder that is renamed once it is
 complete, so a numbered folder is always a complete checkpoint, whenever the process is killed.
 
+Beside the arrays a checkpoint describes the training: configuration, key, hashes of data and first state, stopping
+criterion, and the traced program of an epoch. One that differs in any of them is not resumed.
+
 Checkpoints hold whole arrays, however they were sharded, so a training can resume on other devices. Of several
-processes the first writes and all read, so they must share the folder.
+processes the first writes and all read, so they must share the folder. While a training runs, a lock file in the folder
+keeps others out, except on Windows.
 """
 
 import contextlib
 import dataclasses
-import hashlib
 import importlib.util
 import json
-import os
+import logging
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from jnn import _checks, parallel
+from jnn import _checks, _files, _fingerprint, parallel
 from jnn.typing import PathLike, Scalar
 
 
@@ -34,16 +37,19 @@ from jnn.typing import PathLike, Scalar
 class Checkpoints:
     """Where and how often `train.fit` saves what it needs to resume.
 
-    folder: contains a folder for each checkpoint, named by its epoch.
+    folder: contains a folder for each checkpoint, named by its epoch; "~" is your home.
     keep: how many of the newest to keep, besides the one with the lowest metric "error" (or highest "accuracy").
     seconds: the least time between checkpoints, and before the first; 0 saves after every epoch.
-    resume: start from the newest checkpoint in the folder; False deletes those there when the first new one is saved.
+    resume: start from the newest checkpoint in the folder, which a line of `logging` names; False deletes those there
+        when the first new one is saved.
     config: the configuration of the run, in types that JSON has; resuming with another config raises ValueError.
 
-    Raises ValueError for a keep below 1 or negative seconds, TypeError if they are not such numbers. `train.fit` raises
-    ValueError if the newest checkpoint has other parameters, another key or another config, or is damaged; OSError if
-    the folder cannot be written or the disk is full. Older checkpoints are never changed. ImportError without orbax:
-    pip install orbax-checkpoint.
+    Raises ValueError for a keep below 1 or negative seconds, TypeError if they are not such numbers or the folder is
+    not a path. `train.fit` raises ValueError if the newest checkpoint is damaged or of another training: another config
+    or key, other data, another start, another program (gradient, optimizer, batch size, transform, evaluate, stopping),
+    or one that another version of jax traced differently. Data split between processes are not compared. It raises
+    BlockingIOError if another training holds the folder, OSError if it cannot be written or the disk is full. Older
+    checkpoints are never changed. ImportError without orbax: pip install orbax-checkpoint.
     """
 
     folder: PathLike
@@ -53,6 +59,7 @@ class Checkpoints:
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _files.expanded("folder", self.folder)
         _checks.count("keep", self.keep)
         _checks.in_range("seconds", self.seconds)
 
@@ -67,44 +74,69 @@ class Saver:
         self._latest: int | None = None
         self._pending: Any = None
         self._loading: Any = None
-        if checkpoints is not None:
-            _check_installed()
-            # Importing orbax takes as long as an epoch: do it before the first one, or in the background.
-            self._loading = threading.Timer(float(checkpoints.seconds) / 2, _orbax)
-            self._loading.daemon = True
-            self._loading.start()
-            if checkpoints.seconds == 0:
-                self._loading.join()
+        self._given: dict[str, Any] = {}
+        self._lock = contextlib.ExitStack()
+        if checkpoints is None:
+            return
+        _check_installed()
+        self._folder = _files.expanded("folder", checkpoints.folder)
+        if jax.process_index() == 0:
+            with self._writing():
+                self._lock.enter_context(_files.held(self._folder))
+        # Importing orbax takes as long as an epoch: do it before the first one, or in the background.
+        self._loading = threading.Timer(float(checkpoints.seconds) / 2, _orbax)
+        self._loading.daemon = True
+        self._loading.start()
+        if checkpoints.seconds == 0:
+            self._loading.join()
 
-    def resume(self, key: Key[Array, "*members"], carried: Any, one: Any) -> tuple[Any, list[Any], bool]:
+    def resume(
+        self, key: Key[Array, "*members"], plan: Any, carried: Any, data: Any, trace: Callable[[], Any], epochs: int
+    ) -> tuple[Any, list[Any], bool]:
         """What epochs hand on to the next, what each epoch measured, and whether the training has ended.
 
-        `one` has the shapes of what one epoch measures.
+        `plan`, the functions to train with, and `data` hold the inputs of the training, `carried` its start; `trace()`
+        is the traced program of an epoch, and `epochs` how many are wanted.
         """
-        if self._chosen is None or not self._chosen.resume:
+        if self._chosen is None:
             return carried, [], False
-        *older, newest = _epochs(Path(self._chosen.folder)) or [0]
+        program = trace()
+        self._given = {
+            "inputs": _fingerprint.hashes({"data": data, "plan": plan}),
+            "initial arrays": _fingerprint.hashes(parallel.local(carried)),
+            "stopping": repr(plan.stopping),
+            "instructions": _fingerprint.program(program),
+            "versions": _fingerprint.versions(),
+        }
+        *older, newest = (_epochs(self._folder) if self._chosen.resume else []) or [0]
         newest = parallel.broadcast(newest)
         if newest == 0:
             return carried, [], False
-        folder = Path(self._chosen.folder) / str(newest)
-        template = (carried, _stacked_shapes(one, newest))
+        folder = self._folder / str(newest)
         advice = f"; delete {folder} to resume from epoch {older[-1]}" if older else f"; delete {folder} to start over"
+        template = (carried, _stacked_shapes(program.out_info[2:], newest))
+        arrays, ended = self._read(folder, key, template, advice)
+        carried, measured = _like(template, arrays)
+        self._latest = newest
+        _say(_resumed(folder, newest, epochs, ended))
+        return carried, [jax.tree.map(lambda a, t=t: a[t], measured) for t in range(newest)], ended
+
+    def _read(self, folder: Path, key: Any, template: Any, advice: str) -> tuple[Any, bool]:
+        """The arrays of a checkpoint of this training, and whether it has ended."""
         with _orbax_errors(f"{folder} is damaged", advice, ValueError):
             about = json.loads((folder / "about" / "metadata").read_text())
             expected = self._about(key, template, about["sha256"], ended=about["ended"])
-        for what, found in about.items():
-            if found != expected[what]:
-                difference = _checks.difference(what, found, expected[what])
-                raise ValueError(f"{folder} is a checkpoint of {difference}: {_ADVICE}")
+        if difference := _fingerprint.difference(about, expected):
+            raise ValueError(f"{folder} is a checkpoint of {difference}: {_ADVICE}")
+        if about["versions"] != expected["versions"]:
+            other = _checks.difference("versions", about["versions"], expected["versions"])
+            _say(f"{folder} was saved with {other}: the last bits may differ")
         with _orbax_errors(f"{folder} is damaged", advice, ValueError):
             arguments = _orbax().args.Composite(tree=_orbax().args.StandardRestore(_blank(template)))
-            arrays = self._open().restore(newest, args=arguments).tree
+            arrays = self._open().restore(int(folder.name), args=arguments).tree
             if _digest(arrays) != about["sha256"]:
                 raise ValueError("its arrays differ from those that were saved")
-        carried, measured = _like(template, arrays)
-        self._latest = newest
-        return carried, [jax.tree.map(lambda a, t=t: a[t], measured) for t in range(newest)], about["ended"]
+        return arrays, about["ended"]
 
     def save(self, key: Key[Array, "*members"], carried: Any, measured: Sequence[Any], ended: bool) -> None:
         """After an epoch: save, unless the last checkpoint is too recent; in the background if orbax can."""
@@ -118,7 +150,7 @@ class Saver:
         """For a message: the epoch that is saved, if there is one."""
         if self._latest is None or self._chosen is None:
             return ""
-        return f"; epoch {self._latest} is saved in {self._chosen.folder}"
+        return f"; epoch {self._latest} is saved in {self._folder}"
 
     def close(self, interrupted: bool = False) -> None:
         """Wait until everything is written; save the last epoch first if the training was interrupted.
@@ -128,17 +160,19 @@ class Saver:
         if self._chosen is None:
             return
         self._loading.cancel()
-        if interrupted and self._pending is not None and jax.process_count() == 1:
-            self._save_pending()
-        if self._manager is not None:
-            with self._writing():
-                self._manager.wait_until_finished()
-                self._manager.close()
+        with self._lock:
+            if interrupted and self._pending is not None and jax.process_count() == 1:
+                self._save_pending()
+            if self._manager is not None:
+                with self._writing():
+                    self._manager.wait_until_finished()
+                    self._manager.close()
 
     def _save_pending(self) -> None:
         key, carried, measured, ended = self._pending
         self._pending, carried = None, parallel.local(carried)
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(carried[0].params) if _is_float(leaf)):
+        floats = [a for a in jax.tree.leaves(carried[0].params) if jnp.issubdtype(jnp.result_type(a), jnp.inexact)]
+        if not all(np.isfinite(leaf).all() for leaf in floats):
             return
         if jax.process_index() == 0:
             tree = (carried, jax.tree.map(lambda *epochs: np.stack(epochs), *measured))
@@ -146,7 +180,8 @@ class Saver:
             about = self._about(key, tree, _digest(arrays), ended=ended)
             with self._writing():
                 if self._latest is None and not self._chosen.resume:
-                    _clear(Path(self._chosen.folder))
+                    for epoch in _epochs(self._folder):
+                        shutil.rmtree(self._folder / str(epoch))
                 args = _orbax().args
                 items = args.Composite(tree=args.StandardSave(arrays), about=args.JsonSave(about))
                 self._open().save(len(measured), args=items, metrics=_metrics(measured[-1][1]), force=True)
@@ -156,10 +191,6 @@ class Saver:
         """The orbax manager, created when it is first needed."""
         if self._manager is None:
             ocp = _orbax()
-            folder = Path(self._chosen.folder).absolute()
-            folder.mkdir(parents=True, exist_ok=True)
-            if not os.access(folder, os.W_OK):
-                raise PermissionError(f"{folder} is read-only")
             policies = ocp.checkpoint_managers
             newest = policies.LatestN(self._chosen.keep)
             best = policies.BestN(get_metric_fn=_error, reverse=True, n=1)
@@ -168,9 +199,12 @@ class Saver:
                 best_fn=_error,
                 best_mode="min",
                 create=False,
+                # If a folder cannot be made, the threads that wait for it would keep the process alive for minutes;
+                # and trainings in several threads would wait for each other's folders.
+                async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
                 multiprocessing_options=_alone(ocp),
             )
-            self._manager = ocp.CheckpointManager(folder, options=options)
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
         return self._manager
 
     def _about(self, key: Any, tree: Any, digest: str, *, ended: bool) -> dict[str, Any]:
@@ -178,12 +212,14 @@ class Saver:
         shapes = {_checks.leaf_name(path): f"{_array(leaf).dtype}{list(leaf.shape)}" for path, leaf in leaves}
         config = json.loads(json.dumps(dict(self._chosen.config), default=str))
         keys = np.asarray(jax.random.key_data(key)).tolist()
-        return {"config": config, "key": keys, "arrays": shapes, "sha256": digest, "ended": ended}
+        return {"config": config, "key": keys, "stopping": self._given["stopping"], "arrays": shapes} | (
+            self._given | {"sha256": digest, "ended": ended}
+        )
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         kept = "" if self._latest is None else f"; epoch {self._latest} may be incomplete, earlier ones are intact"
-        with _orbax_errors(f"cannot write a checkpoint in {self._chosen.folder}", kept, OSError):
+        with _orbax_errors(f"cannot write a checkpoint in {self._folder}", kept, OSError):
             yield
 
 
@@ -204,6 +240,23 @@ def saver(checkpoints: Checkpoints | None) -> Iterator[Saver]:
 
 
 _ADVICE = "resume with the original arguments, choose another folder, or pass resume=False to start over"
+_log = logging.getLogger(__name__)
+
+
+def _say(message: str) -> None:
+    if jax.process_index() == 0:
+        _log.warning("%s", message)
+
+
+def _resumed(folder: Path, newest: int, epochs: int, ended: bool) -> str:
+    """What a training does that finds a checkpoint, for its user."""
+    if newest > epochs:
+        return f"{folder} holds {newest} epochs, more than epochs={epochs}: all {newest} are returned, none is trained"
+    if newest == epochs:
+        return f"{folder} holds all {epochs} epochs: none is trained"
+    if ended:
+        return f"{folder} was the last epoch, by the stopping criterion or a callback: none of {epochs} is trained"
+    return f"resuming after {folder}"
 
 
 def _epochs(folder: Path) -> list[int]:
@@ -211,28 +264,19 @@ def _epochs(folder: Path) -> list[int]:
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal()) if folder.is_dir() else []
 
 
-def _clear(folder: Path) -> None:
-    for epoch in _epochs(folder):
-        shutil.rmtree(folder / str(epoch))
-
-
 def _plain(tree: Any) -> dict[str, np.ndarray]:
     """Numbered arrays, keys as their data: the files do not depend on the classes of the tree."""
-
-    def one(leaf: Any) -> np.ndarray:
-        return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
-
-    return {_number(i): one(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
+    return {f"{i:06}": _fingerprint.plain(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
 
 
 def _blank(tree: Any) -> dict[str, np.ndarray]:
     """Zeros with the shapes of `_plain`'s arrays: the template that orbax reads into."""
 
     def one(leaf: Any) -> np.ndarray:
-        data = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else _array(leaf)
+        data = jax.eval_shape(jax.random.key_data, leaf) if _fingerprint.is_key(leaf) else _array(leaf)
         return np.broadcast_to(np.zeros((), data.dtype), data.shape)
 
-    return {_number(i): one(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
+    return {f"{i:06}": one(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
 
 
 def _like(tree: Any, arrays: Mapping[str, Any]) -> Any:
@@ -240,12 +284,12 @@ def _like(tree: Any, arrays: Mapping[str, Any]) -> Any:
     leaves, structure = jax.tree.flatten(tree)
 
     def one(leaf: Any, array: Any) -> Any:
-        if _is_key(leaf):
+        if _fingerprint.is_key(leaf):
             array = jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
         several = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
         return parallel.put(array, leaf.sharding) if several else jnp.asarray(array)
 
-    return jax.tree.unflatten(structure, [one(leaf, arrays[_number(i)]) for i, leaf in enumerate(leaves)])
+    return jax.tree.unflatten(structure, [one(leaf, arrays[f"{i:06}"]) for i, leaf in enumerate(leaves)])
 
 
 def _alone(ocp: Any) -> Any:
@@ -265,23 +309,8 @@ def _array(leaf: Any) -> Any:
     return leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
 
 
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(_array(leaf).dtype, jax.dtypes.prng_key)
-
-
-def _number(i: int) -> str:
-    return f"{i:06}"
-
-
-def _is_float(leaf: Any) -> bool:
-    return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
-
-
 def _digest(tree: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tree):
-        digest.update(np.ascontiguousarray(tree[name]).tobytes())
-    return digest.hexdigest()
+    return _fingerprint.digest(*(tree[name] for name in sorted(tree)))
 
 
 def _metrics(metrics: Any) -> dict[str, float]:
@@ -302,7 +331,7 @@ def _orbax_errors(what: str, advice: str, kind: type[Exception]) -> Iterator[Non
     """Turn the many errors that orbax and its libraries raise into one that says what to do."""
     try:
         yield
-    except ImportError:
+    except (ImportError, BlockingIOError):
         raise
     except Exception as error:
         first, *_ = str(error).splitlines() or [type(error).__name__]

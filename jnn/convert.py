@@ -4,8 +4,10 @@
 that do not fit.
 """
 
+import contextlib
+import os
+import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,10 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jnn import _checks, lstm
+from jnn import _checks, _files, lstm
 from jnn.typing import PathLike
 
 _FLAX_GATES = {"rem": "f", "save": "i", "focus": "o", "ltm": "g"}
+_DTYPES = (
+    *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+    *("float16", "bfloat16", "float32", "float64", "complex64"),
+)
 
 
 def to_torch(params: lstm.Params) -> dict[str, Float[Array, "..."]]:
@@ -31,12 +37,18 @@ def to_torch(params: lstm.Params) -> dict[str, Float[Array, "..."]]:
     }
 
 
-def from_torch(arrays: Mapping[str, Any], *, layer: int = 0) -> lstm.Params:
+def from_torch(arrays: Mapping[str, Any], *, layer: int = 0, reverse: bool = False) -> lstm.Params:
     """The parameters of one layer of a `torch.nn.LSTM`, from the arrays of its state_dict, `tensor.numpy()` each.
+
+    `reverse` gives those of the layer's reverse direction. The biases are 0 if the network was made with `bias=False`.
 
     Raises ValueError if an array is missing or does not have an LSTM's shape.
     """
-    names = [f"{kind}_l{layer}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    end = f"_l{layer}{'_reverse' * bool(reverse)}"
+    names = [kind + end for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    if not any(name in arrays for name in names[2:]) and names[0] in arrays:
+        zeros = np.zeros_like(arrays[names[0]], shape=jnp.shape(arrays[names[0]])[:1])
+        arrays = dict(arrays) | dict.fromkeys(names[2:], zeros)
     if missing := [name for name in names if name not in arrays]:
         raise ValueError(f"{', '.join(missing)} must be in the state_dict of an LSTM, got {', '.join(arrays)}")
     w, u, b_ih, b_hh = (jnp.asarray(arrays[name]) for name in names)
@@ -61,8 +73,11 @@ def to_flax(params: lstm.Params) -> dict[str, dict[str, Array]]:
 
 def from_flax(cell: Mapping[str, Mapping[str, Any]]) -> lstm.Params:
     """The inverse of `to_flax`. Raises ValueError if a kernel or bias is missing."""
-    if missing := [kind + letter for letter in _FLAX_GATES.values() for kind in "ih" if kind + letter not in cell]:
-        raise ValueError(f"{', '.join(missing)} must be in the parameters of an LSTMCell, got {', '.join(cell)}")
+    given = [f"{part}.{name}" for part, arrays in cell.items() for name in arrays]
+    letters = _FLAX_GATES.values()
+    needed = [name for x in letters for name in (f"i{x}.kernel", f"h{x}.kernel", f"h{x}.bias")]
+    if missing := [name for name in needed if name not in given]:
+        raise ValueError(f"{', '.join(missing)} must be in the parameters of an LSTMCell, got {', '.join(given)}")
     return lstm.Params(
         **{
             name: lstm.Gate(
@@ -78,31 +93,41 @@ def from_flax(cell: Mapping[str, Mapping[str, Any]]) -> lstm.Params:
 def export(path: PathLike, params: Any) -> None:
     """Write the arrays of `params` to a safetensors file, named by their path in the tree: "0.w", "0.b", "1.w", ...
 
-    A temporary file beside `path` is renamed once it is complete. Raises TypeError for leaves that are not arrays and
-    OSError if the file cannot be written. Needs safetensors: pip install safetensors.
+    "~" in the path is your home. A temporary file beside `path` is renamed once it is complete. Python numbers are
+    written as arrays of 64 bits without axes.
+
+    Raises TypeError for leaves that are neither arrays nor numbers or have a dtype that the file cannot hold,
+    ValueError for leaves of the same name, and OSError if the file cannot be written. Needs safetensors: pip install
+    safetensors.
     """
-    arrays = {}
+    path = _files.expanded("path", path)
+    arrays: dict[str, np.ndarray] = {}
     for where, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if not isinstance(leaf, jax.Array | np.ndarray) or jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
-            raise TypeError(f"params{jax.tree_util.keystr(where)} must be an array, got {type(leaf).__name__}")
-        arrays[_checks.leaf_name(where)] = np.ascontiguousarray(leaf)
-    path = Path(path)
-    written = path.with_name(f".{path.name}.writing")
+        name = _checks.leaf_name(where)
+        if name in arrays or name == "__metadata__":
+            raise ValueError(f"the names of arrays must differ, and not be __metadata__, got {name!r}: rename a key")
+        arrays[name] = _plain(f"params{jax.tree_util.keystr(where)}", leaf)
+    written = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.writing")
     try:
         _safetensors().save_file(arrays, str(written))
         written.replace(path)
     except Exception as error:
-        written.unlink(missing_ok=True)
         raise OSError(f"cannot write {path}: {error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            written.unlink(missing_ok=True)
 
 
 def load(path: PathLike, like: Any) -> Any:
     """The parameters in a file that `export` wrote, as a tree like `like`, such as `mlp.init` makes.
 
+    Each has the bits, dtype and shape that were written: a Python number in `like` gives one, and an array that JAX
+    would narrow, as float64 without `jax_enable_x64`, stays NumPy's.
+
     Raises FileNotFoundError if there is no such file, ValueError if it is damaged or if names, shapes or dtypes of its
-    arrays differ from those of `like`.
+    arrays differ from those of `like`, TypeError for leaves of `like` that `export` would not write.
     """
-    path = Path(path)
+    path = _files.expanded("path", path)
     if not path.is_file():
         raise FileNotFoundError(f"path must be a file that convert.export wrote, got {path}, which does not exist")
     try:
@@ -110,12 +135,43 @@ def load(path: PathLike, like: Any) -> Any:
     except Exception as error:
         raise ValueError(f"{path} is damaged or not a safetensors file ({error})") from error
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    expected = {_checks.leaf_name(where): f"{leaf.dtype}{list(leaf.shape)}" for where, leaf in leaves}
+    named = {_checks.leaf_name(where): leaf for where, leaf in leaves}
+    expected = {name: _described(f"like.{name}", leaf) for name, leaf in named.items()}
     found = {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
     if found != expected:
         difference = _checks.difference("arrays", found, expected)
         raise ValueError(f"{path} holds {difference}: pass `like` with the same sizes")
-    return jax.tree.unflatten(structure, [jnp.asarray(arrays[name]) for name in expected])
+    return jax.tree.unflatten(structure, [_as(leaf, arrays[name]) for name, leaf in named.items()])
+
+
+def _plain(name: str, leaf: Any) -> np.ndarray:
+    """The leaf as an array that a safetensors file holds; raise TypeError for others."""
+    held = isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float)
+    if not held or isinstance(leaf, np.ma.MaskedArray) or jnp.issubdtype(_dtype(leaf), jax.dtypes.extended):
+        raise TypeError(f"{name} must be an array or a number, got {type(leaf).__name__}")
+    array = np.asarray(leaf, order="C")
+    if array.dtype.name not in _DTYPES or not array.dtype.isnative or array.dtype != _dtype(leaf):
+        raise TypeError(f"{name} must be of dtype {', '.join(_DTYPES)}, in native byte order, got {array.dtype}")
+    return array
+
+
+def _dtype(leaf: Any) -> Any:
+    """The dtype of an array, or of 64 bits for a Python number."""
+    if hasattr(leaf, "dtype"):
+        return leaf.dtype
+    return np.dtype(bool if isinstance(leaf, bool) else np.int64 if isinstance(leaf, int) else np.float64)
+
+
+def _described(name: str, leaf: Any) -> str:
+    array = leaf if hasattr(leaf, "dtype") else _plain(name, leaf)
+    return f"{array.dtype}{list(array.shape)}"
+
+
+def _as(leaf: Any, array: np.ndarray) -> Any:
+    if not hasattr(leaf, "dtype"):
+        return array.item()
+    narrowed = jnp.asarray(array)
+    return narrowed if narrowed.dtype == array.dtype else array
 
 
 def _safetensors() -> Any:

@@ -15,7 +15,7 @@ length of a sequence, with `functools.partial`.
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -200,8 +200,9 @@ def fit(
     tracker = None if stopping is None else early_stopping.start(stopping, state.params, members=key.ndim > 0)
     with contextlib.ExitStack() as stack:
         saver = stack.enter_context(checkpoint.saver(checkpoints))
-        one = jax.eval_shape(_members_program, key, 0, plan, state, tracker, data)[2:]
-        (state, tracker), measured, ended = saver.resume(key, (state, tracker), one)
+        anywhere = replace(plan, sharding=None)  # on other devices it is the same training
+        trace = functools.partial(_members_program.trace, key, 0, anywhere, state, tracker, data)
+        (state, tracker), measured, ended = saver.resume(key, plan, (state, tracker), data, trace, epochs)
         listeners = [*callbacks, *_monitor.progress_bar(epochs, len(measured), stack, shown=progress)]
         for t in range(len(measured), 0 if ended else epochs):
             trained = np.ones(key.shape, bool) if tracker is None else np.asarray(tracker.active)

@@ -24,7 +24,7 @@ def child(folder):
     convert.export(folder / "trained", state.params)
 
 
-def train(checkpoints, epochs=EPOCHS):
+def train(checkpoints, epochs=EPOCHS, callbacks=()):
     import jax
     import optax
 
@@ -42,6 +42,7 @@ def train(checkpoints, epochs=EPOCHS):
         epochs=epochs,
         batch_size=5,
         checkpoints=checkpoints,
+        callbacks=callbacks,
         progress=False,
     )
 
@@ -60,6 +61,31 @@ def full(folder):
     except OSError as error:
         print(error)
         sys.exit(3)
+
+
+def replaced(folder):
+    """Train until a file takes the place of the folder; exit with 3 where it says what is wrong."""
+    from jnn import checkpoint
+
+    def replace(report):
+        if report.epoch == 2:
+            folder.rename(folder.with_name("moved"))
+            folder.write_text("not a folder")
+
+    try:
+        train(checkpoint.Checkpoints(folder), epochs=4, callbacks=[replace])
+    except OSError as error:
+        print(error)
+        sys.exit(3)
+
+
+def hold(folder):
+    """Hold the folder until this process is killed."""
+    from jnn import _files
+
+    with _files.held(folder):
+        print("held", flush=True)
+        sys.stdin.read()
 
 
 def kill(folder, kills, seed):
@@ -106,6 +132,10 @@ if __name__ == "__main__":
             child(Path(folder))
         case ["full", folder]:
             full(Path(folder))
+        case ["replaced", folder]:
+            replaced(Path(folder))
+        case ["hold", folder]:
+            hold(Path(folder))
         case ["--kills", number]:
             with tempfile.TemporaryDirectory() as scratch:
                 sys.exit("\n".join(kill(Path(scratch), int(number), seed=0)) or 0)

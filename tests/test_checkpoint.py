@@ -1,6 +1,11 @@
+import functools
+import json
+import os
+import platform
 import shutil
 import subprocess
 import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -8,26 +13,26 @@ import numpy as np
 import optax
 import pytest
 
-from jnn import backprop, mlp, stopping, train
+from jnn import _fingerprint, backprop, costs, mlp, parallel, stopping, train
 from jnn.checkpoint import Checkpoints
 from tests import killed
 from tests.helpers import examples
 
 SIZES = (4, 5, 3)
 OPTIMIZER = optax.adam(0.01)
+GRAD = backprop.minibatch_value_and_grad
 
 
 def fit(checkpoints=None, *, key=0, members=(), sizes=SIZES, epochs=5, callbacks=(), **options):
+    grad, optimizer, data = (options.pop(name, None) for name in ("grad", "optimizer", "data"))
     keys = jax.random.split(jax.random.key(key), members) if members else jax.random.key(key)
-    state = train.init(OPTIMIZER, mlp.init(jax.random.key(1), sizes))
+    optimizer = optimizer or OPTIMIZER
+    state = train.init(optimizer, options.pop("params", None) or mlp.init(jax.random.key(1), sizes))
     if members:
         state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*members, *leaf.shape)), state)
-    data = examples(2, 12, sizes)
-    options = {"batch_size": 5, "progress": False} | options
-    grad = backprop.minibatch_value_and_grad
-    return train.fit(
-        keys, grad, OPTIMIZER, state, data, epochs=epochs, checkpoints=checkpoints, callbacks=callbacks, **options
-    )
+    data = data or examples(2, 12, sizes)
+    options = {"batch_size": 5, "progress": False, "callbacks": callbacks} | options
+    return train.fit(keys, grad or GRAD, optimizer, state, data, epochs=epochs, checkpoints=checkpoints, **options)
 
 
 def interrupt_in(epoch):
@@ -49,6 +54,18 @@ def assert_same_bits(a, b):
 
 def error_of(params):
     return jnp.mean(params[0].w ** 2)
+
+
+@jax.custom_vjp
+def square(x):
+    return x**2
+
+
+square.defvjp(lambda x: (x**2, x), lambda x, g: (2 * x * g,))
+
+
+def vjp_error_of(params):
+    return jnp.mean(square(params[0].w))
 
 
 # Resuming
@@ -82,9 +99,42 @@ def test_a_finished_run_can_be_made_longer(tmp_path):
     assert_same_bits(fit(Checkpoints(tmp_path), epochs=5), fit(epochs=5))
 
 
-def test_what_a_callback_ended_stays_ended(tmp_path):
+def test_it_goes_on_on_other_devices(tmp_path):
+    mesh = parallel.mesh(devices=jax.devices()[:2])
+    fit(Checkpoints(tmp_path), epochs=2, batch_size=4, sharding=parallel.batches(mesh))
+    fit(Checkpoints(tmp_path), epochs=3, batch_size=4)
+    assert epochs_in(tmp_path) == [2, 3]
+
+
+def test_what_a_callback_ended_stays_ended(tmp_path, caplog):
     ended = fit(Checkpoints(tmp_path), callbacks=[lambda report: report.epoch == 2])
+    assert not caplog.messages
     assert_same_bits(fit(Checkpoints(tmp_path)), ended)
+    assert caplog.messages == [
+        f"{tmp_path / '2'} was the last epoch, by the stopping criterion or a callback: none of 5 is trained"
+    ]
+
+
+def test_what_is_resumed_is_said(tmp_path, caplog):
+    """More epochs in the folder than are wanted, as many, and fewer."""
+    three = fit(Checkpoints(tmp_path), epochs=3)
+    assert_same_bits(fit(Checkpoints(tmp_path), epochs=2), three)
+    assert_same_bits(fit(Checkpoints(tmp_path), epochs=3), three)
+    fit(Checkpoints(tmp_path), epochs=4)
+    three = tmp_path / "3"
+    assert caplog.messages == [
+        f"{three} holds 3 epochs, more than epochs=2: all 3 are returned, none is trained",
+        f"{three} holds all 3 epochs: none is trained",
+        f"resuming after {three}",
+    ]
+
+
+def test_home_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    fit(Checkpoints("~/run"), epochs=1, callbacks=[lambda report: os.chdir("/")])
+    assert epochs_in(tmp_path / "home" / "run") == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
 def test_starting_over_deletes_what_is_there(tmp_path):
@@ -139,6 +189,9 @@ def test_killed_at_any_moment(tmp_path):
 # Checkpoints that cannot be resumed
 
 
+XS, YS = examples(2, 12, SIZES)
+
+
 @pytest.mark.parametrize(
     ("first", "then", "message"),
     [
@@ -154,6 +207,133 @@ def test_a_checkpoint_of_something_else(first, then, message, tmp_path):
     with pytest.raises(ValueError, match=f"5 is a checkpoint of .*{message}.*resume=False to start over"):
         fit(Checkpoints(tmp_path, config=then.pop("config", {})), **then)
     assert sorted(path for path in tmp_path.rglob("*")) == before
+
+
+def test_a_checkpoint_of_another_training(tmp_path):
+    """All of the same sizes; what is bound to the gradient is data, too, and what it captures is its program."""
+    scales = [np.full(5, scale, np.float32) for scale in (1, 2)]
+
+    def captures(scale, params, xs, ys):
+        return backprop.minibatch_value_and_grad(params, xs, ys * jnp.max(scale))
+
+    def grad(params, xs, ys, captured=scales[0]):
+        return captures(captured, params, xs, ys)
+
+    bound = [jax.tree_util.Partial(captures, scale) for scale in scales]
+    criteria = [stopping.error_change(window=window) for window in (1, 2)]
+    cases = [
+        ({}, {"data": (XS.at[3, 1].add(1e-6), YS)}, r"other inputs: data.0 is sha256:\w+ there and sha256:\w+ here:"),
+        ({}, {"params": mlp.init(jax.random.key(2), SIZES)}, "other initial arrays: 0.params.0.w is"),
+        ({}, {"optimizer": optax.adam(0.02)}, "other instructions: line .*-0.0099.* there and .*-0.019.* here"),
+        ({}, {"grad": functools.partial(GRAD, cost=costs.cross_entropy)}, "other instructions: line"),
+        ({}, {"batch_size": 4}, "other instructions: line"),
+        ({"grad": bound[0]}, {"grad": bound[1]}, "other inputs: plan.grad.* is"),
+        ({"grad": grad}, {"grad": functools.partial(grad, captured=scales[1])}, "other instructions: captured array 0"),
+        (
+            {"evaluate": error_of, "stopping": criteria[0]},
+            {"evaluate": error_of, "stopping": criteria[1]},
+            r"another stopping: stopping.error_change\(window=1, .* there and stopping.error_change\(window=2",
+        ),
+    ]
+    for i, (first, then, message) in enumerate(cases):
+        folder = tmp_path / (str(i) if first else "plain")
+        if not folder.exists():
+            fit(Checkpoints(folder), epochs=2, **first)
+        with pytest.raises(ValueError, match=f"is a checkpoint of .*{message}.*resume=False to start over"):
+            fit(Checkpoints(folder), epochs=2, **then)
+
+
+def test_other_versions(tmp_path, monkeypatch, caplog):
+    """The same program goes on with a word; one that differs may do so because of them."""
+    fit(Checkpoints(tmp_path), epochs=2)
+    about = tmp_path / "2" / "about" / "metadata"
+    described = about.read_text()
+    about.write_text(json.dumps({name: value for name, value in json.loads(described).items() if name != "versions"}))
+    with pytest.raises(ValueError, match="a checkpoint of a training that an older jnn did not describe: resume with"):
+        fit(Checkpoints(tmp_path), epochs=2)
+    about.write_text(described)
+    here = _fingerprint.versions()
+    monkeypatch.setattr(_fingerprint, "versions", lambda: here | {"jax": "99"})
+    there = f"jax is {here['jax']} there and 99 here"
+    fit(Checkpoints(tmp_path), epochs=2)
+    assert f"{tmp_path / '2'} was saved with other versions: {there}: the last bits may differ" in caplog.messages
+    with pytest.raises(
+        ValueError, match=f"other instructions: line .*, perhaps only because of other versions: {there}"
+    ):
+        fit(Checkpoints(tmp_path), epochs=2, optimizer=optax.adam(0.02))
+
+
+def test_the_program_reads_the_same_in_another_process(tmp_path):
+    """And after other work in that process: a text with addresses of objects would not."""
+    fit(Checkpoints(tmp_path), epochs=1, evaluate=vjp_error_of)
+    code = f"""
+import sys
+from pathlib import Path
+from jnn.checkpoint import Checkpoints
+from tests import test_checkpoint as tests
+tests.fit(epochs=1)
+tests.fit(Checkpoints({str(tmp_path)!r}), epochs=2, evaluate=tests.vjp_error_of)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert epochs_in(tmp_path) == [1, 2]
+
+
+# One folder, several trainings
+
+
+def test_a_folder_is_for_one_training_at_a_time(tmp_path):
+    """Of two threads or processes the second says who holds it; the first goes on as if alone."""
+    others = []
+
+    def another(report):
+        with pytest.raises(BlockingIOError) as error:
+            fit(Checkpoints(tmp_path))
+        others.append(str(error.value))
+
+    whole = fit()
+    assert_same_bits(fit(Checkpoints(tmp_path), callbacks=[another]), whole)
+    held = "must be used by one training at a time, got process"
+    assert all(f"{held} {os.getpid()} on {platform.node()} there already: wait" in said for said in others)
+    assert len(others) == 5
+    assert_same_bits(fit(Checkpoints(tmp_path)), whole)
+
+
+def test_the_lock_of_a_killed_process_does_not_block(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.killed", "hold", str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with process:
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(BlockingIOError, match=f"got process {process.pid} on {platform.node()}"):
+            fit(Checkpoints(tmp_path), epochs=1)
+        process.kill()
+    assert (tmp_path / ".lock").exists()
+    fit(Checkpoints(tmp_path), epochs=1)
+    assert epochs_in(tmp_path) == [1]
+
+
+def test_threads_with_folders_of_their_own(tmp_path):
+    results = {}
+    threads = [
+        threading.Thread(target=lambda i=i: results.update({i: fit(Checkpoints(tmp_path / str(i)))})) for i in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    whole = fit()
+    for i in range(3):
+        assert_same_bits(results[i], whole)
+        assert epochs_in(tmp_path / str(i)) == [4, 5]
+
+
+def test_a_training_without_a_checkpoint_leaves_no_folder(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        fit(Checkpoints(tmp_path / "a" / "b", seconds=1e6), callbacks=[lambda report: 1 / 0])
+    assert list(tmp_path.iterdir()) == []
+
+
+# Checkpoints that are damaged or cannot be written
 
 
 def test_a_damaged_checkpoint_says_so_and_the_older_one_is_intact(tmp_path):
@@ -186,6 +366,15 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     assert (tmp_path / "file").read_text() == "not a folder"
 
 
+def test_a_folder_that_becomes_a_file(tmp_path):
+    """The error comes, and the process ends with it: no thread waits for the folder."""
+    command = [sys.executable, "-m", "tests.killed", "replaced", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 3, done.stderr
+    assert "cannot write a checkpoint in" in done.stdout
+    assert (tmp_path / "run").read_text() == "not a folder"
+
+
 def test_a_full_disk_leaves_the_older_checkpoints(tmp_path):
     """Files of this process may not grow beyond some bytes: what a full disk looks like to it."""
     fit(Checkpoints(tmp_path), epochs=2)
@@ -204,8 +393,10 @@ def test_a_full_disk_leaves_the_older_checkpoints(tmp_path):
         ({"keep": 0}, ValueError, "keep must be at least 1, got 0"),
         ({"keep": 1.5}, TypeError, "keep must be an integer, got 1.5"),
         ({"seconds": -1.0}, ValueError, "seconds must be at least 0, got -1.0"),
+        ({"folder": 3}, TypeError, "folder must be a path, got 3"),
+        ({"folder": "~nobody-has-this/a"}, ValueError, "folder must start with a home folder that exists, got ~nobody"),
     ],
 )
 def test_checkpoints_that_cannot_be(options, error, message, tmp_path):
     with pytest.raises(error, match=message):
-        Checkpoints(tmp_path, **options)
+        Checkpoints(**{"folder": tmp_path} | options)

@@ -26,6 +26,18 @@ def test_torch_layout_there_and_back():
     assert relative_error(convert.from_torch(second, layer=1), params) == 0
 
 
+def test_torch_without_biases_and_in_both_directions():
+    (params, _, _), _ = case(14)
+    backwards = jax.tree.map(lambda leaf: leaf + 1, params)
+    arrays = {name: np.asarray(a) for name, a in convert.to_torch(params).items()}
+    both = arrays | {f"{name}_reverse": np.asarray(a) for name, a in convert.to_torch(backwards).items()}
+    assert relative_error(convert.from_torch(both), params) == 0
+    assert relative_error(convert.from_torch(both, reverse=True), backwards) == 0
+    without = {name: a for name, a in arrays.items() if "weight" in name}
+    expected = lstm.Params(*(gate._replace(b=jnp.zeros_like(gate.b)) for gate in params))
+    assert relative_error(convert.from_torch(without), expected) == 0
+
+
 def test_flax_layout_there_and_back():
     (params, _, _), _ = case(15)
     assert relative_error(convert.from_flax(convert.to_flax(params)), params) == 0
@@ -73,6 +85,66 @@ def test_parameters_as_a_file(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]
 
 
+NATIVE = (
+    *(np.bool_, np.uint8, np.uint16, np.uint32, np.uint64, np.int8, np.int16, np.int32, np.int64),
+    *(np.float16, np.float32, np.float64, np.complex64, jnp.bfloat16),
+)
+
+
+def test_what_is_written_is_loaded(tmp_path):
+    """The same bits, dtypes and shapes, whatever the layout in memory; JAX arrays where JAX has the dtype."""
+    values = np.random.default_rng(0).normal(size=(2, 3)) * 3
+    tree = {
+        "dtypes": [values.astype(dtype) for dtype in NATIVE],
+        "shapes": [np.float32(0.1), np.zeros((0, 3), np.int8), values[1, 1], np.asarray(0.1)],
+        "layouts": [np.asfortranarray(values), values.T, values[:, ::-2], np.broadcast_to(values[0], (4, 3))],
+        "numbers": [0.1, 3, -(2**63), True],
+        "jax": [jnp.asarray(2.5), jnp.ones((2, 1), jnp.bfloat16)],
+    }
+    convert.export(tmp_path / "net", tree)
+    loaded = convert.load(tmp_path / "net", tree)
+    assert jax.tree.structure(loaded) == jax.tree.structure(tree)
+    for there, back in zip(jax.tree.leaves(tree), jax.tree.leaves(loaded), strict=True):
+        a, b = np.asarray(there), np.asarray(back)
+        assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
+    assert [type(number) for number in loaded["numbers"]] == [float, int, int, bool]
+    assert isinstance(loaded["shapes"][0], jax.Array)
+    convert.export(tmp_path / "net", jnp.ones(2))
+    np.testing.assert_array_equal(convert.load(tmp_path / "net", jax.ShapeDtypeStruct((2,), jnp.float32)), [1, 1])
+
+
+@pytest.mark.parametrize(
+    ("tree", "error", "message"),
+    [
+        ({"a": np.arange(3, dtype=">f4")}, TypeError, r"params\['a'\] must be of dtype bool, .* native .*, got >f4"),
+        ({"a": np.ones(3, jnp.float8_e5m2)}, TypeError, "got float8_e5m2"),
+        ({"a": np.array(["text"])}, TypeError, "got <U4"),
+        ({"a": 2**63}, TypeError, "got uint64"),
+        ({"a": 1j}, TypeError, "must be an array or a number, got complex"),
+        ({"a": "text"}, TypeError, r"params\['a'\] must be an array or a number, got str"),
+        ({"a": np.ma.array([1.0, 2.0], mask=[0, 1])}, TypeError, "got MaskedArray"),
+        ({"a": jax.random.key(0)}, TypeError, "must be an array or a number, got PRNGKeyArray"),
+        ({"a.b": np.ones(2), "a": {"b": np.ones(2)}}, ValueError, "the names of arrays must differ.* got 'a.b'"),
+        ({"__metadata__": np.ones(2)}, ValueError, "and not be __metadata__, got '__metadata__'"),
+    ],
+)
+def test_what_a_file_cannot_hold_is_not_written(tree, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        convert.export(tmp_path / "net", tree)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_home_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    convert.export("~/net", {"a": np.ones(2)})
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+    assert list(convert.load("~/net", {"a": np.ones(2)})) == ["a"]
+    with pytest.raises(ValueError, match="path must start with a home folder that exists, got ~nobody-has-this/net"):
+        convert.export("~nobody-has-this/net", {})
+    with pytest.raises(ValueError, match="path must start with a home folder that exists, got ~nobody-has-this/net"):
+        convert.load("~nobody-has-this/net", {})
+
+
 def test_the_file_is_plain_safetensors(tmp_path):
     from safetensors.numpy import load_file
 
@@ -93,13 +165,18 @@ def test_files_that_do_not_fit(tmp_path):
         convert.load(path, params[:1])
     with pytest.raises(FileNotFoundError, match="nothing, which does not exist"):
         convert.load(tmp_path / "nothing", params)
-    path.write_bytes(path.read_bytes()[:-7])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-7])
     with pytest.raises(ValueError, match="net is damaged or not a safetensors file"):
         convert.load(path, params)
+    path.write_bytes(whole)
     with pytest.raises(OSError, match="cannot write .*net"):
         convert.export(tmp_path / "no folder" / "net", params)
-    with pytest.raises(TypeError, match=r"params\['a'\] must be an array, got str"):
-        convert.export(path, {"a": "text"})
+    with pytest.raises(OSError, match="cannot write"):
+        convert.export(tmp_path, params)
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
+    with pytest.raises(TypeError, match="like.a must be an array or a number, got str"):
+        convert.load(path, {"a": "text"})
 
 
 @pytest.mark.bad_input
@@ -109,6 +186,9 @@ def test_missing_weights():
     with pytest.raises(ValueError, match="bias_hh_l0 must be in the state_dict of an LSTM, got weight_ih_l0"):
         convert.from_torch(arrays)
     cell = convert.to_flax(case(0)[0][0])
+    del cell["hf"]["bias"]
+    with pytest.raises(ValueError, match="hf.bias must be in the parameters of an LSTMCell, got if.kernel, hf.kernel"):
+        convert.from_flax(cell)
     del cell["hf"]
-    with pytest.raises(ValueError, match="hf must be in the parameters of an LSTMCell"):
+    with pytest.raises(ValueError, match="hf.kernel, hf.bias must be in the parameters of an LSTMCell"):
         convert.from_flax(cell)
