@@ -132,10 +132,18 @@ def _find_devices() -> None:
 
 
 def _cache_compilations() -> None:
-    """Keep compiled programs in the user's cache folder for the next run, unless JAX's own variables say otherwise.
+    """Keep compiled programs in the user's cache folder for the next run, unless JAX's own variables say otherwise."""
+    for name, value in {
+        "jax_compilation_cache_dir": _cache_folder,
+        "jax_persistent_cache_min_compile_time_secs": lambda: 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": lambda: 0,
+    }.items():
+        if name.upper() not in os.environ:
+            jax.config.update(name, value())
 
-    Where there is no such folder, as for a user without a home, every run compiles them.
-    """
+
+def _cache_folder() -> str | None:
+    """None where it cannot be written or, for a user without a home, is not known."""
     import pooch  # late, as in a notebook its import warns about missing widgets
 
     try:
@@ -143,11 +151,5 @@ def _cache_compilations() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except (OSError, RuntimeError):
-        return
-    for name, value in {
-        "jax_compilation_cache_dir": str(folder),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": 0,
-    }.items():
-        if name.upper() not in os.environ:
-            jax.config.update(name, value)
+        return None
+    return str(folder)

@@ -1,12 +1,17 @@
 """`python -m experiments`: what it lists, runs and rejects."""
 
+import os
+import pwd
 import runpy
 import sys
+from pathlib import Path
 
+import jax
 import pytest
 
 from experiments import __main__ as command
 from experiments import report, runner
+from experiments.runner.command import _cache_compilations
 
 NAMES = command.names()
 
@@ -113,3 +118,78 @@ def test_both_commands_run_the_experiment(module, names, tmp_path, monkeypatch, 
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     assert "fig_5_1_tanh: " in capsys.readouterr().out
     assert (tmp_path / "fig_5_1_tanh" / "result.json").exists()
+
+
+# Folders of the user
+
+
+def test_a_home_is_expanded_where_the_shell_does_not(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["fig_5_1_tanh", "--quick", "--out=~/runs"]) == 0
+    assert f"see {tmp_path}/runs/fig_5_1_tanh\n" in capsys.readouterr().out
+    assert command.main(["report", "--out=~/runs"]) == 0
+    assert f"see {tmp_path}/runs/report.html\n" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+@pytest.fixture
+def homeless(monkeypatch, tmp_path):
+    """The user of a container, with a number and no more, in an empty folder."""
+
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("names", [["digits"], ["digits", "bits"], ["report"]])
+def test_without_a_home_there_is_none_to_expand(homeless, names, capsys):
+    try:
+        code = command.main([*names, "--out=~/runs"])
+    except SystemExit as exited:
+        code = exited.code
+    assert code == 2
+    shown = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "out must not start with ~ where no home folder is known, got ~/runs" in shown
+    assert not list(homeless.iterdir())
+
+
+@pytest.fixture
+def options(monkeypatch):
+    """Those of JAX that are set, for none of its variables in the environment."""
+    options = {}
+    for name in [name for name in os.environ if name.startswith(("JAX_COMPILATION", "JAX_PERSISTENT"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(jax.config, "update", options.__setitem__)
+    return options
+
+
+@pytest.mark.parametrize("home", [None, "a file"])
+def test_without_a_home_compiled_programs_are_not_kept(homeless, options, home, monkeypatch):
+    if home:
+        (homeless / home).touch()
+        monkeypatch.setenv("HOME", str(homeless / home))
+    before = list(homeless.iterdir())
+    _cache_compilations()
+    assert options["jax_compilation_cache_dir"] is None
+    assert list(homeless.iterdir()) == before
+
+
+def test_compiled_programs_are_kept_in_the_cache_folder(homeless, options, monkeypatch):
+    monkeypatch.setenv("HOME", str(homeless))
+    _cache_compilations()
+    assert Path(options["jax_compilation_cache_dir"]).is_dir()
+    assert homeless in Path(options["jax_compilation_cache_dir"]).parents
+
+
+def test_another_cache_folder_is_left_to_jax(homeless, options, monkeypatch):
+    monkeypatch.setenv("HOME", str(homeless))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/other")
+    _cache_compilations()
+    assert "jax_compilation_cache_dir" not in options
+    assert not list(homeless.iterdir())

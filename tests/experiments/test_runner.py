@@ -1,6 +1,7 @@
 """One experiment from its flags to its files: a small one made here, and digits where it has to train."""
 
 import dataclasses
+import io
 import json
 import re
 import signal
@@ -96,6 +97,14 @@ def test_numbers_as_text():
     assert set(runner.mean_and_standard_error("x", [2.0])) == {"x"}
     assert runner.format_number("x", {"x": 2.0}) == "2"
     assert runner.format_number("x", {"x": 0.951, "x_standard_error": 0.0012}, scale=100, unit="%") == "95.1 ± 0.12 %"
+
+
+def test_where_a_sign_cannot_be_shown_another_one_is(experiment, tmp_path, monkeypatch):
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "ascii"))
+    assert runner.main(experiment, ["--size", "4", "--out", str(tmp_path)]) == 0
+    sys.stdout.flush()
+    assert b"mean square: 3.5 ? 2\n" in shown.getvalue()
 
 
 # Mistakes
