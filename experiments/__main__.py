@@ -50,7 +50,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if not words:
         for name in names():
             print(f"{name:20} {(_module(name).__doc__ or '').splitlines()[0]}")
-        print("\nRun one with python -m experiments NAME; python -m experiments --help says more.")
+        print("\nRun one with python -m experiments NAME; all that there is: python -m experiments --help")
     codes = [0]
     for name in chosen:
         codes.append(runner.main(_module(name), flags))

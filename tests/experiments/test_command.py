@@ -1,16 +1,22 @@
 """`python -m experiments`: what it lists, runs and rejects."""
 
+import importlib.util
 import os
 import pwd
+import re
 import runpy
+import shlex
 import sys
 from pathlib import Path
 
 import jax
 import pytest
 
+from benchmarks import __main__ as benchmarks
+from benchmarks import timing
 from experiments import __main__ as command
 from experiments import report, runner
+from experiments.runner import experiment
 from experiments.runner.command import _cache_compilations
 
 NAMES = command.names()
@@ -118,6 +124,92 @@ def test_both_commands_run_the_experiment(module, names, tmp_path, monkeypatch, 
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     assert "fig_5_1_tanh: " in capsys.readouterr().out
     assert (tmp_path / "fig_5_1_tanh" / "result.json").exists()
+
+
+# The commands that pages, docstrings and messages name
+
+ROOT = Path(__file__).parents[2]
+MODULES = {("experiments", name) for name in NAMES} | {("benchmarks", name) for name in benchmarks.names()}
+COMMAND = re.compile(r"""python -m (\w[\w.]*)((?: [^\s`";:|(){}#]+)*)|`(--[^`]+)`""")
+PACKAGES = ("experiments", "benchmarks", "notebooks", "docs", "tests")
+STANDS_FOR = {"experiments.NAME": "experiments.digits", "benchmarks.NAME": "benchmarks.mlp", "NAME": "digits"}
+TEXTS = [path for pattern in ("*.md", "docs/*.md", "Makefile") for path in ROOT.glob(pattern)]
+TEXTS += [path for package in (*PACKAGES[:4], "jnn") for path in ROOT.glob(f"{package}/**/*.py")]
+
+
+def named(path):
+    """The module and the arguments of each command in a file; flags alone are of the file's module or the last one."""
+    text = path.read_text()
+    if path.suffix == ".md":
+        text = re.sub(r" #.*", "", text)
+    package, name = path.parent.name, path.stem
+    last = (f"{package}.{name}", []) if (package, name) in MODULES else ("experiments", ["digits"])
+    for module, arguments, flags in COMMAND.findall(text):
+        if flags:
+            yield last[0], [*last[1], *shlex.split(flags)]
+        elif module.partition(".")[0] in PACKAGES and not module.endswith("."):  # f"... benchmarks.{name}"
+            words = [STANDS_FOR.get(word, word) for word in shlex.split(arguments) if "[" not in word]
+            last = STANDS_FOR.get(module, module), words
+            yield last
+
+
+@pytest.fixture
+def accepts(monkeypatch):
+    """Whether a command would run, by the parsers of the project itself."""
+    monkeypatch.setattr(runner.command, "run", lambda module, config, out, resume: experiment.check(config) or True)
+    monkeypatch.setattr(report, "write", lambda modules, out: 0)
+    monkeypatch.setattr(timing, "_write", lambda *result: None)
+
+    def main(module, arguments):
+        package, _, name = module.partition(".")
+        if module == "experiments":
+            return command.main(arguments)
+        if (package, name) not in MODULES:
+            return int(importlib.util.find_spec(module) is None)
+        script = importlib.import_module(module)
+        if package == "experiments":
+            return runner.main(script, arguments)
+        monkeypatch.setattr(script, "measure", lambda config: [])
+        return timing.main(script, arguments)
+
+    def accepts(module, arguments):
+        try:
+            return main(module, arguments) == 0
+        except SystemExit as exited:
+            return exited.code == 0
+
+    return accepts
+
+
+def test_every_command_that_is_named_runs(accepts):
+    commands = sorted({(module, *arguments) for path in TEXTS for module, arguments in named(path)})
+    assert len(commands) > 40
+    refused = [words for words in commands if not accepts(words[0], words[1:])]
+    # Where a flag is named without its value, it has one.
+    assert not [words for words in refused if not (words[-1].startswith("--") and accepts(words[0], [*words[1:], "3"]))]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["nielsen", "--only", "1,000 images, lambda 0.1", "100 images", "--first", "300"],
+        ["digits", "--quick", "--hidden", "20", "15", "--eta", "1e-05"],
+        ["fig_4_7_tower", "--lower", "-1e-05", "-2.0"],
+    ],
+)
+def test_the_command_that_resumes_is_the_same(flags, monkeypatch, tmp_path, capsys):
+    begun = []
+
+    def interrupted(module, config, out, resume):
+        begun.append((module, config, out, resume))
+        (out / runner.experiment_name(module) / "checkpoints").mkdir(parents=True, exist_ok=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner.command, "run", interrupted)
+    assert command.main([*flags, "--out", str(tmp_path / "two words")]) == runner.INTERRUPTED
+    resume = shlex.split(capsys.readouterr().err.partition("resume with ")[2])
+    assert command.main(resume[3:]) == runner.INTERRUPTED
+    assert begun[1] == (*begun[0][:3], True)
 
 
 # Folders of the user
