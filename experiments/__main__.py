@@ -9,6 +9,9 @@ python -m experiments report               gather all results in one page, <out>
 --out DIR  folder for the results, by default out
 --quick    use small sizes that still exercise everything
 --resume   continue interrupted runs of the same configs
+
+The exit code is 0, or the largest of 1 when a claim is false, 2 for a mistake or a file that cannot be written, 3 for a
+defect; 130 after Ctrl-C.
 """
 
 import importlib

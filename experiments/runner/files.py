@@ -15,15 +15,15 @@ from experiments.runner.experiment import Arrays
 FILES = ("figure.png", "arrays.npz", "result.json")
 """In the order in which they are put in place."""
 
-_ROOM = 2**22  # bytes: more than the files of any experiment
+_ROOM = 2**22  # bytes; a figure takes some 100,000, and arrays mostly less
 
 
 @contextlib.contextmanager
 def room(folder: Path) -> Iterator[contextlib.ExitStack]:
-    """Make the folder and take up the room that its files need; the block closes what it is given to free the room.
+    """Make the folder and fill the room that its files need, until the block closes what it is given, to write them.
 
-    If this or the block fails, what it made and is empty is removed. Of several processes the first one does this.
-    Raises OSError when the folder is not writable or has no room.
+    If this or the block fails, the folders that it made are removed where they are empty. Of several processes the
+    first one does this. Raises OSError when the folder is not writable or has no room.
     """
     made: list[Path] = []
     try:
