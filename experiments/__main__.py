@@ -9,6 +9,9 @@ python -m experiments report               gather all results in one page, <out>
 --out DIR  folder for the results, by default out
 --quick    use small sizes that still exercise everything
 --resume   continue interrupted runs of the same configs
+
+The exit code is 0, or the largest of 1 when a claim is false, 2 for a mistake or a file that cannot be written, 3 for a
+defect; 130 after Ctrl-C.
 """
 
 import importlib
@@ -50,7 +53,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if not words:
         for name in names():
             print(f"{name:20} {(_module(name).__doc__ or '').splitlines()[0]}")
-        print("\nRun one with python -m experiments NAME; python -m experiments --help says more.")
+        print("\nRun one with python -m experiments NAME; all that there is: python -m experiments --help")
     codes = [0]
     for name in chosen:
         codes.append(runner.main(_module(name), flags))

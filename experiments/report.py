@@ -99,24 +99,32 @@ def write(experiments: Mapping[str, Any], out: Path) -> int:
 
     Returns the exit code: 1 when a claim is false, 2 when a result is damaged or there are no results.
     """
+    there = "" if out == runner.Settings().out else f" --out {shlex.quote(str(out))}"
     with runner.report_mistakes() as outcome:
         entries = [entry(module, out) for module in experiments.values()]
         if all(found.state == "not run" for found in entries):
-            raise ValueError(f"no results in {out}; run some experiments first: python -m experiments all --quick")
+            first = f"python -m experiments all --quick{there}"
+            raise ValueError(f"no results in {out}; run some experiments first: {first}")
         path = out / "report.html"
-        text = page(entries)
-        with tempfile.TemporaryDirectory(dir=out, prefix=".writing-") as scratch:
-            written = Path(scratch) / path.name
-            written.write_text(text, encoding="utf-8")
-            written.replace(path)
+        _replace(path, page(entries))
         for found in entries:
             for problem in found.problems:
-                print(f"error: {found.name}: {problem}; to replace it, run {found.command}", file=sys.stderr)
+                print(f"error: {found.name}: {problem}; to replace it, run {found.command}{there}", file=sys.stderr)
         print(f"{summary(entries)}; see {path}")
         states = {found.state for found in entries}
         false = any(not all(found.claims.values()) for found in entries)
         outcome.code = 2 if "damaged" in states else int(false)
     return outcome.code
+
+
+def _replace(path: Path, text: str) -> None:
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as scratch:
+            written = Path(scratch) / path.name
+            written.write_text(text, encoding="utf-8")
+            written.replace(path)
+    except OSError as error:
+        raise OSError(f"cannot write {path} ({error}); an older page is as it was") from error
 
 
 def entry(experiment: Any, out: Path) -> Entry:

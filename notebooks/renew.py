@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Annotated
 
 import jupytext
+import matplotlib
 import nbformat
 import tyro
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 from PIL import Image
 from traitlets import default
@@ -31,6 +32,7 @@ _METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+_SETTINGS = ("MPLBACKEND", "PYTHONSTARTUP")
 
 
 class _Kernel(AsyncKernelManager):
@@ -60,13 +62,16 @@ def execute(notebook: NotebookNode, *, quick: bool = False) -> NotebookNode:
     """The notebook with outputs, from a new kernel of this Python that starts in the notebooks' folder.
 
     quick: run the experiments at the sizes of their `--quick`.
-    Raises nbclient's CellExecutionError if a cell raises.
+    Raises nbclient's CellExecutionError if a cell raises, TimeoutError if it takes more than ten minutes, and
+    DeadKernelError if the kernel dies.
     """
-    env = {name: value for name, value in os.environ.items() if name != "JNN_QUICK"}
-    if quick:
-        env["JNN_QUICK"] = "1"
     notebook = copy.deepcopy(notebook)
     with tempfile.TemporaryDirectory() as scratch:
+        # Outputs do not depend on the user's settings of Python, IPython and matplotlib.
+        env = {name: value for name, value in os.environ.items() if name not in ("JNN_QUICK", *_SETTINGS)}
+        env |= {"IPYTHONDIR": scratch, "MATPLOTLIBRC": matplotlib.get_data_path()}
+        if quick:
+            env["JNN_QUICK"] = "1"
         # Sockets are files where the system has them: no other user can listen to those.
         transport = "tcp" if os.name == "nt" else "ipc"
         sockets = {"transport": transport, "connection_file": str(Path(scratch) / "kernel.json")}
@@ -84,16 +89,23 @@ def execute(notebook: NotebookNode, *, quick: bool = False) -> NotebookNode:
 
 
 def renew(name: str) -> Path:
-    """Execute the notebook of that name and write it, or leave it unchanged. Returns its path."""
-    notebook = execute(source(name))
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                output.data["image/png"] = _smaller(output.data["image/png"])
-    nbformat.validate(notebook)
+    """Execute the notebook of that name and write it, or leave it unchanged. Returns its path.
+
+    Raises OSError, before it executes, where it cannot be written, and what `execute` raises.
+    """
+    try:
+        scratch = tempfile.TemporaryDirectory(dir=FOLDER, prefix=".writing-")
+    except OSError as error:
+        raise OSError(f"cannot write to {FOLDER} ({error})") from error
     path = FOLDER / f"{name}.ipynb"
-    with tempfile.TemporaryDirectory(dir=FOLDER, prefix=".writing-") as scratch:
-        written = Path(scratch) / path.name
+    with scratch as folder:
+        notebook = execute(source(name))
+        for cell in notebook.cells:
+            for output in cell.get("outputs", []):
+                if "image/png" in output.get("data", {}):
+                    output.data["image/png"] = _smaller(output.data["image/png"])
+        nbformat.validate(notebook)
+        written = Path(folder) / path.name
         nbformat.write(notebook, written)
         written.replace(path)
     return path
@@ -113,6 +125,8 @@ def main(
 ) -> int:
     """Execute the named notebooks, or all, and write them.
 
+    Exits with 1 when a cell fails, 2 when a notebook is not known, cannot be written or does not end.
+
     Args:
         names_to_renew: notebooks to renew, by default all.
     """
@@ -125,6 +139,9 @@ def main(
         except CellExecutionError as error:
             print(f"error: {name} is as it was; a cell of its source fails:\n{error}", file=sys.stderr)
             return 1
+        except (DeadKernelError, OSError) as error:
+            print(f"error: {name} is as it was; {error}", file=sys.stderr)
+            return 2
         except KeyboardInterrupt:
             print(f"interrupted; {name} is as it was", file=sys.stderr)
             return 130

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient.exceptions import DeadKernelError
 from PIL import Image
 
 import jnn
@@ -219,6 +220,50 @@ def test_a_cell_that_fails_leaves_the_older_notebook(folder, capsys):
     assert not said.out
     assert (folder / "draws.ipynb").read_text() == "the older one"
     assert files(folder) == {"draws.py", "draws.ipynb"}
+
+
+@pytest.mark.slow
+def test_what_is_renewed_does_not_depend_on_the_settings_of_the_user(folder, tmp_path_factory, monkeypatch):
+    renew.renew("draws")
+    expected = (folder / "draws.ipynb").read_bytes()
+    theirs = tmp_path_factory.mktemp("theirs")
+    startup = theirs / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    for path in (startup / "startup.py", theirs / "startup.py"):
+        path.write_text("print = lambda *words: None")
+    (theirs / "matplotlibrc").write_text("lines.linewidth: 9\nsavefig.transparent: True\n")
+    monkeypatch.setenv("IPYTHONDIR", str(theirs))
+    monkeypatch.setenv("PYTHONSTARTUP", str(theirs / "startup.py"))
+    monkeypatch.setenv("MATPLOTLIBRC", str(theirs))
+    monkeypatch.setenv("MPLBACKEND", "unknown")
+    renew.renew("draws")
+    assert (folder / "draws.ipynb").read_bytes() == expected
+
+
+@pytest.mark.parametrize(
+    "error", [TimeoutError("Cell 2 timed out"), DeadKernelError("Kernel died"), OSError(28, "full")]
+)
+def test_what_does_not_end_leaves_the_older_notebook(error, folder, monkeypatch, capsys):
+    def fails(notebook):
+        raise error
+
+    (folder / "draws.ipynb").write_text("the older one")
+    monkeypatch.setattr(renew, "execute", fails)
+    assert renew.main() == 2
+    assert capsys.readouterr().err == f"error: draws is as it was; {error}\n"
+    assert (folder / "draws.ipynb").read_text() == "the older one"
+    assert files(folder) == {"draws.py", "draws.ipynb"}
+
+
+def test_a_folder_that_is_not_writable_is_found_before_executing(folder, monkeypatch, capsys):
+    def forbidden(**options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(renew.tempfile, "TemporaryDirectory", forbidden)
+    monkeypatch.setattr(renew, "execute", lambda notebook: pytest.fail("it executes first"))
+    assert renew.main() == 2
+    message = f"error: draws is as it was; cannot write to {folder} ([Errno 13] Permission denied)\n"
+    assert capsys.readouterr().err == message
 
 
 def test_an_interrupt_leaves_the_older_notebook(folder, monkeypatch, capsys):

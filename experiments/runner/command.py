@@ -2,9 +2,12 @@
 
 import contextlib
 import dataclasses
+import io
 import os
 import shlex
 import sys
+import tempfile
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
@@ -16,8 +19,14 @@ from experiments.runner.experiment import experiment_name
 from experiments.runner.results import run
 from jnn import parallel
 
+DEFECT = 3
+"""The exit code after an error that is not the user's; Python's own, 1, means that a claim is false."""
+
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as in a shell."""
+
+MISTAKES = (ValueError, OSError, ImportError, ArithmeticError, MemoryError, jax.errors.JaxRuntimeError)
+"""What wrong flags, files and devices raise, and what a run that needs too much memory does."""
 
 C = TypeVar("C")
 
@@ -32,6 +41,13 @@ class Settings:
     """Use a small size that still exercises everything."""
     resume: bool = False
     """Continue an interrupted run of the same config. Progress is saved twice a minute, and by Ctrl-C."""
+
+    def __post_init__(self) -> None:
+        """Expand ~ in `out`, which shells leave in --out=~/runs. Raises ValueError where no home folder is known."""
+        try:
+            object.__setattr__(self, "out", self.out.expanduser())
+        except RuntimeError as error:
+            raise ValueError(f"out must not start with ~ where no home folder is known, got {self.out}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +76,11 @@ def main(experiment: Any = None, args: Sequence[str] | None = None) -> int:
     args = sys.argv[1:] if args is None else args
     command = ["python", "-m", "experiments", experiment_name(experiment)]
     _cache_compilations()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # where ± cannot be shown
     with report_mistakes() as outcome:
         parallel.start()
+        _find_devices()
         quick = experiment.Config.quick if "--quick" in args else {}
         flags = tyro.cli(
             Flags[experiment.Config],
@@ -80,28 +99,57 @@ def main(experiment: Any = None, args: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def report_mistakes() -> Iterator[_Outcome]:
-    """Report a mistake of the user's in one line, without a traceback unless $JNN_TRACEBACK is set."""
+    """Report an error: a mistake of the user's in one line, or with a traceback if $JNN_TRACEBACK is set."""
     outcome = _Outcome()
     try:
         yield outcome
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
-        if os.environ.get("JNN_TRACEBACK"):
-            raise
-        print(f"error: {error} (JNN_TRACEBACK=1 shows where)", file=sys.stderr)
-    except KeyboardInterrupt:
-        saved = outcome.checkpoints is not None and outcome.checkpoints.is_dir()
-        print(f"interrupted; {'resume with ' + outcome.resume if saved else 'nothing was written'}", file=sys.stderr)
+    except Exception as error:
+        outcome.code = 2 if isinstance(error, MISTAKES) else DEFECT
+        if outcome.code == DEFECT or os.environ.get("JNN_TRACEBACK"):
+            traceback.print_exc()
+        else:
+            said = "; ".join([str(error) or type(error).__name__, *_notes(error)])
+            print(f"error: {said} (JNN_TRACEBACK=1 shows where)", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        kept = _notes(error)
+        if outcome.checkpoints is not None and outcome.checkpoints.is_dir():
+            kept.append(f"resume with {outcome.resume}")
+        print(f"interrupted; {'; '.join(kept) or 'nothing was written'}", file=sys.stderr)
         outcome.code = INTERRUPTED
+
+
+def _notes(error: BaseException) -> list[str]:
+    return list(getattr(error, "__notes__", []))
+
+
+def _find_devices() -> None:
+    """Raise ValueError where JAX finds none, as with JAX_PLATFORMS=cuda on a machine without a GPU."""
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError) as error:
+        chosen, reason = os.environ.get("JAX_PLATFORMS", ""), str(error) or "no such device, or no jaxlib for it"
+        raise ValueError(f"JAX_PLATFORMS must name platforms of this machine, got {chosen!r}: {reason}") from error
 
 
 def _cache_compilations() -> None:
     """Keep compiled programs in the user's cache folder for the next run, unless JAX's own variables say otherwise."""
-    import pooch  # late, as in a notebook its import warns about missing widgets
-
     for name, value in {
-        "jax_compilation_cache_dir": str(Path(pooch.os_cache("jnn")) / "xla"),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": 0,
+        "jax_compilation_cache_dir": _cache_folder,
+        "jax_persistent_cache_min_compile_time_secs": lambda: 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": lambda: 0,
     }.items():
         if name.upper() not in os.environ:
-            jax.config.update(name, value)
+            jax.config.update(name, value())
+
+
+def _cache_folder() -> str | None:
+    """None where it cannot be written or, for a user without a home, is not known."""
+    import pooch  # late, as in a notebook its import warns about missing widgets
+
+    try:
+        folder = Path(pooch.os_cache("jnn")).expanduser() / "xla"
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except (OSError, RuntimeError):
+        return None
+    return str(folder)

@@ -7,21 +7,21 @@ import json
 import os
 import platform
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from experiments.runner import files
 from experiments.runner.experiment import Arrays, Experiment, check, experiment_name
 from experiments.runner.training import keeping_checkpoints
-from jnn import parallel
+from jnn import __version__, parallel
 
 STYLE: Any = {
     "axes.grid": True,
@@ -45,29 +45,31 @@ def run(experiment: Experiment, config: Any, out: Path, *, resume: bool = False)
 
     With several processes, all compute and the first one writes and prints.
 
-    Raises ValueError for a config out of bounds, and OSError when `out` is not writable, both before computing.
+    Raises ValueError for a config out of bounds, and OSError when `out` is not writable, both before computing. A note
+    on an error that is raised later says where the arrays are.
     """
     check(config)
     folder = out / experiment_name(experiment)
-    with _writable(folder):
+    with files.room(folder) as taken:
         start = time.perf_counter()
         with keeping_checkpoints(folder / "checkpoints", dataclasses.asdict(config), resume=resume):
-            arrays, claims = _compute(experiment, config)
+            arrays = _compute(experiment, config)
         if jax.process_index():
-            return all(claims.values())
-        numbers = {key: value.item() for key, value in arrays.items() if value.ndim == 0}
-        result = {
-            "experiment": folder.name,
-            "config": dataclasses.asdict(config),
-            "claims": claims,
-            "numbers": numbers,
-            "seconds": time.perf_counter() - start,
-            **_machine(),
-        }
-        with rc_context(STYLE):
-            figure = Figure()
-            experiment.draw(figure, config, arrays)
-            _write(folder, arrays, figure, json.dumps(result, indent=2, default=str))
+            return all(_check_claims(experiment, config, arrays).values())
+        taken.close()
+        with files.put(folder, arrays) as scratch:
+            claims = _check_claims(experiment, config, arrays)
+            numbers = {key: value.item() for key, value in arrays.items() if value.ndim == 0}
+            result = {
+                "experiment": folder.name,
+                "config": dataclasses.asdict(config),
+                "claims": claims,
+                "numbers": numbers,
+                "seconds": time.perf_counter() - start,
+                **_machine(),
+            }
+            (scratch / "result.json").write_text(json.dumps(result, indent=2, default=str) + "\n")
+            _draw(experiment, config, arrays).savefig(scratch / "figure.png", metadata={"Software": None})
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     for label, number in format_numbers(numbers).items():
         print(f"{label}: {number}")
@@ -85,15 +87,12 @@ def show(experiment: Experiment, **fields: Any) -> tuple[Figure, dict[str, np.nd
     quick = experiment.Config.quick if os.environ.get("JNN_QUICK") else {}
     config = experiment.Config(**{**fields, **quick})
     check(config)
-    arrays, claims = _compute(experiment, config)
+    arrays = _compute(experiment, config)
+    claims = _check_claims(experiment, config, arrays)
     _print_claims(claims)
     if false := [claim for claim, holds in claims.items() if not holds]:
         raise AssertionError(f"{experiment_name(experiment)} with {config}: false: {'; '.join(false)}")
-    with rc_context(STYLE):
-        figure = Figure()
-        _StyledCanvas(figure)
-        experiment.draw(figure, config, arrays)
-    return figure, arrays
+    return _draw(experiment, config, arrays), arrays
 
 
 def mean_and_standard_error(name: str, members: Any) -> dict[str, np.ndarray]:
@@ -114,11 +113,13 @@ def format_numbers(numbers: Arrays) -> dict[str, str]:
     return {key.replace("_", " "): format_number(key, numbers) for key in numbers if not key.endswith(_ERROR)}
 
 
-def _compute(experiment: Experiment, config: Any) -> tuple[dict[str, np.ndarray], dict[str, bool]]:
-    """The arrays and the claims."""
+def _compute(experiment: Experiment, config: Any) -> dict[str, np.ndarray]:
     with jax.default_matmul_precision("highest"):
-        arrays = {key: np.asarray(parallel.local(value)) for key, value in experiment.compute(config).items()}
-    return arrays, {claim: bool(holds) for claim, holds in experiment.claims(config, arrays).items()}
+        return {key: np.asarray(parallel.local(value)) for key, value in experiment.compute(config).items()}
+
+
+def _check_claims(experiment: Experiment, config: Any, arrays: Arrays) -> dict[str, bool]:
+    return {claim: bool(holds) for claim, holds in experiment.claims(config, arrays).items()}
 
 
 def _print_claims(claims: Mapping[str, bool]) -> None:
@@ -126,54 +127,42 @@ def _print_claims(claims: Mapping[str, bool]) -> None:
         print(f"{'ok   ' if holds else 'FALSE'} {claim}")
 
 
-class _StyledCanvas(FigureCanvasAgg):
-    """Applies the style to a figure that is rendered later, when its ticks and the colours C0, C1, ... are resolved."""
+def _draw(experiment: Experiment, config: Any, arrays: Arrays) -> Figure:
+    with _styled():
+        figure = _StyledFigure()
+        experiment.draw(figure, config, arrays)
+    return figure
 
-    def print_figure(self, *args: Any, **kwargs: Any) -> Any:
-        with rc_context(STYLE):
+
+def _styled() -> contextlib.AbstractContextManager[None]:
+    """Within it, the style and otherwise matplotlib's defaults hold, whatever the user's matplotlibrc says."""
+    return style.context(["default", STYLE])
+
+
+class _StyledFigure(Figure):
+    """Applies the style also when it is rendered later: ticks and the colours C0, C1, ... are resolved only then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        _StyledCanvas(self)
+
+    def savefig(self, *args: Any, **kwargs: Any) -> None:
+        with _styled():
+            super().savefig(*args, **kwargs)
+
+
+class _StyledCanvas(FigureCanvasAgg):
+    def print_figure(self, *args: Any, **kwargs: Any) -> Any:  # which notebooks call
+        with _styled():
             return super().print_figure(*args, **kwargs)
 
 
 def _machine() -> dict[str, Any]:
     """The device and the versions that a result came from."""
-    versions = {name: importlib.metadata.version(name) for name in ("jnn", "jax", "jaxlib", "numpy", "optax")}
+    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy", "optax")}
     return {
         "device": jax.devices()[0].device_kind,
         "devices": jax.device_count(),
         "platform": jax.default_backend(),
-        "versions": {"python": platform.python_version()} | versions,
+        "versions": {"python": platform.python_version(), "jnn": __version__} | versions,
     }
-
-
-@contextlib.contextmanager
-def _writable(folder: Path) -> Iterator[None]:
-    """Make the folder and try to write in it before the block; if that or the block fails, remove what it made empty.
-
-    Raises OSError when the folder is not writable. Of several processes the first one does this.
-    """
-    made: list[Path] = []
-    try:
-        if jax.process_index() == 0:
-            try:
-                made += [path for path in (folder, *folder.parents) if not path.exists()]
-                folder.mkdir(parents=True, exist_ok=True)
-                tempfile.TemporaryFile(dir=folder).close()
-            except OSError as error:
-                raise OSError(f"cannot write to {folder} ({error}); choose another --out") from error
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError):
-            for path in made:
-                path.rmdir()
-        raise
-
-
-def _write(folder: Path, arrays: Arrays, figure: Figure, result: str) -> None:
-    """Write all three files or none: first into a folder beside them, then move them, result.json last."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as scratch:
-        written = [Path(scratch) / file for file in ("arrays.npz", "figure.png", "result.json")]
-        np.savez_compressed(written[0], **arrays)
-        figure.savefig(written[1], metadata={"Software": None})
-        written[2].write_text(result + "\n")
-        for path in written:
-            path.replace(folder / path.name)

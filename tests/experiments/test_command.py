@@ -1,12 +1,23 @@
 """`python -m experiments`: what it lists, runs and rejects."""
 
+import importlib.util
+import os
+import pwd
+import re
 import runpy
+import shlex
 import sys
+from pathlib import Path
 
+import jax
 import pytest
 
+from benchmarks import __main__ as benchmarks
+from benchmarks import timing
 from experiments import __main__ as command
 from experiments import report, runner
+from experiments.runner import experiment
+from experiments.runner.command import _cache_compilations
 
 NAMES = command.names()
 
@@ -113,3 +124,164 @@ def test_both_commands_run_the_experiment(module, names, tmp_path, monkeypatch, 
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     assert "fig_5_1_tanh: " in capsys.readouterr().out
     assert (tmp_path / "fig_5_1_tanh" / "result.json").exists()
+
+
+# The commands that pages, docstrings and messages name
+
+ROOT = Path(__file__).parents[2]
+MODULES = {("experiments", name) for name in NAMES} | {("benchmarks", name) for name in benchmarks.names()}
+COMMAND = re.compile(r"""python -m (\w[\w.]*)((?: [^\s`";:|(){}#]+)*)|`(--[^`]+)`""")
+PACKAGES = ("experiments", "benchmarks", "notebooks", "docs", "tests")
+STANDS_FOR = {"experiments.NAME": "experiments.digits", "benchmarks.NAME": "benchmarks.mlp", "NAME": "digits"}
+TEXTS = [path for pattern in ("*.md", "docs/*.md", "Makefile") for path in ROOT.glob(pattern)]
+TEXTS += [path for package in (*PACKAGES[:4], "jnn") for path in ROOT.glob(f"{package}/**/*.py")]
+
+
+def named(path):
+    """The module and the arguments of each command in a file; flags alone are of the file's module or the last one."""
+    text = path.read_text()
+    if path.suffix == ".md":
+        text = re.sub(r" #.*", "", text)
+    package, name = path.parent.name, path.stem
+    last = (f"{package}.{name}", []) if (package, name) in MODULES else ("experiments", ["digits"])
+    for module, arguments, flags in COMMAND.findall(text):
+        if flags:
+            yield last[0], [*last[1], *shlex.split(flags)]
+        elif module.partition(".")[0] in PACKAGES and not module.endswith("."):  # f"... benchmarks.{name}"
+            words = [STANDS_FOR.get(word, word) for word in shlex.split(arguments) if "[" not in word]
+            last = STANDS_FOR.get(module, module), words
+            yield last
+
+
+@pytest.fixture
+def accepts(monkeypatch):
+    """Whether a command would run, by the parsers of the project itself."""
+    monkeypatch.setattr(runner.command, "run", lambda module, config, out, resume: experiment.check(config) or True)
+    monkeypatch.setattr(report, "write", lambda modules, out: 0)
+    monkeypatch.setattr(timing, "_write", lambda *result: None)
+
+    def main(module, arguments):
+        package, _, name = module.partition(".")
+        if module == "experiments":
+            return command.main(arguments)
+        if (package, name) not in MODULES:
+            return int(importlib.util.find_spec(module) is None)
+        script = importlib.import_module(module)
+        if package == "experiments":
+            return runner.main(script, arguments)
+        monkeypatch.setattr(script, "measure", lambda config: [])
+        return timing.main(script, arguments)
+
+    def accepts(module, arguments):
+        try:
+            return main(module, arguments) == 0
+        except SystemExit as exited:
+            return exited.code == 0
+
+    return accepts
+
+
+def test_every_command_that_is_named_runs(accepts):
+    commands = sorted({(module, *arguments) for path in TEXTS for module, arguments in named(path)})
+    assert len(commands) > 40
+    refused = [words for words in commands if not accepts(words[0], words[1:])]
+    # Where a flag is named without its value, it has one.
+    assert not [words for words in refused if not (words[-1].startswith("--") and accepts(words[0], [*words[1:], "3"]))]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["nielsen", "--only", "1,000 images, lambda 0.1", "100 images", "--first", "300"],
+        ["digits", "--quick", "--hidden", "20", "15", "--eta", "1e-05"],
+        ["fig_4_7_tower", "--lower", "-1e-05", "-2.0"],
+    ],
+)
+def test_the_command_that_resumes_is_the_same(flags, monkeypatch, tmp_path, capsys):
+    begun = []
+
+    def interrupted(module, config, out, resume):
+        begun.append((module, config, out, resume))
+        (out / runner.experiment_name(module) / "checkpoints").mkdir(parents=True, exist_ok=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner.command, "run", interrupted)
+    assert command.main([*flags, "--out", str(tmp_path / "two words")]) == runner.INTERRUPTED
+    resume = shlex.split(capsys.readouterr().err.partition("resume with ")[2])
+    assert command.main(resume[3:]) == runner.INTERRUPTED
+    assert begun[1] == (*begun[0][:3], True)
+
+
+# Folders of the user
+
+
+def test_a_home_is_expanded_where_the_shell_does_not(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["fig_5_1_tanh", "--quick", "--out=~/runs"]) == 0
+    assert f"see {tmp_path}/runs/fig_5_1_tanh\n" in capsys.readouterr().out
+    assert command.main(["report", "--out=~/runs"]) == 0
+    assert f"see {tmp_path}/runs/report.html\n" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+@pytest.fixture
+def homeless(monkeypatch, tmp_path):
+    """The user of a container, with a number and no more, in an empty folder."""
+
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("names", [["digits"], ["digits", "bits"], ["report"]])
+def test_without_a_home_there_is_none_to_expand(homeless, names, capsys):
+    try:
+        code = command.main([*names, "--out=~/runs"])
+    except SystemExit as exited:
+        code = exited.code
+    assert code == 2
+    shown = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "out must not start with ~ where no home folder is known, got ~/runs" in shown
+    assert not list(homeless.iterdir())
+
+
+@pytest.fixture
+def options(monkeypatch):
+    """Those of JAX that are set, for none of its variables in the environment."""
+    options = {}
+    for name in [name for name in os.environ if name.startswith(("JAX_COMPILATION", "JAX_PERSISTENT"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(jax.config, "update", options.__setitem__)
+    return options
+
+
+@pytest.mark.parametrize("home", [None, "a file"])
+def test_without_a_home_compiled_programs_are_not_kept(homeless, options, home, monkeypatch):
+    if home:
+        (homeless / home).touch()
+        monkeypatch.setenv("HOME", str(homeless / home))
+    before = list(homeless.iterdir())
+    _cache_compilations()
+    assert options["jax_compilation_cache_dir"] is None
+    assert list(homeless.iterdir()) == before
+
+
+def test_compiled_programs_are_kept_in_the_cache_folder(homeless, options, monkeypatch):
+    monkeypatch.setenv("HOME", str(homeless))
+    _cache_compilations()
+    assert Path(options["jax_compilation_cache_dir"]).is_dir()
+    assert homeless in Path(options["jax_compilation_cache_dir"]).parents
+
+
+def test_another_cache_folder_is_left_to_jax(homeless, options, monkeypatch):
+    monkeypatch.setenv("HOME", str(homeless))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/other")
+    _cache_compilations()
+    assert "jax_compilation_cache_dir" not in options
+    assert not list(homeless.iterdir())

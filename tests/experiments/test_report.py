@@ -1,6 +1,7 @@
 """The page of all results: complete, honest about what is damaged or false, and self-contained."""
 
 import dataclasses
+import html
 import html.parser
 import importlib
 import itertools
@@ -247,18 +248,25 @@ def test_without_results_nothing_is_written(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
 
-def test_a_page_that_fails_leaves_the_older_one_whole(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (RuntimeError("a defect"), 3, r"Traceback (?s:.*)RuntimeError: a defect\n"),
+        (OSError(28, "No space left"), 2, r"error: cannot write .*/report.html \(\[Errno 28\] No space left\); .*\n"),
+    ],
+)
+def test_a_page_that_fails_leaves_the_older_one_whole(error, code, said, tmp_path, monkeypatch, capsys):
     keep(tmp_path, "alpha")
     report.write(MODULES, tmp_path)
     before = (tmp_path / "report.html").read_bytes()
     keep(tmp_path, "beta")
 
     def broken(self, *args, **options):
-        raise RuntimeError("no disk")
+        raise error
 
     monkeypatch.setattr(report.Path, "replace", broken)
-    with pytest.raises(RuntimeError, match="no disk"):
-        report.write(MODULES, tmp_path)
+    assert report.write(MODULES, tmp_path) == code
+    assert re.fullmatch(said, capsys.readouterr().err)
     assert (tmp_path / "report.html").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alpha", "beta", "report.html"]
 
@@ -356,6 +364,64 @@ def test_the_command_gives_the_config_back(name):
             config=(tyro.conf.FlagCreatePairsOff,),
         )
         assert parsed.config == config
+
+
+# The commands that the report prints
+
+
+@pytest.fixture
+def configs(monkeypatch):
+    """Instead of running: the configs, by the name of the experiment."""
+    ran = {}
+
+    def run(module, config, out, resume):
+        ran[command.runner.experiment_name(module)] = config
+        return True
+
+    monkeypatch.setattr(command.runner.command, "run", run)
+    return ran
+
+
+@pytest.mark.parametrize("changed", ["not run", "default", "quick", "several"])
+def test_the_commands_on_a_page_run_what_it_shows(changed, tmp_path, configs):
+    """With and without results, above all for fields of several values."""
+    expected = {}
+    for name in REAL:
+        config = command._module(name).Config
+        fields = {
+            "quick": config.quick,
+            "several": {"only": ("100 images", "30 hidden")}
+            if name == "nielsen"
+            else {
+                field.name: (*field.default[::-1], *field.default[:1])
+                for field in dataclasses.fields(config)
+                if isinstance(field.default, tuple) and "..." in str(field.type)
+            },
+        }.get(changed, {})
+        expected[name] = config(**fields)
+        if changed != "not run" or name == "digits":
+            keep(tmp_path, name, config=dataclasses.asdict(expected[name]))
+    assert report.write({name: command._module(name) for name in REAL}, tmp_path) == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for line in re.findall(r"<pre><code>(.*?)</code></pre>", page, re.S):
+        assert command.main(shlex.split(html.unescape(line))[3:]) == 0, line
+    assert configs == expected
+
+
+def test_the_commands_in_messages_write_where_it_was_read(tmp_path, configs, capsys, monkeypatch):
+    out = tmp_path / "two words"
+    out.mkdir()
+    modules = {name: command._module(name) for name in ("digits", "nielsen")}
+    assert report.write(modules, out) == 2
+    said = [re.search(r"first: (python .*?) \(JNN_TRACEBACK", capsys.readouterr().err).group(1)]
+    for name, module in modules.items():
+        (keep(out, name, config=dataclasses.asdict(module.Config())) / "figure.png").write_text("damaged")
+    assert report.write(modules, out) == 2
+    said += re.findall(r"to replace it, run (.*)", capsys.readouterr().err)
+    assert [line.partition(" --out ")[0].split()[3:] for line in said] == [["all", "--quick"], ["digits"], ["nielsen"]]
+    for line in said:
+        assert shlex.split(line)[-2:] == ["--out", str(out)]
+        assert command.main(shlex.split(line)[3:]) == 0
 
 
 # At the command line

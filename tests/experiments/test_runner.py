@@ -1,6 +1,7 @@
 """One experiment from its flags to its files: a small one made here, and digits where it has to train."""
 
 import dataclasses
+import io
 import json
 import re
 import signal
@@ -12,11 +13,12 @@ from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import matplotlib
 import numpy as np
 import pytest
 
 from experiments import digits, nielsen, runner
-from experiments.runner import results, training
+from experiments.runner import files, training
 from jnn import train
 
 
@@ -97,6 +99,14 @@ def test_numbers_as_text():
     assert runner.format_number("x", {"x": 0.951, "x_standard_error": 0.0012}, scale=100, unit="%") == "95.1 ± 0.12 %"
 
 
+def test_where_a_sign_cannot_be_shown_another_one_is(experiment, tmp_path, monkeypatch):
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "ascii"))
+    assert runner.main(experiment, ["--size", "4", "--out", str(tmp_path)]) == 0
+    sys.stdout.flush()
+    assert b"mean square: 3.5 ? 2\n" in shown.getvalue()
+
+
 # Mistakes
 
 
@@ -121,34 +131,67 @@ def test_a_wrong_flag_is_named(flags, capsys):
     assert flags[0] in capsys.readouterr().err
 
 
-def test_a_defect_keeps_its_traceback(experiment, tmp_path, monkeypatch):
-    with pytest.raises(RuntimeError, match="a defect"):
-        runner.main(experiment, ["--size", "1001", "--out", str(tmp_path)])
+def test_a_defect_keeps_its_traceback(experiment, tmp_path, monkeypatch, capsys):
+    """Its exit code is not 1, as Python's would be: that means that a claim is false."""
+    assert runner.main(experiment, ["--size", "1001", "--out", str(tmp_path)]) == 3
+    assert "Traceback" in (shown := capsys.readouterr().err)
+    assert shown.endswith("RuntimeError: a defect, not a mistake\n")
     monkeypatch.setenv("JNN_TRACEBACK", "1")
-    with pytest.raises(ValueError, match="size must be at least 0, got -1"):
-        runner.main(experiment, ["--size", "-1", "--out", str(tmp_path)])
+    assert runner.main(experiment, ["--size", "-1", "--out", str(tmp_path)]) == 2
+    assert "Traceback" in (shown := capsys.readouterr().err)
+    assert shown.endswith("ValueError: size must be at least 0, got -1\n")
     assert not list(tmp_path.iterdir())
 
 
-def forbidden(*args, **kwargs):
-    raise PermissionError(13, "Permission denied")
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "MemoryError"),
+        (OverflowError("too large"), "too large"),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "RESOURCE_EXHAUSTED: Out of memory"),
+    ],
+)
+def test_a_run_that_is_too_large_is_one_line(experiment, error, said, tmp_path, capsys):
+    experiment.compute = raises(error)
+    assert runner.main(experiment, ["--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"error: {said} (JNN_TRACEBACK=1 shows where)\n"
 
 
-@pytest.mark.parametrize("way", ["a file in the way", "a folder that no file can be made in", "/proc"])
+def test_a_device_that_is_missing_is_one_line(experiment, monkeypatch, capsys):
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    monkeypatch.setattr(jax, "devices", raises(AssertionError()))  # as JAX does without a jaxlib for CUDA
+    assert runner.main(experiment, []) == 2
+    assert capsys.readouterr().err.startswith("error: JAX_PLATFORMS must name platforms of this machine, got 'cuda': ")
+
+
+def raises(error):
+    def raise_it(*args, **options):
+        raise type(error)(*error.args)
+
+    return raise_it
+
+
+@pytest.mark.parametrize(
+    "way", ["a file in the way", "a folder for a file", "a folder that no file can be made in", "a full disk", "/proc"]
+)
 def test_an_out_that_is_not_writable_is_found_before_computing(experiment, way, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     if way == "a file in the way":
         out.write_text("older")
+    elif way == "a folder for a file":
+        (out / "squares" / "figure.png").mkdir(parents=True)
+    elif way == "a full disk" and Path("/dev/full").exists():
+        monkeypatch.setattr(files.tempfile, "TemporaryFile", lambda **options: Path("/dev/full").open("wb"))  # noqa: SIM115
     elif way == "/proc" and Path(way).is_dir():
         out = Path("/proc/jnn/out")  # where not even root can make a folder
     else:
-        monkeypatch.setattr(results.tempfile, "TemporaryFile", forbidden)
-    before = list(tmp_path.iterdir())
+        monkeypatch.setattr(files.tempfile, "TemporaryFile", raises(PermissionError(13, "Permission denied")))
+    before = sorted(tmp_path.rglob("*"))
     experiment.compute = lambda config: pytest.fail("it computes first")
     assert runner.main(experiment, ["--out", str(out)]) == 2
     shown = capsys.readouterr().err
     assert re.fullmatch(rf"error: cannot write to {out}/squares \(.*\); choose another --out .*\n", shown)
-    assert list(tmp_path.iterdir()) == before
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_an_interrupt_leaves_nothing(experiment, tmp_path, capsys):
@@ -161,17 +204,66 @@ def test_an_interrupt_leaves_nothing(experiment, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_figure_that_fails_leaves_the_older_run_whole(experiment, tmp_path):
+# What was computed is kept
+
+
+def kept(shown):
+    """The numbers in the folder that the message names."""
+    folder = Path(re.search(r"what was computed is in (.*?)(?: \(JNN_TRACEBACK|\n|$)", shown).group(1))
+    with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
+        return folder, list(arrays["squares"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "first"),
+    [
+        (RuntimeError("no figure"), 3, "Traceback"),
+        (OSError(28, "No space left on device"), 2, "error: [Errno 28] No space left on device; what was computed is"),
+        (KeyboardInterrupt(), 130, "interrupted; what was computed is in "),
+    ],
+)
+@pytest.mark.parametrize("step", ["draw", "claims"])
+def test_after_the_computation_nothing_is_lost(experiment, step, error, code, first, tmp_path, capsys):
+    """The older run is whole, and the new arrays are beside it."""
     runner.main(experiment, ["--out", str(tmp_path)])
     before = {path.name: path.read_bytes() for path in (tmp_path / "squares").iterdir()}
+    setattr(experiment, step, raises(error))
+    assert runner.main(experiment, ["--size", "3", "--out", str(tmp_path)]) == code
+    shown = capsys.readouterr().err
+    assert shown.startswith(first)
+    folder, squares = kept(shown)
+    assert squares == [0, 1, 4]
+    assert (folder / "result.json").exists() == (step == "draw")
+    assert folder.parent == tmp_path / "squares"
+    assert {path.name: path.read_bytes() for path in folder.parent.iterdir() if path.is_file()} == before
 
-    def broken(figure, config, arrays):
-        raise RuntimeError("no figure")
 
-    experiment.draw = broken
-    with pytest.raises(RuntimeError, match="no figure"):
-        runner.main(experiment, ["--size", "3", "--out", str(tmp_path)])
-    assert {path.name: path.read_bytes() for path in (tmp_path / "squares").iterdir()} == before
+def test_where_the_folder_becomes_unwritable_another_is_taken(experiment, tmp_path, monkeypatch, capsys):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path / "temporary"))
+    experiment.compute = lambda config: (tmp_path / "out" / "squares").rmdir() or compute(config)
+    assert runner.main(experiment, ["--size", "3", "--out", str(tmp_path / "out")]) == 2
+    shown = capsys.readouterr().err
+    assert re.match(
+        rf"error: cannot write to {tmp_path}/out/squares \(.*No such file .*\); what was computed is", shown
+    )
+    folder, squares = kept(shown)
+    assert squares == [0, 1, 4]
+    assert {path.name for path in folder.iterdir()} == set(files.FILES)
+    assert folder.parent == tmp_path / "temporary"
+
+
+def test_where_nothing_can_be_written_the_message_says_so(experiment, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(files.np, "savez_compressed", raises(OSError(28, "No space left on device")))
+    experiment.compute = lambda config: (tmp_path / "squares" / "checkpoints").mkdir() or compute(config)
+    assert runner.main(experiment, ["--out", str(tmp_path)]) == 2
+    full = r"\(\[Errno 28\] No space left on device\)"
+    assert re.fullmatch(
+        rf"error: cannot write to {tmp_path}/squares {full}; nor to the folder for temporary files {full}; "
+        r"--resume continues from the last checkpoint \(.*\)\n",
+        capsys.readouterr().err,
+    )
+    assert [path.name for path in (tmp_path / "squares").iterdir()] == ["checkpoints"]
 
 
 # Shown in a notebook
@@ -207,6 +299,30 @@ def test_it_is_shown_as_a_run_is_saved(experiment, tmp_path):
     figure, _ = runner.show(experiment)
     figure.savefig(tmp_path / "shown.png", metadata={"Software": None})
     assert (tmp_path / "shown.png").read_bytes() == (tmp_path / "squares" / "figure.png").read_bytes()
+
+
+def test_figures_do_not_depend_on_the_settings_of_the_user(experiment, tmp_path):
+    """Those of a matplotlibrc, which is read when matplotlib is imported; without LaTeX the first one raises."""
+    runner.main(experiment, ["--out", str(tmp_path)])
+    theirs = {
+        "text.usetex": True,
+        "font.family": "serif",
+        "font.size": 30,
+        "savefig.bbox": "tight",
+        "savefig.transparent": True,
+        "axes.formatter.use_locale": True,
+        "lines.linewidth": 9,
+        "backend": "svg",
+    }
+    with matplotlib.rc_context(theirs):
+        assert runner.main(experiment, ["--out", str(tmp_path / "theirs")]) == 0
+        figure, _ = runner.show(experiment)
+        figure.savefig(tmp_path / "saved.png", metadata={"Software": None})
+        figure.canvas.print_figure(tmp_path / "shown.png", metadata={"Software": None})  # as a notebook does
+        assert matplotlib.rcParams["font.size"] == 30
+    expected = (tmp_path / "squares" / "figure.png").read_bytes()
+    for path in ("theirs/squares/figure.png", "saved.png", "shown.png"):
+        assert (tmp_path / path).read_bytes() == expected, path
 
 
 # Trainings

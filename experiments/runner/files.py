@@ -1,0 +1,96 @@
+"""The files of a run: there is room for them before it computes, and what it computed is kept whatever fails after."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from experiments.runner.experiment import Arrays
+
+FILES = ("figure.png", "arrays.npz", "result.json")
+"""In the order in which they are put in place."""
+
+_ROOM = 2**22  # bytes; a figure takes some 100,000, and arrays mostly less
+
+
+@contextlib.contextmanager
+def room(folder: Path) -> Iterator[contextlib.ExitStack]:
+    """Make the folder and fill the room that its files need, until the block closes what it is given, to write them.
+
+    If this or the block fails, the folders that it made are removed where they are empty. Of several processes the
+    first one does this. Raises OSError when the folder is not writable or has no room.
+    """
+    made: list[Path] = []
+    try:
+        with contextlib.ExitStack() as taken:
+            if jax.process_index() == 0:
+                made += [path for path in (folder, *folder.parents) if not path.exists()]
+                _take(folder, taken)
+            yield taken
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for path in made:
+                path.rmdir()
+        raise
+
+
+def _take(folder: Path, taken: contextlib.ExitStack) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if blocked := [file for file in FILES if (folder / file).is_dir()]:
+            raise IsADirectoryError(f"{blocked[0]} is a folder")
+        file = taken.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
+        file.write(os.urandom(_ROOM))  # a full disk takes an empty file, and one that compresses takes zeros
+        file.flush()
+    except OSError as error:
+        raise OSError(f"cannot write to {folder} ({error}); choose another --out") from error
+
+
+@contextlib.contextmanager
+def put(folder: Path, arrays: Arrays) -> Iterator[Path]:
+    """Write arrays.npz into a new folder, where the block writes the other files; then move all three to `folder`.
+
+    result.json is moved last. If anything fails, older files stay as they are, and a note on the error names the new
+    folder: one in `folder`, or, where that cannot be written, one for temporary files.
+    """
+    problem = None
+    try:
+        kept = _save(arrays, folder, "unfinished-")
+    except OSError as error:
+        problem = OSError(f"cannot write to {folder} ({error})")
+        kept = _save_elsewhere(arrays, folder, problem)
+    try:
+        yield kept
+        if problem:
+            raise problem
+        for file in FILES:
+            (kept / file).replace(folder / file)
+        kept.rmdir()
+    except BaseException as error:
+        error.add_note(f"what was computed is in {kept}")
+        raise
+
+
+def _save(arrays: Arrays, parent: Path | None, prefix: str) -> Path:
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
+    try:
+        np.savez_compressed(folder / "arrays.npz", **arrays)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder
+
+
+def _save_elsewhere(arrays: Arrays, folder: Path, problem: OSError) -> Path:
+    try:
+        return _save(arrays, None, f"jnn-{folder.name}-")
+    except OSError as error:
+        problem.add_note(f"nor to the folder for temporary files ({error})")
+        if (folder / "checkpoints").is_dir():
+            problem.add_note("--resume continues from the last checkpoint")
+        raise problem from error
