@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 
 def progress_bar(epochs: int, done: int, stack: contextlib.ExitStack, *, shown: bool) -> list[Callable[[Any], None]]:
@@ -32,10 +33,12 @@ def progress_bar(epochs: int, done: int, stack: contextlib.ExitStack, *, shown: 
 def check_finite(report: Any, trained: np.ndarray, data: Any, saved: Callable[[], str]) -> None:
     """Raise FloatingPointError if a loss of a member that trained is not finite, naming where it began and the cause.
 
+    Not where `optax.apply_if_finite` keeps such gradients from the parameters.
+
     saved: what to add to the message about the last checkpoint.
     """
     bad = np.argwhere(~np.isfinite(np.asarray(report.losses)) & trained[..., None])
-    if not len(bad):
+    if not len(bad) or _skipped(report.state):
         return
     *member, first = bad[np.argmin(bad[:, -1])].tolist()
     of_member = f" of member {member[0]}" if member else ""
@@ -43,6 +46,14 @@ def check_finite(report: Any, trained: np.ndarray, data: Any, saved: Callable[[]
     raise FloatingPointError(
         f"the cost{of_member} became {value} in epoch {report.epoch}, mini-batch {first + 1}: {_cause(data)}{saved()}"
     )
+
+
+def _skipped(state: Any) -> bool:
+    def is_guard(node: Any) -> bool:
+        return isinstance(node, optax.ApplyIfFiniteState)
+
+    guarded = any(map(is_guard, jax.tree.leaves(state.opt_state, is_leaf=is_guard)))
+    return guarded and all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(state.params))
 
 
 def _cause(data: Any) -> str:

@@ -23,12 +23,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
+from jaxtyping import ArrayLike as Like
 
 from jnn import _checks
 from jnn.typing import Scalar
 
 Image = Float[Array, "H W *channels"]
 """[H, W], or [H, W, channels], with pixels in [0, 1]."""
+
+ImageLike = Float[Like, "H W *channels"]
+"""An `Image`, of JAX or of NumPy."""
 
 ImageTransform = Callable[[Key[Array, ""], Image], Image]
 """(key, image) -> image, such as one of these functions with its options bound."""
@@ -39,7 +43,7 @@ VARIANCE = 0.99
 
 def distort(
     key: Key[Array, ""],
-    image: Image,
+    image: ImageLike,
     *,
     shift: Scalar = 0.0,
     rotate: Scalar = 0.0,
@@ -83,7 +87,7 @@ def distort(
     return interpolate(image, yx.reshape(2, height, width))
 
 
-def interpolate(image: Image, yx: Float[Array, "2 h w"]) -> Float[Array, "h w *channels"]:
+def interpolate(image: ImageLike, yx: Float[Like, "2 h w"]) -> Float[Array, "h w *channels"]:
     """The image at the points yx = (row, column), bilinearly; outside of it, at the nearest point of its border.
 
     Raises ValueError for an image of fewer than 2x2 pixels or a yx that is not [2, h, w].
@@ -107,32 +111,32 @@ def interpolate(image: Image, yx: Float[Array, "2 h w"]) -> Float[Array, "h w *c
     return upper + down * (lower - upper)
 
 
-def shift(key: Key[Array, ""], image: Image, *, pixels: Scalar) -> Image:
+def shift(key: Key[Array, ""], image: ImageLike, *, pixels: Scalar) -> Image:
     """Move the image by up to `pixels` along each axis; raises as `distort` does."""
     return distort(key, image, shift=pixels)
 
 
-def rotate(key: Key[Array, ""], image: Image, *, degrees: Scalar) -> Image:
+def rotate(key: Key[Array, ""], image: ImageLike, *, degrees: Scalar) -> Image:
     """Rotate the image about its centre by up to `degrees` in either direction; raises as `distort` does."""
     return distort(key, image, rotate=degrees)
 
 
-def scale(key: Key[Array, ""], image: Image, *, fraction: Scalar) -> Image:
+def scale(key: Key[Array, ""], image: ImageLike, *, fraction: Scalar) -> Image:
     """Stretch each axis by a factor from [1 - fraction, 1 + fraction]; raises as `distort` does."""
     return distort(key, image, scale=fraction)
 
 
-def shear(key: Key[Array, ""], image: Image, *, fraction: Scalar) -> Image:
+def shear(key: Key[Array, ""], image: ImageLike, *, fraction: Scalar) -> Image:
     """Shear the image by up to `fraction` pixels sideways per pixel of height; raises as `distort` does."""
     return distort(key, image, shear=fraction)
 
 
-def elastic(key: Key[Array, ""], image: Image, *, pixels: Scalar, sigma: float = 5.0) -> Image:
+def elastic(key: Key[Array, ""], image: ImageLike, *, pixels: Scalar, sigma: float = 5.0) -> Image:
     """Displace every pixel by a smooth random field, `pixels` in root mean square; raises as `distort` does."""
     return distort(key, image, elastic=pixels, sigma=sigma)
 
 
-def blur(key: Key[Array, ""], image: Image, *, sigma: Scalar) -> Image:
+def blur(key: Key[Array, ""], image: ImageLike, *, sigma: Scalar) -> Image:
     """Smooth by a Gaussian whose width is drawn from [0, sigma] pixels; its weights sum to 1 near the border too.
 
     Raises ValueError for an image that is not [H, W] or [H, W, channels] or a negative sigma.
@@ -150,7 +154,7 @@ def blur(key: Key[Array, ""], image: Image, *, sigma: Scalar) -> Image:
     return jnp.einsum("hi,ij...,wj->hw...", weights(height), image, weights(width))
 
 
-def noise(key: Key[Array, ""], image: Image, *, sigma: Scalar) -> Image:
+def noise(key: Key[Array, ""], image: ImageLike, *, sigma: Scalar) -> Image:
     """Add N(0, sigma^2) to every pixel; nothing is clipped.
 
     Raises ValueError for an image that is not [H, W] or [H, W, channels] or a negative sigma.
@@ -161,14 +165,14 @@ def noise(key: Key[Array, ""], image: Image, *, sigma: Scalar) -> Image:
     return image + sigma * jax.random.normal(key, image.shape, image.dtype)
 
 
-def brightness(key: Key[Array, ""], image: Image, *, amount: Scalar) -> Image:
+def brightness(key: Key[Array, ""], image: ImageLike, *, amount: Scalar) -> Image:
     """Add one number from [-amount, amount] to all pixels; raises as `noise` does."""
     _checks.key("key", key)
     _checks.in_range("amount", amount)
     return _pix(image, lambda pix, image: pix.random_brightness(key, image, max_delta=amount))
 
 
-def contrast(key: Key[Array, ""], image: Image, *, amount: Scalar) -> Image:
+def contrast(key: Key[Array, ""], image: ImageLike, *, amount: Scalar) -> Image:
     """Scale the distances from the mean by a factor from [1 - amount, 1 + amount]; raises as `noise` does.
 
     Raises ValueError also for an amount above 1, which could invert the image.
@@ -178,7 +182,7 @@ def contrast(key: Key[Array, ""], image: Image, *, amount: Scalar) -> Image:
     return _pix(image, lambda pix, image: pix.random_contrast(key, image, lower=1 - amount, upper=1 + amount))
 
 
-def mirror(key: Key[Array, ""], image: Image, *, p: Scalar = 0.5) -> Image:
+def mirror(key: Key[Array, ""], image: ImageLike, *, p: Scalar = 0.5) -> Image:
     """Swap left and right with probability p (section 3.3.2).
 
     Keeps the label of a cat, but not of a digit or a letter: a mirrored 2, 3 or 7 is not a digit (the notes list
@@ -190,7 +194,7 @@ def mirror(key: Key[Array, ""], image: Image, *, p: Scalar = 0.5) -> Image:
     return _pix(image, lambda pix, image: pix.random_flip_left_right(key, image, probability=p))
 
 
-def colour(key: Key[Array, ""], image: Float[Array, "H W 3"], *, amount: Scalar) -> Float[Array, "H W 3"]:
+def colour(key: Key[Array, ""], image: Float[Like, "H W 3"], *, amount: Scalar) -> Float[Array, "H W 3"]:
     """Rotate the hue by up to `amount` of a circle, scale the saturation by a factor from [1 - amount, 1 + amount].
 
     Raises ValueError for an image that is not [H, W, 3] or an amount that is negative or above 1/2.
@@ -213,7 +217,7 @@ def chain(*transforms: ImageTransform) -> ImageTransform:
 
 def rows(
     key: Key[Array, ""],
-    xs: Float[Array, "m pixels"],
+    xs: Float[Like, "m pixels"],
     *rest: Any,
     image_transform: ImageTransform,
     shape: Sequence[int],
@@ -230,7 +234,7 @@ def rows(
     return images.reshape(jnp.shape(xs)), *rest
 
 
-def _chain(transforms: tuple[ImageTransform, ...], key: Key[Array, ""], image: Image) -> Image:
+def _chain(transforms: tuple[ImageTransform, ...], key: Key[Array, ""], image: ImageLike) -> Image:
     for transform, transform_key in zip(transforms, jax.random.split(key, len(transforms)), strict=True):
         image = transform(transform_key, image)
     return image
@@ -286,7 +290,7 @@ def _check_image(image: Any, least: int = 1) -> Array:
     return jnp.asarray(image)
 
 
-def _pix(image: Image, change: Callable[[Any, Array], Array]) -> Image:
+def _pix(image: ImageLike, change: Callable[[Any, Array], Array]) -> Image:
     """`change(dm_pix, image)`, with the channel axis that dm-pix needs."""
     image = _check_image(image)
     try:

@@ -228,7 +228,8 @@ def _noise_everywhere(key: Key[Array, ""], tree: Any, sigma: Scalar) -> Any:
 
 def _sum_over_weights(f: Callable[[Array], Array], params: Any) -> Float[Array, ""]:
     leaves = [leaf for leaf in jax.tree.leaves(params) if jnp.ndim(leaf) >= 2]
-    return sum((jnp.sum(f(leaf)) for leaf in leaves), start=jnp.zeros((), _checks.single(*leaves)))
+    wide = _checks.single(*leaves)
+    return sum((jnp.sum(f(leaf)).astype(wide) for leaf in leaves), start=jnp.zeros((), wide))
 
 
 def _on_weights(f: Callable[[Array], Array], params: Any) -> Any:

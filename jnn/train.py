@@ -14,6 +14,7 @@ length of a sequence, with `functools.partial`.
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -32,6 +33,10 @@ from jnn import stopping as early_stopping
 from jnn.checkpoint import Checkpoints
 from jnn.stopping import Criterion, Tracker
 from jnn.typing import Evaluate, Grad, Transform
+
+
+Optimizer = optax.GradientTransformation | optax.MultiSteps
+"""Any optimizer of optax."""
 
 
 class State(NamedTuple):
@@ -75,40 +80,37 @@ def sgd(eta: float | Float[Array, ""]) -> optax.GradientTransformation:
     return optax.sgd(eta)
 
 
-def init(optimizer: optax.GradientTransformation, params: Any) -> State:
+def init(optimizer: Optimizer, params: Any) -> State:
     """The state before the first step."""
     return State(params, optimizer.init(params))
 
 
 def step(
-    grad: Grad, optimizer: optax.GradientTransformation, state: State, batch: Any
+    grad: Grad, optimizer: Optimizer, state: State, batch: Any
 ) -> tuple[State, Float[Array, ""]]:
     """One update by one mini-batch (section 2.2, step 2). Returns the new state and the value before the update.
 
     Not compiled: call it inside `jax.jit`. Optimizers that use the value, search along a line or take gradients
-    elsewhere get what they need. Of optax only `lookahead`, whose parameters are pairs, does not fit.
+    elsewhere get what they need. Of optax only `lookahead`, whose parameters are pairs,
+    does not fit, nor an opaque `contrib.sam` inside of another optimizer.
 
     Raises TypeError unless `grad` returns (value, gradient).
     """
     value, grads = _checks.value_and_grad(grad(state.params, *batch), state.params)
     if isinstance(optimizer, optax.MultiSteps):
         optimizer = optimizer.gradient_transformation()
-    updates, opt_state = optax.with_extra_args_support(optimizer).update(
-        grads,
-        state.opt_state,
-        state.params,
-        value=value,
-        grad=grads,
-        value_fn=lambda params: grad(params, *batch)[0],
-        grad_fn=lambda params, _: grad(params, *batch)[1],
-    )
+    wanted = {"value": value, "grad": grads, "value_fn": lambda params: grad(params, *batch)[0]}
+    if "grad_fn" in inspect.signature(optimizer.update).parameters:
+        wanted = {"grad_fn": lambda params, _: grad(params, *batch)[1]}
+    update = optax.with_extra_args_support(optimizer).update
+    updates, opt_state = update(grads, state.opt_state, state.params, **wanted)
     return State(optax.apply_updates(state.params, updates), opt_state), value
 
 
 def epoch(
     key: Key[Array, ""],
     grad: Grad,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     state: State,
     data: Any,
     *,
@@ -136,7 +138,7 @@ def epoch(
 def run(
     key: Key[Array, ""],
     grad: Grad,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     state: State,
     data: Any,
     *,
@@ -166,7 +168,7 @@ def run(
 def fit(
     key: Key[Array, "*members"],
     grad: Grad,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     state: State,
     data: Any,
     *,
@@ -245,7 +247,7 @@ class _Plan:
     grad: Grad
     transform: Transform | None
     evaluate: Evaluate | None
-    optimizer: optax.GradientTransformation
+    optimizer: Optimizer
     batch_size: int
     stopping: Criterion | None
     sharding: NamedSharding | None
@@ -345,7 +347,7 @@ def _partial(f: Callable[..., Any] | None) -> Any:
 def _plan(
     key: Any,
     grad: Grad,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     data: Any,
     batch_size: int,
     epochs: int = 1,

@@ -65,6 +65,12 @@ def test_shape_and_dtype_are_kept_and_the_key_decides(name, channels):
     assert len(np.unique(np.asarray(once).reshape(20, -1), axis=0)) > 1
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_numpy_images(name):
+    x = np.asarray(image(), np.float64)
+    np.testing.assert_allclose(ALL[name](KEY, x), ALL[name](KEY, jnp.asarray(x, jnp.float32)), atol=1e-5)
+
+
 @pytest.mark.parametrize("name", NOTHING)
 def test_a_strength_of_zero_changes_nothing(name):
     x = image(9, 12, 3)

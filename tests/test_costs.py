@@ -1,9 +1,12 @@
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
-from jnn import activations, backprop, costs, mlp
+from jnn import activations, backprop, costs, mlp, stopping
 from tests.helpers import COSTS, examples
 
 EVERY = pytest.mark.parametrize("cost", COSTS, ids=repr)
@@ -97,9 +100,41 @@ def test_second_derivative_at_zero(x64):
 @pytest.mark.equation("figure 3.1")
 def test_binary_entropy():
     """Figure 3.1: H(y), ln 2 at the middle and 0 at both ends."""
+    slopes = jax.vmap(jax.grad(costs.binary_entropy))(jnp.array([0.0, 0.5, 1.0]))
+    np.testing.assert_array_equal(slopes, [jnp.inf, 0, -jnp.inf])
     np.testing.assert_allclose(costs.binary_entropy(jnp.array([0.0, 0.5, 1.0])), [0, np.log(2), 0], rtol=1e-6)
     y = np.linspace(0.01, 0.99, 50)
     np.testing.assert_allclose(costs.binary_entropy(y), -(y * np.log(y) + (1 - y) * np.log(1 - y)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("cost", [costs.cross_entropy, costs.log_likelihood], ids=repr)
+def test_masked_logits(cost):
+    """A logit of -inf where y is 0: 0 ln 0 = 0, in the value and in both gradients."""
+    z, y = jnp.array([1.0, -jnp.inf, 2.0]), jnp.array([0.25, 0.0, 0.75])
+    without = cost.value(z[::2], y[::2])
+    value, by_z = jax.jit(jax.value_and_grad(cost.value))(z, y)
+    np.testing.assert_allclose(value, without, rtol=1e-6)
+    np.testing.assert_allclose(by_z, cost.delta(z, y), atol=1e-6)
+    assert costs.cross_entropy.value(jnp.array([jnp.inf]), jnp.array([1.0])) == 0
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        activations.tanh,
+        costs.quadratic,
+        costs.quadratic_with(activations.identity),
+        costs.log_likelihood,
+        stopping.error_change(window=3),
+        stopping.weight_change(0.1),
+    ],
+    ids=repr,
+)
+def test_what_is_static_is_pickled_by_name(thing):
+    """So that it crosses to another process, also bound to a function; there it is the same object again."""
+    assert pickle.loads(pickle.dumps(thing)) is thing  # noqa: S301
+    bound = pickle.loads(pickle.dumps(Partial(backprop.minibatch_value_and_grad, cost=thing)))  # noqa: S301
+    assert bound.keywords["cost"] is thing
 
 
 def test_quadratic_with_gives_the_same_object():

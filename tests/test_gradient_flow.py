@@ -75,6 +75,8 @@ def test_norms_of_tiny_huge_and_zero_derivatives():
     np.testing.assert_allclose(
         gradient_flow.norms({"a": rows[:, :1], "b": rows[:, 1:]}), [5e-30, 5e30, 0, 5], rtol=1e-6
     )
+    gradient = jax.grad(lambda rows: jnp.sum(gradient_flow.norms(rows)))(rows[2:])
+    np.testing.assert_allclose(gradient, [[0, 0], [0.6, 0.8]], rtol=1e-6)
 
 
 @pytest.mark.equation("section 5.1, any net")

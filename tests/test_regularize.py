@@ -37,7 +37,10 @@ def test_lp_norm_at_its_ends():
     np.testing.assert_allclose(regularize.lp_norm(w, 100.0), 4, rtol=1e-2)
     np.testing.assert_allclose(regularize.lp_norm(1e30 * w, 2), 5e30, rtol=1e-6)  # its squares overflow
     np.testing.assert_allclose(regularize.lp_norm(1e-30 * w, 3), 1e-30 * 91 ** (1 / 3), rtol=1e-5)
-    assert regularize.lp_norm(jnp.zeros(3), 2) == 0
+    for p in (1, 1.5, 2, jnp.inf):
+        value, gradient = jax.value_and_grad(regularize.lp_norm)(jnp.zeros(3), p)
+        assert value == 0
+        assert gradient.tolist() == [0, 0, 0]
 
 
 @pytest.mark.equation("3.8")

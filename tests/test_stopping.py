@@ -254,6 +254,16 @@ def test_an_error_that_is_nan_is_never_the_best(program, lost, best):
     assert int(history.best) == best == last.params
 
 
+@pytest.mark.parametrize("program", [train.run, functools.partial(train.fit, progress=False)])
+@pytest.mark.parametrize("error", [1, np.float64(0.5), np.int32(2), jnp.array(3)], ids=repr)
+def test_errors_of_any_kind_of_number(program, error):
+    state, data, _ = training(0)
+    options = {"epochs": 2, "batch_size": 12, "evaluate": lambda _: error, "stopping": stopping.error_change(window=1)}
+    _, history = program(jax.random.key(0), GRAD, SGD, state, data, **options)
+    assert history.metrics.tolist() == [error, error]
+    assert int(history.best) == 1
+
+
 def test_an_error_among_other_metrics():
     state, data, evaluate = training(0)
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 from jax.tree_util import Partial
 
-from jnn import backprop, costs, dropout, mlp, regularize, train
+from jnn import augment, backprop, costs, dropout, gradcheck, mlp, regularize, stopping, train
 from tests.helpers import examples, network, relative_error
 
 GRAD = backprop.minibatch_value_and_grad
@@ -114,6 +114,35 @@ def test_any_optax_transformation_is_the_optimizer(name):
     state, history = train.run(jax.random.key(0), GRAD, optimizer, start(optimizer), data, epochs=8, batch_size=8)
     assert np.all(np.isfinite(history.losses))
     assert mean_cost(state.params, *data) < mean_cost(start().params, *data)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.MultiSteps(optax.lbfgs(), 2),
+        optax.MultiSteps(optax.chain(optax.sgd(0.5), optax.contrib.reduce_on_plateau()), 2),
+        optax.contrib.sam(optax.sgd(0.5), optax.sgd(0.05), opaque_mode=True),
+    ],
+    ids=["lbfgs in steps", "plateau in steps", "sam"],
+)
+def test_optimizers_that_want_functions_inside_of_others(optimizer):
+    data = examples(1, 24)
+    state, _ = train.epoch(jax.random.key(0), GRAD, optimizer, start(optimizer), data, batch_size=6)
+    assert mean_cost(state.params, *data) < mean_cost(start().params, *data)
+
+
+def test_apply_if_finite_skips_what_is_not():
+    """fit goes on while the optimizer keeps NaN from the parameters, and says so once it does not."""
+    xs, ys = examples(1, 12)
+    data = xs.at[5, 2].set(jnp.nan), ys
+    arguments = {"epochs": 2, "batch_size": 3, "progress": False}
+    patient = optax.apply_if_finite(SGD, 100)
+    state, history = train.fit(jax.random.key(0), GRAD, patient, start(patient), data, **arguments)
+    assert np.isnan(history.losses).sum() == 2
+    assert np.isfinite(jax.tree.leaves(state.params)[0]).all()
+    strict = optax.apply_if_finite(SGD, 0)
+    with pytest.raises(FloatingPointError, match=r"data\[0\] is not finite"):
+        train.fit(jax.random.key(0), GRAD, strict, start(strict), data, **arguments)
 
 
 def test_sgd_is_optax_sgd():
@@ -285,6 +314,22 @@ def test_callbacks_hear_of_every_epoch_and_may_stop():
     np.testing.assert_allclose(history.metrics, [report.metrics for report in reports])
 
 
+@pytest.mark.parametrize(
+    ("answer", "epochs"),
+    [(1, 2), (1.0, 2), (np.ones(3), 2), (jnp.ones(3, bool), 2), (np.True_, 1), (jnp.array(True), 1)],
+)
+def test_only_true_ends_a_training(answer, epochs):
+    """Not what `file.write` returns, or an array; a comparison of arrays that is true does."""
+    _, history = train.fit(
+        *(jax.random.key(0), GRAD, SGD, start(), examples(1, 8)),
+        epochs=2,
+        batch_size=4,
+        callbacks=[lambda _: answer],
+        progress=False,
+    )
+    assert len(history.losses) == epochs
+
+
 def test_the_bar_shows_the_cost_and_the_scalar_metrics(capsys):
     keys = jax.random.split(jax.random.key(0), 2)
     states = jax.vmap(lambda key: train.init(SGD, mlp.init(key, (7, 5, 4, 3))))(keys)
@@ -342,7 +387,65 @@ def test_learning_lowers_the_cost():
     assert history.losses[-1].mean() < history.losses[0].mean()
 
 
+DEBUGGING = {
+    "jax_debug_nans": True,
+    "jax_debug_infs": True,
+    "jax_disable_jit": True,
+    "jax_numpy_dtype_promotion": "strict",
+    "jax_check_tracer_leaks": True,
+    "jax_debug_key_reuse": True,
+    "jax_enable_checks": True,
+    "jax_legacy_prng_key": "error",
+}
+
+
+@pytest.mark.parametrize("flag", DEBUGGING)
+def test_every_debugging_flag_of_jax(flag):
+    """A training that stops early, on NumPy data, in mixed precision, with penalties, dropout and augmentation."""
+
+    picture = functools.partial(augment.distort, rotate=10.0, elastic=0.5)
+
+    def transform(key, xs, ys):
+        image_key, noise_key = jax.random.split(key)
+        xs, ys = augment.rows(image_key, xs, ys, image_transform=picture, shape=(2, 4))
+        return regularize.append_key(noise_key, xs, ys)
+
+    grad = Partial(dropout.minibatch_value_and_grad, p=0.3, cost=costs.log_likelihood)
+    grad = train.mixed(regularize.penalised(grad, l1=0.01, l2=0.01))
+    options = {"epochs": 3, "batch_size": 5, "transform": transform, "evaluate": lambda params: jnp.sum(params[0].b)}
+    data = jax.tree.map(np.asarray, examples(1, 8, (8, 4, 3)))
+    before = getattr(jax.config, flag)
+    jax.config.update(flag, DEBUGGING[flag])
+    try:
+        state = train.init(ADAM, network(0, (8, 4, 3)))
+        for program in (train.run, functools.partial(train.fit, progress=False)):
+            arguments = jax.random.key(0), grad, ADAM, state, data
+            _, history = program(*arguments, **options, stopping=stopping.error_change(window=1))
+            assert np.isfinite(history.losses[0]).all()
+        f = lambda params, x, y: costs.quadratic.value(mlp.logits(params, x), y)  # noqa: E731
+        arguments = network(0, (3, 2)), jnp.ones(3), jnp.ones(2)
+        assert gradcheck.compare(f, backprop.value_and_grad, *arguments).ok
+    finally:
+        jax.config.update(flag, before)
+
+
 # Bad input
+
+
+@pytest.mark.parametrize(
+    "grad",
+    [
+        jax.grad(mean_cost),
+        mean_cost,
+        lambda *batch: GRAD(*batch)[::-1],
+        jax.value_and_grad(lambda *batch: (mean_cost(*batch), 0.0), has_aux=True),
+        lambda params, *batch: (mean_cost(params, *batch), params[:2]),
+    ],
+    ids=["gradient alone", "loss", "swapped", "has_aux", "another tree"],
+)
+def test_what_grad_must_return(grad):
+    with pytest.raises(TypeError, match=r"grad must return \(value, gradient\), a number and a tree"):
+        train.epoch(jax.random.key(0), grad, SGD, start(), examples(1, 8), batch_size=4)
 
 
 @pytest.mark.parametrize("culprit", ["data", "eta"])
