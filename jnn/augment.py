@@ -34,7 +34,7 @@ Image = Float[Array, "H W *channels"]
 ImageLike = Float[Like, "H W *channels"]
 """An `Image`, of JAX or of NumPy."""
 
-ImageTransform = Callable[[Key[Array, ""], Image], Image]
+ImageTransform = Callable[[Key[Array, ""], ImageLike], Image]
 """(key, image) -> image, such as one of these functions with its options bound."""
 
 VARIANCE = 0.99
@@ -229,12 +229,12 @@ def rows(
     _checks.key("key", key)
     if jnp.ndim(xs) != 2 or jnp.shape(xs)[1] != np.prod(shape):
         raise ValueError(f"xs must have rows of {np.prod(shape)} pixels for images {tuple(shape)}, got {jnp.shape(xs)}")
-    keys = jax.random.split(key, len(xs))
+    keys = jax.random.split(key, jnp.shape(xs)[0])
     images = jax.vmap(image_transform)(keys, jnp.reshape(xs, (-1, *shape)))
     return images.reshape(jnp.shape(xs)), *rest
 
 
-def _chain(transforms: tuple[ImageTransform, ...], key: Key[Array, ""], image: ImageLike) -> Image:
+def _chain(transforms: tuple[ImageTransform, ...], key: Key[Array, ""], image: Any) -> Image:
     for transform, transform_key in zip(transforms, jax.random.split(key, len(transforms)), strict=True):
         image = transform(transform_key, image)
     return image

@@ -226,5 +226,6 @@ def _no_error() -> Float[Array, ""]:
 
 def _not_trained(shape: jax.ShapeDtypeStruct) -> Array:
     """NaN, or 0 for integers and where jax_debug_nans forbids NaN."""
-    nan = jnp.issubdtype(shape.dtype, jnp.floating) and not jax.config.jax_debug_nans
+    config: Any = jax.config
+    nan = jnp.issubdtype(shape.dtype, jnp.floating) and not config.jax_debug_nans
     return jnp.full(shape.shape, jnp.nan if nan else 0, shape.dtype)

@@ -34,7 +34,6 @@ from jnn.checkpoint import Checkpoints
 from jnn.stopping import Criterion, Tracker
 from jnn.typing import Evaluate, Grad, Transform
 
-
 Optimizer = optax.GradientTransformation | optax.MultiSteps
 """Any optimizer of optax."""
 
@@ -85,25 +84,21 @@ def init(optimizer: Optimizer, params: Any) -> State:
     return State(params, optimizer.init(params))
 
 
-def step(
-    grad: Grad, optimizer: Optimizer, state: State, batch: Any
-) -> tuple[State, Float[Array, ""]]:
+def step(grad: Grad, optimizer: Optimizer, state: State, batch: Any) -> tuple[State, Float[Array, ""]]:
     """One update by one mini-batch (section 2.2, step 2). Returns the new state and the value before the update.
 
     Not compiled: call it inside `jax.jit`. Optimizers that use the value, search along a line or take gradients
-    elsewhere get what they need. Of optax only `lookahead`, whose parameters are pairs,
-    does not fit, nor an opaque `contrib.sam` inside of another optimizer.
+    elsewhere get what they need. Of optax only two do not fit: `lookahead`, whose parameters are pairs, and an opaque
+    `contrib.sam` inside of another optimizer.
 
     Raises TypeError unless `grad` returns (value, gradient).
     """
     value, grads = _checks.value_and_grad(grad(state.params, *batch), state.params)
-    if isinstance(optimizer, optax.MultiSteps):
-        optimizer = optimizer.gradient_transformation()
-    wanted = {"value": value, "grad": grads, "value_fn": lambda params: grad(params, *batch)[0]}
+    extra: dict[str, Any] = {"value": value, "grad": grads, "value_fn": lambda params: grad(params, *batch)[0]}
     if "grad_fn" in inspect.signature(optimizer.update).parameters:
-        wanted = {"grad_fn": lambda params, _: grad(params, *batch)[1]}
-    update = optax.with_extra_args_support(optimizer).update
-    updates, opt_state = update(grads, state.opt_state, state.params, **wanted)
+        extra = {"grad_fn": lambda params, _: grad(params, *batch)[1]}
+    extended = optimizer if isinstance(optimizer, optax.MultiSteps) else optax.with_extra_args_support(optimizer)
+    updates, opt_state = extended.update(grads, state.opt_state, state.params, **extra)
     return State(optax.apply_updates(state.params, updates), opt_state), value
 
 

@@ -417,9 +417,9 @@ def test_every_debugging_flag_of_jax(flag):
     before = getattr(jax.config, flag)
     jax.config.update(flag, DEBUGGING[flag])
     try:
-        state = train.init(ADAM, network(0, (8, 4, 3)))
+        state = train.init(SGD, network(0, (8, 4, 3)))
         for program in (train.run, functools.partial(train.fit, progress=False)):
-            arguments = jax.random.key(0), grad, ADAM, state, data
+            arguments = jax.random.key(0), grad, SGD, state, data
             _, history = program(*arguments, **options, stopping=stopping.error_change(window=1))
             assert np.isfinite(history.losses[0]).all()
         f = lambda params, x, y: costs.quadratic.value(mlp.logits(params, x), y)  # noqa: E731
