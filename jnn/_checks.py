@@ -72,12 +72,6 @@ def floating(name: str, value: Any) -> None:
         raise TypeError(f"{name} must have a floating dtype, got {dtype}: convert it with {name}.astype(jnp.float32)")
 
 
-def single(*values: Any) -> np.dtype:
-    """The dtype of the values together, at least float32, whatever `jax_numpy_dtype_promotion` says."""
-    with jax.numpy_dtype_promotion("standard"):
-        return jnp.result_type(jnp.float32, *values)
-
-
 def matrix(name: str, value: Any) -> tuple[int, ...]:
     """The two sizes of a matrix; raise ValueError for another rank."""
     if jnp.ndim(value) != 2:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from jaxtyping import ArrayLike as Like
 
-from jnn import _checks, activations
+from jnn import _dtypes, activations
 from jnn.activations import Activation
 
 
@@ -49,7 +49,7 @@ class Cost:
 
 def _single(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> list[Float[Array, "*batch k"]]:
     """Both in one dtype, at least float32: costs are never summed in half precision."""
-    dtype = _checks.single(z, y)
+    dtype = _dtypes.single(z, y)
     return [jnp.asarray(a, dtype) for a in (z, y)]
 
 

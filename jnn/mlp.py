@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float, Int, Key
 
-from jnn import _checks
+from jnn import _checks, _dtypes
 from jnn.activations import Activation, sigmoid
 
 
@@ -43,7 +43,7 @@ def orthogonal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out
     """
     _checks.key("key", key)
     chosen = jnp.dtype(dtype or jnp.float32)
-    wide = _checks.single(chosen) if jnp.issubdtype(chosen, jnp.floating) else chosen
+    wide = _dtypes.single(chosen) if jnp.issubdtype(chosen, jnp.floating) else chosen
     return jax.nn.initializers.orthogonal()(key, shape, wide, out_sharding).astype(chosen)
 
 

@@ -142,8 +142,10 @@ def sweep(f: Callable[..., Any], *members: Any, devices: Sequence[Any] | None = 
 def place_on(sharding: NamedSharding | None, *trees: Any) -> tuple[Any, ...]:
     """The trees with their arrays replicated on the mesh of `sharding`, except those that are on it already.
 
-    Without a sharding, and under a transformation of the caller's, they are returned as they are.
+    Without a sharding, and under a transformation of the caller's, they stay where they are. Axes of a mesh that are
+    explicit, as `jax.make_mesh` makes them, become automatic.
     """
+    trees = jax.tree.map(_with_automatic_axes, trees)
     if sharding is None:
         return trees
     mesh: Any = sharding.mesh
@@ -155,6 +157,21 @@ def place_on(sharding: NamedSharding | None, *trees: Any) -> tuple[Any, ...]:
         return leaf if there else place(mesh, leaf)
 
     return jax.tree.map(placed, trees)
+
+
+def automatic(sharding: NamedSharding | None) -> NamedSharding | None:
+    """The same sharding on a mesh whose axes are automatic: XLA, not the types of arrays, then splits the work.
+
+    Raises TypeError for a sharding that has no mesh and no spec.
+    """
+    if sharding is None:
+        return None
+    if not isinstance(sharding, NamedSharding):
+        raise TypeError(
+            f"sharding must be a NamedSharding, as parallel.batches(mesh) makes one, got {type(sharding).__name__}"
+        )
+    mesh: Any = sharding.mesh
+    return NamedSharding(Mesh(mesh.devices, mesh.axis_names), sharding.spec)
 
 
 def check_batch_size(sharding: NamedSharding | None, batch_size: int) -> None:
@@ -177,6 +194,17 @@ def _sweep_program(f: Callable[..., Any], members: Any, k: int, mesh: Mesh) -> A
     spread = jax.shard_map(_xla.map_members, mesh=mesh, in_specs=(alone, shared), out_specs=shared, check_vma=False)
     results = spread(f, jax.tree.map(lambda leaf: leaf[rows], members))
     return jax.tree.map(lambda leaf: leaf[:k], results)
+
+
+def _with_automatic_axes(leaf: Any) -> Any:
+    if isinstance(leaf, Tracer) or not isinstance(leaf, jax.Array) or not isinstance(leaf.sharding, NamedSharding):
+        return leaf
+    sharding = automatic(leaf.sharding)
+    if sharding == leaf.sharding:
+        return leaf
+    return jax.make_array_from_single_device_arrays(
+        leaf.shape, sharding, [part.data for part in leaf.addressable_shards]
+    )
 
 
 def _integer(name: str) -> int:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jnn import _checks, mlp
+from jnn import _checks, _dtypes, mlp
 from jnn.activations import step
 from jnn.mlp import Layer, Params
 from jnn.typing import Scalar
@@ -68,7 +68,7 @@ def steepest_step(gradient: Any, epsilon: Scalar) -> Any:
     _checks.number("epsilon", epsilon)
     _checks.positive("epsilon", epsilon)
     leaves = jax.tree.leaves(gradient)
-    wide = _checks.single(*leaves)
+    wide = _dtypes.single(*leaves)
     # Dividing by the largest entry before squaring avoids overflow and underflow.
     largest = functools.reduce(
         jnp.maximum, [jnp.max(jnp.abs(leaf), initial=0).astype(wide) for leaf in leaves], jnp.zeros((), wide)

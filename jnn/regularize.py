@@ -17,7 +17,7 @@ from jax.core import Tracer
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Key
 
-from jnn import _checks
+from jnn import _checks, _dtypes
 from jnn.typing import Grad, Scalar
 
 # Norms and penalties
@@ -228,7 +228,7 @@ def _noise_everywhere(key: Key[Array, ""], tree: Any, sigma: Scalar) -> Any:
 
 def _sum_over_weights(f: Callable[[Array], Array], params: Any) -> Float[Array, ""]:
     leaves = [leaf for leaf in jax.tree.leaves(params) if jnp.ndim(leaf) >= 2]
-    wide = _checks.single(*leaves)
+    wide = _dtypes.single(*leaves)
     return sum((jnp.sum(f(leaf)).astype(wide) for leaf in leaves), start=jnp.zeros((), wide))
 
 

@@ -28,7 +28,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Key
 from jaxtyping import ArrayLike as Like
 
-from jnn import _checks, _monitor, _xla, checkpoint, parallel
+from jnn import _checks, _dtypes, _monitor, _xla, checkpoint, parallel
 from jnn import stopping as early_stopping
 from jnn.checkpoint import Checkpoints
 from jnn.stopping import Criterion, Tracker
@@ -119,13 +119,14 @@ def epoch(
 
     transform: `transform(key, *batch)` returns the arguments that `grad` gets in place of the mini-batch, with a new
     key at each step: for augmentation or noise, or to append the key for a `grad` that draws random numbers.
-    sharding: of a mini-batch over several devices, as `parallel.batches(mesh)`; state and data that are not on its mesh
-    yet are replicated there. A smaller last mini-batch is not split.
+    sharding: of a mini-batch over several devices, as `parallel.batches(mesh)`, or over any axes of a mesh of your own;
+    state and data that are not on its mesh yet are replicated there. A smaller last mini-batch is not split.
 
     Raises ValueError for data without examples or with leading axes that differ, for a batch_size below 1 and for one
     that the devices of `sharding` do not divide; TypeError for data that are not a tuple, a batch_size that is not an
     integer, a key that `jax.random.key` did not make and a transform that does not return a tuple.
     """
+    sharding = parallel.automatic(sharding)
     plan = _plan(key, grad, optimizer, data, batch_size, transform=transform, sharding=sharding)
     return _epoch_program(key, *parallel.place_on(sharding, plan, state, jax.tree.map(jnp.asarray, data)))
 
@@ -156,6 +157,7 @@ def run(
     Raises as `epoch` does, and for `epochs` as for `batch_size`; ValueError for a `stopping` window longer than
     `epochs`, and for a missing error.
     """
+    sharding = parallel.automatic(sharding)
     plan = _plan(key, grad, optimizer, data, batch_size, epochs, transform, evaluate, stopping, sharding)
     return _run_program(key, *parallel.place_on(sharding, plan, state, jax.tree.map(jnp.asarray, data)), epochs)
 
@@ -192,6 +194,7 @@ def fit(
     Raises as `run` and `checkpoint.Checkpoints` do, and FloatingPointError when a value is NaN or infinite, naming the
     epoch, the mini-batch and the likely cause.
     """
+    sharding = parallel.automatic(sharding)
     plan = _plan(key, grad, optimizer, data, batch_size, epochs, transform, evaluate, stopping, sharding)
     plan, state, data = parallel.place_on(sharding, plan, state, jax.tree.map(jnp.asarray, data))
     tracker = None if stopping is None else early_stopping.start(stopping, state.params, members=key.ndim > 0)
@@ -310,7 +313,7 @@ def _mixed(grad: Grad, params: Any, *batch: Any) -> tuple[Float[Array, ""], Any]
 
     value, grads = grad(*jax.tree.map(half, (params, *batch)))
     grads = jax.tree.map(lambda g, leaf: g.astype(leaf.dtype), grads, params)
-    return value.astype(_checks.single(value)), grads
+    return value.astype(_dtypes.single(value)), grads
 
 
 @functools.partial(jax.jit, static_argnames="epochs")

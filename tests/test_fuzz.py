@@ -305,6 +305,7 @@ OTHERS = {
         "data.read_idx",
     },
     "devices and processes, in test_parallel": {
+        "parallel.automatic",
         "parallel.batches",
         "parallel.broadcast",
         "parallel.check_batch_size",

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.tree_util import Partial
 
@@ -58,6 +59,28 @@ def test_an_epoch_on_devices():
     alone, values = training(train.epoch)
     state, sharded = training(train.epoch, sharding=parallel.batches(on(4)))
     assert relative_error((state, sharded), (alone, values)) < BOUND
+
+
+@pytest.mark.parametrize("program", [train.epoch, train.run])
+def test_a_mesh_as_jaxs_documentation_makes_it(program):
+    """Its axes are explicit, and have other names; state and data may lie on it already."""
+    mesh = jax.make_mesh((4,), ("data",), devices=jax.devices()[:4])
+    options = {} if program is train.epoch else {"epochs": 1}
+    alone, _ = training(program, **options)
+    split, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
+    state, _ = training(program, sharding=split, **options)
+    assert relative_error(state, alone) < BOUND
+    data = jax.device_put(examples(2, 40, SIZES), split)
+    start = jax.device_put(train.init(OPTIMIZER, mlp.init(jax.random.key(1), SIZES)), whole)
+    arguments = jax.random.key(0), backprop.minibatch_value_and_grad, OPTIMIZER, start, data
+    there, _ = program(*arguments, batch_size=8, **options)
+    assert relative_error(there, alone) < BOUND
+
+
+@pytest.mark.bad_input
+def test_a_sharding_without_a_mesh():
+    with pytest.raises(TypeError, match=r"sharding must be a NamedSharding, as parallel.batches.*got SingleDevice"):
+        training(train.epoch, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0]))
 
 
 def test_the_work_is_split():
