@@ -199,7 +199,7 @@ def _sweep_program(f: Callable[..., Any], members: Any, k: int, mesh: Mesh) -> A
 def _with_automatic_axes(leaf: Any) -> Any:
     if isinstance(leaf, Tracer) or not isinstance(leaf, jax.Array) or not isinstance(leaf.sharding, NamedSharding):
         return leaf
-    sharding = automatic(leaf.sharding)
+    sharding: Any = automatic(leaf.sharding)
     if sharding == leaf.sharding:
         return leaf
     return jax.make_array_from_single_device_arrays(

@@ -412,7 +412,7 @@ def test_every_debugging_flag_of_jax(flag):
 
     grad = Partial(dropout.minibatch_value_and_grad, p=0.3, cost=costs.log_likelihood)
     grad = train.mixed(regularize.penalised(grad, l1=0.01, l2=0.01))
-    options = {"epochs": 3, "batch_size": 5, "transform": transform, "evaluate": lambda params: jnp.sum(params[0].b)}
+    options = {"epochs": 2, "batch_size": 8, "transform": transform, "evaluate": lambda params: jnp.sum(params[0].b)}
     data = jax.tree.map(np.asarray, examples(1, 8, (8, 4, 3)))
     before = getattr(jax.config, flag)
     jax.config.update(flag, DEBUGGING[flag])
