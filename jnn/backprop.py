@@ -108,13 +108,14 @@ def minibatch_value_and_grad(
 
     (2.3) with the mask: a dropped neuron has activation 0 and error 0.
 
-    Raises ValueError for shapes that do not fit, TypeError for xs of integers.
+    Raises ValueError for shapes that do not fit, TypeError for xs of integers or split over explicit axes of a mesh.
     """
     m = _checks.examples((xs, ys))
     n_in, *widths, n_out = mlp.sizes(params)
     _checks.shape("xs", xs, (m, n_in), "one row for each example; for one example use value_and_grad")
     _checks.shape("ys", ys, (m, n_out), "one row for each example; data.one_hot makes them from labels")
     _checks.floating("xs", xs)
+    _checks.automatic("xs", xs)
     keep = _masking(masks, m, widths)
     zs, activations = [], [xs]
     for l, (w, b) in enumerate(params):

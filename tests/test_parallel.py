@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.tree_util import Partial
 
-from jnn import augment, backprop, mlp, parallel, stopping, train
+from jnn import augment, backprop, lstm, mlp, parallel, stopping, train
 from tests.helpers import examples, relative_error
 
 SIZES = (16, 24, 3)
@@ -75,6 +75,18 @@ def test_a_mesh_as_jaxs_documentation_makes_it(program):
     arguments = jax.random.key(0), backprop.minibatch_value_and_grad, OPTIMIZER, start, data
     there, _ = program(*arguments, batch_size=8, **options)
     assert relative_error(there, alone) < BOUND
+
+
+@pytest.mark.bad_input
+def test_functions_on_explicit_axes_say_what_to_do():
+    mesh = jax.make_mesh((4,), ("data",), devices=jax.devices()[:4])
+    xs = jax.device_put(jnp.ones((8, 4, 3)), NamedSharding(mesh, P(None, "data")))
+    for f in (lstm.unroll, jax.jit(lstm.scan)):
+        with pytest.raises(TypeError, match=r"xs must be split over axes .* automatic, got .*parallel.place"):
+            f(lstm.init(jax.random.key(0), 3, 5), lstm.zero_state(5), xs)
+    data = jax.device_put(examples(2, 40, SIZES), NamedSharding(mesh, P("data")))
+    with pytest.raises(TypeError, match=r"xs must be split over axes .* automatic"):
+        backprop.minibatch_value_and_grad(mlp.init(jax.random.key(1), SIZES), *data)
 
 
 @pytest.mark.bad_input
