@@ -136,8 +136,8 @@ def automatic(name: str, value: Any) -> None:
     spec = getattr(getattr(jax.typeof(value), "sharding", None), "spec", ())
     if any(axis is not None for axis in spec):
         raise TypeError(
-            f"{name} must be split over axes of a mesh that are automatic, got {spec} over explicit ones: place it with "
-            "jnn.parallel.place on a mesh from jnn.parallel.mesh()"
+            f"{name} must be split over axes of a mesh that are automatic, got {spec} over explicit ones: "
+            "place it with jnn.parallel.place on a mesh from jnn.parallel.mesh()"
         )
 
 
