@@ -1,4 +1,4 @@
-"""What `train.fit` tells its user while it runs: a progress bar, and the diagnosis of a cost that is not finite."""
+"""What `train.fit` and its user tell each other: a progress bar, a cost that is not finite, a callback's answer."""
 
 import contextlib
 import importlib.util
@@ -28,6 +28,12 @@ def progress_bar(epochs: int, done: int, stack: contextlib.ExitStack, *, shown: 
         bar.update()
 
     return [draw]
+
+
+def is_true(answer: Any) -> bool:
+    """Whether a callback returned True, Python's or an array's; not 1, as `file.write` may."""
+    one = isinstance(answer, bool | np.bool | np.ndarray | jax.Array) and np.ndim(answer) == 0
+    return one and np.asarray(answer).dtype == bool and bool(answer)
 
 
 def check_finite(report: Any, trained: np.ndarray, data: Any, saved: Callable[[], str]) -> None:

@@ -87,9 +87,8 @@ def init(optimizer: Optimizer, params: Any) -> State:
 def step(grad: Grad, optimizer: Optimizer, state: State, batch: Any) -> tuple[State, Float[Array, ""]]:
     """One update by one mini-batch (section 2.2, step 2). Returns the new state and the value before the update.
 
-    Not compiled: call it inside `jax.jit`. Optimizers that use the value, search along a line or take gradients
-    elsewhere get what they need. Of optax only two do not fit: `lookahead`, whose parameters are pairs, and an opaque
-    `contrib.sam` inside of another optimizer.
+    Not compiled: call it inside `jax.jit`. Optimizers that use the value or search along a line get what they need. Of
+    optax only `lookahead`, whose parameters are pairs, and an opaque `contrib.sam` inside of another do not fit.
 
     Raises TypeError unless `grad` returns (value, gradient).
     """
@@ -126,9 +125,8 @@ def epoch(
     that the devices of `sharding` do not divide; TypeError for data that are not a tuple, a batch_size that is not an
     integer, a key that `jax.random.key` did not make and a transform that does not return a tuple.
     """
-    sharding = parallel.automatic(sharding)
     plan = _plan(key, grad, optimizer, data, batch_size, transform=transform, sharding=sharding)
-    return _epoch_program(key, *parallel.place_on(sharding, plan, state, jax.tree.map(jnp.asarray, data)))
+    return _epoch_program(key, *parallel.place_on(plan.sharding, plan, state, jax.tree.map(jnp.asarray, data)))
 
 
 def run(
@@ -157,9 +155,8 @@ def run(
     Raises as `epoch` does, and for `epochs` as for `batch_size`; ValueError for a `stopping` window longer than
     `epochs`, and for a missing error.
     """
-    sharding = parallel.automatic(sharding)
     plan = _plan(key, grad, optimizer, data, batch_size, epochs, transform, evaluate, stopping, sharding)
-    return _run_program(key, *parallel.place_on(sharding, plan, state, jax.tree.map(jnp.asarray, data)), epochs)
+    return _run_program(key, *parallel.place_on(plan.sharding, plan, state, jax.tree.map(jnp.asarray, data)), epochs)
 
 
 def fit(
@@ -186,17 +183,15 @@ def fit(
 
     stopping: as in `run`; training ends when every member has stopped.
     progress: show a bar on stderr, if tqdm is installed, with the mean cost and the scalar metrics over the members.
-    callbacks: each is called with a `Report` after every epoch; training stops when one returns True, and nothing
-    else.
+    callbacks: each is called with a `Report` after every epoch; training stops when one returns True, and only then.
     checkpoints: where to save what is needed to resume (`jnn.checkpoint`). A call with the same arguments resumes from
     the newest checkpoint there, and ends with the same bits as one that was never interrupted.
 
     Raises as `run` and `checkpoint.Checkpoints` do, and FloatingPointError when a value is NaN or infinite, naming the
     epoch, the mini-batch and the likely cause.
     """
-    sharding = parallel.automatic(sharding)
     plan = _plan(key, grad, optimizer, data, batch_size, epochs, transform, evaluate, stopping, sharding)
-    plan, state, data = parallel.place_on(sharding, plan, state, jax.tree.map(jnp.asarray, data))
+    plan, state, data = parallel.place_on(plan.sharding, plan, state, jax.tree.map(jnp.asarray, data))
     tracker = None if stopping is None else early_stopping.start(stopping, state.params, members=key.ndim > 0)
     with contextlib.ExitStack() as stack:
         saver = stack.enter_context(checkpoint.saver(checkpoints))
@@ -212,7 +207,7 @@ def fit(
             _monitor.check_finite(report, trained, data, saver.last_good)
             measured.append(tuple(losses_and_metrics))
             answers = [listener(report) for listener in listeners]
-            ended = any(map(_is_true, answers)) or (tracker is not None and not np.any(tracker.active))
+            ended = any(map(_monitor.is_true, answers)) or (tracker is not None and not np.any(tracker.active))
             saver.save(key, (state, tracker), measured, ended)
             if ended:
                 break
@@ -228,9 +223,6 @@ def mixed(grad: Grad) -> Partial:
     Fast on hardware with such products; no loss scaling is needed, as bfloat16 has float32's range.
     """
     return Partial(_mixed, _partial(grad))
-
-
-# One epoch as a pure function; `epoch`, `run` and `fit` are programs around it.
 
 
 @functools.partial(
@@ -283,8 +275,7 @@ def _tracked_epoch(
 
     def train(state: State) -> tuple[State, Float[Array, " steps"], Any]:
         state, losses = _epoch(jax.random.fold_in(key, t), plan, state, data)
-        metrics = None if plan.evaluate is None else plan.evaluate(state.params)
-        return state, losses, jax.tree.map(jnp.asarray, metrics)
+        return state, losses, plan.evaluate and jax.tree.map(jnp.asarray, plan.evaluate(state.params))
 
     if tracker is None or plan.stopping is None:
         state, losses, metrics = train(state)
@@ -299,12 +290,6 @@ def _finish(state: State, tracker: Tracker | None, losses: Any, metrics: Any) ->
 
 
 _epoch_program = jax.jit(_epoch)
-
-
-def _is_true(answer: Any) -> bool:
-    """Whether a callback returned True, Python's or an array's; not 1, as `file.write` may."""
-    one = isinstance(answer, bool | np.bool | np.ndarray | jax.Array) and np.ndim(answer) == 0
-    return one and np.asarray(answer).dtype == bool and bool(answer)
 
 
 def _mixed(grad: Grad, params: Any, *batch: Any) -> tuple[Float[Array, ""], Any]:
@@ -360,5 +345,6 @@ def _plan(
     _checks.count("batch_size", batch_size)
     _checks.count("epochs", epochs)
     early_stopping.check(stopping, evaluate, epochs)
+    sharding = parallel.automatic(sharding)
     parallel.check_batch_size(sharding, batch_size)
     return _Plan(_partial(grad), _partial(transform), _partial(evaluate), optimizer, batch_size, stopping, sharding)
