@@ -5,6 +5,7 @@ import functools
 import re
 
 import jax
+import numpy as np
 import pytest
 from jax import export
 
@@ -35,6 +36,11 @@ def strangers(module):
     return sorted(call for call in calls if not JAXS_OWN.fullmatch(call)) + doubles
 
 
+def kind_of(leaf):
+    """The dtype and shape of an array; a static argument itself."""
+    return str(jax.typeof(leaf)) if isinstance(leaf, jax.Array | np.ndarray | np.generic | float) else leaf
+
+
 @contextlib.contextmanager
 def recorded(*modules):
     """Every program of `modules`, and every one that `jax.jit` makes, that is called: (program, args, kwargs).
@@ -48,13 +54,13 @@ def recorded(*modules):
         def call(*args, **kwargs):
             leaves, structure = jax.tree.flatten((args, kwargs))
             if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
-                known = (program, structure, *(str(jax.typeof(leaf)) for leaf in leaves))
+                known = (program, structure, *map(kind_of, leaves))
                 if known not in seen:
                     seen.add(known)
                     programs.append((program, args, kwargs))
             return program(*args, **kwargs)
 
-        call.lower = program.lower
+        call.lower, call.trace = program.lower, program.trace
         return call
 
     jit, kind = jax.jit, type(jax.jit(abs))
