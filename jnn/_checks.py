@@ -131,7 +131,7 @@ def value_and_grad(found: Any, params: Any) -> tuple[Any, Any]:
     )
 
 
-def automatic(name: str, value: Any) -> None:
+def no_explicit_axes(name: str, value: Any) -> None:
     """Raise TypeError for an array that is split over explicit axes of a mesh, which appear in its type."""
     spec = getattr(getattr(jax.typeof(value), "sharding", None), "spec", ())
     if any(axis is not None for axis in spec):
@@ -148,7 +148,7 @@ def sequence(xs: Any, p: int) -> tuple[int, ...]:
             f"xs must have shape [T, {p}] or [T, B, {p}], time first and T at least 1, got {jnp.shape(xs)}"
         )
     floating("xs", xs)
-    automatic("xs", xs)
+    no_explicit_axes("xs", xs)
     return jnp.shape(xs)[1:-1]
 
 

@@ -40,7 +40,7 @@ def _refuse(*_: Any, message: str) -> Any:
 
 
 _tangent.def_impl(_refuse)
-_tangent.def_abstract_eval(lambda x, *, message: x)  # noqa: ARG005
-ad.deflinear2(_tangent, lambda cotangent, _, *, message: [cotangent])  # noqa: ARG005
+_tangent.def_abstract_eval(lambda x, **_: x)
+ad.deflinear2(_tangent, lambda cotangent, *_, **__: [cotangent])
 batching.defvectorized(_tangent)
 mlir.register_lowering(_tangent, _refuse)

@@ -115,7 +115,7 @@ def minibatch_value_and_grad(
     _checks.shape("xs", xs, (m, n_in), "one row for each example; for one example use value_and_grad")
     _checks.shape("ys", ys, (m, n_out), "one row for each example; data.one_hot makes them from labels")
     _checks.floating("xs", xs)
-    _checks.automatic("xs", xs)
+    _checks.no_explicit_axes("xs", xs)
     keep = _masking(masks, m, widths)
     zs, activations = [], [xs]
     for l, (w, b) in enumerate(params):

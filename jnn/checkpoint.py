@@ -96,7 +96,7 @@ class Saver:
         """What epochs hand on to the next, what each epoch measured, and whether the training has ended.
 
         `plan`, the functions to train with, and `data` hold the inputs of the training, `carried` its start; `trace()`
-        is the traced program of an epoch, and `epochs` how many are wanted.
+        returns the traced program of an epoch, and `epochs` is the number of epochs to train.
         """
         if self._chosen is None:
             return carried, [], False

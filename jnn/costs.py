@@ -54,7 +54,7 @@ def _single(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> list[Floa
 
 
 def _times(y: Float[Array, "*batch k"], ln: Float[Array, "*batch k"]) -> Float[Array, "*batch k"]:
-    """Y ln a with 0 ln 0 = 0, its limit: logits of -inf mask outputs that y does not ask for."""
+    """The product y ln a, with its limit 0 ln 0 = 0: a logit of -inf masks an output whose y is 0."""
     return y * jnp.where((y == 0) & jnp.isneginf(ln), 0, ln)
 
 

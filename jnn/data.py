@@ -22,7 +22,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
-from jnn import _checks
+from jnn import _checks, _files
 from jnn.typing import PathLike
 
 
@@ -77,9 +77,10 @@ def mnist(mirrors: Sequence[str] = MIRRORS) -> Dataset:
     folder from the first of `mirrors` that serves it completely, and gets its name only after its content has been
     verified. The files that are there are verified first, and none of them is changed.
 
-    Raises ValueError for a file that is damaged or of another data set; OSError if a file cannot be read, downloaded
-    from any mirror, or written, or if the user has no home folder and $JNN_DATA_DIR is not set or starts with ~;
-    ImportError if pooch is missing and $JNN_DATA_DIR is not set or a file must be downloaded.
+    Raises ValueError for a file that is damaged or of another data set, and for a $JNN_DATA_DIR that starts with ~ if
+    the user has no home folder; OSError if a file cannot be read, downloaded from any mirror, or written, or if there
+    is no home folder and $JNN_DATA_DIR is not set; ImportError if pooch is missing and $JNN_DATA_DIR is not set or a
+    file must be downloaded.
     """
     folder = _folder()
     arrays = {name: _mnist_file(paths, name) for name in _SHA256_OF_CONTENT if (paths := _mnist_paths(folder, name))}
@@ -105,11 +106,12 @@ def idx_folder(folder: PathLike, *, prefix: str = "", transpose: bool = False) -
     `transpose` turns upright: `idx_folder(folder, prefix="emnist-letters-", transpose=True)`. The labels of its letters
     are 1 ... 26, so that the desired outputs are `one_hot(labels - 1, 26)`.
 
-    Raises ValueError for a file that is damaged or holds something else; OSError if a file is missing (the message
-    lists the prefixes in the folder) or cannot be read, or if the folder starts with ~ and the user has no home folder.
+    Raises ValueError for a file that is damaged or holds something else, and for a folder that starts with ~ where the
+    user has no home folder; OSError if a file is missing (the message lists the prefixes in the folder) or cannot be
+    read.
     """
-    path = _expanded("folder", folder)
-    held_out = "test" if _files(path, f"{prefix}test-images-idx3-ubyte") else "t10k"
+    path = _files.expanded("folder", folder)
+    held_out = "test" if _spellings(path, f"{prefix}test-images-idx3-ubyte") else "t10k"
     train, test = (_idx_split(path, prefix + part, transpose) for part in ("train", held_out))
     if train.xs.shape[1] != test.xs.shape[1]:
         raise ValueError(
@@ -150,16 +152,9 @@ def _split(images: np.ndarray, labels: np.ndarray, white: int) -> Split:
     return Split(jnp.asarray(xs, jnp.float32), jnp.asarray(labels, jnp.int32))
 
 
-def _expanded(name: str, folder: PathLike) -> Path:
-    try:
-        return Path(folder).expanduser()
-    except RuntimeError as error:
-        raise OSError(f"{name} must be a full path, as ~ stands for no home folder here, got {folder}") from error
-
-
 def _folder() -> Path:
     if chosen := os.environ.get("JNN_DATA_DIR"):
-        return _expanded("JNN_DATA_DIR", chosen)
+        return _files.expanded("JNN_DATA_DIR", chosen)
     try:
         return Path(_pooch().os_cache("jnn")).expanduser() / "mnist"
     except RuntimeError as error:
@@ -177,7 +172,7 @@ def _pooch() -> Any:
     return pooch
 
 
-def _files(folder: Path, name: str) -> list[Path]:
+def _spellings(folder: Path, name: str) -> list[Path]:
     """The files in the folder that are called `name`, also with a dot before idx, also with .gz."""
     names = (name, ".idx".join(name.rsplit("-idx", 1)))
     paths = [folder / f"{spelling}{suffix}" for spelling in names for suffix in (".gz", "")]
@@ -201,7 +196,7 @@ def _first_good(paths: Sequence[Path], read: Callable[[Path], np.ndarray]) -> np
 
 
 def _mnist_paths(folder: Path, name: str) -> list[Path]:
-    return [path for below in ("", "raw", "MNIST/raw") for path in _files(folder / below, name)]
+    return [path for below in ("", "raw", "MNIST/raw") for path in _spellings(folder / below, name)]
 
 
 def _mnist_file(paths: Sequence[Path], name: str) -> np.ndarray:
@@ -233,7 +228,7 @@ def _idx_split(folder: Path, part: str, transpose: bool) -> Split:
 
 
 def _present(folder: Path, name: str) -> list[Path]:
-    if paths := _files(folder, name):
+    if paths := _spellings(folder, name):
         return paths
     others = [repr(prefix) for prefix in _prefixes(folder) if not name.startswith(prefix)]
     advice = f": for what is there, pass prefix={' or '.join(others)}" if others else ""

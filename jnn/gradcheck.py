@@ -104,7 +104,7 @@ def compare(
     double: convert floating arguments to float64 and compute in it, which tells a wrong formula from rounding; with
     False they keep their dtypes (float32 needs tolerances near 1e-5 and 1e-2).
     max_entries: central differences, two evaluations for each entry, are taken for at most this many entries of a leaf,
-    evenly spaced; autodiff is compared on all of them.
+    evenly spaced; autodiff is compared on all of them. Where f has a kink the entry is compared with autodiff only.
 
     Raises TypeError for a first argument with a leaf that is not floating, ValueError if f is not scalar, if the tree
     of the gradient differs from that of the first argument, or if a tolerance or `max_entries` is not positive.
@@ -127,8 +127,7 @@ def compare(
         for i, path in enumerate(paths):
             some = _entries(auto[i].size, max_entries)
             sides, rounding = _one_sided_differences(f, args, i, some, float(value))
-            margin = finite_tolerance * float(np.abs(sides).max(initial=0)) + rounding
-            smooth = ~_kinks(hand[i], auto[i].shape, sides, some, margin)
+            smooth = ~_kinks(hand[i], auto[i].shape, sides, some, finite_tolerance, rounding)
             finite = np.mean(sides, axis=0)[smooth]
             rows.append(
                 Leaf(
@@ -230,29 +229,28 @@ def _one_sided_differences(
         def slope(k: jax.Array) -> jax.Array:
             h = cube_root * jnp.maximum(1.0, jnp.abs(flat[k]))
             up, down = flat.at[k].add(h), flat.at[k].add(-h)
-            width, here = (up[k] - down[k]) / 2, at(flat)
-            return jnp.stack([here - at(down), at(up) - here]) / width
+            return jnp.stack([here - at(down), at(up) - here]) / ((up[k] - down[k]) / 2)
 
+        here = at(flat)
         return jax.lax.map(slope, entries, batch_size=min(_CHUNK, len(entries)))
 
     return np.asarray(slopes(jnp.asarray(entries), leaves, args[1:])).T, 8 * epsilon * abs(value) / cube_root
 
 
-def _kinks(a: Any, shape: tuple[int, ...], sides: np.ndarray, entries: np.ndarray, margin: float) -> np.ndarray:
+def _kinks(
+    a: Any, shape: tuple[int, ...], sides: np.ndarray, entries: np.ndarray, tolerance: float, rounding: float
+) -> np.ndarray:
     """Whether f has a kink at each of the `entries`.
 
-    There `a` is further than `margin` from the central difference, but between the one-sided ones, which disagree.
+    There `a` is not within the tolerance of the central difference, but between the one-sided ones, which disagree.
     """
     if jnp.shape(a) != shape:
         return np.zeros(len(entries), bool)
+    scale = float(np.abs(sides).max(initial=0))
+    margin = tolerance * scale + rounding
     a, low, high = np.ravel(a)[entries], *np.sort(sides, axis=0)
-    apart = np.abs(a - (low + high) / 2) > margin
-    return (
-        apart
-        & (high - low > _KINK * max(np.abs(sides).max(initial=0), margin))
-        & (low - margin <= a)
-        & (a <= high + margin)
-    )
+    off = np.abs(a - (low + high) / 2) > margin
+    return off & (low - margin <= a) & (a <= high + margin) & (high - low > _KINK * max(scale, margin))
 
 
 def _row(leaf: Leaf, verdict: str) -> tuple[str, ...]:

@@ -111,8 +111,8 @@ def scan(
     [T, B] is False the state does not change, so that shorter sequences of a batch end with their own last state, and
     what xs holds there, even NaN, does not matter. Differentiable by autodiff any number of times, in both modes.
 
-    Raises ValueError for shapes that do not fit and for T = 0; TypeError for dtypes that are mixed or not floating and
-    for a mask that is not boolean.
+    Raises ValueError for shapes that do not fit and for T = 0; TypeError for dtypes that are mixed or not floating, for
+    a mask that is not boolean and for xs that are split over explicit axes of a mesh.
     """
     state, xs = _check(params, state, xs, mask)
 

@@ -162,7 +162,7 @@ def place_on(sharding: NamedSharding | None, *trees: Any) -> tuple[Any, ...]:
 def automatic(sharding: NamedSharding | None) -> NamedSharding | None:
     """The same sharding on a mesh whose axes are automatic: XLA, not the types of arrays, then splits the work.
 
-    Raises TypeError for a sharding that has no mesh and no spec.
+    None stays None. Raises TypeError for a sharding that is not a NamedSharding.
     """
     if sharding is None:
         return None

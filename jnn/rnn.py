@@ -75,8 +75,8 @@ def scan(
     `state` is [d], shared by all sequences of a batch, or [B, d]. Where `mask` [T] or [T, B] is False the state does
     not change, and what xs holds there, even NaN, does not matter.
 
-    Raises ValueError for shapes that do not fit and for T = 0; TypeError for dtypes that are mixed or not floating and
-    for a mask that is not boolean.
+    Raises ValueError for shapes that do not fit and for T = 0; TypeError for dtypes that are mixed or not floating, for
+    a mask that is not boolean and for xs that are split over explicit axes of a mesh.
     """
     return _scan(params, *_check(params, state, xs, mask), mask)
 

@@ -191,9 +191,8 @@ def unless_stopped(
 ) -> tuple[Any, Tracker, Any, Any]:
     """One epoch, `train(state)` -> (state, losses, metrics), and the tracker after it, unless training has stopped.
 
-    Then state and tracker do not change, and losses and metrics are NaN, or 0 if they are integers and where
-    jax_debug_nans forbids NaN. Raises as `observe`
-    does.
+    Then state and tracker do not change, and losses and metrics are NaN, or 0 if they are integers or jax_debug_nans
+    forbids NaN. Raises as `observe` does.
     """
 
     def active(state: Any, tracker: Tracker) -> tuple[Any, Tracker, Any, Any]:

@@ -4,7 +4,6 @@ Every round starts a process that trains with a checkpoint after every epoch, an
 time, until the training has ended; then its parameters must be those of a training that was left alone, bit by bit.
 """
 
-import random
 import subprocess
 import sys
 import tempfile
@@ -92,7 +91,7 @@ def kill(folder, kills, seed):
     """Kill `kills` times, starting a new training when one has ended. Returns what went wrong, a line each."""
     from safetensors.numpy import load_file
 
-    draw, wrong, killed, trainings = random.Random(seed), [], 0, 0  # noqa: S311  no secret
+    draw, wrong, killed, trainings = np.random.default_rng(seed), [], 0, 0
     _process(folder / "compiled").wait()  # the time below is that of a process with its programs in the cache
     start = time.monotonic()
     _process(folder / "alone").wait()

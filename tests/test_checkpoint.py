@@ -116,7 +116,7 @@ def test_what_a_callback_ended_stays_ended(tmp_path, caplog):
 
 
 def test_what_is_resumed_is_said(tmp_path, caplog):
-    """More epochs in the folder than are wanted, as many, and fewer."""
+    """The folder holds more epochs than requested, the same number, and fewer."""
     three = fit(Checkpoints(tmp_path), epochs=3)
     assert_same_bits(fit(Checkpoints(tmp_path), epochs=2), three)
     assert_same_bits(fit(Checkpoints(tmp_path), epochs=3), three)
@@ -354,9 +354,13 @@ def test_a_file_that_is_gone_is_damage(name, tmp_path):
     fit(Checkpoints(tmp_path), epochs=2)
     (tmp_path / "2" / name).unlink(missing_ok=True)
     try:
-        assert_same_bits(fit(Checkpoints(tmp_path), epochs=3), fit(epochs=3))  # what orbax can do without
+        resumed = fit(Checkpoints(tmp_path), epochs=3)
     except ValueError as error:
-        assert "2 is damaged" in str(error)  # noqa: PT017  either is right, nothing else is
+        resumed, message = None, str(error)
+    if resumed is None:
+        assert "2 is damaged" in message
+    else:  # orbax can do without the file
+        assert_same_bits(resumed, fit(epochs=3))
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

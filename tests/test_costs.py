@@ -131,7 +131,7 @@ def test_masked_logits(cost):
     ids=repr,
 )
 def test_what_is_static_is_pickled_by_name(thing):
-    """So that it crosses to another process, also bound to a function; there it is the same object again."""
+    """As multiprocessing sends it to another process, also bound to a function; there it is the same object again."""
     assert pickle.loads(pickle.dumps(thing)) is thing  # noqa: S301
     bound = pickle.loads(pickle.dumps(Partial(backprop.minibatch_value_and_grad, cost=thing)))  # noqa: S301
     assert bound.keywords["cost"] is thing

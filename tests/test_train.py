@@ -402,7 +402,6 @@ DEBUGGING = {
 @pytest.mark.parametrize("flag", DEBUGGING)
 def test_every_debugging_flag_of_jax(flag):
     """A training that stops early, on NumPy data, in mixed precision, with penalties, dropout and augmentation."""
-
     picture = functools.partial(augment.distort, rotate=10.0, elastic=0.5)
 
     def transform(key, xs, ys):
@@ -412,7 +411,7 @@ def test_every_debugging_flag_of_jax(flag):
 
     grad = Partial(dropout.minibatch_value_and_grad, p=0.3, cost=costs.log_likelihood)
     grad = train.mixed(regularize.penalised(grad, l1=0.01, l2=0.01))
-    options = {"epochs": 2, "batch_size": 8, "transform": transform, "evaluate": lambda params: jnp.sum(params[0].b)}
+    options = {"epochs": 3, "batch_size": 8, "transform": transform, "evaluate": lambda params: jnp.ones(())}
     data = jax.tree.map(np.asarray, examples(1, 8, (8, 4, 3)))
     before = getattr(jax.config, flag)
     jax.config.update(flag, DEBUGGING[flag])
@@ -421,10 +420,9 @@ def test_every_debugging_flag_of_jax(flag):
         for program in (train.run, functools.partial(train.fit, progress=False)):
             arguments = jax.random.key(0), grad, SGD, state, data
             _, history = program(*arguments, **options, stopping=stopping.error_change(window=1))
-            assert np.isfinite(history.losses[0]).all()
-        f = lambda params, x, y: costs.quadratic.value(mlp.logits(params, x), y)  # noqa: E731
-        arguments = network(0, (3, 2)), jnp.ones(3), jnp.ones(2)
-        assert gradcheck.compare(f, backprop.value_and_grad, *arguments).ok
+            assert int(history.epochs) == 2  # so that run fills the third
+            assert np.isfinite(history.losses[:2]).all()
+        gradcheck.assert_ok(mean_cost, GRAD, network(0, (3, 2)), *examples(1, 4, (3, 2)))
     finally:
         jax.config.update(flag, before)
 

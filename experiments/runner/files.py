@@ -30,7 +30,12 @@ def room(folder: Path) -> Iterator[contextlib.ExitStack]:
         with contextlib.ExitStack() as taken:
             if jax.process_index() == 0:
                 made += [path for path in (folder, *folder.parents) if not path.exists()]
-                _take(folder, taken)
+                with _explained(folder):
+                    _make(folder)
+                    file = taken.enter_context(tempfile.TemporaryFile(dir=folder))
+                    # A full disk takes an empty file, and a disk that compresses takes zeros.
+                    file.write(os.urandom(_ROOM))
+                    file.flush()
             yield taken
     except BaseException:
         with contextlib.suppress(OSError):
@@ -39,14 +44,16 @@ def room(folder: Path) -> Iterator[contextlib.ExitStack]:
         raise
 
 
-def _take(folder: Path, taken: contextlib.ExitStack) -> None:
+def _make(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if blocked := [file for file in FILES if (folder / file).is_dir()]:
+        raise IsADirectoryError(f"{blocked[0]} is a folder")
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if blocked := [file for file in FILES if (folder / file).is_dir()]:
-            raise IsADirectoryError(f"{blocked[0]} is a folder")
-        file = taken.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
-        file.write(os.urandom(_ROOM))  # a full disk takes an empty file, and one that compresses takes zeros
-        file.flush()
+        yield
     except OSError as error:
         raise OSError(f"cannot write to {folder} ({error}); choose another --out") from error
 

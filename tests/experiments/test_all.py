@@ -62,16 +62,14 @@ def test_backprop_check_finds_a_wrong_derivation(monkeypatch):
     ]
 
 
-MNIST = pytest.mark.mnist  # Nielsen reports 91.29 % for his network after one epoch
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "least"),
     [
         ("digits", 0.94),
         ("backprop_check --quick", None),
-        pytest.param("digits --data mnist --epochs 1 --seeds 2", 0.91, marks=MNIST),
+        # Nielsen reports 91.29 % for his network after one epoch.
+        pytest.param("digits --data mnist --epochs 1 --seeds 2", 0.91, marks=pytest.mark.mnist),
     ],
 )
 def test_as_users_run_it(command, least, tmp_path):

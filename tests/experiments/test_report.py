@@ -11,6 +11,7 @@ import shlex
 import struct
 import types
 import zlib
+from typing import ClassVar
 
 import pytest
 import tyro
@@ -36,7 +37,7 @@ PNG = b"".join(
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    quick = {"size": 2, "many": (1,)}  # noqa: RUF012
+    quick: ClassVar = {"size": 2, "many": (1,)}
 
     size: int = 5
     many: tuple[float, ...] = (0.5, -2.0)
