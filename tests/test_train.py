@@ -411,15 +411,16 @@ def test_every_debugging_flag_of_jax(flag):
 
     grad = Partial(dropout.minibatch_value_and_grad, p=0.3, cost=costs.log_likelihood)
     grad = train.mixed(regularize.penalised(grad, l1=0.01, l2=0.01))
-    options = {"epochs": 3, "batch_size": 8, "transform": transform, "evaluate": lambda params: jnp.ones(())}
+    options = {"epochs": 3, "batch_size": 8, "transform": transform}
+    by_error = {"evaluate": lambda params: jnp.ones(()), "stopping": stopping.error_change(window=1)}
+    by_weights = {"stopping": stopping.weight_change(1e6, window=2), "progress": False}
     data = jax.tree.map(np.asarray, examples(1, 8, (8, 4, 3)))
     before = getattr(jax.config, flag)
     jax.config.update(flag, DEBUGGING[flag])
     try:
         state = train.init(SGD, network(0, (8, 4, 3)))
-        for program in (train.run, functools.partial(train.fit, progress=False)):
-            arguments = jax.random.key(0), grad, SGD, state, data
-            _, history = program(*arguments, **options, stopping=stopping.error_change(window=1))
+        for program, criterion in ((train.run, by_error), (train.fit, by_weights)):
+            _, history = program(jax.random.key(0), grad, SGD, state, data, **options, **criterion)
             assert int(history.epochs) == 2  # so that run fills the third
             assert np.isfinite(history.losses[:2]).all()
         gradcheck.assert_ok(mean_cost, GRAD, network(0, (3, 2)), *examples(1, 4, (3, 2)))
