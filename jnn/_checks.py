@@ -131,16 +131,6 @@ def value_and_grad(found: Any, params: Any) -> tuple[Any, Any]:
     )
 
 
-def no_explicit_axes(name: str, value: Any) -> None:
-    """Raise TypeError for an array that is split over explicit axes of a mesh, which appear in its type."""
-    spec = getattr(getattr(jax.typeof(value), "sharding", None), "spec", ())
-    if any(axis is not None for axis in spec):
-        raise TypeError(
-            f"{name} must be split over axes of a mesh that are automatic, got {spec} over explicit ones: "
-            "place it with jnn.parallel.place on a mesh from jnn.parallel.mesh()"
-        )
-
-
 def sequence(xs: Any, p: int) -> tuple[int, ...]:
     """The batch axes () or (B,) of sequences [T, p] or [T, B, p]; raise ValueError for others and for T = 0."""
     if jnp.ndim(xs) not in (2, 3) or jnp.shape(xs)[-1] != p or jnp.shape(xs)[0] == 0:
@@ -148,7 +138,6 @@ def sequence(xs: Any, p: int) -> tuple[int, ...]:
             f"xs must have shape [T, {p}] or [T, B, {p}], time first and T at least 1, got {jnp.shape(xs)}"
         )
     floating("xs", xs)
-    no_explicit_axes("xs", xs)
     return jnp.shape(xs)[1:-1]
 
 

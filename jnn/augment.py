@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 from jaxtyping import ArrayLike as Like
 
-from jnn import _checks
+from jnn import _checks, _explicit
 from jnn.typing import Scalar
 
 Image = Float[Array, "H W *channels"]
@@ -215,6 +215,7 @@ def chain(*transforms: ImageTransform) -> ImageTransform:
     return functools.partial(_chain, transforms)
 
 
+@_explicit.automatic_inside(_explicit.like_batch)
 def rows(
     key: Key[Array, ""],
     xs: Float[Like, "m pixels"],

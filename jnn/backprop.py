@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jnn import _checks, _xla, costs, mlp
+from jnn import _checks, _explicit, _xla, costs, mlp
 from jnn.activations import Activation, sigmoid
 from jnn.costs import Cost
 from jnn.mlp import Layer, Params
@@ -87,6 +87,7 @@ def layer_gradient(deltas: Float[Array, "m n_out"], activations: Float[Array, "m
     return Layer(w=_xla.sum_of_outer(deltas, activations), b=jnp.sum(deltas, axis=0))  # (2.8), (2.7)
 
 
+@_explicit.automatic_inside(_explicit.like_params)
 def minibatch_value_and_grad(
     params: Params,
     xs: Float[Array, "m n_in"],
@@ -108,14 +109,13 @@ def minibatch_value_and_grad(
 
     (2.3) with the mask: a dropped neuron has activation 0 and error 0.
 
-    Raises ValueError for shapes that do not fit, TypeError for xs of integers or split over explicit axes of a mesh.
+    Raises ValueError for shapes that do not fit, TypeError for xs of integers.
     """
     m = _checks.examples((xs, ys))
     n_in, *widths, n_out = mlp.sizes(params)
     _checks.shape("xs", xs, (m, n_in), "one row for each example; for one example use value_and_grad")
     _checks.shape("ys", ys, (m, n_out), "one row for each example; data.one_hot makes them from labels")
     _checks.floating("xs", xs)
-    _checks.no_explicit_axes("xs", xs)
     keep = _masking(masks, m, widths)
     zs, activations = [], [xs]
     for l, (w, b) in enumerate(params):

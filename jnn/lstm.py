@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Bool, Float, Key
 
-from jnn import _checks, _masking, _reverse_mode, _xla
+from jnn import _checks, _explicit, _masking, _reverse_mode, _xla
 from jnn.activations import sigmoid
 from jnn.mlp import orthogonal, scaled_normal
 
@@ -102,6 +102,7 @@ def step(params: Params, state: State, x: Float[Array, "*batch p"]) -> State:
     return State(ltm, wm)
 
 
+@_explicit.automatic_inside(_explicit.like_sequences)
 def scan(
     params: Params, state: State, xs: Float[Array, "T *batch p"], *, mask: Bool[Array, "T *batch"] | None = None
 ) -> tuple[State, State]:
@@ -111,8 +112,8 @@ def scan(
     [T, B] is False the state does not change, so that shorter sequences of a batch end with their own last state, and
     what xs holds there, even NaN, does not matter. Differentiable by autodiff any number of times, in both modes.
 
-    Raises ValueError for shapes that do not fit and for T = 0; TypeError for dtypes that are mixed or not floating, for
-    a mask that is not boolean and for xs that are split over explicit axes of a mesh.
+    Raises ValueError for shapes that do not fit and for T = 0; TypeError for dtypes that are mixed or not floating and
+    for a mask that is not boolean.
     """
     state, xs = _check(params, state, xs, mask)
 
@@ -124,6 +125,7 @@ def scan(
     return jax.lax.scan(one, state, (xs, mask))
 
 
+@_explicit.automatic_inside(_explicit.like_sequences)
 def unroll(
     params: Params,
     state: State,

@@ -135,8 +135,9 @@ def sweep(f: Callable[..., Any], *members: Any, devices: Sequence[Any] | None = 
     chosen = tuple(jax.local_devices() if devices is None else devices)[:k]
     if not chosen:
         raise ValueError("devices must have at least one device, got none: pass jax.local_devices()")
-    f = f if isinstance(f, Partial) else Partial(f)
-    return _sweep_program(f, members, k, Mesh(np.array(chosen), ("members",)))
+    mesh = Mesh(np.array(chosen), ("members",))
+    arguments = place_on(NamedSharding(mesh, PartitionSpec()), f if isinstance(f, Partial) else Partial(f), members)
+    return _sweep_program(*arguments, k, mesh)
 
 
 def place_on(sharding: NamedSharding | None, *trees: Any) -> tuple[Any, ...]:

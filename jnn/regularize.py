@@ -17,7 +17,7 @@ from jax.core import Tracer
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Key
 
-from jnn import _checks, _dtypes
+from jnn import _checks, _dtypes, _explicit
 from jnn.typing import Grad, Scalar
 
 # Norms and penalties
@@ -176,6 +176,7 @@ def mix(lam: Float[Array, "*m"], a: Float[Array, "*m k"], b: Float[Array, "*m k"
     return lam * a + (1 - lam) * b
 
 
+@_explicit.automatic_inside(_explicit.like_batch)
 def mixup(
     key: Key[Array, ""], xs: Float[Array, "m n_in"], ys: Float[Array, "m n_out"], *rest: Any, beta: Scalar
 ) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Bool, Float, Key
 
-from jnn import _checks, _masking, _reverse_mode
+from jnn import _checks, _explicit, _masking, _reverse_mode
 from jnn.mlp import orthogonal, scaled_normal
 
 
@@ -63,6 +63,7 @@ def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batc
     return jnp.tanh(z + jnp.broadcast_to(params.b, z.shape))
 
 
+@_explicit.automatic_inside(_explicit.like_sequences)
 def scan(
     params: Params,
     state: Float[Array, "*start d"],
@@ -75,12 +76,13 @@ def scan(
     `state` is [d], shared by all sequences of a batch, or [B, d]. Where `mask` [T] or [T, B] is False the state does
     not change, and what xs holds there, even NaN, does not matter.
 
-    Raises ValueError for shapes that do not fit and for T = 0; TypeError for dtypes that are mixed or not floating, for
-    a mask that is not boolean and for xs that are split over explicit axes of a mesh.
+    Raises ValueError for shapes that do not fit and for T = 0; TypeError for dtypes that are mixed or not floating and
+    for a mask that is not boolean.
     """
     return _scan(params, *_check(params, state, xs, mask), mask)
 
 
+@_explicit.automatic_inside(_explicit.like_sequences)
 def unroll(
     params: Params,
     state: Float[Array, "*start d"],

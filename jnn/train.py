@@ -28,7 +28,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Key
 from jaxtyping import ArrayLike as Like
 
-from jnn import _checks, _dtypes, _monitor, _xla, checkpoint, parallel
+from jnn import _checks, _dtypes, _explicit, _monitor, _xla, checkpoint, parallel
 from jnn import stopping as early_stopping
 from jnn.checkpoint import Checkpoints
 from jnn.stopping import Criterion, Tracker
@@ -243,6 +243,7 @@ class _Plan:
     sharding: NamedSharding | None
 
 
+@_explicit.automatic_inside(_explicit.like_state)
 def _epoch(key: Key[Array, ""], plan: _Plan, state: State, data: Any) -> tuple[State, Float[Array, " steps"]]:
     n = _checks.examples(data)
     order_key, transform_key = jax.random.split(key)
@@ -302,6 +303,7 @@ def _mixed(grad: Grad, params: Any, *batch: Any) -> tuple[Float[Array, ""], Any]
 
 
 @functools.partial(jax.jit, static_argnames="epochs")
+@_explicit.automatic_inside(_explicit.like_state)
 def _run_program(key: Key[Array, ""], plan: _Plan, state: State, data: Any, epochs: int) -> tuple[State, History]:
     def one_epoch(carry: tuple[State, Tracker | None], t: Int[Array, ""]) -> tuple[Any, Any]:
         state, tracker, *losses_and_metrics = _tracked_epoch(key, t, plan, *carry, data)

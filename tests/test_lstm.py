@@ -366,4 +366,6 @@ def test_forward_mode_through_unroll():
         jax.jvp(jax.jit(lambda xs: lstm.unroll(params, state, xs, segment=2)[0].wm), (xs,), (xs,))
     with pytest.raises(TypeError, match="use lstm.scan"):
         jax.jacfwd(lambda xs: lstm.unroll(params, state, xs)[0].wm)(xs)
+    with pytest.raises(TypeError, match="use lstm.scan"):
+        jax.jacfwd(jax.jit(lambda params: lstm.unroll(params, state, xs)[0].wm))(params)
     jax.jvp(lambda xs: lstm.scan(params, state, xs)[0].wm, (xs,), (xs,))

@@ -15,8 +15,8 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.tree_util import Partial
 
-from jnn import augment, backprop, lstm, mlp, parallel, stopping, train
-from tests.helpers import examples, relative_error
+from jnn import augment, backprop, dropout, lstm, mlp, parallel, regularize, rnn, stopping, train
+from tests.helpers import examples, network, normal, relative_error
 
 SIZES = (16, 24, 3)
 OPTIMIZER = optax.sgd(0.5, momentum=0.9)
@@ -77,16 +77,63 @@ def test_a_mesh_as_jaxs_documentation_makes_it(program):
     assert relative_error(there, alone) < BOUND
 
 
-@pytest.mark.bad_input
-def test_functions_on_explicit_axes_say_what_to_do():
+def unrolled(unroll, init, zero_state):
+    params = init(jax.random.key(0), 3, 5)
+
+    def loss(params, xs, mask):
+        last, states = unroll(params, zero_state(5), xs, mask=mask)
+        return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves((last, states))), (last, states)
+
+    return lambda xs, mask: jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, xs, mask)
+
+
+def trained(xs, ys):
+    """A training inside of a program of the caller's, which has the data as traced arrays."""
+    state = train.init(OPTIMIZER, mlp.init(jax.random.key(1), SIZES))
+    grad = backprop.minibatch_value_and_grad
+    state, losses = train.epoch(jax.random.key(0), grad, OPTIMIZER, state, (xs, ys), batch_size=6)
+    return losses, train.run(jax.random.key(0), grad, OPTIMIZER, state, (xs, ys), epochs=1, batch_size=8)
+
+
+SEQUENCES = normal(0, 5, 8, 3), normal(1, 5, 8) > 0
+ROWS = examples(2, 40, SIZES)
+ON_EXPLICIT_AXES = {
+    "lstm.unroll": (unrolled(lstm.unroll, lstm.init, lstm.zero_state), SEQUENCES),
+    "lstm.unroll in segments": (unrolled(partial(lstm.unroll, segment=2), lstm.init, lstm.zero_state), SEQUENCES),
+    "lstm.scan": (unrolled(lstm.scan, lstm.init, lstm.zero_state), SEQUENCES),
+    "rnn.unroll": (unrolled(rnn.unroll, rnn.init, rnn.zero_state), SEQUENCES),
+    "rnn.scan": (unrolled(rnn.scan, rnn.init, rnn.zero_state), SEQUENCES),
+    "backprop": (partial(backprop.minibatch_value_and_grad, network(1, SIZES)), ROWS),
+    "dropout": (partial(dropout.minibatch_value_and_grad, network(1, SIZES), key=jax.random.key(3), p=0.5), ROWS),
+    "mixup": (partial(regularize.mixup, jax.random.key(3), beta=0.2), ROWS),
+    "augmentation": (
+        partial(augment.rows, jax.random.key(3), image_transform=partial(augment.shift, pixels=1.0), shape=(4, 4)),
+        ROWS,
+    ),
+    "a training": (trained, ROWS),
+}
+
+
+@pytest.mark.parametrize("name", ON_EXPLICIT_AXES)
+def test_functions_on_explicit_axes(name):
+    """The same values; what has a row for each example stays split, the rest is whole."""
+    f, (first, second) = ON_EXPLICIT_AXES[name]
+    spec = P("data") if first is ROWS[0] else P(None, "data")
     mesh = jax.make_mesh((4,), ("data",), devices=jax.devices()[:4])
-    xs = jax.device_put(jnp.ones((8, 4, 3)), NamedSharding(mesh, P(None, "data")))
-    for f in (lstm.unroll, jax.jit(lstm.scan)):
-        with pytest.raises(TypeError, match=r"xs must be split over axes .* automatic, got .*parallel.place"):
-            f(lstm.init(jax.random.key(0), 3, 5), lstm.zero_state(5), xs)
-    data = jax.device_put(examples(2, 40, SIZES), NamedSharding(mesh, P("data")))
-    with pytest.raises(TypeError, match=r"xs must be split over axes .* automatic"):
-        backprop.minibatch_value_and_grad(mlp.init(jax.random.key(1), SIZES), *data)
+    whole = jax.jit(f)(first, second)
+    split = jax.jit(f)(*jax.device_put((first, second), NamedSharding(mesh, spec)))
+    assert relative_error(split, whole) < BOUND
+    for leaf in jax.tree.leaves(split):
+        rows = [axis for axis, n in enumerate(leaf.shape) if n == first.shape[spec.index("data")]]
+        expected = P(*("data" if axis in rows[:1] else None for axis in range(leaf.ndim)))
+        assert leaf.sharding.is_equivalent_to(NamedSharding(mesh, expected), leaf.ndim)
+
+
+def test_a_sweep_over_explicit_axes():
+    mesh = jax.make_mesh((4,), ("data",), devices=jax.devices()[:4])
+    xs = jax.device_put(normal(0, 8, 3), NamedSharding(mesh, P("data")))
+    sums = parallel.sweep(Partial(lambda scale, xs: scale * jnp.sum(xs), xs=xs), jnp.arange(3.0))
+    assert relative_error(sums, jnp.arange(3.0) * jnp.sum(normal(0, 8, 3))) < BOUND
 
 
 @pytest.mark.bad_input
