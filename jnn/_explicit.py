@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -17,7 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def spec(a: Any) -> PartitionSpec:
     """How the type of an array splits its axes; None for each that it does not split."""
     split = getattr(getattr(jax.typeof(a), "sharding", None), "spec", ())
-    return PartitionSpec(*split, *[None] * (jax.numpy.ndim(a) - len(split)))
+    return PartitionSpec(*split, *[None] * (jnp.ndim(a) - len(split)))
 
 
 def automatic_inside(results: Callable[..., Any]) -> Callable[[F], F]:
@@ -73,6 +74,6 @@ def like_sequences(params: Any, state: Any, xs: Any, **_: Any) -> tuple[Partitio
 
 def _explicit_mesh(a: jax.Array) -> Any:
     """The mesh of an array that is split over an explicit axis, or None."""
-    sharding = getattr(jax.typeof(a), "sharding", None)
-    explicit = sharding and AxisType.Explicit in getattr(sharding.mesh, "axis_types", ())
-    return sharding.mesh if explicit and any(sharding.spec) else None
+    mesh = getattr(getattr(jax.typeof(a), "sharding", None), "mesh", None)
+    explicit = AxisType.Explicit in getattr(mesh, "axis_types", ())
+    return mesh if explicit and any(spec(a)) else None
