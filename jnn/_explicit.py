@@ -53,9 +53,9 @@ def like_params(params: Any, *_: Any, **__: Any) -> tuple[PartitionSpec, Any]:
     return PartitionSpec(), jax.tree.map(spec, params)
 
 
-def like_state(key: Any, plan: Any, state: Any, *_: Any) -> tuple[Any, PartitionSpec]:
+def like_state(plan: Any, key: Any, state: Any, *_: Any) -> tuple[Any, PartitionSpec]:
     """How the results of a training are split: the state as it was, its record not at all."""
-    del key, plan
+    del plan, key
     return jax.tree.map(spec, state), PartitionSpec()
 
 

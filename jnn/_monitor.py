@@ -2,7 +2,7 @@
 
 import contextlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -28,6 +28,17 @@ def progress_bar(epochs: int, done: int, stack: contextlib.ExitStack, *, shown: 
         bar.update()
 
     return [draw]
+
+
+@contextlib.contextmanager
+def until_interrupted(may_end: Callable[[], bool], save: Callable[[], None]) -> Iterator[None]:
+    """End the block at the first Ctrl-C, and save, if it may end there; several processes are not at the same epoch."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if jax.process_count() > 1 or not may_end():
+            raise
+        save()
 
 
 def is_true(answer: Any) -> bool:

@@ -91,18 +91,26 @@ class Saver:
             self._loading.join()
 
     def resume(
-        self, key: Key[Array, "*members"], plan: Any, carried: Any, data: Any, trace: Callable[[], Any], epochs: int
+        self,
+        key: Key[Array, "*members"],
+        plan: Any,
+        carried: Any,
+        data: Any,
+        measured: list[Any],
+        trace: Callable[[], Any],
+        epochs: int,
     ) -> tuple[Any, list[Any], bool]:
         """What epochs hand on to the next, what each epoch measured, and whether the training has ended.
 
-        `plan`, the functions to train with, and `data` hold the inputs of the training, `carried` its start; `trace()`
-        returns the traced program of an epoch, and `epochs` is the number of epochs to train.
+        `plan`, the functions to train with, and `data` hold the inputs of the training, `carried` its start and
+        `measured` the epochs before; `trace()` returns the traced program of an epoch, and `epochs` is the number of
+        epochs to train, with those before.
         """
         if self._chosen is None:
-            return carried, [], False
+            return carried, measured, False
         program = trace()
         self._given = {
-            "inputs": _fingerprint.hashes({"data": data, "plan": plan}),
+            "inputs": _fingerprint.hashes({"data": data, "plan": plan, "history": measured}),
             "initial arrays": _fingerprint.hashes(parallel.local(carried)),
             "stopping": repr(plan.stopping),
             "instructions": _fingerprint.program(program),
@@ -111,7 +119,7 @@ class Saver:
         *older, newest = (_epochs(self._folder) if self._chosen.resume else []) or [0]
         newest = parallel.broadcast(newest)
         if newest == 0:
-            return carried, [], False
+            return carried, measured, False
         folder = self._folder / str(newest)
         advice = f"; delete {folder} to resume from epoch {older[-1]}" if older else f"; delete {folder} to start over"
         template = (carried, _stacked_shapes(program.out_info[2:], newest))
@@ -138,12 +146,14 @@ class Saver:
                 raise ValueError("its arrays differ from those that were saved")
         return arrays, about["ended"]
 
-    def save(self, key: Key[Array, "*members"], carried: Any, measured: Sequence[Any], ended: bool) -> None:
+    def save(
+        self, key: Key[Array, "*members"], carried: Any, measured: Sequence[Any], ended: bool, at_once: bool = False
+    ) -> None:
         """After an epoch: save, unless the last checkpoint is too recent; in the background if orbax can."""
         if self._chosen is None:
             return
         self._pending = (key, carried, list(measured), ended)
-        if parallel.broadcast(time.monotonic() - self._saved >= self._chosen.seconds):
+        if parallel.broadcast(at_once or time.monotonic() - self._saved >= self._chosen.seconds):
             self._save_pending()
 
     def last_good(self) -> str:

@@ -196,13 +196,14 @@ def mixup(
 
 def _penalised(
     grad: Grad, l1_alpha: Scalar | None, l2_alpha: Scalar | None, params: Any, *batch: Any
-) -> tuple[Float[Array, ""], Any]:
-    value, grads = grad(params, *batch)
+) -> tuple[Any, Any]:
+    ahead, grads = grad(params, *batch)
+    value, *carry = ahead if isinstance(ahead, tuple) else (ahead,)
     for alpha, penalty, penalty_grad in ((l1_alpha, l1, l1_grad), (l2_alpha, l2, l2_grad)):
         if alpha is not None:
             value = value + penalty(params, alpha)
             grads = jax.tree.map(jnp.add, grads, penalty_grad(params, alpha))
-    return value, grads
+    return (value, *carry) if carry else value, grads
 
 
 def _partial(grad: Callable[..., Any]) -> Partial:

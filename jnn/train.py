@@ -15,9 +15,10 @@ length of a sequence, with `functools.partial`.
 import contextlib
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,45 +29,12 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Key
 from jaxtyping import ArrayLike as Like
 
-from jnn import _checks, _dtypes, _explicit, _monitor, _xla, checkpoint, parallel
+from jnn import _checks, _dtypes, _explicit, _history, _monitor, _plan, _xla, checkpoint, parallel
 from jnn import stopping as early_stopping
+from jnn._plan import Optimizer, Plan
 from jnn.checkpoint import Checkpoints
 from jnn.stopping import Criterion, Tracker
-from jnn.typing import Evaluate, Grad, Transform
-
-Optimizer = optax.GradientTransformation | optax.MultiSteps
-"""Any optimizer of optax."""
-
-
-class State(NamedTuple):
-    """The state of a training: the parameters and the optimizer's state."""
-
-    params: Any
-    opt_state: Any
-
-
-class History(NamedTuple):
-    """The record of a training: the mean cost of every mini-batch, before its step, and the metrics of `evaluate`.
-
-    The leaves of metrics have a leading axis of epochs; metrics is None without `evaluate`. `epochs` and `best` are
-    None without early stopping. With it, `epochs` is how many were trained and `best` the one, counted from 1, whose
-    parameters are returned; 0 is the start, if no error was a number. Epochs that were not trained are NaN in losses
-    and metrics, or 0 in integer metrics.
-    """
-
-    losses: Float[Array, "*members epochs steps"]
-    metrics: Any
-    epochs: Int[Array, "*members"] | None = None
-    best: Int[Array, "*members"] | None = None
-
-
-class Report(NamedTuple):
-    """What `fit` passes to its callbacks after an epoch, which is counted from 1."""
-
-    epoch: int
-    state: State
-    losses: Float[Array, "*members steps"]
-    metrics: Any
+from jnn.typing import CarryState, Evaluate, Grad, History, Report, State, StateT, Transform
 
 
 def sgd(eta: float | Float[Array, ""]) -> optax.GradientTransformation:
@@ -79,61 +47,79 @@ def sgd(eta: float | Float[Array, ""]) -> optax.GradientTransformation:
     return optax.sgd(eta)
 
 
-def init(optimizer: Optimizer, params: Any) -> State:
-    """The state before the first step."""
-    return State(params, optimizer.init(params))
+def init(optimizer: Optimizer, params: Any, carry: Any = None) -> Any:
+    """The state before the first step: a `State`, or a `CarryState` with the first carry if one is given.
+
+    With a carry, such as the state of a recurrent net that reads one text window by window, `grad(params, carry,
+    *batch)` returns ((value, next carry), gradient), as `jax.value_and_grad(loss, has_aux=True)` does. The next
+    mini-batch gets the next carry, and the first one of an epoch that of the last one of the epoch before. Pass
+    `shuffle=False` where the order matters.
+    """
+    opt_state = optimizer.init(params)
+    return State(params, opt_state) if carry is None else CarryState(params, opt_state, carry)
 
 
-def step(grad: Grad, optimizer: Optimizer, state: State, batch: Any) -> tuple[State, Float[Array, ""]]:
+def step(grad: Grad, optimizer: Optimizer, state: StateT, batch: Any) -> tuple[StateT, Float[Array, ""]]:
     """One update by one mini-batch (section 2.2, step 2). Returns the new state and the value before the update.
 
     Not compiled: call it inside `jax.jit`. Optimizers that use the value or search along a line get what they need. Of
     optax only `lookahead`, whose parameters are pairs, and an opaque `contrib.sam` inside of another do not fit.
 
-    Raises TypeError unless `grad` returns (value, gradient).
+    Raises TypeError unless `grad` returns (value, gradient), or ((value, carry), gradient) for a state with a carry.
     """
-    value, grads = _checks.value_and_grad(grad(state.params, *batch), state.params)
-    extra: dict[str, Any] = {"value": value, "grad": grads, "value_fn": lambda params: grad(params, *batch)[0]}
+    carry = state[2:]
+
+    def of(params: Any) -> tuple[Any, Any, tuple[Any, ...]]:
+        return _checks.value_and_grad(grad(params, *carry, *batch), params, carry)
+
+    value, grads, carry_after = of(state.params)
+    extra: dict[str, Any] = {"value": value, "grad": grads, "value_fn": lambda params: of(params)[0]}
     if "grad_fn" in inspect.signature(optimizer.update).parameters:
-        extra = {"grad_fn": lambda params, _: grad(params, *batch)[1]}
+        extra = {"grad_fn": lambda params, _: of(params)[1]}
     extended = optimizer if isinstance(optimizer, optax.MultiSteps) else optax.with_extra_args_support(optimizer)
     updates, opt_state = extended.update(grads, state.opt_state, state.params, **extra)
-    return State(optax.apply_updates(state.params, updates), opt_state), value
+    return type(state)(optax.apply_updates(state.params, updates), opt_state, *carry_after), value
 
 
 def epoch(
     key: Key[Array, ""],
     grad: Grad,
     optimizer: Optimizer,
-    state: State,
+    state: StateT,
     data: Any,
     *,
     batch_size: int,
     transform: Transform | None = None,
+    shuffle: bool = True,
     sharding: NamedSharding | None = None,
-) -> tuple[State, Float[Array, " steps"]]:
+) -> tuple[StateT, Float[Array, " steps"]]:
     """Visit every example once, in a fresh order, as one `lax.scan` in one program.
 
     Returns the new state and the value of each of the ceil(N / batch_size) mini-batches, before its update.
 
     transform: `transform(key, *batch)` returns the arguments that `grad` gets in place of the mini-batch, with a new
     key at each step: for augmentation or noise, or to append the key for a `grad` that draws random numbers.
+    shuffle: False keeps the order of the data.
     sharding: of a mini-batch over several devices, as `parallel.batches(mesh)`, or over any axes of a mesh of your own;
     state and data that are not on its mesh yet are replicated there. A smaller last mini-batch is not split.
 
     Raises ValueError for data without examples or with leading axes that differ, for a batch_size below 1 and for one
-    that the devices of `sharding` do not divide; TypeError for data that are not a tuple, a batch_size that is not an
-    integer, a key that `jax.random.key` did not make and a transform that does not return a tuple.
+    that the devices of `sharding` do not divide, and for a state of another optimizer or of other parameters; TypeError
+    for data that are not a tuple, a batch_size that is not an integer, a key that `jax.random.key` did not make, a
+    state that `init` did not make and a transform that does not return a tuple. Raises as `step` does.
     """
-    plan = _plan(key, grad, optimizer, data, batch_size, transform=transform, sharding=sharding)
-    return _epoch_program(key, *parallel.place_on(plan.sharding, plan, state, jax.tree.map(jnp.asarray, data)))
+    plan = _plan.make(
+        key, grad, optimizer, state, data, batch_size, transform=transform, shuffle=shuffle, sharding=sharding
+    )
+    plan, *placed = _plan.placed(plan, state, data)
+    return _epoch_program(_plan.known(_epoch_program, plan, key, *placed), key, *placed)
 
 
 def run(
     key: Key[Array, ""],
     grad: Grad,
     optimizer: Optimizer,
-    state: State,
+    state: StateT,
     data: Any,
     *,
     epochs: int,
@@ -141,29 +127,45 @@ def run(
     transform: Transform | None = None,
     evaluate: Evaluate | None = None,
     stopping: Criterion | None = None,
+    shuffle: bool = True,
     sharding: NamedSharding | None = None,
-) -> tuple[State, History]:
+    history: History | None = None,
+) -> tuple[StateT, History]:
     """A whole training as one program; `jax.vmap` it over keys, learning rates or regularisation strengths.
 
     Epoch t = 0, 1, ... uses `jax.random.fold_in(key, t)`, so a longer run starts with the shorter one.
     `evaluate(params)` is called after each epoch. Returns the last state and the history: losses [epochs, steps].
+
+    history: that of the training so far, to go on with. With five epochs and five more
+
+        state, history = run(key, grad, optimizer, state, data, epochs=5, ...)
+        state, history = run(key, grad, optimizer, state, data, epochs=5, history=history, ...)
+
+    both have the bits of ten in one call. The returned history holds all epochs; `stopping` begins anew.
 
     stopping: a criterion from `jnn.stopping`. Its error is what `evaluate` returns, or the metric named "error". Once
     it is met, the state does not change any more and, outside of `jax.vmap`, nothing is computed; the returned state
     has the parameters with the lowest error, or the last ones without `evaluate`.
 
     Raises as `epoch` does, and for `epochs` as for `batch_size`; ValueError for a `stopping` window longer than
-    `epochs`, and for a missing error.
+    `epochs`, for a missing error and for a history of other mini-batches or metrics.
     """
-    plan = _plan(key, grad, optimizer, data, batch_size, epochs, transform, evaluate, stopping, sharding)
-    return _run_program(key, *parallel.place_on(plan.sharding, plan, state, jax.tree.map(jnp.asarray, data)), epochs)
+    options = transform, evaluate, stopping, shuffle, sharding
+    plan = _plan.make(key, grad, optimizer, state, data, batch_size, epochs, *options)
+    plan, *placed = _plan.placed(plan, state, data)
+    first = 0 if history is None else history.losses.shape[-2]
+    arguments = (_plan.known(_run_program, plan, key, *placed, first, epochs), key, *placed, first, epochs)
+    if history is not None:
+        _history.check(history, _run_program.eval_shape(*arguments)[1], axis=0)
+    state, after = _run_program(*arguments)
+    return state, _history.joined(history, after, first, axis=0)
 
 
 def fit(
     key: Key[Array, "*members"],
     grad: Grad,
     optimizer: Optimizer,
-    state: State,
+    state: StateT,
     data: Any,
     *,
     epochs: int,
@@ -171,48 +173,77 @@ def fit(
     transform: Transform | None = None,
     evaluate: Evaluate | None = None,
     stopping: Criterion | None = None,
+    shuffle: bool = True,
     sharding: NamedSharding | None = None,
+    history: History | None = None,
     callbacks: Sequence[Callable[[Report], Any]] = (),
     checkpoints: Checkpoints | None = None,
     progress: bool = True,
-) -> tuple[State, History]:
+    catch_interrupt: bool = True,
+) -> tuple[StateT, History]:
     """The same training as `run`, driven from the host one epoch at a time.
 
     A key of shape [S] trains S members together under one `jax.vmap`: the leaves of state, and of the returned state
     and history, then have a leading axis S.
 
     stopping: as in `run`; training ends when every member has stopped.
+    history: as in `run`. To go on under another learning rate, with the same optimizer's state and without compiling
+    again, make it a part of that state and replace it there:
+
+        optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.01)
+        state = state._replace(opt_state=optax.tree.set(state.opt_state, learning_rate=0.001))
+
     progress: show a bar on stderr, if tqdm is installed, with the mean cost and the scalar metrics over the members.
     callbacks: each is called with a `Report` after every epoch; training stops when one returns True, and only then.
     checkpoints: where to save what is needed to resume (`jnn.checkpoint`). A call with the same arguments resumes from
     the newest checkpoint there, and ends with the same bits as one that was never interrupted.
+    catch_interrupt: Ctrl-C ends the training after the last whole epoch and returns its state and history, and a line
+    on stderr says so; a second Ctrl-C raises KeyboardInterrupt, as the first one does before an epoch has ended, with
+    several processes, or if this is False.
 
     Raises as `run` and `checkpoint.Checkpoints` do, and FloatingPointError when a value is NaN or infinite, naming the
     epoch, the mini-batch and the likely cause.
     """
-    plan = _plan(key, grad, optimizer, data, batch_size, epochs, transform, evaluate, stopping, sharding)
-    plan, state, data = parallel.place_on(plan.sharding, plan, state, jax.tree.map(jnp.asarray, data))
+    options = transform, evaluate, stopping, shuffle, sharding
+    plan = _plan.make(key, grad, optimizer, state, data, batch_size, epochs, *options)
+    plan, state, data = _plan.placed(plan, state, data)
     tracker = None if stopping is None else early_stopping.start(stopping, state.params, members=key.ndim > 0)
+    measured = [] if history is None else _history.epochs_of(history, key.ndim)
+    last = (first := len(measured)) + epochs
+    plan = _plan.known(_members_program, plan, key, first, state, tracker, data)
+    anywhere = replace(plan, sharding=None)  # on other devices it is the same training
+    trace = functools.partial(_members_program.trace, anywhere, key, first, state, tracker, data)
+    if history is not None:
+        _history.check(history, History(*trace().out_info[2:]), axis=key.ndim)
     with contextlib.ExitStack() as stack:
         saver = stack.enter_context(checkpoint.saver(checkpoints))
-        anywhere = replace(plan, sharding=None)  # on other devices it is the same training
-        trace = functools.partial(_members_program.trace, key, 0, anywhere, state, tracker, data)
-        (state, tracker), measured, ended = saver.resume(key, plan, (state, tracker), data, trace, epochs)
-        listeners = [*callbacks, *_monitor.progress_bar(epochs, len(measured), stack, shown=progress)]
-        for t in range(len(measured), 0 if ended else epochs):
-            trained = np.ones(key.shape, bool) if tracker is None else np.asarray(tracker.active)
-            state, tracker, *losses_and_metrics = _members_program(key, t, plan, state, tracker, data)
-            losses_and_metrics = parallel.local(losses_and_metrics)
-            report = Report(t + 1, state, *losses_and_metrics)
-            _monitor.check_finite(report, trained, data, saver.last_good)
-            measured.append(tuple(losses_and_metrics))
-            answers = [listener(report) for listener in listeners]
-            ended = any(map(_monitor.is_true, answers)) or (tracker is not None and not np.any(tracker.active))
-            saver.save(key, (state, tracker), measured, ended)
-            if ended:
-                break
-    losses, metrics = jax.tree.map(lambda *leaves: jnp.stack(leaves, key.ndim), *measured)
-    return _finish(state, tracker, losses, metrics)
+        (state, tracker), measured, ended = saver.resume(key, plan, (state, tracker), data, measured, trace, last)
+        whole: Any = (state, tracker, len(measured))
+        listeners = [*callbacks, *_monitor.progress_bar(last, len(measured), stack, shown=progress)]
+
+        def end() -> None:
+            saver.save(key, whole[:2], measured[: whole[2]], ended=False, at_once=True)
+
+        with _monitor.until_interrupted(lambda: catch_interrupt and whole[2] > first, end):
+            for t in range(len(measured), 0 if ended else last):
+                trained = np.ones(key.shape, bool) if tracker is None else np.asarray(tracker.active)
+                state, tracker, *losses_and_metrics = _members_program(plan, key, t, state, tracker, data)
+                losses_and_metrics = parallel.local(losses_and_metrics)
+                report = Report(t + 1, state, *losses_and_metrics)
+                _monitor.check_finite(report, trained, data, saver.last_good)
+                measured.append(tuple(losses_and_metrics))
+                whole = state, tracker, t + 1
+                answers = [listener(report) for listener in listeners]
+                ended = any(map(_monitor.is_true, answers)) or (tracker is not None and not np.any(tracker.active))
+                saver.save(key, (state, tracker), measured, ended)
+                if ended:
+                    break
+    state, tracker, n = whole
+    if n < last and not ended:
+        print(f"interrupted: train.fit returns what it had after epoch {n} of {last}", file=sys.stderr)
+    losses, metrics = jax.tree.map(lambda *leaves: jnp.stack(leaves, key.ndim), *measured[:n])
+    state, after = _finish(state, tracker, losses, metrics)
+    return state, _history.joined(None, after, first, axis=key.ndim)
 
 
 def mixed(grad: Grad) -> Partial:
@@ -222,34 +253,16 @@ def mixed(grad: Grad) -> Partial:
     result is cast back to the parameters' dtype, so that updates are not rounded. `jnn.costs` return values in float32.
     Fast on hardware with such products; no loss scaling is needed, as bfloat16 has float32's range.
     """
-    return Partial(_mixed, _partial(grad))
-
-
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=("grad", "transform", "evaluate"),
-    meta_fields=("optimizer", "batch_size", "stopping", "sharding"),
-)
-@dataclass(frozen=True)
-class _Plan:
-    """How to train: functions, whose bound arrays are arguments of the program, and what is static."""
-
-    grad: Grad
-    transform: Transform | None
-    evaluate: Evaluate | None
-    optimizer: Optimizer
-    batch_size: int
-    stopping: Criterion | None
-    sharding: NamedSharding | None
+    return Partial(_mixed, grad if isinstance(grad, Partial) else Partial(grad))
 
 
 @_explicit.automatic_inside(_explicit.like_state)
-def _epoch(key: Key[Array, ""], plan: _Plan, state: State, data: Any) -> tuple[State, Float[Array, " steps"]]:
+def _epoch(plan: Plan, key: Key[Array, ""], state: StateT, data: Any) -> tuple[StateT, Float[Array, " steps"]]:
     n = _checks.examples(data)
     order_key, transform_key = jax.random.split(key)
-    order = _xla.permutation(order_key, n)
+    order = _xla.permutation(order_key, n) if plan.shuffle else jnp.arange(n)
 
-    def one_step(state: State, i_and_rows: tuple[Int[Array, ""], Int[Array, " m"]]) -> tuple[State, Float[Array, ""]]:
+    def one_step(state: StateT, i_and_rows: tuple[Int[Array, ""], Int[Array, " m"]]) -> tuple[StateT, Float[Array, ""]]:
         i, rows = i_and_rows
         batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), data)
         if plan.sharding is not None and len(rows) == plan.batch_size:
@@ -262,7 +275,8 @@ def _epoch(key: Key[Array, ""], plan: _Plan, state: State, data: Any) -> tuple[S
 
     full, rest = divmod(n, plan.batch_size)
     rows = order[: full * plan.batch_size].reshape(full, plan.batch_size)
-    state, losses = jax.lax.scan(one_step, state, (jnp.arange(full), rows))
+    steps: Any = (jnp.arange(full), rows)
+    state, losses = jax.lax.scan(one_step, state, steps)
     if rest:
         state, value = one_step(state, (jnp.asarray(full), order[-rest:]))
         losses = jnp.append(losses, value)
@@ -270,12 +284,12 @@ def _epoch(key: Key[Array, ""], plan: _Plan, state: State, data: Any) -> tuple[S
 
 
 def _tracked_epoch(
-    key: Key[Array, ""], t: Int[Like, ""], plan: _Plan, state: State, tracker: Tracker | None, data: Any
-) -> tuple[State, Tracker | None, Float[Array, " steps"], Any]:
+    plan: Plan, key: Key[Array, ""], t: Int[Like, ""], state: StateT, tracker: Tracker | None, data: Any
+) -> tuple[StateT, Tracker | None, Float[Array, " steps"], Any]:
     """Epoch t of a training and its metrics, with early stopping if there is a tracker."""
 
-    def train(state: State) -> tuple[State, Float[Array, " steps"], Any]:
-        state, losses = _epoch(jax.random.fold_in(key, t), plan, state, data)
+    def train(state: StateT) -> tuple[StateT, Float[Array, " steps"], Any]:
+        state, losses = _epoch(plan, jax.random.fold_in(key, t), state, data)
         return state, losses, plan.evaluate and jax.tree.map(jnp.asarray, plan.evaluate(state.params))
 
     if tracker is None or plan.stopping is None:
@@ -284,7 +298,7 @@ def _tracked_epoch(
     return early_stopping.unless_stopped(plan.stopping, train, state, tracker)
 
 
-def _finish(state: State, tracker: Tracker | None, losses: Any, metrics: Any) -> tuple[State, History]:
+def _finish(state: StateT, tracker: Tracker | None, losses: Any, metrics: Any) -> tuple[StateT, History]:
     if tracker is None:
         return state, History(losses, metrics)
     return state._replace(params=tracker.params), History(losses, metrics, tracker.epochs, tracker.best)
@@ -293,60 +307,39 @@ def _finish(state: State, tracker: Tracker | None, losses: Any, metrics: Any) ->
 _epoch_program = jax.jit(_epoch)
 
 
-def _mixed(grad: Grad, params: Any, *batch: Any) -> tuple[Float[Array, ""], Any]:
+def _mixed(grad: Grad, params: Any, *batch: Any) -> tuple[Any, Any]:
     def half(leaf: Any) -> Any:
         return leaf.astype(jnp.bfloat16) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
 
-    value, grads = grad(*jax.tree.map(half, (params, *batch)))
-    grads = jax.tree.map(lambda g, leaf: g.astype(leaf.dtype), grads, params)
-    return value.astype(_dtypes.single(value)), grads
+    def as_before(tree: Any, before: Any) -> Any:
+        return jax.tree.map(lambda leaf, one: leaf.astype(one.dtype), tree, before)
+
+    ahead, grads = grad(*jax.tree.map(half, (params, *batch)))
+    value, *carry = ahead if isinstance(ahead, tuple) else (ahead,)
+    value = value.astype(_dtypes.single(value))
+    return (value, as_before(carry[0], batch[0])) if carry else value, as_before(grads, params)
 
 
 @functools.partial(jax.jit, static_argnames="epochs")
 @_explicit.automatic_inside(_explicit.like_state)
-def _run_program(key: Key[Array, ""], plan: _Plan, state: State, data: Any, epochs: int) -> tuple[State, History]:
-    def one_epoch(carry: tuple[State, Tracker | None], t: Int[Array, ""]) -> tuple[Any, Any]:
-        state, tracker, *losses_and_metrics = _tracked_epoch(key, t, plan, *carry, data)
+def _run_program(
+    plan: Plan, key: Key[Array, ""], state: StateT, data: Any, first: Int[Like, ""], epochs: int
+) -> tuple[StateT, History]:
+    def one_epoch(carry: tuple[StateT, Tracker | None], t: Int[Array, ""]) -> tuple[Any, Any]:
+        state, tracker, *losses_and_metrics = _tracked_epoch(plan, key, t, *carry, data)
         return (state, tracker), losses_and_metrics
 
     tracker = None if plan.stopping is None else early_stopping.start(plan.stopping, state.params)
-    (state, tracker), losses_and_metrics = jax.lax.scan(one_epoch, (state, tracker), jnp.arange(epochs))
+    ts: Any = first + jnp.arange(epochs)
+    (state, tracker), losses_and_metrics = jax.lax.scan(one_epoch, (state, tracker), ts)
     return _finish(state, tracker, *losses_and_metrics)
 
 
 @jax.jit
 def _members_program(
-    key: Key[Array, "*members"], t: Int[Like, ""], plan: _Plan, state: State, tracker: Tracker | None, data: Any
-) -> tuple[State, Tracker | None, Float[Array, "*members steps"], Any]:
-    def member(key: Key[Array, ""], state: State, tracker: Tracker | None) -> Any:
-        return _tracked_epoch(key, t, plan, state, tracker, data)
+    plan: Plan, key: Key[Array, "*members"], t: Int[Like, ""], state: StateT, tracker: Tracker | None, data: Any
+) -> tuple[StateT, Tracker | None, Float[Array, "*members steps"], Any]:
+    def member(key: Key[Array, ""], state: StateT, tracker: Tracker | None) -> Any:
+        return _tracked_epoch(plan, key, t, state, tracker, data)
 
     return (jax.vmap(member) if key.ndim else member)(key, state, tracker)
-
-
-def _partial(f: Callable[..., Any] | None) -> Any:
-    """`f` as a pytree that `jit` takes as an argument: its bound arrays are leaves, the function is static."""
-    return f if f is None or isinstance(f, Partial) else Partial(f)
-
-
-def _plan(
-    key: Any,
-    grad: Grad,
-    optimizer: Optimizer,
-    data: Any,
-    batch_size: int,
-    epochs: int = 1,
-    transform: Transform | None = None,
-    evaluate: Evaluate | None = None,
-    stopping: Criterion | None = None,
-    sharding: NamedSharding | None = None,
-) -> _Plan:
-    """The arguments, checked, in the form that the programs take."""
-    _checks.key("key", key)
-    _checks.examples(data)
-    _checks.count("batch_size", batch_size)
-    _checks.count("epochs", epochs)
-    early_stopping.check(stopping, evaluate, epochs)
-    sharding = parallel.automatic(sharding)
-    parallel.check_batch_size(sharding, batch_size)
-    return _Plan(_partial(grad), _partial(transform), _partial(evaluate), optimizer, batch_size, stopping, sharding)

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 Scalar = int | float | np.number | jax.Array
 """One number, which may be traced."""
@@ -22,3 +22,46 @@ Transform = Callable[..., tuple[Any, ...]]
 
 Evaluate = Callable[[Any], Any]
 """params -> metrics, computed after each epoch."""
+
+
+class State(NamedTuple):
+    """The state of a training: the parameters and the optimizer's state."""
+
+    params: Any
+    opt_state: Any
+
+
+class CarryState(NamedTuple):
+    """The state of a training in which `grad` also hands a carry from one mini-batch to the next."""
+
+    params: Any
+    opt_state: Any
+    carry: Any
+
+
+StateT = TypeVar("StateT", State, CarryState)
+"""Either state of a training."""
+
+
+class History(NamedTuple):
+    """The record of a training: the mean cost of every mini-batch, before its step, and the metrics of `evaluate`.
+
+    The leaves of metrics have a leading axis of epochs; metrics is None without `evaluate`. `epochs` and `best` are
+    None without early stopping. With it, `epochs` is how many were trained and `best` the one, counted from 1, whose
+    parameters are returned; 0 is the start, if no error was a number. Epochs that were not trained are NaN in losses
+    and metrics, or 0 in integer metrics.
+    """
+
+    losses: Float[Array, "*members epochs steps"]
+    metrics: Any
+    epochs: Int[Array, "*members"] | None = None
+    best: Int[Array, "*members"] | None = None
+
+
+class Report(NamedTuple):
+    """What `fit` passes to its callbacks after an epoch, which is counted from 1."""
+
+    epoch: int
+    state: State | CarryState
+    losses: Float[Array, "*members steps"]
+    metrics: Any

@@ -31,7 +31,7 @@ def fit(checkpoints=None, *, key=0, members=(), sizes=SIZES, epochs=5, callbacks
     if members:
         state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*members, *leaf.shape)), state)
     data = data or examples(2, 12, sizes)
-    options = {"batch_size": 5, "progress": False, "callbacks": callbacks} | options
+    options = {"batch_size": 5, "progress": False, "callbacks": callbacks, "catch_interrupt": False} | options
     return train.fit(keys, grad or GRAD, optimizer, state, data, epochs=epochs, checkpoints=checkpoints, **options)
 
 

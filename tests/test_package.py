@@ -35,7 +35,7 @@ def test_maths_imports_maths_only():
         imported = re.findall(r"^(?:from|import) ([\w.]+)(?: import (.*))?", text, re.M)
         own = {word for package, names in imported if package == "jnn" for word in names.split(", ")}
         own |= {package.removeprefix("jnn.") for package, _ in imported if package.startswith("jnn.")}
-        assert own <= {*MATHS, "_checks", "_dtypes", "_masking", "_reverse_mode", "_xla", "typing"}, name
+        assert own <= {*MATHS, "_checks", "_dtypes", "_explicit", "_masking", "_reverse_mode", "_xla", "typing"}, name
         others = {package.split(".")[0] for package, _ in imported} - {"jnn"}
         assert others <= {"jax", "jaxtyping", "numpy", *sys.stdlib_module_names}, name
 

@@ -431,20 +431,46 @@ def test_every_debugging_flag_of_jax(flag):
 # Bad input
 
 
-@pytest.mark.parametrize(
-    "grad",
-    [
-        jax.grad(mean_cost),
-        mean_cost,
-        lambda *batch: GRAD(*batch)[::-1],
-        jax.value_and_grad(lambda *batch: (mean_cost(*batch), 0.0), has_aux=True),
-        lambda params, *batch: (mean_cost(params, *batch), params[:2]),
-    ],
-    ids=["gradient alone", "loss", "swapped", "has_aux", "another tree"],
-)
-def test_what_grad_must_return(grad):
-    with pytest.raises(TypeError, match=r"grad must return \(value, gradient\), a number and a tree"):
-        train.epoch(jax.random.key(0), grad, SGD, start(), examples(1, 8), batch_size=4)
+WRONG_GRADS = {
+    "a gradient alone: use jax.value_and_grad instead of jax.grad": jax.grad(mean_cost),
+    "a value alone: use jax.value_and_grad": mean_cost,
+    r"\(gradient, value\): swap them": lambda *batch: GRAD(*batch)[::-1],
+    r"\(\(value, aux\), gradient\): drop has_aux, or pass a carry": jax.value_and_grad(
+        lambda *batch: (mean_cost(*batch), 0.0), has_aux=True
+    ),
+    r"\(\(\), \(Layer": lambda params, *batch: (mean_cost(params, *batch), params[:2]),
+}
+
+
+@pytest.mark.parametrize("said", WRONG_GRADS)
+def test_what_grad_must_return(said):
+    message = rf"grad must return \(value, gradient\), a number and a tree of arrays like params; got {said}"
+    with pytest.raises(TypeError, match=message):
+        train.epoch(jax.random.key(0), WRONG_GRADS[said], SGD, start(), examples(1, 8), batch_size=4)
+
+
+WRONG_STATES = {
+    r"TypeError: state must be what train.init\(optimizer, params\) returns, got tuple": (SGD, network(0)),
+    "of this optimizer for these parameters.* 0.count must be absent, got ()": (SGD, start(ADAM)),
+    "of this optimizer for these parameters.* 0.count must be ()": (ADAM, start()),
+    r"of this optimizer for these parameters.* 0.mu.0.w must be \(5, 7\), got \(4, 6\)": (
+        ADAM,
+        start(ADAM)._replace(opt_state=ADAM.init(network(0, (6, 4, 4, 3)))),
+    ),
+}
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("said", WRONG_STATES)
+def test_what_state_must_be(said):
+    optimizer, state = WRONG_STATES[said]
+    with pytest.raises((TypeError, ValueError), match=said.removeprefix("TypeError: ")):
+        train.fit(jax.random.key(0), GRAD, optimizer, state, examples(1, 8), epochs=1, batch_size=4)
+
+
+def test_a_state_without_members():
+    with pytest.raises(ValueError, match=r"with 3 keys state must have a leading axis of 3 members, got .*\(5, 7\)"):
+        train.fit(jax.random.split(jax.random.key(0), 3), GRAD, SGD, start(), examples(1, 8), epochs=1, batch_size=4)
 
 
 @pytest.mark.parametrize("culprit", ["data", "eta"])

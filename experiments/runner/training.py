@@ -23,8 +23,11 @@ def fit(*args: Any, name: str = "training", **options: Any) -> tuple[train.State
     name: what to call this training among those of the experiment; it names the checkpoints' folder.
     Without a running experiment, as in a notebook, there are no checkpoints and no progress bar.
 
+    Ctrl-C raises KeyboardInterrupt.
+
     Raises ValueError when the experiment has already used the name.
     """
+    options = {"catch_interrupt": False, **options}
     folders = _folders.get()
     if folders is None:
         return parallel.local(train.fit(*args, **{"progress": False, **options}))

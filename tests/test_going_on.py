@@ -1,0 +1,319 @@
+"""Trainings that end and go on: histories, Ctrl-C, the order of the data, a carry, and programs found again."""
+
+import functools
+import logging
+import signal
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.tree_util import Partial
+
+from jnn import _plan, backprop, checkpoint, costs, lstm, regularize, stopping, train
+from tests.helpers import examples, network, normal, relative_error
+
+GRAD = backprop.minibatch_value_and_grad
+ADAM = optax.adam(0.01)
+SIZES = (6, 5, 3)
+KEY = jax.random.key(0)
+DATA = examples(1, 22, SIZES)
+
+
+def error(params):
+    return {"error": jnp.mean(params[0].w ** 2), "count": jnp.sum(params[0].b > 0)}
+
+
+def start(optimizer=ADAM, seed=0):
+    return train.init(optimizer, network(seed, SIZES))
+
+
+def equal(a, b):
+    """Equal trees, to the last bit."""
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+# Going on
+
+
+@pytest.mark.parametrize("program", [train.run, functools.partial(train.fit, progress=False)])
+def test_two_epochs_and_three_more_are_five(program):
+    options = {"batch_size": 4, "evaluate": error, "transform": functools.partial(regularize.input_noise, sigma=0.1)}
+    whole = program(KEY, GRAD, ADAM, start(), DATA, epochs=5, **options)
+    state, history = program(KEY, GRAD, ADAM, start(), DATA, epochs=2, **options)
+    assert equal(program(KEY, GRAD, ADAM, state, DATA, epochs=3, history=history, **options), whole)
+
+
+def test_members_go_on_with_checkpoints(tmp_path):
+    keys = jax.random.split(KEY, 2)
+    state = jax.vmap(functools.partial(train.init, ADAM))(jax.vmap(lambda _: network(0, SIZES))(jnp.arange(2)))
+    fit = functools.partial(train.fit, keys, GRAD, ADAM, data=DATA, batch_size=4, evaluate=error, progress=False)
+    whole = fit(state, epochs=5)
+    state, history = fit(state, epochs=2)
+    on = functools.partial(fit, state, history=history, checkpoints=checkpoint.Checkpoints(tmp_path))
+    assert equal(on(epochs=1), fit(state, epochs=1, history=history))
+    assert equal(on(epochs=3), whole)  # from the checkpoint of the third epoch
+    assert {path.name for path in tmp_path.iterdir() if path.name.isdecimal()} >= {"4", "5"}
+    other = history._replace(losses=history.losses + 1)
+    with pytest.raises(ValueError, match="history"):
+        fit(state, epochs=3, history=other, checkpoints=checkpoint.Checkpoints(tmp_path))
+
+
+def test_stopping_begins_anew():
+    """The epochs are counted from the first of all."""
+    options = {"batch_size": 4, "evaluate": error, "stopping": stopping.error_change(window=2)}
+    state, history = train.run(KEY, GRAD, ADAM, start(), DATA, epochs=3, batch_size=4, evaluate=error)
+    for program in (train.run, functools.partial(train.fit, progress=False)):
+        _, after = program(KEY, GRAD, ADAM, state, DATA, epochs=4, history=history, **options)
+        assert after.losses.shape[0] == 7 or after.epochs == after.losses.shape[0]
+        assert 3 <= after.best <= after.epochs <= 7
+        assert np.array_equal(after.losses[:3], history.losses)
+
+
+def test_a_history_of_another_training():
+    for program in (train.run, functools.partial(train.fit, progress=False)):
+        state, history = program(KEY, GRAD, ADAM, start(), DATA, epochs=2, batch_size=4)
+        on = functools.partial(program, KEY, GRAD, ADAM, state, DATA, epochs=2, history=history)
+        with pytest.raises(ValueError, match=r"same mini-batches and metrics: .* \(\(3,\), None\) here, got \(\(6,\)"):
+            on(batch_size=8)
+        with pytest.raises(ValueError, match="same mini-batches and metrics"):
+            on(batch_size=4, evaluate=error)
+
+
+def test_another_learning_rate_does_not_compile_again():
+    optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.01)
+    state, history = train.run(KEY, GRAD, optimizer, start(optimizer), DATA, epochs=2, batch_size=4)
+    compiled = train._run_program._cache_size()
+    for zero in (0.0, jnp.asarray(0.0), np.float32(0.0)):
+        slower = state._replace(opt_state=optax.tree.set(state.opt_state, learning_rate=zero))
+        after, _ = train.run(KEY, GRAD, optimizer, slower, DATA, epochs=2, batch_size=4, history=history)
+        assert train._run_program._cache_size() == compiled
+        assert equal(after.params, state.params)
+    assert after.opt_state.inner_state[0].count == 24
+
+
+# Ctrl-C
+
+
+def interrupt_in(epoch):
+    def callback(report):
+        if report.epoch == epoch:
+            signal.raise_signal(signal.SIGINT)
+
+    return callback
+
+
+def fit(*callbacks, epochs=5, **options):
+    options = {"batch_size": 4, "evaluate": error, "progress": False, **options}
+    return train.fit(KEY, GRAD, ADAM, start(), DATA, epochs=epochs, callbacks=callbacks, **options)
+
+
+def test_ctrl_c_returns_what_was_trained(capsys):
+    state, history = fit(interrupt_in(3))
+    assert capsys.readouterr().err == "interrupted: train.fit returns what it had after epoch 3 of 5\n"
+    assert equal((state, history), fit(epochs=3))
+    options = {"batch_size": 4, "evaluate": error, "progress": False}
+    assert equal(train.fit(KEY, GRAD, ADAM, state, DATA, epochs=2, history=history, **options), fit())
+
+
+def test_ctrl_c_raises_where_it_is_not_caught(tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        fit(interrupt_in(3), catch_interrupt=False)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(train, "_members_program", Interrupting(train._members_program))
+        fit()  # before an epoch has ended
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoint.Saver, "_save_pending", interrupted)  # a second Ctrl-C, while the first is handled
+        fit(interrupt_in(3), checkpoints=checkpoint.Checkpoints(tmp_path, seconds=1000))
+
+
+class Interrupting:
+    """A program that is traced, and interrupted."""
+
+    def __init__(self, program):
+        self.trace = program.trace
+
+    def __call__(self, *_):
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_saves_the_last_epoch(tmp_path):
+    checkpoints = checkpoint.Checkpoints(tmp_path, seconds=1000)
+    fit(interrupt_in(3), checkpoints=checkpoints)
+    assert (tmp_path / "3").is_dir()
+    assert equal(fit(checkpoints=checkpoints), fit())
+
+
+# Order and carry
+
+
+def test_the_order_of_the_data_is_kept():
+    def first(params, xs):
+        return xs[0, 0], jax.tree.map(jnp.zeros_like, params)
+
+    xs = (jnp.arange(10.0)[:, None],)
+    for program in (train.run, functools.partial(train.fit, progress=False)):
+        _, history = program(KEY, first, ADAM, start(), xs, epochs=2, batch_size=4, shuffle=False)
+        np.testing.assert_array_equal(history.losses, [[0, 4, 8], [0, 4, 8]])
+    _, values = train.epoch(KEY, first, ADAM, start(), xs, batch_size=4, shuffle=False)
+    np.testing.assert_array_equal(values, [0, 4, 8])
+
+
+def counting(params, carry, xs):
+    """The value is the sum of all xs so far, which the carry holds."""
+    carry = {"sum": carry["sum"] + jnp.sum(xs)}
+    return (carry["sum"], carry), jax.tree.map(jnp.ones_like, params)
+
+
+def test_a_carry_goes_from_mini_batch_to_mini_batch_and_from_epoch_to_epoch(tmp_path):
+    xs = (jnp.arange(1.0, 6.0)[:, None],)
+    state = train.init(ADAM, network(0, SIZES), carry={"sum": jnp.zeros(())})
+    options = {"batch_size": 2, "shuffle": False}
+    after, history = train.run(KEY, counting, ADAM, state, xs, epochs=2, **options)
+    np.testing.assert_array_equal(history.losses, [[3, 10, 15], [18, 25, 30]])
+    assert after.carry["sum"] == 30
+    fitted = functools.partial(train.fit, KEY, counting, ADAM, state, xs, progress=False, **options)
+    folder = checkpoint.Checkpoints(tmp_path)
+    fitted(epochs=1, checkpoints=folder)
+    assert equal(fitted(epochs=2, checkpoints=folder), (after, history))
+    shuffled, history = train.run(KEY, counting, ADAM, state, xs, epochs=1, batch_size=2)
+    assert shuffled.carry["sum"] == history.losses[0, -1] == 15
+
+
+def test_text_window_by_window():
+    """The gradients of windows that hand on the state, as the carry, are those of a loop."""
+    params, xs = lstm.init(jax.random.key(1), 3, 4), normal(0, 6, 5, 2, 3)  # 6 windows of 5 steps, 2 at a time
+
+    def loss(params, state, window):
+        last, states = lstm.unroll(params, state, window[0])
+        return jnp.mean(states.wm**2), last
+
+    grad = jax.value_and_grad(loss, has_aux=True)
+    zero = lstm.State(*(jnp.zeros((2, 4)) for _ in range(2)))
+    optimizer = train.sgd(0.1)
+    state = train.init(optimizer, params, carry=zero)
+    trained, losses = train.epoch(KEY, grad, optimizer, state, (xs,), batch_size=1, shuffle=False)
+    for i, value in enumerate(losses):
+        (expected, zero), grads = grad(params, zero, xs[i : i + 1])
+        params = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
+        assert abs(value - expected) < 1e-6
+    assert relative_error((trained.params, trained.carry), (params, zero)) < 1e-5
+
+
+@pytest.mark.parametrize("wrapped", [train.mixed, functools.partial(regularize.penalised, l2=0.1)])
+def test_gradients_with_a_carry_can_be_wrapped(wrapped):
+    def grad(params, carry, xs, ys):
+        value, grads = GRAD(params, xs, ys)
+        return (value, carry + 1), grads
+
+    state = train.init(ADAM, network(0, SIZES), carry=jnp.zeros(()))
+    after, _ = train.epoch(KEY, wrapped(grad), ADAM, state, DATA, batch_size=4)
+    plain, _ = train.epoch(KEY, wrapped(GRAD), ADAM, start(), DATA, batch_size=4)
+    assert equal(after.params, plain.params)
+    assert after.carry == 6
+
+
+@pytest.mark.bad_input
+def test_what_grad_must_return_with_a_carry():
+    state = train.init(ADAM, network(0, SIZES), carry=jnp.zeros(2))
+    for grad in (
+        lambda params, carry, *batch: GRAD(params, *batch),
+        lambda params, carry, *batch: ((GRAD(params, *batch)[0], carry[0]), params),
+    ):
+        with pytest.raises(TypeError, match=r"grad must return \(\(value, carry\), gradient\), a number, a tree like"):
+            train.epoch(KEY, grad, ADAM, state, DATA, batch_size=4)
+
+
+# Programs that are found again
+
+
+def cell(eta=0.01, cost=costs.quadratic, scale=1.0, captured=None, metric="error", program=train.run):
+    """What a cell of a notebook does each time it runs: all functions are new."""
+    captured = jnp.arange(3.0) if captured is None else captured
+
+    def mean(params):
+        return {metric: jnp.mean(params[-1].b * captured) * scale}
+
+    optimizer = optax.adam(eta)
+    grad = Partial(lambda params, xs, ys: GRAD(params, xs, ys, cost=cost))
+    return program(KEY, grad, optimizer, start(optimizer), DATA, epochs=2, batch_size=4, evaluate=mean)
+
+
+def compiled():
+    return train._run_program._cache_size() + train._members_program._cache_size() + train._epoch_program._cache_size()
+
+
+@pytest.mark.parametrize("program", [train.run, functools.partial(train.fit, progress=False)])
+def test_a_cell_that_runs_again_compiles_nothing(program):
+    first, before = cell(program=program), compiled()
+    assert equal(cell(program=program), first)
+    assert compiled() == before
+
+
+CHANGES = {
+    "learning rate": ({"eta": 0.02}, "0.01"),
+    "cost": ({"cost": costs.cross_entropy}, "had"),
+    "constant": ({"scale": 2.0}, "had"),
+    "captured array": ({"captured": jnp.arange(3.0) + 1}, "captured"),
+    "metric": ({"metric": "accuracy"}, "another tree"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_differs_is_compiled_again_and_said(change, caplog):
+    options, said = CHANGES[change]
+    first, before = cell(), compiled()
+    with caplog.at_level(logging.INFO, logger="jnn._plan"):
+        other = cell(**options)
+    assert compiled() == before + 1
+    assert not equal(jax.tree.leaves(other), jax.tree.leaves(first)) or change == "metric"
+    (record,) = caplog.records
+    assert record.getMessage().startswith("compiling again")
+    assert said in record.getMessage()
+
+
+class Metrics(NamedTuple):
+    error: jax.Array
+
+
+def test_the_same_name_is_not_the_same_thing():
+    """Callbacks to the host, classes of results and settings of JAX make another program of the same text."""
+    calls = []
+
+    def training(i, kind=Metrics):
+        def mean(params):
+            result = jax.pure_callback(
+                lambda b: calls.append(i) or np.float32(i), jax.ShapeDtypeStruct((), "float32"), 0
+            )
+            return kind(result)
+
+        return train.run(KEY, GRAD, ADAM, start(), DATA, epochs=1, batch_size=4, evaluate=mean)[1].metrics
+
+    assert float(training(1).error[0]) == 1
+    assert float(training(2).error[0]) == 2
+    other = type("Metrics", (Metrics,), {})
+    assert type(training(2, other)) is other
+
+    def product(precision):
+        return lambda params: jnp.sum(jnp.matmul(params[0].w, params[0].w.T, precision=precision))
+
+    def run(evaluate):
+        return train.run(KEY, GRAD, ADAM, start(), DATA, epochs=1, batch_size=4, evaluate=evaluate)
+
+    with jax.default_matmul_precision("highest"):
+        run(product(None))
+    before = compiled()
+    run(product("highest"))  # GRAD's products are not the same
+    assert compiled() == before + 1
+
+
+def test_only_so_many_programs_are_kept():
+    assert _plan._traced.maxlen == 64
+    assert len(_plan._traced) <= 64
