@@ -44,9 +44,9 @@ types: $(READY)
 tests: $(READY)
 	$(BIN)/pytest
 
-# What plain pytest leaves out.
+# What plain pytest leaves out. A second Python, if there is one, lowers the experiments.
 slow: $(READY)
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "slow$(if $(OTHER_PYTHON), and not lowering)"
 
 # The wheel in an empty environment, with its own dependencies alone: every module and the embedded digits.
 wheel: $(READY)
@@ -58,12 +58,13 @@ wheel: $(READY)
 	assert 'jnn/py.typed' in files and any(f.endswith('licenses/LICENSE') for f in files), files; \
 	print('jnn', jnn.__version__, 'from its wheel reads', len(jnn.data.digits().train.xs), 'digits')"
 
-# The tests on another Python.
+# Another Python: there each experiment runs once, to be lowered.
 other-environment other-python:
 ifeq ($(OTHER_PYTHON),)
 	@echo "no second Python: set OTHER_PYTHON"
 else
-	$(MAKE) $(if $(filter other-python,$@),tests,.venv-other/.ready) PYTHON=$(OTHER_PYTHON) VENV=.venv-other
+	$(MAKE) .venv-other/.ready PYTHON=$(OTHER_PYTHON) VENV=.venv-other
+	$(if $(filter other-python,$@),.venv-other/bin/pytest -m "not slow or lowering" --deselect=tests/experiments/test_all.py::test_quick)
 endif
 
 figures: $(READY)

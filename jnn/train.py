@@ -153,12 +153,12 @@ def run(
     options = transform, evaluate, stopping, shuffle, sharding
     plan = _plan.make(key, grad, optimizer, state, data, batch_size, epochs, *options)
     plan, *placed = _plan.placed(plan, state, data)
-    first = 0 if history is None else history.losses.shape[-2]
+    first = np.int32(0 if history is None else history.losses.shape[-2])
     arguments = (_plan.known(_run_program, plan, key, *placed, first, epochs), key, *placed, first, epochs)
     if history is not None:
         _history.check(history, _run_program.eval_shape(*arguments)[1], axis=0)
     state, after = _run_program(*arguments)
-    return state, _history.joined(history, after, first, axis=0)
+    return state, _history.joined(history, after, int(first), axis=0)
 
 
 def fit(
@@ -210,9 +210,10 @@ def fit(
     tracker = None if stopping is None else early_stopping.start(stopping, state.params, members=key.ndim > 0)
     measured = [] if history is None else _history.epochs_of(history, key.ndim)
     last = (first := len(measured)) + epochs
-    plan = _plan.known(_members_program, plan, key, first, state, tracker, data)
+    start = key, np.int32(first), state, tracker, data
+    plan = _plan.known(_members_program, plan, *start)
     anywhere = replace(plan, sharding=None)  # on other devices it is the same training
-    trace = functools.partial(_members_program.trace, anywhere, key, first, state, tracker, data)
+    trace = functools.partial(_members_program.trace, anywhere, *start)
     if history is not None:
         _history.check(history, History(*trace().out_info[2:]), axis=key.ndim)
     with contextlib.ExitStack() as stack:
@@ -227,7 +228,7 @@ def fit(
         with _monitor.until_interrupted(lambda: catch_interrupt and whole[2] > first, end):
             for t in range(len(measured), 0 if ended else last):
                 trained = np.ones(key.shape, bool) if tracker is None else np.asarray(tracker.active)
-                state, tracker, *losses_and_metrics = _members_program(plan, key, t, state, tracker, data)
+                state, tracker, *losses_and_metrics = _members_program(plan, key, np.int32(t), state, tracker, data)
                 losses_and_metrics = parallel.local(losses_and_metrics)
                 report = Report(t + 1, state, *losses_and_metrics)
                 _monitor.check_finite(report, trained, data, saver.last_good)

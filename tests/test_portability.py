@@ -130,6 +130,7 @@ def test_a_training_lowers_for_every_platform(name):
 
 
 @pytest.mark.slow
+@pytest.mark.lowering
 @pytest.mark.parametrize("name", command.names())
 def test_an_experiment_lowers_for_every_platform(name, tmp_path):
     """All that its quick run compiles, without float64; backprop_check alone has it, to compare the two dtypes."""
