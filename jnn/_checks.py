@@ -65,8 +65,15 @@ def count(name: str, value: Any, least: int = 1) -> None:
         raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
+def array(name: str, value: Any) -> None:
+    """Raise TypeError for a list or a tuple in place of an array."""
+    if isinstance(value, list | tuple):
+        raise TypeError(f"{name} must be an array, got a {type(value).__name__}: convert it with jnp.asarray({name})")
+
+
 def floating(name: str, value: Any) -> None:
     """Raise TypeError unless `value` is an array of floating dtype."""
+    array(name, value)
     dtype = jnp.result_type(value)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"{name} must have a floating dtype, got {dtype}: convert it with {name}.astype(jnp.float32)")
@@ -80,7 +87,8 @@ def matrix(name: str, value: Any) -> tuple[int, ...]:
 
 
 def shape(name: str, value: Any, expected: tuple[int, ...], advice: str) -> None:
-    """Raise ValueError unless `value` has the shape `expected`; `advice` says what to do."""
+    """Raise ValueError unless `value` has the shape `expected`, TypeError for a list; `advice` says what to do."""
+    array(name, value)
     if jnp.shape(value) != expected:
         raise ValueError(f"{name} must have shape {expected}, got {jnp.shape(value)}: {advice}")
 
@@ -103,6 +111,9 @@ def examples(data: Any, name: str = "data", each: str = "example") -> int:
     """
     if not isinstance(data, tuple | list):
         raise TypeError(f"{name} must be a tuple of arrays, such as (xs, ys), got {type(data).__name__}")
+    for i, part in enumerate(data):
+        if isinstance(part, list):
+            array(f"{name}[{i}]", part)
     shapes = {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(data)}
     given = ", ".join(f"{name}{path}: {shape}" for path, shape in shapes.items())
     if not shapes or not all(shapes.values()):
@@ -147,6 +158,7 @@ def value_and_grad(found: Any, params: Any, carry: tuple[Any, ...] = ()) -> tupl
 
 def sequence(xs: Any, p: int) -> tuple[int, ...]:
     """The batch axes () or (B,) of sequences [T, p] or [T, B, p]; raise ValueError for others and for T = 0."""
+    array("xs", xs)
     if jnp.ndim(xs) not in (2, 3) or jnp.shape(xs)[-1] != p or jnp.shape(xs)[0] == 0:
         raise ValueError(
             f"xs must have shape [T, {p}] or [T, B, {p}], time first and T at least 1, got {jnp.shape(xs)}"
@@ -167,7 +179,8 @@ def memory(name: str, value: Any, batch: tuple[int, ...], d: int) -> jax.Array:
     """`value` with the batch axes; raise ValueError unless it is [d] or [*batch, d]."""
     if jnp.shape(value) not in ((d,), (*batch, d)):
         also = f", or ({d},) for one state that all sequences share" if batch else ""
-        raise ValueError(f"{name} must have shape {(*batch, d)}{also}, got {jnp.shape(value)}")
+        first = ": xs are [T, B, p], time first; move axes [B, T, p] with jnp.swapaxes(xs, 0, 1)" if batch else ""
+        raise ValueError(f"{name} must have shape {(*batch, d)}{also}, got {jnp.shape(value)}{first}")
     return jnp.broadcast_to(value, (*batch, d))
 
 

@@ -282,6 +282,7 @@ def _enabled(amount: Scalar) -> bool:
 
 def _check_image(image: Any, least: int = 1) -> Array:
     """`image` as an array; raise ValueError unless it is [H, W] or [H, W, channels], TypeError for integers."""
+    _checks.array("image", image)
     if jnp.ndim(image) not in (2, 3) or min(jnp.shape(image)[:2]) < least:
         raise ValueError(
             f"image must have shape [H, W] or [H, W, channels] with at least {least}x{least} pixels, got "

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from jaxtyping import ArrayLike as Like
 
-from jnn import _dtypes, activations
+from jnn import _checks, _dtypes, activations
 from jnn.activations import Activation
 
 
@@ -49,8 +49,15 @@ class Cost:
 
 def _single(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> list[Float[Array, "*batch k"]]:
     """Both in one dtype, at least float32: costs are never summed in half precision."""
+    _check(z, y)
     dtype = _dtypes.single(z, y)
     return [jnp.asarray(a, dtype) for a in (z, y)]
+
+
+def _check(z: Any, y: Any) -> None:
+    """Raise ValueError unless there is one desired output for each z."""
+    _checks.array("z", z)
+    _checks.shape("y", y, jnp.shape(z), "one desired output for each z; data.one_hot makes rows from labels")
 
 
 def _times(y: Float[Array, "*batch k"], ln: Float[Array, "*batch k"]) -> Float[Array, "*batch k"]:
@@ -71,9 +78,9 @@ def quadratic_with(output: Activation) -> Cost:
         return jnp.sum((y - output(z)) ** 2, axis=-1) / 2
 
     def delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
-        return -jnp.subtract(y, output(z)) * output.prime(
-            z
-        )  # (2.1); y - a also stands in the value, so XLA computes it once
+        _check(z, y)
+        minus_error = jnp.subtract(y, output(z))  # also in the value, so XLA computes it once
+        return -minus_error * output.prime(z)  # (2.1)
 
     name = "quadratic" if output is activations.sigmoid else f"quadratic_with({output!r})"
     return Cost(name, output, value, delta)
@@ -89,7 +96,12 @@ def _cross_entropy(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Fl
     return -jnp.sum(_times(y, ln_a) + _times(1 - y, ln_1_minus_a), axis=-1)
 
 
-cross_entropy = Cost("cross_entropy", activations.sigmoid, _cross_entropy, lambda z, y: activations.sigmoid(z) - y)
+def _cross_entropy_delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
+    _check(z, y)
+    return activations.sigmoid(z) - y
+
+
+cross_entropy = Cost("cross_entropy", activations.sigmoid, _cross_entropy, _cross_entropy_delta)
 """C = -sum_j [y_j ln a_j + (1 - y_j) ln(1 - a_j)] with a = sigma(z), for y in [0, 1]; delta = a - y (exercise 3.2).
 
 For one neuron it is the cost with dC/dw_j = x_j (a - y), (3.1), where the notes print dC/dw_i, and
@@ -106,6 +118,7 @@ def _log_likelihood(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> F
 
 
 def _log_likelihood_delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
+    _check(z, y)
     return jnp.sum(jnp.asarray(y), axis=-1, keepdims=True) * activations.softmax(z) - y  # (3.6), where the sum is 1
 
 

@@ -128,6 +128,7 @@ def one_hot(labels: Int[Array, "*N"], classes: int) -> Float[Array, "*N classes"
     not checked, and one outside gives a row of zeros.
     """
     _checks.count("classes", classes)
+    _checks.array("labels", labels)
     if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
         raise TypeError(f"labels must be integers, got {jnp.result_type(labels)}")
     if not isinstance(labels, Tracer):

@@ -48,6 +48,9 @@ class State(NamedTuple):
     wm: Float[Array, "*batch d"]
 
 
+mask = _masking.mask
+
+
 def init(
     key: Key[Array, ""],
     inputs: int,
@@ -135,6 +138,17 @@ def unroll(
     segment: int | None = None,
 ) -> tuple[State, State]:
     """`scan` with the same arguments and values (section 5.2); reverse mode is backpropagation through time, by hand.
+
+    Sequences are time first. For a batch xs [B, T, p] of sequences with `lengths` [B], padded to T steps, and a readout
+    w [classes, d] of the last working memory:
+
+        def loss(params, xs, lengths, ys):
+            cell, w = params
+            xs, inside = jnp.swapaxes(xs, 0, 1), lstm.mask(lengths, xs.shape[1])
+            last, _ = lstm.unroll(cell, lstm.zero_state(d), xs, mask=inside)
+            return jnp.mean(costs.log_likelihood.value(last.wm @ w.T, ys))
+
+        state, history = train.fit(key, jax.value_and_grad(loss), optimizer, state, (xs, lengths, ys), ...)
 
     Write dq for the derivative of the loss by q. Going backwards from t = T to 1, where dwm_t and dltm_t collect the
     derivatives through step t+1 and directly through these states:

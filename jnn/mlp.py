@@ -79,10 +79,13 @@ def init(
 def sizes(params: Params) -> tuple[int, ...]:
     """The number of neurons of every layer, the input layer first, as passed to `init`.
 
-    Raises ValueError if there is no layer or if the shapes of consecutive layers do not fit.
+    Raises ValueError if there is no layer or if the shapes of consecutive layers do not fit, TypeError for anything
+    but layers.
     """
     if not params:
         raise ValueError("params must have at least one mlp.Layer(w, b), as mlp.init makes, got none")
+    if not all(hasattr(layer, "w") and hasattr(layer, "b") for layer in params):
+        raise TypeError(f"params must be a tuple of mlp.Layer(w, b), got {[type(layer).__name__ for layer in params]}")
     widths = [jnp.shape(params[0].w)[-1] if jnp.ndim(params[0].w) else 0]
     for i, (w, b) in enumerate(params):
         n_out = jnp.shape(b)[0] if jnp.ndim(b) else 0

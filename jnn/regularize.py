@@ -147,6 +147,7 @@ def noise(key: Key[Array, ""], a: Float[Array, "*shape"], sigma: Scalar) -> Floa
     """
     _checks.key("key", key)
     _checks.in_range("sigma", sigma)
+    _checks.array("a", a)
     return a + sigma * jax.random.normal(key, a.shape, a.dtype)
 
 

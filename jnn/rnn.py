@@ -23,6 +23,9 @@ class Params(NamedTuple):
     b: Float[Array, " d"]
 
 
+mask = _masking.mask
+
+
 def init(
     key: Key[Array, ""],
     inputs: int,

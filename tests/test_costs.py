@@ -214,3 +214,14 @@ def test_3_4_to_3_7_for_a_softmax_layer(x64):
     np.testing.assert_allclose(by_w, jnp.outer(a - y, below), rtol=1e-12)  # (3.7)
     _, (by_hand,) = backprop.value_and_grad((mlp.Layer(w, b),), below, y, cost=costs.log_likelihood)
     np.testing.assert_allclose(by_hand.w, by_w, rtol=1e-12)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("cost", COSTS, ids=repr)
+def test_labels_in_place_of_rows(cost):
+    """Also three labels for three rows of three, which NumPy would broadcast."""
+    for f in (cost.value, cost.delta):
+        with pytest.raises(
+            ValueError, match=r"y must have shape \(3, 3\), got \(3,\): .*one_hot makes rows from labels"
+        ):
+            f(jnp.ones((3, 3)), jnp.arange(3))

@@ -3,13 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
-from jnn import lstm
-from tests.helpers import relative_error
+from jnn import costs, data, lstm, train
+from tests.helpers import normal, relative_error
 
 
 def case(seed, T=6, B=4, p=3, d=5, dtype=jnp.float32):
@@ -317,6 +318,31 @@ def test_init():
 # Bad input
 
 
+def test_sequences_of_different_lengths_are_learned():
+    """The recipe in the docstring of `unroll`: is the sum of the numbers above 0?"""
+    draws = np.random.default_rng(0)
+    lengths = draws.integers(1, 9, size=64)
+    inside = np.arange(8) < lengths[:, None]
+    xs = draws.normal(size=(64, 8, 1)).astype(np.float32)
+    labels = (np.sum(xs[..., 0], axis=1, where=inside) > 0).astype(int)
+    xs[~inside] = np.nan
+    np.testing.assert_array_equal(lstm.mask(jnp.asarray(lengths), 8), inside.T)
+
+    def loss(params, xs, lengths, ys):
+        cell, w = params
+        xs, inside = jnp.swapaxes(xs, 0, 1), lstm.mask(lengths, xs.shape[1])
+        last, _ = lstm.unroll(cell, lstm.zero_state(6), xs, mask=inside)
+        return jnp.mean(costs.log_likelihood.value(last.wm @ w.T, ys))
+
+    optimizer = optax.adam(0.03)
+    params = lstm.init(jax.random.key(0), 1, 6), normal(1, 2, 6)
+    arrays = jnp.asarray(xs), jnp.asarray(lengths), data.one_hot(jnp.asarray(labels), 2)
+    state = train.init(optimizer, params)
+    grad = jax.value_and_grad(loss)
+    _, history = train.run(jax.random.key(0), grad, optimizer, state, arrays, epochs=40, batch_size=16)
+    assert history.losses[-1].mean() < 0.3 * history.losses[0].mean()
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("change", "error", "message"),
@@ -369,3 +395,26 @@ def test_forward_mode_through_unroll():
     with pytest.raises(TypeError, match="use lstm.scan"):
         jax.jacfwd(jax.jit(lambda params: lstm.unroll(params, state, xs)[0].wm))(params)
     jax.jvp(lambda xs: lstm.scan(params, state, xs)[0].wm, (xs,), (xs,))
+
+
+@pytest.mark.bad_input
+def test_time_comes_first():
+    (params, _, _), _ = case(0)
+    d, p = params.rem.W.shape
+    xs = jnp.ones((6, 9, p))  # [B, T, p]
+    for state, mask in (
+        (lstm.State(jnp.zeros((6, d)), jnp.zeros((6, d))), None),
+        (lstm.zero_state(d), lstm.mask(jnp.full(6, 9), 9)),
+    ):
+        with pytest.raises(ValueError, match=r"time first"):
+            lstm.unroll(params, state, xs, mask=mask)
+
+
+@pytest.mark.bad_input
+def test_bad_lengths():
+    with pytest.raises(ValueError, match=r"lengths must be in 0 ... 4, the number of steps, got \[5\]"):
+        lstm.mask(jnp.array([5]), 4)
+    with pytest.raises(ValueError, match=r"lengths must have one entry for each sequence, got shape \(\)"):
+        lstm.mask(jnp.asarray(5), 6)
+    with pytest.raises(TypeError, match="lengths must be integers, got float32"):
+        lstm.mask(jnp.ones(2), 4)

@@ -5,7 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import pytest
+
 import jnn
+from jnn import augment, backprop, costs, data, lstm, mlp, regularize, rnn, train
 
 ROOT = Path(__file__).parent.parent
 MATHS = (
@@ -13,6 +18,7 @@ MATHS = (
     *("regularize", "ridge", "dropout", "augment", "stopping"),
     *("universal", "rnn", "lstm", "gradient_flow"),
 )
+NETWORK = (mlp.Layer(jnp.ones((1, 1)), jnp.ones(1)),)
 
 
 def python(code, **options):
@@ -59,3 +65,39 @@ def test_the_readme_names_what_exists():
         assert hasattr(getattr(jnn, module), name), f"{module}.{name}"
     for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", readme):
         assert f"def {name}" in (ROOT / path).read_text(), f"{path}::{name}"
+
+
+LISTS = {
+    "backprop.minibatch_value_and_grad": lambda: backprop.minibatch_value_and_grad(NETWORK, [[1.0]], [[1.0]]),
+    "backprop.value_and_grad": lambda: backprop.value_and_grad(NETWORK, [1.0], [1.0]),
+    "mlp.logits": lambda: mlp.logits(NETWORK, [1.0]),
+    "costs": lambda: costs.quadratic.value([1.0], [1.0]),
+    "lstm.unroll": lambda: lstm.unroll(lstm.init(jax.random.key(0), 1, 2), lstm.zero_state(2), [[1.0]]),
+    "lstm.mask": lambda: lstm.mask([1], 2),
+    "rnn.scan": lambda: rnn.scan(rnn.init(jax.random.key(0), 1, 2), rnn.zero_state(2), [[1.0]]),
+    "data.one_hot": lambda: data.one_hot([1], 2),
+    "augment.shift": lambda: augment.shift(jax.random.key(0), [[1.0]], pixels=1.0),
+    "regularize.mixup": lambda: regularize.mixup(jax.random.key(0), [[1.0]], [[1.0]], beta=0.2),
+    "regularize.noise": lambda: regularize.input_noise(jax.random.key(0), [[1.0]], sigma=0.1),
+    "train.epoch": lambda: train.epoch(
+        jax.random.key(0),
+        backprop.minibatch_value_and_grad,
+        train.sgd(1.0),
+        train.init(train.sgd(1.0), NETWORK),
+        ([[1.0]],),
+        batch_size=1,
+    ),
+}
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_are_refused_in_our_words(name):
+    with pytest.raises(TypeError, match=r"must be an array, got a list: convert it with jnp.asarray"):
+        LISTS[name]()
+
+
+@pytest.mark.bad_input
+def test_params_of_another_kind():
+    with pytest.raises(TypeError, match=r"params must be a tuple of mlp.Layer\(w, b\), got \['tuple'\]"):
+        mlp.sizes(((1.0, 2.0),))
