@@ -29,9 +29,9 @@ class Config(recipes.Repeated):
     seeds: runner.Count = 3
     bins: runner.Counts = (10, 20, 50)
     """Indicator neurons of each network."""
-    steepness: float = 4.0
+    steepness: float = universal.SOFT_STEEPNESS
     """Steepness of the softer steps: weight times bin width."""
-    h: float = 16.0
+    h: float = universal.SOFT_HEIGHT
     """Weight h of the softer indicators."""
     epochs: int = 2000
     """Passes over the training points."""

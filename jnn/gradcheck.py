@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jnn import _diagnosis
+
 _CHUNK = 256
 
 _KINK = 1e-3
@@ -47,6 +49,7 @@ class Leaf(NamedTuple):
     got: the shape of the hand-derived gradient; if it differs from that of the leaf, the differences are infinite.
     kinks: the entries at a kink of f, as where a relu's z is exactly 0. Their one-sided differences disagree and the
     hand-derived gradient lies between them, so they are compared with autodiff only.
+    diagnosis: the mistake that a wrong gradient looks like, such as the transpose or a constant factor; "" if unknown.
     """
 
     path: str
@@ -55,6 +58,7 @@ class Leaf(NamedTuple):
     autodiff: Difference
     finite: Difference
     kinks: int = 0
+    diagnosis: str = ""
 
 
 class Report(NamedTuple):
@@ -80,9 +84,13 @@ class Report(NamedTuple):
 
     def __str__(self) -> str:
         head = ("leaf", "shape", "autodiff: abs", "rel", "where", "finite diff.: abs", "rel", "where", "")
-        rows = [head, *(_row(leaf, "WRONG" if leaf in self.wrong else "ok") for leaf in self.leaves)]
+        rows = [
+            head,
+            *(_row(leaf, "WRONG" if leaf in self.wrong else "ok", self.finite_tolerance) for leaf in self.leaves),
+        ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines += [f"{leaf.path or '(it)'}: {leaf.diagnosis}" for leaf in self.wrong if leaf.diagnosis]
         verdict = f"{len(self.wrong)} of {len(self.leaves)} leaves wrong" if self.wrong else "all leaves ok"
         held = f"tolerances {self.tolerance:g} against autodiff, {self.finite_tolerance:g} against finite differences"
         return "\n".join([*lines, f"{verdict} ({held})"])
@@ -139,7 +147,24 @@ def compare(
                     int(np.sum(~smooth)),
                 )
             )
-    return Report(tuple(rows), tolerance, finite_tolerance)
+        report = Report(tuple(rows), tolerance, finite_tolerance)
+        return report if report.ok else _diagnosed(report, hand, auto, f, args)
+
+
+def _diagnosed(report: Report, hand: list[Any], auto: Any, f: Callable[..., Any], args: tuple[Any, ...]) -> Report:
+    """The report with a diagnosis of each wrong leaf."""
+    right = {leaf.path: np.asarray(gradient) for leaf, gradient in zip(report.leaves, auto, strict=True)}
+    rules = _diagnosis.custom_rules(f, args)
+    leaves = []
+    for leaf, gradient in zip(report.leaves, hand, strict=True):
+        line = ""
+        if leaf in report.wrong and not leaf.autodiff.within(report.tolerance):
+            others = {path: other for path, other in right.items() if path != leaf.path}
+            line = _diagnosis.diagnose(np.asarray(gradient), right[leaf.path], others, _diagnosis.counts_of(args))
+        elif leaf in report.wrong and rules:
+            line = f"autodiff was compared with itself: it uses the derivative that f defines for {', '.join(rules)}"
+        leaves.append(leaf._replace(diagnosis=line))
+    return report._replace(leaves=tuple(leaves))
 
 
 def assert_ok(f: Callable[..., Any], grad_f: Callable[..., Any], *args: Any, **options: Any) -> None:
@@ -253,7 +278,7 @@ def _kinks(
     return off & (low - margin <= a) & (a <= high + margin) & (high - low > _KINK * max(scale, margin))
 
 
-def _row(leaf: Leaf, verdict: str) -> tuple[str, ...]:
+def _row(leaf: Leaf, verdict: str, finite_tolerance: float) -> tuple[str, ...]:
     def numbers(d: Difference) -> tuple[str, str, str]:
         return f"{d.absolute:.1e}", f"{d.relative:.1e}", str(list(d.where))
 
@@ -263,5 +288,7 @@ def _row(leaf: Leaf, verdict: str) -> tuple[str, ...]:
     partial = f" ({leaf.finite.compared} entries)" if sampled else ""
     if leaf.kinks:
         verdict = f"{verdict}, {leaf.kinks} at a kink"
+    if verdict.startswith("ok") and leaf.finite.relative > finite_tolerance:
+        verdict = f"{verdict}, within the rounding of f, {leaf.finite.rounding:.1e}"
     absolute, relative, where = numbers(leaf.finite)
     return (leaf.path or "(it)", str(leaf.shape), *numbers(leaf.autodiff), absolute, relative, where + partial, verdict)

@@ -73,6 +73,14 @@ def test_a_planted_error_is_found_and_placed(plant, wrong):
         assert leaf.autodiff.relative > 1e-4
         assert leaf.finite.relative > 1e-4
     assert str(report).count("WRONG") == len(wrong)
+    said = {
+        "a missing 1/m": "it is 5 times the right one, and 5 is the length of axis 0 of args[1]",
+        "a swapped sign": "it is -1 times the right one",
+        "one wrong entry": "only its entry [2, 3] is wrong",
+        "a transposed gradient": "it is the transpose of the right one",
+    }.get(plant, "")
+    assert {leaf.diagnosis for leaf in report.wrong} == {said}
+    assert str(report).count(f": {said}\n") == (len(wrong) if said else 0)
     if plant == "one wrong entry":
         assert report.wrong[0].autodiff.where == report.wrong[0].finite.where == (2, 3)
         with pytest.raises(AssertionError, match=r"(?s)the gradient is wrong.*1 of 6 leaves wrong"):
@@ -117,6 +125,7 @@ def test_a_derivation_is_tested_against_finite_differences_too():
     report = gradcheck.compare(lambda x: jnp.sum(cube(x)), lambda x: 2 * x**2, jnp.arange(1.0, 4.0))
     assert report.leaves[0].autodiff.relative == 0
     assert not report.ok
+    assert "autodiff was compared with itself: it uses the derivative that f defines for cube" in str(report)
     np.testing.assert_allclose(report.leaves[0].finite.relative, 1 / 3, rtol=1e-6)
 
 
@@ -185,6 +194,41 @@ def test_the_table():
     assert head.split() == ["leaf", "shape", "autodiff:", *columns, "finite", "diff.:", *columns]
     assert row.startswith("(it)  (2,)")
     assert verdict.startswith("all leaves ok (tolerances 1e-10 against autodiff")
+
+
+RIGHT = np.arange(1.0, 13.0).reshape(3, 4) ** 1.5
+DIAGNOSES = {
+    "it is 0.5 times the right one": RIGHT / 2,
+    "it is 1/6 times the right one, and 6 is the length of axis 0 of args[1]": RIGHT / 6,
+    "it is the transpose of the right one": RIGHT.T,
+    "it is 0 everywhere": np.zeros((3, 4)),
+    "it is that of ['other']": np.cos(np.arange(12.0)).reshape(3, 4),
+    "it is the right one, reversed along axis 1": RIGHT[:, ::-1],
+    "it is the right one, moved by 1 along axis 0": np.roll(RIGHT, 1, 0) * [[0], [1], [1]],
+    "only index 2 of axis 0, the last, is missing": RIGHT * [[1], [1], [0]],
+    "only index 1 of axis 1 is wrong": RIGHT + np.eye(4)[1],
+    "each row has a factor of its own, from 1 to 3": RIGHT * [[1], [2], [3]],
+    "": RIGHT + np.sin(np.arange(12.0)).reshape(3, 4),
+}
+
+
+@pytest.mark.parametrize("said", DIAGNOSES)
+def test_what_a_wrong_gradient_looks_like(said):
+    other = jnp.cos(jnp.arange(12.0).reshape(3, 4))
+
+    def f(params, xs):
+        return jnp.sum(params["it"] * RIGHT) + jnp.sum(params["other"] * np.cos(np.arange(12.0)).reshape(3, 4))
+
+    params = {"it": jnp.ones((3, 4)), "other": jnp.ones((3, 4))}
+    report = gradcheck.compare(f, lambda params, xs: {"it": DIAGNOSES[said], "other": other}, params, jnp.ones(6))
+    assert report.leaves[0].diagnosis == said
+
+
+def test_the_rounding_that_decides_is_said():
+    """A large constant in f leaves few digits to its differences."""
+    report = gradcheck.compare(lambda p: 1e9 + jnp.sum(p**2), lambda p: 2 * p, jnp.array([1.0, 2.0]))
+    assert report.ok
+    assert "ok, within the rounding of f, " in str(report)
 
 
 @pytest.mark.bad_input

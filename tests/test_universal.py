@@ -1,16 +1,20 @@
 """Chapter 4: steps, rectangles, towers and the networks that approximate any function."""
 
 import itertools
+import math
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jax.tree_util import Partial
 
-from jnn import activations, backprop, costs, gradcheck, mlp, universal
+from jnn import activations, backprop, costs, gradcheck, mlp, train, universal
+from tests.helpers import relative_error
 
 evaluate = jax.jit(jax.vmap(partial(mlp.forward, output=activations.identity), in_axes=(None, 0)))
 outputs = jax.jit(jax.vmap(mlp.forward, in_axes=(None, 0)))
@@ -299,6 +303,57 @@ def test_default_matmul_precision_reaches_every_product():
 
 def line(x):
     return x[0]
+
+
+def test_soft_steps_are_trained():
+    """Steep ones have almost no gradient."""
+
+    def f(x):
+        return jnp.sin(6 * x)
+
+    xs = (jnp.arange(200)[:, None] + 0.5) / 200
+    grad = Partial(backprop.minibatch_value_and_grad, cost=costs.quadratic_with(activations.identity))
+    left = {}
+    for soft in (False, True):
+        net = universal.approximate(f, 0.0, 1.0, 5, soft=soft)
+        state = train.init(optax.adam(0.01), net)
+        _, history = train.run(jax.random.key(0), grad, optax.adam(0.01), state, (xs, f(xs)), epochs=100, batch_size=50)
+        left[soft] = float(history.losses[-1].mean() / history.losses[0].mean())
+    assert left[True] < 0.3 < 0.7 < left[False]
+
+
+def test_what_soft_means():
+    soft = universal.approximate(jnp.sum, (0.0, 0.0), (1.0, 4.0), (4, 8), soft=True)
+    written = universal.approximate(jnp.sum, (0.0, 0.0), (1.0, 4.0), (4, 8), w=(16.0, 8.0), h=16.0)
+    assert relative_error(soft, written) == 0
+    steeper = universal.approximate(jnp.sum, (0.0, 0.0), (1.0, 4.0), (4, 8), soft=True, w=(16.0, 9.0))
+    assert steeper[0].w[-1, 1] == 9
+
+
+@pytest.mark.parametrize(
+    ("by_numpy", "by_jax"),
+    [
+        (np.cos, jnp.cos),
+        (lambda x: math.cos(x[0]), lambda x: jnp.cos(x[0])),
+        (
+            lambda x: np.outer([1.0, 2.0], x)[:, 0] if x[0] > 0.5 else np.zeros(2),
+            lambda x: (x > 0.5) * x * jnp.arange(1.0, 3),
+        ),
+    ],
+    ids=["ufunc", "number", "vector, with an if"],
+)
+def test_a_function_of_numpy(by_numpy, by_jax):
+    nets = [universal.approximate(f, 0.0, 1.0, 7, samples=2) for f in (by_numpy, by_jax)]
+    assert relative_error(*nets) < 1e-6
+
+
+@pytest.mark.bad_input
+def test_a_function_that_raises_says_why():
+    def f(x):
+        raise TypeError("its own reason")
+
+    with pytest.raises(TypeError, match="its own reason"):
+        universal.approximate(f, 0.0, 1.0, 3)
 
 
 @pytest.mark.bad_input
