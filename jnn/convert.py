@@ -1,13 +1,15 @@
-"""Parameters to and from other libraries: torch and flax LSTMs, and safetensors files.
+"""Parameters to and from other libraries: torch and flax LSTMs, safetensors files, and the networks of Nielsen's book.
 
 `to_torch`, `to_flax` and `from_flax` do not check the shapes of arrays: JAX raises ValueError or TypeError for those
 that do not fit.
 """
 
 import contextlib
+import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,10 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jnn import _checks, _files, lstm
+from jnn import _checks, _files, _structure, costs, lstm, mlp
 from jnn.typing import PathLike
 
 _FLAX_GATES = {"rem": "f", "save": "i", "focus": "o", "ltm": "g"}
+_ABOUT = ("metadata", "structure", "names")
 _DTYPES = (
     *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
     *("float16", "bfloat16", "float32", "float64", "complex64"),
@@ -90,15 +93,19 @@ def from_flax(cell: Mapping[str, Mapping[str, Any]]) -> lstm.Params:
     )
 
 
-def export(path: PathLike, params: Any) -> None:
+def export(path: PathLike, params: Any, metadata: Mapping[str, Any] | None = None) -> None:
     """Write the arrays of `params` to a safetensors file, named by their path in the tree: "0.w", "0.b", "1.w", ...
 
     "~" in the path is your home. A temporary file beside `path` is renamed once it is complete. Python numbers are
-    written as arrays of 64 bits without axes.
+    written as arrays of 64 bits without axes. The file also holds the structure of the tree, if it is made of tuples,
+    lists, dicts, None and jnn's own parameters and states, so that `load` needs no tree like it.
 
-    Raises TypeError for leaves that are neither arrays nor numbers or have a dtype that the file cannot hold,
-    ValueError for leaves of the same name, and OSError if the file cannot be written. Needs safetensors: pip install
-    safetensors.
+    metadata: what else to know of them, in types that JSON has, such as {"hidden": "relu", "scale": 1 / 255}; the
+    function `metadata` reads it.
+
+    Raises TypeError for leaves that are neither arrays nor numbers or have a dtype that the file cannot hold, and for
+    metadata that JSON cannot hold; ValueError for leaves of the same name, and OSError if the file cannot be written.
+    Needs safetensors: pip install safetensors.
     """
     path = _files.expanded("path", path)
     arrays: dict[str, np.ndarray] = {}
@@ -107,33 +114,35 @@ def export(path: PathLike, params: Any) -> None:
         if name in arrays or name == "__metadata__":
             raise ValueError(f"the names of arrays must differ, and not be __metadata__, got {name!r}: rename a key")
         arrays[name] = _plain(f"params{jax.tree_util.keystr(where)}", leaf)
-    written = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.writing")
     try:
-        _safetensors().save_file(arrays, str(written))
-        written.replace(path)
-    except Exception as error:
-        raise OSError(f"cannot write {path}: {error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            written.unlink(missing_ok=True)
+        about = {"metadata": json.dumps(dict(metadata or {}))}
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"metadata must be a dict of what JSON holds: {error}") from error
+    with contextlib.suppress(TypeError):
+        about |= {"structure": json.dumps(_structure.encode(params)), "names": json.dumps(list(arrays))}
+    _write(path, lambda file: _safetensors().save_file(arrays, str(file), about))
 
 
-def load(path: PathLike, like: Any) -> Any:
-    """The parameters in a file that `export` wrote, as a tree like `like`, such as `mlp.init` makes.
+def load(path: PathLike, like: Any = None) -> Any:
+    """The parameters in a file that `export` wrote, as the tree that was written, or as a tree like `like`.
 
-    Each has the bits, dtype and shape that were written: a Python number in `like` gives one, and an array that JAX
-    would narrow, as float64 without `jax_enable_x64`, stays NumPy's.
+    `like`, such as `mlp.init` makes, is needed where the file does not hold the structure of its tree, and also checks
+    that the parameters have its sizes.
 
-    Raises FileNotFoundError if there is no such file, ValueError if it is damaged or if names, shapes or dtypes of its
-    arrays differ from those of `like`, TypeError for leaves of `like` that `export` would not write.
+    Each has the bits, dtype and shape that were written: a Python number gives one, and an array that JAX would narrow,
+    as float64 without `jax_enable_x64`, stays NumPy's.
+
+    Raises FileNotFoundError if there is no such file, ValueError if it is damaged, if it does not hold the structure of
+    its tree and there is no `like`, or if names, shapes or dtypes of its arrays differ from those of `like`; TypeError
+    for leaves of `like` that `export` would not write.
     """
-    path = _files.expanded("path", path)
-    if not path.is_file():
-        raise FileNotFoundError(f"path must be a file that convert.export wrote, got {path}, which does not exist")
+    path = _existing(path)
     try:
         arrays = _safetensors().load_file(str(path))
     except Exception as error:
         raise ValueError(f"{path} is damaged or not a safetensors file ({error})") from error
+    if like is None:
+        return _restored(path, arrays)
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     named = {_checks.leaf_name(where): leaf for where, leaf in leaves}
     expected = {name: _described(f"like.{name}", leaf) for name, leaf in named.items()}
@@ -142,6 +151,108 @@ def load(path: PathLike, like: Any) -> Any:
         difference = _checks.difference("arrays", found, expected)
         raise ValueError(f"{path} holds {difference}: pass `like` with the same sizes")
     return jax.tree.unflatten(structure, [_as(leaf, arrays[name]) for name, leaf in named.items()])
+
+
+def metadata(path: PathLike) -> dict[str, Any]:
+    """The metadata in a file that `export` wrote; empty for files without any.
+
+    Raises FileNotFoundError if there is no such file, ValueError if it is damaged.
+    """
+    return _about(_existing(path)).get("metadata", {})
+
+
+_NETWORK2 = {"QuadraticCost": costs.quadratic, "CrossEntropyCost": costs.cross_entropy}
+
+
+def export_network2(path: PathLike, params: mlp.Params, cost: costs.Cost) -> None:
+    """Write the JSON file that `network2.load` of Nielsen's book reads: sizes, weights, biases and the cost's name.
+
+    The book's networks have sigmoid neurons, and the quadratic or the cross-entropy cost.
+
+    Raises ValueError for another cost and for shapes that do not fit, OSError if the file cannot be written.
+    """
+    path, sizes = _files.expanded("path", path), mlp.sizes(params)
+    name = next((name for name, known in _NETWORK2.items() if known is cost), None)
+    if name is None:
+        raise ValueError(f"cost must be costs.quadratic or costs.cross_entropy, which the book has, got {cost!r}")
+    network = {
+        "sizes": list(sizes),
+        "weights": [np.asarray(layer.w, np.float64).tolist() for layer in params],
+        "biases": [np.asarray(layer.b, np.float64)[:, None].tolist() for layer in params],
+        "cost": name,
+    }
+    _write(path, lambda file: file.write_text(json.dumps(network)))
+
+
+def load_network2(path: PathLike, *, dtype: jax.typing.DTypeLike = jnp.float32) -> tuple[mlp.Params, costs.Cost]:
+    """The parameters and the cost of a network that `network2.save` of Nielsen's book, or `export_network2`, wrote.
+
+    The file has numbers of 64 bits; float64 needs `jax_enable_x64`.
+
+    Raises FileNotFoundError if there is no such file, ValueError if it is not such a file or its shapes do not fit.
+    """
+    path = _existing(path)
+    try:
+        network = json.loads(path.read_text())
+        cost = _NETWORK2[network["cost"]]
+        layers = [
+            mlp.Layer(
+                w=jnp.asarray(np.array(w, np.float64), dtype), b=jnp.asarray(np.array(b, np.float64)[:, 0], dtype)
+            )
+            for w, b in zip(network["weights"], network["biases"], strict=True)
+        ]
+        if list(mlp.sizes(tuple(layers))) != network["sizes"]:
+            raise ValueError(f"sizes are {network['sizes']}, those of the weights {list(mlp.sizes(tuple(layers)))}")
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise ValueError(
+            f"{path} must be a file that network2.save wrote, with sizes, weights, biases and cost, one of "
+            f"{', '.join(_NETWORK2)}: {type(error).__name__} {error}"
+        ) from error
+    return tuple(layers), cost
+
+
+def _existing(path: PathLike) -> Path:
+    path = _files.expanded("path", path)
+    if not path.is_file():
+        raise FileNotFoundError(f"path must be a file that jnn.convert wrote, got {path}, which does not exist")
+    return path
+
+
+def _write(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file beside `path`, and rename it once it is complete."""
+    written = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.writing")
+    try:
+        write(written)
+        written.replace(path)
+    except Exception as error:
+        raise OSError(f"cannot write {path}: {error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            written.unlink(missing_ok=True)
+
+
+def _about(path: Path) -> dict[str, Any]:
+    _safetensors()
+    from safetensors import safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            return {name: json.loads(text) for name, text in (file.metadata() or {}).items() if name in _ABOUT}
+    except Exception as error:
+        raise ValueError(f"{path} is damaged or not a safetensors file ({error})") from error
+
+
+def _restored(path: Path, arrays: Mapping[str, np.ndarray]) -> Any:
+    about = _about(path)
+    if "structure" not in about:
+        raise ValueError(f"{path} does not hold the structure of its tree: pass `like`, a tree like the one written")
+    try:
+        leaves, structure = jax.tree.flatten(_structure.decode(about["structure"]))
+        named = [arrays[name] for name in about["names"]]
+        kinds: list[Any] = [0 if leaf == "number" else array for leaf, array in zip(leaves, named, strict=True)]
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    return jax.tree.unflatten(structure, list(map(_as, kinds, named)))
 
 
 def _plain(name: str, leaf: Any) -> np.ndarray:

@@ -1,11 +1,15 @@
-"""Parameters to and from torch, flax and safetensors files."""
+"""Parameters to and from torch, flax, safetensors files and the networks of Nielsen's book."""
+
+import itertools
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from jnn import convert, lstm, mlp
+from jnn import backprop, convert, costs, lstm, mlp, rnn, train
 from tests.helpers import relative_error
 from tests.test_checkpoint import SIZES, assert_same_bits
 from tests.test_lstm import case
@@ -153,6 +157,132 @@ def test_the_file_is_plain_safetensors(tmp_path):
     arrays = load_file(tmp_path / "net")
     assert sorted(arrays) == ["0.b", "0.w", "1.b", "1.w"]
     np.testing.assert_array_equal(arrays["1.w"], params[1].w)
+
+
+TREES = {
+    "mlp": mlp.init(jax.random.key(0), SIZES),
+    "lstm": lstm.init(jax.random.key(0), 2, 3),
+    "rnn": {"cell": rnn.init(jax.random.key(0), 2, 3), "readout": [jnp.ones((1, 3)), None, ()]},
+    "training": train.init(train.sgd(0.1), mlp.init(jax.random.key(0), SIZES))._replace(opt_state=(0.5, 3, True)),
+    "eleven": tuple(jnp.full(1, i) for i in range(11)),
+    "leaf": jnp.arange(3.0),
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_file_knows_its_tree(name, tmp_path):
+    convert.export(tmp_path / "net", TREES[name], {"sizes": SIZES, "normalised": {"mean": 0.1307}})
+    loaded = convert.load(tmp_path / "net")
+    assert_same_bits(loaded, TREES[name])
+    assert list(map(type, jax.tree.leaves(loaded))) == list(map(type, jax.tree.leaves(TREES[name])))
+    assert convert.metadata(tmp_path / "net") == {"sizes": list(SIZES), "normalised": {"mean": 0.1307}}
+
+
+def test_a_tree_of_another_kind_needs_one_like_it(tmp_path):
+    state = train.init(optax.adam(0.1), mlp.init(jax.random.key(0), SIZES))
+    convert.export(tmp_path / "net", state)
+    assert convert.metadata(tmp_path / "net") == {}
+    with pytest.raises(ValueError, match="does not hold the structure of its tree: pass `like`"):
+        convert.load(tmp_path / "net")
+    assert_same_bits(convert.load(tmp_path / "net", state), state)
+
+
+def test_files_without_structure_load(tmp_path):
+    from safetensors.numpy import save_file
+
+    params = mlp.init(jax.random.key(0), SIZES)
+    named = {
+        f"{i}.{name}": np.asarray(value) for i, layer in enumerate(params) for name, value in layer._asdict().items()
+    }
+    save_file(named, tmp_path / "net")
+    assert_same_bits(convert.load(tmp_path / "net", params), params)
+    assert convert.metadata(tmp_path / "net") == {}
+    with pytest.raises(ValueError, match="pass `like`"):
+        convert.load(tmp_path / "net")
+    save_file(named, tmp_path / "net", {"structure": '{"a kind of tomorrow": []}', "names": "[]"})
+    with pytest.raises(ValueError, match="damaged: the structure of its tree is not known, got .*tomorrow"):
+        convert.load(tmp_path / "net")
+
+
+@pytest.mark.bad_input
+def test_metadata_that_json_does_not_hold(tmp_path):
+    with pytest.raises(TypeError, match="metadata must be a dict of what JSON holds: .*not JSON serializable"):
+        convert.export(tmp_path / "net", jnp.ones(2), {"f": jnp.tanh})
+    assert list(tmp_path.iterdir()) == []
+
+
+# The networks of the book
+
+
+def book(network, x, y):
+    """The output and the gradients of one example, as the book computes them: with columns, one layer after another."""
+
+    def sigma(z):
+        return 1 / (1 + np.exp(-z))
+
+    weights, biases = (list(map(np.array, network[name])) for name in ("weights", "biases"))
+    outputs, zs = [x[:, None]], []
+    for w, b in zip(weights, biases, strict=True):
+        zs.append(w @ outputs[-1] + b)
+        outputs.append(sigma(zs[-1]))
+    delta = outputs[-1] - y[:, None]
+    if network["cost"] == "QuadraticCost":
+        delta = delta * sigma(zs[-1]) * (1 - sigma(zs[-1]))
+    gradients = []
+    for l in reversed(range(len(weights))):
+        gradients.insert(0, (delta @ outputs[l].T, delta))
+        if l:
+            delta = weights[l].T @ delta * sigma(zs[l - 1]) * (1 - sigma(zs[l - 1]))
+    return outputs[-1][:, 0], gradients
+
+
+@pytest.mark.parametrize("cost", [costs.quadratic, costs.cross_entropy], ids=repr)
+def test_networks_of_the_book(cost, tmp_path, x64):
+    draws = np.random.default_rng(0)
+    written = {
+        "sizes": list(SIZES),
+        "weights": [draws.normal(size=(n_out, n_in)).tolist() for n_in, n_out in itertools.pairwise(SIZES)],
+        "biases": [draws.normal(size=(n_out, 1)).tolist() for n_out in SIZES[1:]],
+        "cost": {"quadratic": "QuadraticCost", "cross_entropy": "CrossEntropyCost"}[cost.name],
+    }
+    (tmp_path / "network.json").write_text(json.dumps(written))
+    params, found = convert.load_network2(tmp_path / "network.json", dtype=jnp.float64)
+    assert found is cost
+    x, y = draws.normal(size=SIZES[0]), draws.uniform(size=SIZES[-1])
+    output, gradients = book(written, x, y)
+    np.testing.assert_allclose(mlp.forward(params, jnp.asarray(x)), output, rtol=1e-14)
+    _, grads = backprop.value_and_grad(params, jnp.asarray(x), jnp.asarray(y), cost=cost)
+    for layer, (w, b) in zip(grads, gradients, strict=True):
+        np.testing.assert_allclose(layer.w, w, rtol=1e-14, atol=1e-15)
+        np.testing.assert_allclose(layer.b, b[:, 0], rtol=1e-14, atol=1e-15)
+    convert.export_network2(tmp_path / "ours.json", params, cost)
+    assert json.loads((tmp_path / "ours.json").read_text()) == written
+
+
+@pytest.mark.bad_input
+def test_what_is_not_a_network_of_the_book(tmp_path):
+    params = mlp.init(jax.random.key(0), SIZES)
+    path = tmp_path / "network.json"
+    with pytest.raises(ValueError, match=r"cost must be costs.quadratic or costs.cross_entropy.* got .*log_likelihood"):
+        convert.export_network2(path, params, costs.log_likelihood)
+    with pytest.raises(FileNotFoundError, match="which does not exist"):
+        convert.load_network2(path)
+    convert.export_network2(path, params, costs.quadratic)
+    right = json.loads(path.read_text())
+    wrong = {
+        "KeyError 'cost'": {name: value for name, value in right.items() if name != "cost"},
+        "KeyError 'Hinge'": right | {"cost": "Hinge"},
+        "sizes are": right | {"sizes": [1, 2, 3]},
+        "params.0..w must have shape": right | {"weights": right["weights"][::-1]},
+        "TypeError": [right],
+    }
+    for said, network in wrong.items():
+        path.write_text(json.dumps(network))
+        with pytest.raises(ValueError, match=f"must be a file that network2.save wrote, .*{said}"):
+            convert.load_network2(path)
+    path.write_text("{")
+    with pytest.raises(ValueError, match="must be a file that network2.save wrote"):
+        convert.load_network2(path)
 
 
 def test_files_that_do_not_fit(tmp_path):
