@@ -4,3 +4,27 @@ Each has four names: a frozen dataclass `Config`, whose fields are the flags and
 `--quick` changes; `compute(config)`, which returns a dict of arrays; `claims(config, arrays)`, which returns whether
 each claim holds; and `draw(figure, config, arrays)`.
 """
+
+import importlib.abc
+import pkgutil
+import sys
+
+MACHINERY = frozenset({"__main__", "recipes", "report", "runner"})
+
+
+def names() -> list[str]:
+    """Every experiment, in alphabetical order."""
+    return sorted({module.name for module in pkgutil.iter_modules(__path__)} - MACHINERY)
+
+
+class _NoSuchExperiment(importlib.abc.MetaPathFinder):
+    """Says which experiments there are where `python -m experiments.NAME` finds none of that name."""
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        package, name = fullname.rpartition(".")[::2]
+        if package == __name__ and sys.argv[:1] == ["-m"]:  # so Python calls a module that it is about to run
+            print(f"error: no experiment {name}; there are: {', '.join(names())}", file=sys.stderr)
+            raise SystemExit(2)
+
+
+sys.meta_path.append(_NoSuchExperiment())

@@ -16,22 +16,13 @@ defect; 130 after Ctrl-C.
 
 import importlib
 import itertools
-import pkgutil
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import tyro
 
-import experiments
-from experiments import report, runner
-
-MACHINERY = {"__main__", "recipes", "report", "runner"}
-
-
-def names() -> list[str]:
-    """Every experiment, in alphabetical order."""
-    return sorted({module.name for module in pkgutil.iter_modules(experiments.__path__)} - MACHINERY)
+from experiments import names, report, runner
 
 
 def main(args: Sequence[str] | None = None) -> int:

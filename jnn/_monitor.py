@@ -11,19 +11,24 @@ import numpy as np
 import optax
 
 
-def progress_bar(epochs: int, done: int, stack: contextlib.ExitStack, *, shown: bool) -> list[Callable[[Any], None]]:
-    """A callback that draws the bar, or none; tqdm is optional."""
+def progress_bar(
+    epochs: int, done: int, evaluate: Any, stack: contextlib.ExitStack, *, shown: bool
+) -> list[Callable[[Any], None]]:
+    """A callback that draws the bar, or none; tqdm is optional. A metric without a name has that of `evaluate`."""
     if not shown or jax.process_index() or importlib.util.find_spec("tqdm") is None:
         return []
     from tqdm import tqdm
 
+    while hasattr(evaluate, "func"):  # a partial
+        evaluate = evaluate.func
+    alone = getattr(evaluate, "__name__", "metric").strip("_<>").replace("lambda", "metric")
     bar = stack.enter_context(tqdm(total=epochs, initial=done, unit="epoch"))
 
     def draw(report: Any) -> None:
         numbers = {"cost": report.losses}
         for path, leaf in jax.tree_util.tree_leaves_with_path(report.metrics):
             if jnp.ndim(leaf) < report.losses.ndim:  # one number for each member
-                numbers[jax.tree_util.keystr(path, simple=True, separator=".") or "metric"] = leaf
+                numbers[jax.tree_util.keystr(path, simple=True, separator=".") or alone] = leaf
         bar.set_postfix({name: f"{float(jnp.nanmean(value)):.4f}" for name, value in numbers.items()}, refresh=False)
         bar.update()
 

@@ -20,7 +20,8 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 def encode(tree: Any) -> Any:
     """JSON of nested tuples, lists, dicts, None and jnn's own kinds; each leaf is "array" or "number".
 
-    Raises TypeError for a container of another kind, or a dict with other keys than text, which only a tree like it can restore.
+    Raises TypeError for a container of another kind, or a dict with other keys than text, which only a tree like it can
+    restore.
     """
     if tree is None:
         return None

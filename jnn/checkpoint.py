@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from jnn import _checks, _files, _fingerprint, parallel
+from jnn import _checks, _files, _fingerprint, _numbered, parallel
 from jnn.typing import PathLike, Scalar
 
 
@@ -124,7 +124,7 @@ class Saver:
         advice = f"; delete {folder} to resume from epoch {older[-1]}" if older else f"; delete {folder} to start over"
         template = (carried, _stacked_shapes(program.out_info[2:], newest))
         arrays, ended = self._read(folder, key, template, advice)
-        carried, measured = _like(template, arrays)
+        carried, measured = _numbered.like(template, arrays)
         self._latest = newest
         _say(_resumed(folder, newest, epochs, ended))
         return carried, [jax.tree.map(lambda a, t=t: a[t], measured) for t in range(newest)], ended
@@ -140,9 +140,9 @@ class Saver:
             other = _checks.difference("versions", about["versions"], expected["versions"])
             _say(f"{folder} was saved with {other}: the last bits may differ")
         with _orbax_errors(f"{folder} is damaged", advice, ValueError):
-            arguments = _orbax().args.Composite(tree=_orbax().args.StandardRestore(_blank(template)))
+            arguments = _orbax().args.Composite(tree=_orbax().args.StandardRestore(_numbered.blank(template)))
             arrays = self._open().restore(int(folder.name), args=arguments).tree
-            if _digest(arrays) != about["sha256"]:
+            if _numbered.digest(arrays) != about["sha256"]:
                 raise ValueError("its arrays differ from those that were saved")
         return arrays, about["ended"]
 
@@ -186,8 +186,8 @@ class Saver:
             return
         if jax.process_index() == 0:
             tree = (carried, jax.tree.map(lambda *epochs: np.stack(epochs), *measured))
-            arrays = _plain(tree)
-            about = self._about(key, tree, _digest(arrays), ended=ended)
+            arrays = _numbered.plain(tree)
+            about = self._about(key, tree, _numbered.digest(arrays), ended=ended)
             with self._writing():
                 if self._latest is None and not self._chosen.resume:
                     for epoch in _epochs(self._folder):
@@ -219,7 +219,7 @@ class Saver:
 
     def _about(self, key: Any, tree: Any, digest: str, *, ended: bool) -> dict[str, Any]:
         leaves = jax.tree_util.tree_leaves_with_path(tree)
-        shapes = {_checks.leaf_name(path): f"{_array(leaf).dtype}{list(leaf.shape)}" for path, leaf in leaves}
+        shapes = {_checks.leaf_name(path): f"{_numbered.array(leaf).dtype}{list(leaf.shape)}" for path, leaf in leaves}
         config = json.loads(json.dumps(dict(self._chosen.config), default=str))
         keys = np.asarray(jax.random.key_data(key)).tolist()
         return {"config": config, "key": keys, "stopping": self._given["stopping"], "arrays": shapes} | (
@@ -274,34 +274,6 @@ def _epochs(folder: Path) -> list[int]:
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal()) if folder.is_dir() else []
 
 
-def _plain(tree: Any) -> dict[str, np.ndarray]:
-    """Numbered arrays, keys as their data: the files do not depend on the classes of the tree."""
-    return {f"{i:06}": _fingerprint.plain(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
-
-
-def _blank(tree: Any) -> dict[str, np.ndarray]:
-    """Zeros with the shapes of `_plain`'s arrays: the template that orbax reads into."""
-
-    def one(leaf: Any) -> np.ndarray:
-        data = jax.eval_shape(jax.random.key_data, leaf) if _fingerprint.is_key(leaf) else _array(leaf)
-        return np.broadcast_to(np.zeros((), data.dtype), data.shape)
-
-    return {f"{i:06}": one(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
-
-
-def _like(tree: Any, arrays: Mapping[str, Any]) -> Any:
-    """The tree of `_plain`'s arrays; sharded ones get their sharding back."""
-    leaves, structure = jax.tree.flatten(tree)
-
-    def one(leaf: Any, array: Any) -> Any:
-        if _fingerprint.is_key(leaf):
-            array = jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf))
-        several = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
-        return parallel.put(array, leaf.sharding) if several else jnp.asarray(array)
-
-    return jax.tree.unflatten(structure, [one(leaf, arrays[f"{i:06}"]) for i, leaf in enumerate(leaves)])
-
-
 def _alone(ocp: Any) -> Any:
     """Options for orbax that treat every process as the only one: the first writes whole arrays, all read them."""
     options = ocp.options.MultiprocessingOptions
@@ -313,14 +285,6 @@ def _alone(ocp: Any) -> Any:
 
 def _stacked_shapes(one: Any, epochs: int) -> Any:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((epochs, *leaf.shape), leaf.dtype), one)
-
-
-def _array(leaf: Any) -> Any:
-    return leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
-
-
-def _digest(tree: Mapping[str, Any]) -> str:
-    return _fingerprint.digest(*(tree[name] for name in sorted(tree)))
 
 
 def _metrics(metrics: Any) -> dict[str, float]:

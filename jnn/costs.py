@@ -71,6 +71,8 @@ def quadratic_with(output: Activation) -> Cost:
 
     `identity` and `tanh` suit regression. The error is (2.1): delta = (a - y) output'(z), with the factor that makes
     learning slow where the output saturates (exercise 3.2).
+
+    The functions of a cost raise ValueError for a y of another shape than z, TypeError for a list.
     """
 
     def value(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:

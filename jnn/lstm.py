@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jax.nn.initializers import Initializer
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from jnn import _checks, _explicit, _masking, _reverse_mode, _xla
 from jnn.activations import sigmoid
@@ -46,9 +48,6 @@ class State(NamedTuple):
 
     ltm: Float[Array, "*batch d"]
     wm: Float[Array, "*batch d"]
-
-
-mask = _masking.mask
 
 
 def init(
@@ -179,6 +178,22 @@ def unroll(
         last, states = _unroll_in_segments(params, *batch, segment)
         return jax.tree.map(lambda a: a[0], last), jax.tree.map(lambda a: a[:, 0], states)
     return _unroll_in_segments(params, state, xs, mask, segment)
+
+
+def mask(lengths: Int[Array, " B"], steps: int) -> Bool[Array, "steps B"]:
+    """True at the first `lengths[i]` of `steps` times, for each sequence i: the mask of a padded batch.
+
+    Raises TypeError for lengths or steps that are not integers; ValueError for lengths that are not a vector or, unless
+    they are traced, not in 0 ... steps.
+    """
+    _checks.array("lengths", lengths)
+    _checks.count("steps", steps)
+    if not jnp.issubdtype(dtype := jnp.result_type(lengths), jnp.integer) or jnp.ndim(lengths) != 1:
+        error = TypeError if jnp.ndim(lengths) == 1 else ValueError
+        raise error(f"lengths must be integers, one for each sequence, got {dtype}{list(jnp.shape(lengths))}")
+    if not isinstance(lengths, Tracer) and (np.min(lengths, initial=0) < 0 or np.max(lengths, initial=0) > steps):
+        raise ValueError(f"lengths must be in 0 ... {steps}, the number of steps, got {lengths}")
+    return jnp.arange(steps)[:, None] < jnp.asarray(lengths)[None]
 
 
 def stack(

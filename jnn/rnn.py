@@ -23,9 +23,6 @@ class Params(NamedTuple):
     b: Float[Array, " d"]
 
 
-mask = _masking.mask
-
-
 def init(
     key: Key[Array, ""],
     inputs: int,
@@ -77,7 +74,8 @@ def scan(
     """The last state and the states after every step, for xs [T, p] or [T, B, p]; derivatives by autodiff.
 
     `state` is [d], shared by all sequences of a batch, or [B, d]. Where `mask` [T] or [T, B] is False the state does
-    not change, and what xs holds there, even NaN, does not matter.
+    not change, and what xs holds there, even NaN, does not matter;
+    `lstm.mask` makes a mask from lengths.
 
     Raises ValueError for shapes that do not fit and for T = 0; TypeError for dtypes that are mixed or not floating and
     for a mask that is not boolean.

@@ -220,7 +220,7 @@ def fit(
         saver = stack.enter_context(checkpoint.saver(checkpoints))
         (state, tracker), measured, ended = saver.resume(key, plan, (state, tracker), data, measured, trace, last)
         whole: Any = (state, tracker, len(measured))
-        listeners = [*callbacks, *_monitor.progress_bar(last, len(measured), stack, shown=progress)]
+        listeners = [*callbacks, *_monitor.progress_bar(last, len(measured), evaluate, stack, shown=progress)]
 
         def end() -> None:
             saver.save(key, whole[:2], measured[: whole[2]], ended=False, at_once=True)

@@ -41,8 +41,11 @@ The step then rises from 0.01 to 0.99 within 1 % of a bin.
 HEIGHT = 128.0
 """The default h: away from the knots, an indicator is within exp(-64) of 0 or 1."""
 
-SOFT_STEEPNESS, SOFT_HEIGHT = 4.0, 16.0
-"""The weight of a soft step is SOFT_STEEPNESS / (bin width), and h is SOFT_HEIGHT."""
+SOFT_STEEPNESS = 4.0
+"""The weight of a soft step is SOFT_STEEPNESS / (bin width)."""
+
+SOFT_HEIGHT = 16.0
+"""The h of soft indicators."""
 
 
 def step(s: Scalar, w: Scalar = 1024.0, *, dtype: jax.typing.DTypeLike = jnp.float32) -> Params:

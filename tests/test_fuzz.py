@@ -162,6 +162,7 @@ FUZZED = [
     of(lstm.step, lstm_params, lstm_state, arrays(P)),
     of(lstm.scan, lstm_params, lstm_state, sequences, mask=masks),
     of(lstm.unroll, lstm_params, lstm_state, sequences, mask=masks, segment=st.one_of(st.none(), counts(2))),
+    of(lstm.mask, arrays(B, entries=PLAIN, dtypes=[jnp.int32]), counts(3)),
     of(lstm.stack, st.tuples(lstm_params), st.tuples(lstm_state), sequences, mask=masks),
     of(lstm.both_directions, lstm_params, lstm_params, lstm_state, sequences, mask=masks),
     of(convert.to_torch, lstm_params),
@@ -298,7 +299,10 @@ OTHERS = {
     "files, in test_data and test_checkpoint": {
         "checkpoint.saver",
         "convert.export",
+        "convert.export_network2",
         "convert.load",
+        "convert.load_network2",
+        "convert.metadata",
         "data.digits",
         "data.idx_folder",
         "data.mnist",

@@ -1,5 +1,6 @@
 """The package as users get it: imports, the wheel, the README's examples."""
 
+import pydoc
 import re
 import subprocess
 import sys
@@ -101,3 +102,9 @@ def test_lists_are_refused_in_our_words(name):
 def test_params_of_another_kind():
     with pytest.raises(TypeError, match=r"params must be a tuple of mlp.Layer\(w, b\), got \['tuple'\]"):
         mlp.sizes(((1.0, 2.0),))
+
+
+def test_help_shows_functions_first():
+    shown = pydoc.plain(pydoc.render_doc(train)).splitlines()
+    assert "CLASSES" not in shown
+    assert len(shown) < 200

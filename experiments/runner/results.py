@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments.runner import files
 from experiments.runner.experiment import Arrays, Experiment, check, experiment_name
@@ -131,6 +132,10 @@ def _draw(experiment: Experiment, config: Any, arrays: Arrays) -> Figure:
     with _styled():
         figure = _StyledFigure()
         experiment.draw(figure, config, arrays)
+        for axes in figure.axes:
+            locator = axes.xaxis.get_major_locator()
+            if axes.get_xlabel().startswith("epoch") and isinstance(locator, MaxNLocator):
+                locator.set_params(integer=True)
     return figure
 
 

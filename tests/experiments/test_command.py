@@ -44,6 +44,18 @@ def test_the_list(capsys):
     assert not {"runner", "recipes", "report", "__main__"} & set(NAMES)
 
 
+@pytest.mark.parametrize("name", ["nosuch", "digit"])
+def test_a_module_that_is_not_there(name, capsys, monkeypatch):
+    """As Python calls it for `python -m experiments.nosuch`."""
+    monkeypatch.setattr(sys, "argv", ["-m"])
+    with pytest.raises(SystemExit, match="^2$"):
+        runpy.run_module(f"experiments.{name}", run_name="__main__")
+    assert capsys.readouterr().err.startswith(f"error: no experiment {name}; there are: adding_problem, ")
+    monkeypatch.setattr(sys, "argv", ["script.py"])
+    with pytest.raises(ImportError, match=f"experiments.{name}"):
+        importlib.import_module(f"experiments.{name}")
+
+
 @pytest.mark.parametrize("args", [["--help"], ["-h"], ["all", "--help"], ["report", "--help"]])
 def test_help(args, capsys):
     assert command.main(args) == 0

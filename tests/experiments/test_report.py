@@ -186,7 +186,9 @@ def test_what_was_not_run_is_listed_with_its_command(tmp_path):
     assert report.write(MODULES, tmp_path) == 0
     said = read(tmp_path).said
     assert "gamma not run" in said
-    assert "Not run yet. Command python -m experiments gamma" in said
+    assert "gamma , not run yet On paper: gamma 4. Command python -m experiments gamma" in said
+    page = (tmp_path / "report.html").read_text()
+    assert len(re.findall(r'<details>\s*<summary><h3 id="(beta|gamma)-name">', page)) == 2  # folded
     assert "Interrupted; --resume continues it. Command python -m experiments beta" in said
 
 

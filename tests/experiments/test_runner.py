@@ -304,6 +304,22 @@ def test_it_is_shown_as_a_run_is_saved(experiment, tmp_path):
     assert (tmp_path / "shown.png").read_bytes() == (tmp_path / "squares" / "figure.png").read_bytes()
 
 
+def test_epochs_are_whole_numbers(experiment):
+    """Also where few of them leave room for halves."""
+
+    def draw(figure, config, arrays):
+        left, right = figure.subplots(1, 2)
+        for axes, label in ((left, "epoch"), (right, "x")):
+            axes.plot([1, 2, 3], [1, 4, 9])
+            axes.set(xlabel=label)
+
+    experiment.draw = draw
+    figure, _ = runner.show(experiment)
+    left, right = (axes.get_xticks() for axes in figure.axes)
+    assert all(tick == int(tick) for tick in left)
+    assert any(tick != int(tick) for tick in right)
+
+
 def test_figures_do_not_depend_on_the_settings_of_the_user(experiment, tmp_path):
     """Those of a matplotlibrc, which is read when matplotlib is imported; without LaTeX the first one raises."""
     runner.main(experiment, ["--out", str(tmp_path)])
