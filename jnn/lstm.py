@@ -143,8 +143,8 @@ def unroll(
 
         def loss(params, xs, lengths, ys):
             cell, w = params
-            xs, inside = jnp.swapaxes(xs, 0, 1), lstm.mask(lengths, xs.shape[1])
-            last, _ = lstm.unroll(cell, lstm.zero_state(d), xs, mask=inside)
+            mask = lstm.mask(lengths, xs.shape[1])
+            last, _ = lstm.unroll(cell, lstm.zero_state(d), jnp.swapaxes(xs, 0, 1), mask=mask)
             return jnp.mean(costs.log_likelihood.value(last.wm @ w.T, ys))
 
         state, history = train.fit(key, jax.value_and_grad(loss), optimizer, state, (xs, lengths, ys), ...)
@@ -242,10 +242,7 @@ def _weighted_input(gate: Gate, x: Float[Array, "*batch p"], wm: Float[Array, "*
     return z + jnp.broadcast_to(gate.b, z.shape)
 
 
-# Internally sequences always have a batch axis.
-
-
-def _unroll_in_segments(
+def _unroll_in_segments(  # from here on sequences have a batch axis
     params: Params,
     state: State,
     xs: Float[Array, "T B p"],

@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 from jax.tree_util import Partial
 
-from jnn import _checks, _xla
+from jnn import _checks, _known, _xla
 
 BATCH = "batch"
 """The axis of a mesh over which a mini-batch is split."""
@@ -137,7 +137,7 @@ def sweep(f: Callable[..., Any], *members: Any, devices: Sequence[Any] | None = 
         raise ValueError("devices must have at least one device, got none: pass jax.local_devices()")
     mesh = Mesh(np.array(chosen), ("members",))
     arguments = place_on(NamedSharding(mesh, PartitionSpec()), f if isinstance(f, Partial) else Partial(f), members)
-    return _sweep_program(*arguments, k, mesh)
+    return _sweep_program(_known.known(_sweep_program, *arguments, k, mesh), arguments[1], k, mesh)
 
 
 def place_on(sharding: NamedSharding | None, *trees: Any) -> tuple[Any, ...]:

@@ -29,7 +29,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Key
 from jaxtyping import ArrayLike as Like
 
-from jnn import _checks, _dtypes, _explicit, _history, _monitor, _plan, _xla, checkpoint, parallel
+from jnn import _checks, _dtypes, _explicit, _history, _known, _monitor, _plan, _xla, checkpoint, parallel
 from jnn import stopping as early_stopping
 from jnn._plan import Optimizer, Plan
 from jnn.checkpoint import Checkpoints
@@ -112,7 +112,7 @@ def epoch(
         key, grad, optimizer, state, data, batch_size, transform=transform, shuffle=shuffle, sharding=sharding
     )
     plan, *placed = _plan.placed(plan, state, data)
-    return _epoch_program(_plan.known(_epoch_program, plan, key, *placed), key, *placed)
+    return _epoch_program(_known.known(_epoch_program, plan, key, *placed), key, *placed)
 
 
 def run(
@@ -154,7 +154,7 @@ def run(
     plan = _plan.make(key, grad, optimizer, state, data, batch_size, epochs, *options)
     plan, *placed = _plan.placed(plan, state, data)
     first = np.int32(0 if history is None else history.losses.shape[-2])
-    arguments = (_plan.known(_run_program, plan, key, *placed, first, epochs), key, *placed, first, epochs)
+    arguments = (_known.known(_run_program, plan, key, *placed, first, epochs), key, *placed, first, epochs)
     if history is not None:
         _history.check(history, _run_program.eval_shape(*arguments)[1], axis=0)
     state, after = _run_program(*arguments)
@@ -211,7 +211,7 @@ def fit(
     measured = [] if history is None else _history.epochs_of(history, key.ndim)
     last = (first := len(measured)) + epochs
     start = key, np.int32(first), state, tracker, data
-    plan = _plan.known(_members_program, plan, *start)
+    plan = _known.known(_members_program, plan, *start)
     anywhere = replace(plan, sharding=None)  # on other devices it is the same training
     trace = functools.partial(_members_program.trace, anywhere, *start)
     if history is not None:

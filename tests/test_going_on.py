@@ -12,7 +12,7 @@ import optax
 import pytest
 from jax.tree_util import Partial
 
-from jnn import _plan, backprop, checkpoint, costs, lstm, regularize, stopping, train
+from jnn import _known, backprop, checkpoint, costs, lstm, parallel, regularize, stopping, train
 from tests.helpers import examples, network, normal, relative_error
 
 GRAD = backprop.minibatch_value_and_grad
@@ -257,6 +257,13 @@ def test_a_cell_that_runs_again_compiles_nothing(program):
     assert compiled() == before
 
 
+def test_a_sweep_that_runs_again_compiles_nothing():
+    first = parallel.sweep(lambda x: jnp.sin(x) + 1, jnp.arange(3.0))
+    before = parallel._sweep_program._cache_size()
+    np.testing.assert_array_equal(parallel.sweep(lambda x: jnp.sin(x) + 1, jnp.arange(3.0)), first)
+    assert parallel._sweep_program._cache_size() == before
+
+
 CHANGES = {
     "learning rate": ({"eta": 0.02}, "0.01"),
     "cost": ({"cost": costs.cross_entropy}, "had"),
@@ -270,7 +277,7 @@ CHANGES = {
 def test_what_differs_is_compiled_again_and_said(change, caplog):
     options, said = CHANGES[change]
     first, before = cell(), compiled()
-    with caplog.at_level(logging.INFO, logger="jnn._plan"):
+    with caplog.at_level(logging.INFO, logger="jnn._known"):
         other = cell(**options)
     assert compiled() == before + 1
     assert not equal(jax.tree.leaves(other), jax.tree.leaves(first)) or change == "metric"
@@ -315,5 +322,5 @@ def test_the_same_name_is_not_the_same_thing():
 
 
 def test_only_so_many_programs_are_kept():
-    assert _plan._traced.maxlen == 64
-    assert len(_plan._traced) <= 64
+    assert _known._traced.maxlen == 64
+    assert len(_known._traced) <= 64
