@@ -3,7 +3,8 @@
 Each message says what must hold, what was given and, where that helps, what to do.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -151,6 +152,15 @@ def value_and_grad(found: Any, params: Any, carry: tuple[Any, ...] = ()) -> tupl
         what = "a value alone: use jax.value_and_grad(loss)"
     elif shapes(found) == shapes((params, 0.0)):
         what = "(gradient, value): swap them"
+    elif right:
+        back = jax.tree.map(jnp.shape, after[0]) if after else "none, as without has_aux=True"
+        what = f"another carry: {jax.tree.map(jnp.shape, carry[0])} went in, and came back as {back}"
+    elif jax.tree.structure(grads) == jax.tree.structure(params):
+        pairs = zip(*(jax.tree_util.tree_leaves_with_path(tree) for tree in (grads, params)), strict=True)
+        path, shape, expected = next(
+            (p, jnp.shape(g), jnp.shape(w)) for (p, g), (_, w) in pairs if jnp.shape(g) != jnp.shape(w)
+        )
+        what = f"a gradient whose {leaf_name(path)} has shape {shape} instead of {expected}"
     else:
         what = f"{jax.tree.map(jnp.shape, found)}"
     raise TypeError(f"grad must return {form}, {meaning}; got {what}")
@@ -165,6 +175,24 @@ def sequence(xs: Any, p: int) -> tuple[int, ...]:
         )
     floating("xs", xs)
     return jnp.shape(xs)[1:-1]
+
+
+@contextlib.contextmanager
+def noted(note: str) -> Iterator[None]:
+    """Add a note to an error of a function of the user's."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        error.add_note(note)
+        raise
+
+
+def on_the_host(name: str, instead: str, arrays: Any) -> None:
+    """Raise TypeError for traced arrays, as under `jax.jit`, `jax.vmap` and `parallel.sweep`."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays)):
+        raise TypeError(
+            f"{name} runs on the host, but its arguments are traced: use {instead} under jit, vmap and sweep"
+        )
 
 
 def one_dtype(**trees: Any) -> None:
@@ -182,6 +210,15 @@ def memory(name: str, value: Any, batch: tuple[int, ...], d: int) -> jax.Array:
         first = ": xs are [T, B, p], time first; move axes [B, T, p] with jnp.swapaxes(xs, 0, 1)" if batch else ""
         raise ValueError(f"{name} must have shape {(*batch, d)}{also}, got {jnp.shape(value)}{first}")
     return jnp.broadcast_to(value, (*batch, d))
+
+
+def memory_shape(units: int, batch: int | None) -> tuple[int, ...]:
+    """The shape of a state; raise ValueError for sizes below 1, TypeError if they are not integers."""
+    count("units", units)
+    if batch is None:
+        return (units,)
+    count("batch", batch)
+    return batch, units
 
 
 def leaf_name(path: Any) -> str:

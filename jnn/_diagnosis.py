@@ -1,5 +1,6 @@
 """What a wrong gradient looks like: which mistake turns the right one into it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,9 @@ def diagnose(hand: np.ndarray, right: np.ndarray, others: Mapping[str, np.ndarra
     if hand.ndim == 2 and hand.shape == right.shape[::-1] and _close(hand.T, right):
         return "it is the transpose of the right one"
     if hand.shape != right.shape:
-        return ""
+        axes = [(axis, n, m) for axis, (n, m) in enumerate(zip(hand.shape, right.shape, strict=False)) if n != m]
+        same_rank = hand.ndim == right.ndim
+        return "; ".join(f"axis {axis} has {n} entries instead of {m}" for axis, n, m in axes) if same_rank else ""
     if not hand.any():
         return "it is 0 everywhere"
     return (
@@ -67,7 +70,7 @@ def _factor(hand: np.ndarray, right: np.ndarray, counts: Mapping[str, int]) -> s
         for times, shown in ((n, f"{n}"), (1 / n, f"1/{n}"), (-n, f"-{n}"), (-1 / n, f"-1/{n}")):
             if n > 1 and np.isclose(factor, times, rtol=1e-4, atol=0):
                 return f"it is {shown} times the right one, and {n} is {what}"
-    return f"it is {factor:.4g} times the right one"
+    return "" if np.isclose(factor, 1, rtol=1e-3) else f"it is {factor:.4g} times the right one"
 
 
 def _moved(hand: np.ndarray, right: np.ndarray) -> str:
@@ -118,6 +121,18 @@ def _factors(hand: np.ndarray, right: np.ndarray) -> str:
         if hand.shape[axis] > 1 and _close(hand, factors * right):
             return f"each {each} has a factor of its own, from {factors.min():.3g} to {factors.max():.3g}"
     return ""
+
+
+def right_layers(params: Any, wrong: Sequence[str]) -> dict[str, str]:
+    """What to say of the highest wrong layer, where `params` are layers and those above it are right."""
+    if not isinstance(params, tuple | list) or not wrong:
+        return {}
+    layers = sorted({int(match.group(1)) for path in wrong if (match := re.match(r"\[(\d+)\]", path))})
+    if not layers or layers != list(range(len(layers))) or layers[-1] == len(params) - 1:
+        return {}
+    top = layers[-1]
+    said = f"[{top + 1}] is right, so look at what it hands down: its w^T delta, times the slope of the activation"
+    return {path: said for path in wrong if path.startswith(f"[{top}]")}
 
 
 def counts_of(args: Sequence[Any]) -> dict[str, int]:

@@ -6,7 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jnn.stopping import Tracker
 from jnn.typing import History
+
+
+def length(history: History | None) -> int:
+    """How many epochs came before; raise TypeError for what is not a history."""
+    if history is None:
+        return 0
+    if not isinstance(history, History):
+        raise TypeError(f"history must be the second that train.run or fit returned, got {type(history).__name__}")
+    return history.losses.shape[-2]
 
 
 def epochs_of(history: History, axis: int) -> list[tuple[Any, Any]]:
@@ -40,3 +50,10 @@ def joined(history: History | None, after: History, first: int, axis: int) -> Hi
         before = history.losses, history.metrics
         record = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis), before, record)
     return History(record[0], record[1], epochs, best)
+
+
+def finished(state: Any, tracker: Tracker | None, losses: Any, metrics: Any) -> tuple[Any, History]:
+    """The state to return, with the best parameters if a tracker kept them, and the history."""
+    if tracker is None:
+        return state, History(losses, metrics)
+    return state._replace(params=tracker.params), History(losses, metrics, tracker.epochs, tracker.best)

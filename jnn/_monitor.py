@@ -83,5 +83,6 @@ def _cause(data: Any) -> str:
         rows = np.flatnonzero(~np.isfinite(np.asarray(leaf).reshape(len(leaf), -1)).all(axis=1))
         if rows.size:
             name = f"data{jax.tree_util.keystr(path)}"
-            return f"{name} is not finite in {rows.size} of {len(leaf)} examples, first in row {rows[0]}"
+            padding = "; where it pads sequences, pass a mask" if leaf.ndim > 2 else ""
+            return f"{name} is not finite in {rows.size} of {len(leaf)} examples, first in row {rows[0]}{padding}"
     return "the data are finite; lower the learning rate, or look for an overflow or a division by zero in the cost"

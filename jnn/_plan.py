@@ -51,7 +51,7 @@ def make(
     transform: Transform | None = None,
     evaluate: Evaluate | None = None,
     stopping: Criterion | None = None,
-    shuffle: bool = True,
+    shuffle: bool | None = None,
     sharding: NamedSharding | None = None,
 ) -> Plan:
     """The plan of a training whose arguments fit together; raises as `train.epoch`, `run` and `fit` say."""
@@ -64,10 +64,10 @@ def make(
     sharding = parallel.automatic(sharding)
     parallel.check_batch_size(sharding, batch_size)
 
-    def partial(f: Any) -> Any:
-        return f if f is None or isinstance(f, Partial) else Partial(f)
-
-    grad, transform, evaluate = partial(grad), partial(transform), partial(evaluate)
+    grad, transform, evaluate = (
+        _partial(name, f) for name, f in (("grad", grad), ("transform", transform), ("evaluate", evaluate))
+    )
+    shuffle = not hasattr(state, "carry") if shuffle is None else bool(shuffle)
     return Plan(grad, transform, evaluate, optimizer, batch_size, shuffle, stopping, sharding)
 
 
@@ -85,11 +85,32 @@ def placed(plan: Plan, state: Any, data: Any) -> tuple[Plan, Any, Any]:
     return parallel.place_on(plan.sharding, plan, jax.tree.map(strong, state), jax.tree.map(jnp.asarray, data))
 
 
+def _partial(name: str, f: Any) -> Any:
+    """The function as a pytree of the arrays that are bound to it; raise TypeError for what is not one."""
+    if f is None and name != "grad":
+        return None
+    if not callable(f):
+        raise TypeError(f"{name} must be a function, got {f!r}")
+    f = f if isinstance(f, Partial) else Partial(f)
+    for path, leaf in jax.tree_util.tree_leaves_with_path((f.args, f.keywords)):
+        if not hasattr(leaf, "dtype") and not isinstance(leaf, int | float | complex):
+            bound = jax.tree_util.keystr(path[1:], simple=True, separator=".")
+            raise TypeError(
+                f"what jax.tree_util.Partial binds to {name} must be arrays, got {bound}={leaf!r}: bind Python values "
+                "with functools.partial"
+            )
+    return f
+
+
 def _check_state(optimizer: Optimizer, state: Any, members: tuple[int, ...]) -> None:
     """Raise unless `state` is that of the optimizer and its parameters, with an axis of members if there are any."""
-    made = "train.init(optimizer, params)"
+    if not hasattr(optimizer, "init") or not hasattr(optimizer, "update"):
+        hint = ": call it" if callable(optimizer) else ""
+        raise TypeError(f"optimizer must be one of optax, such as train.sgd(0.5), got {optimizer!r}{hint}")
     if not hasattr(state, "params") or not hasattr(state, "opt_state"):
-        raise TypeError(f"state must be what {made} returns, got {type(state).__name__}")
+        pair = isinstance(state, tuple) and state and hasattr(state[0], "params")
+        hint = " of a state: unpack it, as in state, history = train.run(...)" if pair else ""
+        raise TypeError(f"state must be what train.init(optimizer, params) returns, got {type(state).__name__}{hint}")
     given = {name: shape for name, shape in _shapes(state).items() if shape[: len(members)] != members}
     if given:
         raise ValueError(f"with {members[0]} keys state must have a leading axis of {members[0]} members, got {given}")
@@ -98,11 +119,14 @@ def _check_state(optimizer: Optimizer, state: Any, members: tuple[int, ...]) -> 
     expected = _initial(optimizer.init, structure, kinds, len(members))
     found, wanted = _shapes(state.opt_state), _shapes(expected)
     if found != wanted or jax.tree.structure(state.opt_state) != jax.tree.structure(expected):
-        differing = [name for name in [*wanted, *found] if found.get(name) != wanted.get(name)] or ["its structure"]
-        name = differing[0]
+        differing = [name for name in wanted if name in found and found[name] != wanted[name]]
+        what = "other parameters" if found.keys() == wanted.keys() and differing else "another optimizer"
+        detail = (
+            f": {differing[0]} must have shape {wanted[differing[0]]}, got {found[differing[0]]}" if differing else ""
+        )
         raise ValueError(
-            f"state.opt_state must be that of this optimizer for these parameters, as {made} returns it; {name} must "
-            f"be {wanted.get(name, 'absent')}, got {found.get(name, 'none')}"
+            f"state.opt_state is that of {what}{detail}; start with train.init(optimizer, state.params), or go on with "
+            "the optimizer of before"
         )
 
 

@@ -7,6 +7,12 @@ for `train.epoch`, `run` and `fit`, which then sees new images in every epoch:
     distort = functools.partial(augment.distort, rotate=10, elastic=1.0)
     transform = functools.partial(augment.rows, image_transform=distort, shape=(28, 28))
 
+What is to be done after it, such as a normalisation, goes into a transform of your own around it:
+
+    def transform(key, xs, ys):
+        xs, ys = augment.rows(key, xs, ys, image_transform=distort, shape=(28, 28))
+        return (xs - mean) / deviation, ys
+
 Angles are in degrees, lengths in pixels. `brightness`, `contrast`, `mirror` and `colour` call dm-pix (Budden et al.)
 and raise ImportError without it. `distort` and `blur` are written here because they are several times faster on a CPU
 (`python -m benchmarks.augment`).
@@ -22,6 +28,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 from jaxtyping import ArrayLike as Like
 
@@ -225,9 +232,12 @@ def rows(
 ) -> tuple[Any, ...]:
     """A `transform` for training: `image_transform` of each row of xs, reshaped to `shape`; the rest is unchanged.
 
-    Raises ValueError if the rows do not have as many pixels as `shape`.
+    Raises ValueError if the rows do not have as many pixels as `shape`, TypeError for a shape that is traced, as one
+    bound by `jax.tree_util.Partial` is.
     """
     _checks.key("key", key)
+    if any(isinstance(n, Tracer) for n in shape):
+        raise TypeError("shape must hold Python integers, but is traced: bind it with functools.partial")
     if jnp.ndim(xs) != 2 or jnp.shape(xs)[1] != np.prod(shape):
         raise ValueError(f"xs must have rows of {np.prod(shape)} pixels for images {tuple(shape)}, got {jnp.shape(xs)}")
     keys = jax.random.split(key, jnp.shape(xs)[0])

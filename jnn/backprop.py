@@ -114,7 +114,8 @@ def minibatch_value_and_grad(
     m = _checks.examples((xs, ys))
     n_in, *widths, n_out = mlp.sizes(params)
     _checks.shape("xs", xs, (m, n_in), "one row for each example; for one example use value_and_grad")
-    _checks.shape("ys", ys, (m, n_out), "one row for each example; data.one_hot makes them from labels")
+    advice = "ys[:, None] makes them from numbers" if n_out == 1 else "data.one_hot makes them from labels"
+    _checks.shape("ys", ys, (m, n_out), f"one row for each example; {advice}")
     _checks.floating("xs", xs)
     keep = _masking(masks, m, widths)
     zs, activations = [], [xs]

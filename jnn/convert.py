@@ -100,8 +100,8 @@ def export(path: PathLike, params: Any, metadata: Mapping[str, Any] | None = Non
     written as arrays of 64 bits without axes. The file also holds the structure of the tree, if it is made of tuples,
     lists, dicts, None and jnn's own parameters and states, so that `load` needs no tree like it.
 
-    metadata: what else to know of them, in types that JSON has, such as {"hidden": "relu", "scale": 1 / 255}; the
-    function `metadata` reads it.
+    metadata: what else to know of them, in types that JSON has or as arrays, which it holds as lists, such as
+    {"hidden": "relu", "scale": 1 / 255}; the function `metadata` reads it, and `getattr(activations, "relu")` is relu.
 
     Raises TypeError for leaves that are neither arrays nor numbers or have a dtype that the file cannot hold, and for
     metadata that JSON cannot hold; ValueError for leaves of the same name, and OSError if the file cannot be written.
@@ -115,7 +115,11 @@ def export(path: PathLike, params: Any, metadata: Mapping[str, Any] | None = Non
             raise ValueError(f"the names of arrays must differ, and not be __metadata__, got {name!r}: rename a key")
         arrays[name] = _plain(f"params{jax.tree_util.keystr(where)}", leaf)
     try:
-        about = {"metadata": json.dumps(dict(metadata or {}))}
+        about = {
+            "metadata": json.dumps(
+                dict(metadata or {}), default=lambda array: np.asarray(_plain("metadata", array)).tolist()
+            )
+        }
     except (TypeError, ValueError) as error:
         raise TypeError(f"metadata must be a dict of what JSON holds: {error}") from error
     with contextlib.suppress(TypeError):

@@ -1,6 +1,7 @@
 """Data sets: 1,797 small digits that come with the package, MNIST (local or downloaded once), and folders like MNIST's.
 
-Images are float32 in [0, 1], one row of pixels for each example; labels are int32.
+Images are float32 in [0, 1], one row of pixels for each example; labels are int32. Of grey pictures [N, H, W] of your
+own, with bytes as pixels, `pictures.reshape(len(pictures), -1).astype(np.float32) / 255` makes such rows.
 """
 
 import functools
@@ -60,8 +61,9 @@ _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 
 def digits() -> Dataset:
     """1,797 handwritten digits of 8x8 pixels, offline: 1,437 for training, 360 for testing.
 
-    The split is fixed, and balanced over the digits. They are the test set of the Optical Recognition of Handwritten
-    Digits (Alpaydin and Kaynak, 1998; UCI Machine Learning Repository, CC BY 4.0), which scikit-learn has, too.
+    The split is fixed, and balanced over the digits, which are in mixed order: rows taken off the end can validate.
+    They are the test set of the Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, 1998; UCI Machine
+    Learning Repository, CC BY 4.0), which scikit-learn has, too.
     """
     with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
         images, labels = file["images"], file["labels"]
@@ -124,16 +126,17 @@ def idx_folder(folder: PathLike, *, prefix: str = "", transpose: bool = False) -
 def one_hot(labels: Int[Array, "*N"], classes: int) -> Float[Array, "*N classes"]:
     """The desired output y of each label: 1 at the label, 0 elsewhere, float32.
 
-    Raises TypeError for labels that are not integers, ValueError for a label outside 0 ... classes-1; traced labels are
-    not checked, and one outside gives a row of zeros.
+    Raises TypeError for labels that are not integers, ValueError for a label outside 0 ... classes-1; a traced label
+    outside gives a row of NaN.
     """
     _checks.count("classes", classes)
     _checks.array("labels", labels)
     if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
-        raise TypeError(f"labels must be integers, got {jnp.result_type(labels)}")
+        raise TypeError(f"labels must be integers, got {jnp.result_type(labels)}: convert them with labels.astype(int)")
     if not isinstance(labels, Tracer):
         _check_labels("labels", np.asarray(labels), classes)
-    return jax.nn.one_hot(labels, classes, dtype=jnp.float32)
+    inside = (labels >= 0) & (labels < classes)
+    return jnp.where(inside[..., None], jax.nn.one_hot(labels, classes, dtype=jnp.float32), jnp.nan)
 
 
 def read_idx(path: PathLike) -> np.ndarray:

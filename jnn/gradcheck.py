@@ -9,14 +9,16 @@
 """
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 
-from jnn import _diagnosis
+from jnn import _diagnosis, _known
 
 _CHUNK = 256
 
@@ -73,6 +75,10 @@ class Report(NamedTuple):
         """True if every leaf is within both tolerances."""
         return not self.wrong
 
+    def __bool__(self) -> bool:
+        """The same as `ok`."""
+        return self.ok
+
     @property
     def wrong(self) -> tuple[Leaf, ...]:
         """The leaves that exceed a tolerance."""
@@ -100,23 +106,26 @@ def compare(
     f: Callable[..., Any],
     grad_f: Callable[..., Any],
     *args: Any,
-    tolerance: float = 1e-10,
-    finite_tolerance: float = 1e-6,
+    tolerance: float | None = None,
+    finite_tolerance: float | None = None,
     double: bool = True,
     max_entries: int = 10_000,
 ) -> Report:
     """Differentiate `f` by its first argument in three ways and report the differences, leaf by leaf.
 
     args: the arguments of both functions; the derivative is by the first, a pytree of floating leaves of any shape.
-    tolerance, finite_tolerance: relative to the largest entry of a leaf, like `Difference.relative`.
+    tolerance, finite_tolerance: relative to the largest entry of a leaf, like `Difference.relative`; by default 1e-10
+    and 1e-6 in float64, 1e-5 and 1e-2 otherwise.
     double: convert floating arguments to float64 and compute in it, which tells a wrong formula from rounding; with
-    False they keep their dtypes (float32 needs tolerances near 1e-5 and 1e-2).
+    False they keep their dtypes. If `grad_f` returns (value, gradient), a wrong value is a row of its own.
     max_entries: central differences, two evaluations for each entry, are taken for at most this many entries of a leaf,
     evenly spaced; autodiff is compared on all of them. Where f has a kink the entry is compared with autodiff only.
 
     Raises TypeError for a first argument with a leaf that is not floating, ValueError if f is not scalar, if the tree
     of the gradient differs from that of the first argument, or if a tolerance or `max_entries` is not positive.
     """
+    tolerance = (1e-10 if double else 1e-5) if tolerance is None else tolerance
+    finite_tolerance = (1e-6 if double else 1e-2) if finite_tolerance is None else finite_tolerance
     for name, value in {
         "tolerance": tolerance,
         "finite_tolerance": finite_tolerance,
@@ -127,14 +136,15 @@ def compare(
     with jax.enable_x64(True) if double else contextlib.nullcontext():
         args = jax.tree.map(_to_double, args) if double else args
         _check_first(f, args)
-        hand = jax.tree.leaves(_gradient_of(grad_f, args))
-        value, auto = jax.jit(jax.value_and_grad(f))(*args)
+        value_by_hand, gradient = _value_and_gradient(grad_f, args)
+        hand, anew = jax.tree.leaves(gradient), _anew(f)
+        value, auto = _value_and_grad(_known.known(_value_and_grad, anew, *args), *args)
         paths, auto = zip(*jax.tree_util.tree_leaves_with_path(auto), strict=True)
         scale = max(float(np.max(np.abs(leaf), initial=0.0)) for leaf in auto)
         rows = []
         for i, path in enumerate(paths):
             some = _entries(auto[i].size, max_entries)
-            sides, rounding = _one_sided_differences(f, args, i, some, float(value))
+            sides, rounding = _one_sided_differences(anew, args, i, some, float(value))
             smooth = ~_kinks(hand[i], auto[i].shape, sides, some, finite_tolerance, rounding)
             finite = np.mean(sides, axis=0)[smooth]
             rows.append(
@@ -147,24 +157,30 @@ def compare(
                     int(np.sum(~smooth)),
                 )
             )
+        if value_by_hand is not None:
+            apart = _difference(value_by_hand, (), np.ravel(value), np.arange(1), 0.0)
+            exact = Leaf("value", (), jnp.shape(value_by_hand), apart, Difference(0.0, 0.0, (), 0))
+            rows += [] if apart.within(tolerance) else [exact]
         report = Report(tuple(rows), tolerance, finite_tolerance)
         return report if report.ok else _diagnosed(report, hand, auto, f, args)
 
 
 def _diagnosed(report: Report, hand: list[Any], auto: Any, f: Callable[..., Any], args: tuple[Any, ...]) -> Report:
     """The report with a diagnosis of each wrong leaf."""
-    right = {leaf.path: np.asarray(gradient) for leaf, gradient in zip(report.leaves, auto, strict=True)}
+    right = {leaf.path: np.asarray(gradient) for leaf, gradient in zip(report.leaves, auto, strict=False)}
     rules = _diagnosis.custom_rules(f, args)
+    above = _diagnosis.right_layers(args[0], [leaf.path for leaf in report.wrong])
     leaves = []
-    for leaf, gradient in zip(report.leaves, hand, strict=True):
+    for leaf, gradient in zip(report.leaves, hand, strict=False):  # the value, if it is wrong, has no gradient
         line = ""
         if leaf in report.wrong and not leaf.autodiff.within(report.tolerance):
             others = {path: other for path, other in right.items() if path != leaf.path}
             line = _diagnosis.diagnose(np.asarray(gradient), right[leaf.path], others, _diagnosis.counts_of(args))
+            line = line or above.get(leaf.path, "")
         elif leaf in report.wrong and rules:
             line = f"autodiff was compared with itself: it uses the derivative that f defines for {', '.join(rules)}"
         leaves.append(leaf._replace(diagnosis=line))
-    return report._replace(leaves=tuple(leaves))
+    return report._replace(leaves=(*leaves, *report.leaves[len(leaves) :]))
 
 
 def assert_ok(f: Callable[..., Any], grad_f: Callable[..., Any], *args: Any, **options: Any) -> None:
@@ -195,16 +211,33 @@ def _check_first(f: Callable[..., Any], args: tuple[Any, ...]) -> None:
         raise ValueError(f"f must return one scalar, got {out}: sum or average it inside f")
 
 
-def _gradient_of(grad_f: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """The gradient alone. A tree never equals the pair (leaf, that same tree), so the two forms cannot be confused."""
+def _anew(f: Callable[..., Any]) -> Partial:
+    """A function that is traced at each call of `compare`, as what f refers to may have changed, but compiled once."""
+
+    def call(*args: Any) -> Any:
+        return f(*args)
+
+    return Partial(call)
+
+
+@jax.jit
+def _value_and_grad(f: Callable[..., Any], *args: Any) -> Any:
+    return jax.value_and_grad(f)(*args)
+
+
+def _value_and_gradient(grad_f: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Both, or None and the gradient. A tree never equals the pair (leaf, that tree), so the forms differ."""
     out, expected = grad_f(*args), jax.tree.structure(args[0])
     if jax.tree.structure(out) == expected:
+        return None, out
+    pair = isinstance(out, tuple) and len(out) == 2
+    if pair and jax.tree.structure(out[1]) == expected:
         return out
-    if isinstance(out, tuple) and len(out) == 2 and jax.tree.structure(out[1]) == expected:
-        return out[1]
+    swapped = pair and jax.tree.structure(out[0]) == expected
     raise ValueError(
-        f"grad_f must return the tree of the first argument, {expected}, alone or as (value, gradient), got "
-        f"{jax.tree.structure(out)}"
+        "grad_f must return a tree like the first argument, alone or as (value, gradient): "
+        f"{jax.tree.map(jnp.shape, args[0])}, got "
+        f"{'(gradient, value): swap them' if swapped else jax.tree.map(jnp.shape, out)}"
     )
 
 
@@ -240,26 +273,28 @@ def _one_sided_differences(
     """
     if not entries.size:
         return np.zeros((2, 0)), 0.0
-    leaves, tree = jax.tree.flatten(args[0])
-    shape, epsilon = leaves[i].shape, float(jnp.finfo(leaves[i].dtype).eps)
+    epsilon = float(jnp.finfo(jax.tree.leaves(args[0])[i].dtype).eps)
     cube_root = epsilon ** (1 / 3)
+    given = (args, jnp.asarray(entries), i, cube_root)
+    sides = _slopes(_known.known(_slopes, f, *given), *given)
+    return np.asarray(sides).T, 8 * epsilon * abs(value) / cube_root
 
-    @jax.jit
-    def slopes(entries: jax.Array, leaves: list[Any], rest: tuple[Any, ...]) -> jax.Array:
-        flat = jnp.ravel(leaves[i])
 
-        def at(moved: jax.Array) -> Any:
-            return f(jax.tree.unflatten(tree, [*leaves[:i], moved.reshape(shape), *leaves[i + 1 :]]), *rest)
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _slopes(f: Callable[..., Any], args: tuple[Any, ...], entries: jax.Array, i: int, cube_root: float) -> jax.Array:
+    leaves, tree = jax.tree.flatten(args[0])
+    flat = jnp.ravel(leaves[i])
 
-        def slope(k: jax.Array) -> jax.Array:
-            h = cube_root * jnp.maximum(1.0, jnp.abs(flat[k]))
-            up, down = flat.at[k].add(h), flat.at[k].add(-h)
-            return jnp.stack([here - at(down), at(up) - here]) / ((up[k] - down[k]) / 2)
+    def at(moved: jax.Array) -> Any:
+        return f(jax.tree.unflatten(tree, [*leaves[:i], moved.reshape(leaves[i].shape), *leaves[i + 1 :]]), *args[1:])
 
-        here = at(flat)
-        return jax.lax.map(slope, entries, batch_size=min(_CHUNK, len(entries)))
+    def slope(k: jax.Array) -> jax.Array:
+        h = cube_root * jnp.maximum(1.0, jnp.abs(flat[k]))
+        up, down = flat.at[k].add(h), flat.at[k].add(-h)
+        return jnp.stack([here - at(down), at(up) - here]) / ((up[k] - down[k]) / 2)
 
-    return np.asarray(slopes(jnp.asarray(entries), leaves, args[1:])).T, 8 * epsilon * abs(value) / cube_root
+    here = at(flat)
+    return jax.lax.map(slope, entries, batch_size=min(_CHUNK, len(entries)))
 
 
 def _kinks(

@@ -1,14 +1,12 @@
 """Chapter 5: the long short-term memory of equations (5.1) to (5.6), with its backpropagation through time by hand.
 
-A step is the six equations, in the order of figure 5.2. `scan` repeats it with `lax.scan` and leaves derivatives to
-autodiff, which differentiates it any number of times and in both modes. `unroll` computes the same values, with a
-reverse mode derived by hand; it is the one that trains.
+A step is the six equations, in the order of figure 5.2. `scan` repeats it with `lax.scan`; autodiff differentiates it
+any number of times and in both modes. `unroll`, the one that trains, has a reverse mode derived by hand.
 
 The field's names for rem, save, focus and ltm' are the forget, input and output gates and the candidate; for ltm and
 wm, the cell state c and the hidden state h (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000).
 
-`step` is the equations alone and does not check its arguments: JAX raises ValueError or TypeError for shapes and dtypes
-that do not fit.
+`step` does not check its arguments: JAX raises ValueError or TypeError for shapes and dtypes that do not fit.
 """
 
 from collections.abc import Sequence
@@ -84,13 +82,13 @@ def init(
     return Params(*(gate(keys, bias) for keys, bias in zip(jax.random.split(key, (4, 2)), biases, strict=True)))
 
 
-def zero_state(units: int, *, dtype: jax.typing.DTypeLike = jnp.float32) -> State:
-    """Memories [d] of zeros: the start of one sequence, or of all sequences of a batch.
+def zero_state(units: int, batch: int | None = None, *, dtype: jax.typing.DTypeLike = jnp.float32) -> State:
+    """Memories of zeros, [d], the start of one sequence or of all sequences of a batch, or [B, d] with B = `batch`.
 
-    Raises ValueError for units below 1, TypeError if they are not an integer.
+    Raises ValueError for sizes below 1, TypeError if they are not integers.
     """
-    _checks.count("units", units)
-    return State(jnp.zeros(units, dtype), jnp.zeros(units, dtype))
+    shape = _checks.memory_shape(units, batch)
+    return State(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
 
 
 def step(params: Params, state: State, x: Float[Array, "*batch p"]) -> State:
@@ -138,16 +136,19 @@ def unroll(
 ) -> tuple[State, State]:
     """`scan` with the same arguments and values (section 5.2); reverse mode is backpropagation through time, by hand.
 
-    Sequences are time first. For a batch xs [B, T, p] of sequences with `lengths` [B], padded to T steps, and a readout
-    w [classes, d] of the last working memory:
+    Sequences are time first. To classify sequences xs [N, T, p] of different `lengths` [N], padded to T steps, by a
+    readout w of the last working memory:
 
         def loss(params, xs, lengths, ys):
             cell, w = params
             mask = lstm.mask(lengths, xs.shape[1])
-            last, _ = lstm.unroll(cell, lstm.zero_state(d), jnp.swapaxes(xs, 0, 1), mask=mask)
+            last, _ = lstm.unroll(cell, lstm.zero_state(32), jnp.swapaxes(xs, 0, 1), mask=mask)
             return jnp.mean(costs.log_likelihood.value(last.wm @ w.T, ys))
 
-        state, history = train.fit(key, jax.value_and_grad(loss), optimizer, state, (xs, lengths, ys), ...)
+        cell, w = lstm.init(cell_key, p, 32), 0.1 * jax.random.normal(w_key, (classes, 32))
+        state = train.init(optimizer, (cell, w))
+        data = xs, lengths, jnn.data.one_hot(labels, classes)
+        state, history = train.fit(key, jax.value_and_grad(loss), optimizer, state, data, epochs=30, batch_size=32)
 
     Write dq for the derivative of the loss by q. Going backwards from t = T to 1, where dwm_t and dltm_t collect the
     derivatives through step t+1 and directly through these states:

@@ -135,8 +135,9 @@ def accuracy(
 ) -> Float[Array, ""]:
     """The fraction of m examples that the network classifies correctly, from 0 to 1.
 
-    labels: the index of the right output neuron. Raises as `classify` does, and ValueError unless there is one label
-    for each example.
+    labels: the index of the right output neuron. hidden: as in training.
+
+    Raises as `classify` does, and ValueError unless there is one label for each example.
     """
     _checks.shape("labels", labels, jnp.shape(xs)[:1], "one label for each example")
     return jnp.mean(classify(params, xs, hidden=hidden) == labels)

@@ -122,6 +122,11 @@ def sweep(f: Callable[..., Any], *members: Any, devices: Sequence[Any] | None = 
     The leaves of `members` share a leading axis K; a member is one entry of each, such as a key, a learning rate and a
     regularisation strength. Returns what f returns, with a leading axis K: each member gets the same result as alone.
 
+    For a grid, repeat the values of each axis:
+
+        etas, seeds = jnp.meshgrid(jnp.array([0.1, 0.3, 1.0]), jnp.arange(4))
+        results = sweep(f, jax.vmap(jax.random.key)(seeds.ravel()), etas.ravel())
+
     Each device computes its share of the members: together under `jax.vmap` on an accelerator, one after another on a
     CPU, where small networks then stay in a core's cache. A CPU counts as one device, unless
     `jax.config.update("jax_num_cpu_devices", os.cpu_count())` is called before anything else uses JAX.

@@ -48,13 +48,14 @@ def init(
     )
 
 
-def zero_state(units: int, *, dtype: jax.typing.DTypeLike = jnp.float32) -> Float[Array, " d"]:
-    """h_0 = 0, for one sequence or for all sequences of a batch.
+def zero_state(
+    units: int, batch: int | None = None, *, dtype: jax.typing.DTypeLike = jnp.float32
+) -> Float[Array, "*batch d"]:
+    """h_0 = 0 [d], for one sequence or for all sequences of a batch, or [B, d] with B = `batch`.
 
-    Raises ValueError for units below 1, TypeError if they are not an integer.
+    Raises ValueError for sizes below 1, TypeError if they are not integers.
     """
-    _checks.count("units", units)
-    return jnp.zeros(units, dtype)
+    return jnp.zeros(_checks.memory_shape(units, batch), dtype)
 
 
 def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batch p"]) -> Float[Array, "*batch d"]:

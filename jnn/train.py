@@ -6,10 +6,9 @@
 An epoch visits every example once, in an order drawn from its key. If batch_size does not divide N, the last mini-batch
 is smaller; with a batch_size above N there is one mini-batch of all N.
 
-`grad`, `transform` and `evaluate` are compiled into the program, which is reused as long as they and the optimizer are
-the same objects. Bind the arrays they need with `jax.tree_util.Partial(f, xs=xs)`: bound arrays are arguments of the
-program, whereas arrays captured by a lambda become constants, which compile slowly. Bind Python values, such as the
-length of a sequence, with `functools.partial`.
+`grad`, `transform` and `evaluate` are compiled into the program, which is used again for functions and optimizers that
+trace to the same one. Bind the arrays they need with `jax.tree_util.Partial(f, xs=xs)`: they are then arguments of the
+program; captured by a lambda they are constants, which compile slowly. Bind Python values with `functools.partial`.
 """
 
 import contextlib
@@ -50,10 +49,16 @@ def sgd(eta: float | Float[Array, ""]) -> optax.GradientTransformation:
 def init(optimizer: Optimizer, params: Any, carry: Any = None) -> Any:
     """The state before the first step: a `State`, or a `CarryState` with the first carry if one is given.
 
-    With a carry, such as the state of a recurrent net that reads one text window by window, `grad(params, carry,
-    *batch)` returns ((value, next carry), gradient), as `jax.value_and_grad(loss, has_aux=True)` does. The next
-    mini-batch gets the next carry, and the first one of an epoch that of the last one of the epoch before. Pass
-    `shuffle=False` where the order matters.
+    With a carry, such as the state of a recurrent net that reads a text window by window, `grad(params, carry, *batch)`
+    returns ((value, next carry), gradient), as `jax.value_and_grad(loss, has_aux=True)` does. The next mini-batch gets
+    the next carry, and the first one of an epoch that of the last one of the epoch before; the order of the data is
+    kept. For B texts at once, one in each row of xs [B, W T], the mini-batches of B windows are those of
+
+        windows = xs.reshape(B, W, T).swapaxes(0, 1).reshape(W * B, T)
+        state = train.init(optimizer, params, carry=lstm.zero_state(units, B))
+        state, history = train.fit(key, grad, optimizer, state, (windows,), batch_size=B, ...)
+
+    where B must divide the number of windows, as the carry has a row for each text.
     """
     opt_state = optimizer.init(params)
     return State(params, opt_state) if carry is None else CarryState(params, opt_state, carry)
@@ -70,7 +75,9 @@ def step(grad: Grad, optimizer: Optimizer, state: StateT, batch: Any) -> tuple[S
     carry = state[2:]
 
     def of(params: Any) -> tuple[Any, Any, tuple[Any, ...]]:
-        return _checks.value_and_grad(grad(params, *carry, *batch), params, carry)
+        with _checks.noted(f"grad was called with a mini-batch of shapes {jax.tree.map(jnp.shape, batch)}"):
+            found = grad(params, *carry, *batch)
+        return _checks.value_and_grad(found, params, carry)
 
     value, grads, carry_after = of(state.params)
     extra: dict[str, Any] = {"value": value, "grad": grads, "value_fn": lambda params: of(params)[0]}
@@ -90,7 +97,7 @@ def epoch(
     *,
     batch_size: int,
     transform: Transform | None = None,
-    shuffle: bool = True,
+    shuffle: bool | None = None,
     sharding: NamedSharding | None = None,
 ) -> tuple[StateT, Float[Array, " steps"]]:
     """Visit every example once, in a fresh order, as one `lax.scan` in one program.
@@ -99,14 +106,14 @@ def epoch(
 
     transform: `transform(key, *batch)` returns the arguments that `grad` gets in place of the mini-batch, with a new
     key at each step: for augmentation or noise, or to append the key for a `grad` that draws random numbers.
-    shuffle: False keeps the order of the data.
+    shuffle: False keeps the order of the data, as it is kept for a state with a carry unless this is True.
     sharding: of a mini-batch over several devices, as `parallel.batches(mesh)`, or over any axes of a mesh of your own;
     state and data that are not on its mesh yet are replicated there. A smaller last mini-batch is not split.
 
-    Raises ValueError for data without examples or with leading axes that differ, for a batch_size below 1 and for one
-    that the devices of `sharding` do not divide, and for a state of another optimizer or of other parameters; TypeError
-    for data that are not a tuple, a batch_size that is not an integer, a key that `jax.random.key` did not make, a
-    state that `init` did not make and a transform that does not return a tuple. Raises as `step` does.
+    Raises ValueError for data without examples or with leading axes that differ, a batch_size below 1 or that the
+    devices of `sharding` do not divide, and a state of another optimizer or of other parameters; TypeError for data
+    that are not a tuple or list of arrays, a batch_size that is not an integer, a key that `jax.random.key` did not
+    make, a state that `init` did not make and a transform that does not return a tuple. Raises as `step` does.
     """
     plan = _plan.make(
         key, grad, optimizer, state, data, batch_size, transform=transform, shuffle=shuffle, sharding=sharding
@@ -127,21 +134,24 @@ def run(
     transform: Transform | None = None,
     evaluate: Evaluate | None = None,
     stopping: Criterion | None = None,
-    shuffle: bool = True,
+    shuffle: bool | None = None,
     sharding: NamedSharding | None = None,
     history: History | None = None,
 ) -> tuple[StateT, History]:
     """A whole training as one program; `jax.vmap` it over keys, learning rates or regularisation strengths.
 
     Epoch t = 0, 1, ... uses `jax.random.fold_in(key, t)`, so a longer run starts with the shorter one.
-    `evaluate(params)` is called after each epoch. Returns the last state and the history: losses [epochs, steps].
+    `evaluate(params)` is called after each epoch, traced. Returns the last state and the history: losses [epochs,
+    steps]. Each number of epochs is a program of its own, Ctrl-C loses what was trained, and a cost that is NaN is only
+    seen in the history: outside of transformations, as in a notebook, `fit` is the better choice.
 
     history: that of the training so far, to go on with. With five epochs and five more
 
         state, history = run(key, grad, optimizer, state, data, epochs=5, ...)
         state, history = run(key, grad, optimizer, state, data, epochs=5, history=history, ...)
 
-    both have the bits of ten in one call. The returned history holds all epochs; `stopping` begins anew.
+    both have the bits of ten in one call; without it the first orders are drawn again. The returned history holds all
+    epochs; `stopping` begins anew.
 
     stopping: a criterion from `jnn.stopping`. Its error is what `evaluate` returns, or the metric named "error". Once
     it is met, the state does not change any more and, outside of `jax.vmap`, nothing is computed; the returned state
@@ -153,7 +163,7 @@ def run(
     options = transform, evaluate, stopping, shuffle, sharding
     plan = _plan.make(key, grad, optimizer, state, data, batch_size, epochs, *options)
     plan, *placed = _plan.placed(plan, state, data)
-    first = np.int32(0 if history is None else history.losses.shape[-2])
+    first = np.int32(_history.length(history))
     arguments = (_known.known(_run_program, plan, key, *placed, first, epochs), key, *placed, first, epochs)
     if history is not None:
         _history.check(history, _run_program.eval_shape(*arguments)[1], axis=0)
@@ -173,7 +183,7 @@ def fit(
     transform: Transform | None = None,
     evaluate: Evaluate | None = None,
     stopping: Criterion | None = None,
-    shuffle: bool = True,
+    shuffle: bool | None = None,
     sharding: NamedSharding | None = None,
     history: History | None = None,
     callbacks: Sequence[Callable[[Report], Any]] = (),
@@ -205,11 +215,12 @@ def fit(
     epoch, the mini-batch and the likely cause.
     """
     options = transform, evaluate, stopping, shuffle, sharding
+    _checks.on_the_host("fit", "train.run", (key, state, data))
     plan = _plan.make(key, grad, optimizer, state, data, batch_size, epochs, *options)
     plan, state, data = _plan.placed(plan, state, data)
     tracker = None if stopping is None else early_stopping.start(stopping, state.params, members=key.ndim > 0)
+    last = (first := _history.length(history)) + epochs
     measured = [] if history is None else _history.epochs_of(history, key.ndim)
-    last = (first := len(measured)) + epochs
     start = key, np.int32(first), state, tracker, data
     plan = _known.known(_members_program, plan, *start)
     anywhere = replace(plan, sharding=None)  # on other devices it is the same training
@@ -241,9 +252,10 @@ def fit(
                     break
     state, tracker, n = whole
     if n < last and not ended:
-        print(f"interrupted: train.fit returns what it had after epoch {n} of {last}", file=sys.stderr)
+        on = f"go on with epochs={last - n}, history=history"
+        print(f"interrupted: train.fit returns what it had after epoch {n} of {last}; {on}", file=sys.stderr)
     losses, metrics = jax.tree.map(lambda *leaves: jnp.stack(leaves, key.ndim), *measured[:n])
-    state, after = _finish(state, tracker, losses, metrics)
+    state, after = _history.finished(state, tracker, losses, metrics)
     return state, _history.joined(None, after, first, axis=key.ndim)
 
 
@@ -254,7 +266,7 @@ def mixed(grad: Grad) -> Partial:
     result is cast back to the parameters' dtype, so that updates are not rounded. `jnn.costs` return values in float32.
     Fast on hardware with such products; no loss scaling is needed, as bfloat16 has float32's range.
     """
-    return Partial(_mixed, grad if isinstance(grad, Partial) else Partial(grad))
+    return Partial(_dtypes.mixed, grad if isinstance(grad, Partial) else Partial(grad))
 
 
 @_explicit.automatic_inside(_explicit.like_state)
@@ -291,7 +303,10 @@ def _tracked_epoch(
 
     def train(state: StateT) -> tuple[StateT, Float[Array, " steps"], Any]:
         state, losses = _epoch(plan, jax.random.fold_in(key, t), state, data)
-        return state, losses, plan.evaluate and jax.tree.map(jnp.asarray, plan.evaluate(state.params))
+        if plan.evaluate is None:
+            return state, losses, None
+        with _checks.noted("evaluate was called with the parameters alone, traced: it must return JAX arrays of them"):
+            return state, losses, jax.tree.map(jnp.asarray, plan.evaluate(state.params))
 
     if tracker is None or plan.stopping is None:
         state, losses, metrics = train(state)
@@ -299,26 +314,7 @@ def _tracked_epoch(
     return early_stopping.unless_stopped(plan.stopping, train, state, tracker)
 
 
-def _finish(state: StateT, tracker: Tracker | None, losses: Any, metrics: Any) -> tuple[StateT, History]:
-    if tracker is None:
-        return state, History(losses, metrics)
-    return state._replace(params=tracker.params), History(losses, metrics, tracker.epochs, tracker.best)
-
-
 _epoch_program = jax.jit(_epoch)
-
-
-def _mixed(grad: Grad, params: Any, *batch: Any) -> tuple[Any, Any]:
-    def half(leaf: Any) -> Any:
-        return leaf.astype(jnp.bfloat16) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-
-    def as_before(tree: Any, before: Any) -> Any:
-        return jax.tree.map(lambda leaf, one: leaf.astype(one.dtype), tree, before)
-
-    ahead, grads = grad(*jax.tree.map(half, (params, *batch)))
-    value, *carry = ahead if isinstance(ahead, tuple) else (ahead,)
-    value = value.astype(_dtypes.single(value))
-    return (value, as_before(carry[0], batch[0])) if carry else value, as_before(grads, params)
 
 
 @functools.partial(jax.jit, static_argnames="epochs")
@@ -333,7 +329,7 @@ def _run_program(
     tracker = None if plan.stopping is None else early_stopping.start(plan.stopping, state.params)
     ts: Any = first + jnp.arange(epochs)
     (state, tracker), losses_and_metrics = jax.lax.scan(one_epoch, (state, tracker), ts)
-    return _finish(state, tracker, *losses_and_metrics)
+    return _history.finished(state, tracker, *losses_and_metrics)
 
 
 @jax.jit

@@ -126,14 +126,16 @@ def approximate(
     `mlp.forward(net, x, output=activations.identity)`, which is `mlp.logits(net, x)`. Under `jit` and `grad`, a JAX
     function f may depend on traced values, but the other arguments may not.
 
-    Steep steps, the default, approximate best, but have almost no gradient: training moves the last layer only, and
-    soon stops. `soft=True` makes steps of weight 4 / (bin width) and h = 16, a worse approximation at first, for
-    training. With Nielsen's f, 10 bins and 1,000 steps of Adam the root-mean-square error of steep steps goes from
-    0.076 to 0.073, that of soft ones from 0.084 to 0.017 (`experiments/refine.py` trains longer):
+    Steep steps, the default, approximate best, but have almost no gradient. For training, `soft=True` makes steps of
+    weight 4 / (bin width) and h = 16. With Nielsen's f, 10 bins and 1,000 steps of Adam the root-mean-square error of
+    steep steps goes from 0.076 to 0.073, that of soft ones from 0.084 to 0.017 (`experiments/refine.py` trains longer):
 
         net = universal.approximate(f, 0.0, 1.0, 10, soft=True)
+        xs = jnp.linspace(0, 1, 2000)[:, None]
+        ys = jax.vmap(f)(xs).reshape(-1, 1)
         grad = Partial(backprop.minibatch_value_and_grad, cost=costs.quadratic_with(activations.identity))
-        state, history = train.run(key, grad, optimizer, train.init(optimizer, net), (xs, f(xs)), ...)
+        state, history = train.fit(key, grad, optimizer, train.init(optimizer, net), (xs, ys), ...)
+        error = jax.vmap(mlp.logits, (None, 0))(state.params, xs) - ys  # the default cost would train sigmoid(z)
 
     Layers, S = sum(bins + 1) and B = prod(bins): w [S, m], [B, S] and [n, B]; `parameter_bytes` gives the memory.
 
@@ -160,10 +162,8 @@ def approximate(
     _check_memory(counts, n, samples, dtype, max_bytes)
     knots = _knots(lower, upper, counts, dtype)
     if soft:
-        w, h = (
-            (SOFT_STEEPNESS * np.asarray(counts) / (upper - lower) if w is None else w),
-            (SOFT_HEIGHT if h is None else h),
-        )
+        w = SOFT_STEEPNESS * np.asarray(counts) / (upper - lower) if w is None else w
+        h = SOFT_HEIGHT if h is None else h
     indicators = _indicators(knots, _weights(w, knots), HEIGHT if h is None else h, dtype)
     heights = _heights(evaluate, knots, samples, dtype).reshape(-1, n)
     return (*indicators, Layer(w=heights.T, b=jnp.zeros(n, dtype)))
@@ -254,12 +254,17 @@ def _evaluation(
 ) -> tuple[Callable[[np.ndarray], Array], int]:
     """The function of a matrix of points, one in each row, and n; f of `point` tells whether f is one of NumPy."""
     try:
+        value = f(point)
+    except IndexError as error:  # which JAX does not raise
+        raise ValueError(f"f must be a function of x with {m} entries, got an index out of bounds: {error}") from error
+    except Exception:
+        value = None  # not a function of NumPy arrays
+    try:
         out = jax.eval_shape(partial(f), jax.ShapeDtypeStruct((m,), dtype))
-    except TypeError as error:  # what JAX raises where a function wants numbers, not arrays to be traced
-        try:
-            out = jax.eval_shape(jnp.asarray, np.asarray(f(point)))
-        except Exception:
-            raise error from None
+    except TypeError:  # what JAX raises where a function wants numbers, not arrays to be traced
+        if value is None:
+            raise
+        out = jax.eval_shape(jnp.asarray, np.asarray(value))
         return lambda grid: jnp.stack([jnp.asarray(f(x), dtype) for x in grid]), _outputs(out, m)
     return lambda grid: jax.vmap(f)(jnp.asarray(grid, dtype)), _outputs(out, m)
 

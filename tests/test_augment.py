@@ -321,3 +321,12 @@ def test_a_missing_dm_pix_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "dm_pix", None)
     with pytest.raises(ImportError, match="pip install dm-pix"):
         augment.mirror(KEY, image())
+
+
+@pytest.mark.bad_input
+def test_a_shape_that_is_traced():
+    rows = jax.tree_util.Partial(
+        augment.rows, image_transform=jax.tree_util.Partial(augment.noise, sigma=0.1), shape=(4, 4)
+    )
+    with pytest.raises(TypeError, match="shape must hold Python integers, .* bind it with functools.partial"):
+        jax.jit(lambda rows, xs: rows(jax.random.key(0), xs))(rows, jnp.ones((2, 16)))

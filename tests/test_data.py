@@ -422,3 +422,9 @@ def test_real_mnist():
     assert train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert np.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     np.testing.assert_allclose(jnp.mean(train.xs), 0.1307, atol=1e-4)
+
+
+def test_traced_labels_outside_are_seen():
+    rows = jax.jit(lambda labels: data.one_hot(labels, 3))(jnp.array([0, 3, -1]))
+    np.testing.assert_array_equal(np.isnan(rows), [[0] * 3, [1] * 3, [1] * 3])
+    np.testing.assert_array_equal(rows[0], [1, 0, 0])

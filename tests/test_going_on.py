@@ -113,7 +113,10 @@ def fit(*callbacks, epochs=5, **options):
 
 def test_ctrl_c_returns_what_was_trained(capsys):
     state, history = fit(interrupt_in(3))
-    assert capsys.readouterr().err == "interrupted: train.fit returns what it had after epoch 3 of 5\n"
+    assert (
+        capsys.readouterr().err
+        == "interrupted: train.fit returns what it had after epoch 3 of 5; go on with epochs=2, history=history\n"
+    )
     assert equal((state, history), fit(epochs=3))
     options = {"batch_size": 4, "evaluate": error, "progress": False}
     assert equal(train.fit(KEY, GRAD, ADAM, state, DATA, epochs=2, history=history, **options), fit())
@@ -183,25 +186,29 @@ def test_a_carry_goes_from_mini_batch_to_mini_batch_and_from_epoch_to_epoch(tmp_
     folder = checkpoint.Checkpoints(tmp_path)
     fitted(epochs=1, checkpoints=folder)
     assert equal(fitted(epochs=2, checkpoints=folder), (after, history))
-    shuffled, history = train.run(KEY, counting, ADAM, state, xs, epochs=1, batch_size=2)
+    kept = train.run(KEY, counting, ADAM, state, xs, epochs=2, batch_size=2)  # the default for a state with a carry
+    assert equal(kept, (after, history))
+    shuffled, history = train.run(KEY, counting, ADAM, state, xs, epochs=1, batch_size=2, shuffle=True)
     assert shuffled.carry["sum"] == history.losses[0, -1] == 15
+    assert history.losses[0, 0] != 3
 
 
 def test_text_window_by_window():
-    """The gradients of windows that hand on the state, as the carry, are those of a loop."""
-    params, xs = lstm.init(jax.random.key(1), 3, 4), normal(0, 6, 5, 2, 3)  # 6 windows of 5 steps, 2 at a time
+    """The recipe in the docstring of `init`: windows of 5 steps of 2 texts hand on the state, as in a loop."""
+    params, texts = lstm.init(jax.random.key(1), 3, 4), normal(0, 2, 30, 3)
 
-    def loss(params, state, window):
-        last, states = lstm.unroll(params, state, window[0])
+    def loss(params, state, windows):
+        last, states = lstm.unroll(params, state, jnp.swapaxes(windows, 0, 1))
         return jnp.mean(states.wm**2), last
 
     grad = jax.value_and_grad(loss, has_aux=True)
-    zero = lstm.State(*(jnp.zeros((2, 4)) for _ in range(2)))
+    zero = lstm.zero_state(4, 2)
     optimizer = train.sgd(0.1)
     state = train.init(optimizer, params, carry=zero)
-    trained, losses = train.epoch(KEY, grad, optimizer, state, (xs,), batch_size=1, shuffle=False)
+    windows = texts.reshape(2, 6, 5, 3).swapaxes(0, 1).reshape(12, 5, 3)
+    trained, losses = train.epoch(KEY, grad, optimizer, state, (windows,), batch_size=2)
     for i, value in enumerate(losses):
-        (expected, zero), grads = grad(params, zero, xs[i : i + 1])
+        (expected, zero), grads = grad(params, zero, texts[:, 5 * i : 5 * i + 5])
         params = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
         assert abs(value - expected) < 1e-6
     assert relative_error((trained.params, trained.carry), (params, zero)) < 1e-5
@@ -215,7 +222,7 @@ def test_gradients_with_a_carry_can_be_wrapped(wrapped):
 
     state = train.init(ADAM, network(0, SIZES), carry=jnp.zeros(()))
     after, _ = train.epoch(KEY, wrapped(grad), ADAM, state, DATA, batch_size=4)
-    plain, _ = train.epoch(KEY, wrapped(GRAD), ADAM, start(), DATA, batch_size=4)
+    plain, _ = train.epoch(KEY, wrapped(GRAD), ADAM, start(), DATA, batch_size=4, shuffle=False)
     assert equal(after.params, plain.params)
     assert after.carry == 6
 
@@ -223,11 +230,16 @@ def test_gradients_with_a_carry_can_be_wrapped(wrapped):
 @pytest.mark.bad_input
 def test_what_grad_must_return_with_a_carry():
     state = train.init(ADAM, network(0, SIZES), carry=jnp.zeros(2))
-    for grad in (
-        lambda params, carry, *batch: GRAD(params, *batch),
-        lambda params, carry, *batch: ((GRAD(params, *batch)[0], carry[0]), params),
-    ):
-        with pytest.raises(TypeError, match=r"grad must return \(\(value, carry\), gradient\), a number, a tree like"):
+    wrong = {
+        r"another carry: \(2,\) went in, and came back as none, as without has_aux=True": (
+            lambda params, carry, *batch: GRAD(params, *batch)
+        ),
+        r"another carry: \(2,\) went in, and came back as \(\)": (
+            lambda params, carry, *batch: ((GRAD(params, *batch)[0], carry[0]), params)
+        ),
+    }
+    for said, grad in wrong.items():
+        with pytest.raises(TypeError, match=rf"grad must return \(\(value, carry\), gradient\), .*; got {said}"):
             train.epoch(KEY, grad, ADAM, state, DATA, batch_size=4)
 
 

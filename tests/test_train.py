@@ -448,6 +448,10 @@ WRONG_GRADS = {
         lambda *batch: (mean_cost(*batch), 0.0), has_aux=True
     ),
     r"\(\(\), \(Layer": lambda params, *batch: (mean_cost(params, *batch), params[:2]),
+    r"a gradient whose 1.w has shape \(5, 4\) instead of \(4, 5\)": lambda params, *batch: (
+        mean_cost(params, *batch),
+        (params[0], params[1]._replace(w=params[1].w.T), *params[2:]),
+    ),
 }
 
 
@@ -459,13 +463,16 @@ def test_what_grad_must_return(said):
 
 
 WRONG_STATES = {
-    r"TypeError: state must be what train.init\(optimizer, params\) returns, got tuple": (SGD, network(0)),
-    "of this optimizer for these parameters.* 0.count must be absent, got ()": (SGD, start(ADAM)),
-    "of this optimizer for these parameters.* 0.count must be ()": (ADAM, start()),
-    r"of this optimizer for these parameters.* 0.mu.0.w must be \(5, 7\), got \(4, 6\)": (
+    r"state must be what train.init\(optimizer, params\) returns, got tuple$": (SGD, network(0)),
+    r"got tuple of a state: unpack it, as in state, history = ": (SGD, (start(), None)),
+    "state.opt_state is that of another optimizer; start with train.init": (SGD, start(ADAM)),
+    "is that of another optimizer; start": (ADAM, start()),
+    r"is that of other parameters: 0.mu.0.w must have shape \(5, 7\), got \(4, 6\); start": (
         ADAM,
         start(ADAM)._replace(opt_state=ADAM.init(network(0, (6, 4, 4, 3)))),
     ),
+    r"optimizer must be one of optax, such as train.sgd\(0.5\), got <function sgd.*>: call it": (optax.sgd, start()),
+    r"optimizer must be one of optax, such as train.sgd\(0.5\), got 0.1$": (0.1, start()),
 }
 
 
@@ -473,8 +480,45 @@ WRONG_STATES = {
 @pytest.mark.parametrize("said", WRONG_STATES)
 def test_what_state_must_be(said):
     optimizer, state = WRONG_STATES[said]
-    with pytest.raises((TypeError, ValueError), match=said.removeprefix("TypeError: ")):
+    with pytest.raises((TypeError, ValueError), match=said):
         train.fit(jax.random.key(0), GRAD, optimizer, state, examples(1, 8), epochs=1, batch_size=4)
+
+
+WRONG_OPTIONS = {
+    "grad must be a function, got 'mean_cost'": {"grad": "mean_cost"},
+    "evaluate must be a function, got 3": {"evaluate": 3},
+    "history must be the second that train.run or fit returned, got State": {"history": start()},
+    "Partial binds to grad must be arrays, got cost='x': bind Python values with functools.partial": {
+        "grad": Partial(GRAD, cost="x")
+    },
+}
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("said", WRONG_OPTIONS)
+def test_options_of_another_kind(said):
+    options = {"grad": GRAD, "epochs": 1, "batch_size": 4} | WRONG_OPTIONS[said]
+    with pytest.raises(TypeError, match=said):
+        train.run(jax.random.key(0), options.pop("grad"), SGD, start(), examples(1, 8), **options)
+
+
+@pytest.mark.bad_input
+def test_notes_on_errors_of_the_users_functions():
+    run = functools.partial(train.run, jax.random.key(0), optimizer=SGD, state=start(), epochs=1, batch_size=4)
+    with pytest.raises(TypeError) as raised:
+        run(GRAD, data=examples(1, 8), evaluate=mlp.accuracy)
+    assert any("evaluate was called with the parameters alone" in note for note in raised.value.__notes__)
+    with pytest.raises(ValueError, match="data.one_hot makes them from labels") as raised:
+        run(GRAD, data=(examples(1, 8)[0], jnp.arange(8)))
+    assert any("a mini-batch of shapes ((4, 7), (4,))" in note for note in raised.value.__notes__)
+
+
+def test_fit_under_a_transformation():
+    def trained(key):
+        return train.fit(key, GRAD, SGD, start(), examples(1, 8), epochs=1, batch_size=4)
+
+    with pytest.raises(TypeError, match="fit runs on the host, .* use train.run under jit, vmap and sweep"):
+        jax.vmap(trained)(jax.random.split(jax.random.key(0), 2))
 
 
 def test_a_state_without_members():
