@@ -23,8 +23,8 @@ def program(traced: Any) -> dict[str, str]:
     """The lines of a traced program, and a hash of each array that it captured."""
     text = traced.jaxpr.pretty_print(use_color=False)
     lines = re.sub(r" at 0x[0-9a-f]+", "", text).splitlines()
-    captured = {f"captured array {i}": digest(array) for i, array in enumerate(_captured(traced.jaxpr))}
-    return {f"line {i} of the program": line.strip() for i, line in enumerate(lines, 1)} | captured
+    arrays = {f"captured array {i}": digest(array) for i, array in enumerate(_captured(traced.jaxpr))}
+    return {f"line {i} of the program": line.strip() for i, line in enumerate(lines, 1)} | arrays
 
 
 def hashes(tree: Any) -> dict[str, str]:

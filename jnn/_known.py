@@ -27,7 +27,10 @@ def known(program: Any, functions: Any, *arguments: Any) -> Any:
     if config.jax_disable_jit or any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((functions, arguments))):
         return functions
     leaves, structure = jax.tree.flatten(functions)
-    traced = _Traced(program.trace(functions, *arguments), len(leaves))
+    found = program.trace(functions, *arguments)
+    if len(found.jaxpr.in_avals) > len(jax.tree.leaves(found.in_avals)):
+        return functions  # they capture what a transformation of the caller's traces, such as a learning rate
+    traced = _Traced(found, len(leaves))
     for earlier in reversed(_traced):
         if earlier.equals(traced):
             same = jax.tree.unflatten(earlier.structure, leaves)

@@ -1,7 +1,6 @@
 """How to train: the arguments of a training, checked, in the form that its programs take."""
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,9 +113,7 @@ def _check_state(optimizer: Optimizer, state: Any, members: tuple[int, ...]) -> 
     given = {name: shape for name, shape in _shapes(state).items() if shape[: len(members)] != members}
     if given:
         raise ValueError(f"with {members[0]} keys state must have a leading axis of {members[0]} members, got {given}")
-    leaves, structure = jax.tree.flatten(state.params)
-    kinds = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-    expected = _initial(optimizer.init, structure, kinds, len(members))
+    expected = jax.eval_shape(jax.vmap(optimizer.init) if members else optimizer.init, state.params)
     found, wanted = _shapes(state.opt_state), _shapes(expected)
     if found != wanted or jax.tree.structure(state.opt_state) != jax.tree.structure(expected):
         differing = [name for name in wanted if name in found and found[name] != wanted[name]]
@@ -128,13 +125,6 @@ def _check_state(optimizer: Optimizer, state: Any, members: tuple[int, ...]) -> 
             f"state.opt_state is that of {what}{detail}; start with train.init(optimizer, state.params), or go on with "
             "the optimizer of before"
         )
-
-
-@functools.lru_cache(maxsize=64)
-def _initial(init: Callable[[Any], Any], structure: Any, kinds: tuple[Any, ...], axes: int) -> Any:
-    """The shapes of an optimizer's first state."""
-    params = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*kind) for kind in kinds])
-    return jax.eval_shape(jax.vmap(init) if axes else init, params)
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

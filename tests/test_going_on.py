@@ -333,6 +333,22 @@ def test_the_same_name_is_not_the_same_thing():
     assert compiled() == before + 1
 
 
+def test_a_learning_rate_that_is_traced():
+    """The optimizer captures it; nothing of the transformation is kept for a second one."""
+
+    def last_loss(eta):
+        optimizer = train.sgd(eta)
+        _, history = train.run(KEY, GRAD, optimizer, start(optimizer), DATA, epochs=2, batch_size=4)
+        return history.losses[-1, -1]
+
+    etas = jnp.array([0.1, 0.2])
+    for transformed in (jax.vmap(last_loss), jax.vmap(jax.jit(last_loss)), jax.vmap(jax.grad(last_loss))):
+        first = transformed(etas)
+        np.testing.assert_array_equal(transformed(etas), first)
+        assert first[0] != first[1]
+    np.testing.assert_allclose(jax.vmap(last_loss)(etas), [last_loss(eta) for eta in (0.1, 0.2)], rtol=1e-5)
+
+
 def test_only_so_many_programs_are_kept():
     assert _known._traced.maxlen == 64
     assert len(_known._traced) <= 64
