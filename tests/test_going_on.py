@@ -98,6 +98,14 @@ def test_another_learning_rate_does_not_compile_again():
 # Ctrl-C
 
 
+@pytest.fixture
+def ctrl_c():
+    """SIGINT raises KeyboardInterrupt, also in a process that was started to ignore it, as one in the background is."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt_in(epoch):
     def callback(report):
         if report.epoch == epoch:
@@ -111,7 +119,7 @@ def fit(*callbacks, epochs=5, **options):
     return train.fit(KEY, GRAD, ADAM, start(), DATA, epochs=epochs, callbacks=callbacks, **options)
 
 
-def test_ctrl_c_returns_what_was_trained(capsys):
+def test_ctrl_c_returns_what_was_trained(ctrl_c, capsys):
     state, history = fit(interrupt_in(3))
     assert (
         capsys.readouterr().err
@@ -122,7 +130,7 @@ def test_ctrl_c_returns_what_was_trained(capsys):
     assert equal(train.fit(KEY, GRAD, ADAM, state, DATA, epochs=2, history=history, **options), fit())
 
 
-def test_ctrl_c_raises_where_it_is_not_caught(tmp_path, monkeypatch):
+def test_ctrl_c_raises_where_it_is_not_caught(ctrl_c, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         fit(interrupt_in(3), catch_interrupt=False)
 
@@ -147,7 +155,7 @@ class Interrupting:
         raise KeyboardInterrupt
 
 
-def test_ctrl_c_saves_the_last_epoch(tmp_path):
+def test_ctrl_c_saves_the_last_epoch(ctrl_c, tmp_path):
     checkpoints = checkpoint.Checkpoints(tmp_path, seconds=1000)
     fit(interrupt_in(3), checkpoints=checkpoints)
     assert (tmp_path / "3").is_dir()
