@@ -53,7 +53,7 @@ wheel: $(READY)
 	rm -rf out/wheel && mkdir -p out/wheel
 	$(BIN)/python -m build --wheel --no-isolation --outdir out/wheel . >/dev/null
 	$(PYTHON) -m venv out/wheel/venv
-	out/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile out/wheel/jnn-*.whl
+	out/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check out/wheel/jnn-*.whl
 	cd out/wheel && venv/bin/python -c "import importlib.metadata as m, jnn; files = {str(f) for f in m.files('jnn')}; \
 	assert 'jnn/py.typed' in files and any(f.endswith('licenses/LICENSE') for f in files), files; \
 	print('jnn', jnn.__version__, 'from its wheel reads', len(jnn.data.digits().train.xs), 'digits')"
@@ -95,5 +95,5 @@ clean:
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("jnn needs Python 3.11 or newer, $(PYTHON) is %d.%d: try make PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
