@@ -84,10 +84,10 @@ def _equal(a: Any, b: Any) -> bool:
     """Whether two values in programs with the same text are the same: other functions never are."""
     if a is b:
         return True
-    if isinstance(a, core.ClosedJaxpr):
-        return _equal(a.consts, b.consts) and _equal(a.jaxpr, b.jaxpr)
-    if isinstance(a, core.Jaxpr):
-        return all(_equal(_parameters(one), _parameters(other)) for one, other in zip(a.eqns, b.eqns, strict=True))
+    if isinstance(a, core.ClosedJaxpr | core.Jaxpr):  # one class from JAX 0.12 on
+        captured = _equal(list(getattr(a, "consts", ())), list(getattr(b, "consts", ())))
+        equations = zip(a.eqns, b.eqns, strict=True)
+        return captured and all(_equal(_parameters(one), _parameters(other)) for one, other in equations)
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(_equal(a[name], b[name]) for name in a)
     if isinstance(a, tuple | list):
