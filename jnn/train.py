@@ -7,8 +7,9 @@ An epoch visits every example once, in an order drawn from its key. If batch_siz
 is smaller; with a batch_size above N there is one mini-batch of all N.
 
 `grad`, `transform` and `evaluate` are compiled into the program, which is used again for functions and optimizers that
-trace to the same one; else a line of `logging`, at level INFO, says what differs from the one before. Bind the arrays they need with `jax.tree_util.Partial(f, xs=xs)`: they are then arguments of the
-program; captured by a lambda they are constants, which compile slowly. Bind Python values with `functools.partial`.
+trace to the same one; else a line of `logging`, at level INFO, says what differs from the one before. Bind the arrays
+they need with `jax.tree_util.Partial(f, xs=xs)`: they are then arguments of the program; captured by a lambda they are
+constants, which compile slowly. Bind Python values with `functools.partial`.
 """
 
 import contextlib
