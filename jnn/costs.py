@@ -55,9 +55,14 @@ def _single(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> list[Floa
 
 
 def _check(z: Any, y: Any) -> None:
-    """Raise ValueError unless there is one desired output for each z."""
+    """Raise ValueError unless there is one desired output for each z; an axis of length 1 stands for all of z's."""
     _checks.array("z", z)
-    _checks.shape("y", y, jnp.shape(z), "one desired output for each z; data.one_hot makes rows from labels")
+    _checks.array("y", y)
+    expected, given = jnp.shape(z), jnp.shape(y)
+    fits = len(given) == len(expected) and given[-1:] == expected[-1:]
+    if not fits or any(n not in (1, m) for n, m in zip(given, expected, strict=True)):
+        advice = "one desired output for each z; data.one_hot makes rows from labels"
+        raise ValueError(f"y must have shape {expected}, got {given}: {advice}")
 
 
 def _times(y: Float[Array, "*batch k"], ln: Float[Array, "*batch k"]) -> Float[Array, "*batch k"]:

@@ -225,3 +225,4 @@ def test_labels_in_place_of_rows(cost):
             ValueError, match=r"y must have shape \(3, 3\), got \(3,\): .*one_hot makes rows from labels"
         ):
             f(jnp.ones((3, 3)), jnp.arange(3))
+        np.testing.assert_array_equal(f(jnp.ones((4, 3)), jnp.eye(3)[:1])[2], f(jnp.ones(3), jnp.eye(3)[0]))
