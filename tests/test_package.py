@@ -56,6 +56,14 @@ def test_the_readme_examples_print_what_the_readme_says():
     assert python("".join(examples)) == "".join(printed)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted((ROOT / "docs/recipes").glob("*.md")), ids=lambda path: path.stem)
+def test_a_recipe_runs(path):
+    """The last number that each prints is an accuracy."""
+    printed = python("".join(re.findall(r"```python\n(.*?)```", path.read_text(), re.S)))
+    assert float(printed.split()[-1]) > 0.9
+
+
 def test_the_readme_names_what_exists():
     readme = (ROOT / "README.md").read_text()
     for path in re.findall(r"\]\((?!https?:|#)([^)#]+)\)", readme):
