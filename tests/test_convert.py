@@ -164,6 +164,7 @@ TREES = {
     "lstm": lstm.init(jax.random.key(0), 2, 3),
     "rnn": {"cell": rnn.init(jax.random.key(0), 2, 3), "readout": [jnp.ones((1, 3)), None, ()]},
     "training": train.init(train.sgd(0.1), mlp.init(jax.random.key(0), SIZES))._replace(opt_state=(0.5, 3, True)),
+    "states": train.init(train.sgd(0.1), jnp.ones(2), carry=lstm.zero_state(3, 2))._replace(opt_state=()),
     "eleven": tuple(jnp.full(1, i) for i in range(11)),
     "leaf": jnp.arange(3.0),
 }

@@ -205,6 +205,7 @@ RIGHT = np.arange(1.0, 13.0).reshape(3, 4) ** 1.5
 DIAGNOSES = {
     "it is 0.5 times the right one": RIGHT / 2,
     "it is 1/6 times the right one, and 6 is the length of axis 0 of args[1]": RIGHT / 6,
+    "it is -6 times the right one, and 6 is the length of axis 0 of args[1]": -6 * RIGHT,
     "it is the transpose of the right one": RIGHT.T,
     "it is 0 everywhere": np.zeros((3, 4)),
     "it is that of ['other']": np.cos(np.arange(12.0)).reshape(3, 4),
