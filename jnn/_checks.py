@@ -187,12 +187,10 @@ def noted(note: str) -> Iterator[None]:
         raise
 
 
-def on_the_host(name: str, instead: str, arrays: Any) -> None:
-    """Raise TypeError for traced arrays, as under `jax.jit`, `jax.vmap` and `parallel.sweep`."""
+def not_traced(arrays: Any) -> None:
+    """Raise TypeError for traced arguments of `fit`, as under `jax.jit`, `jax.vmap` and `parallel.sweep`."""
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays)):
-        raise TypeError(
-            f"{name} runs on the host, but its arguments are traced: use {instead} under jit, vmap and sweep"
-        )
+        raise TypeError("fit runs on the host, but its arguments are traced: use train.run under jit, vmap and sweep")
 
 
 def one_dtype(**trees: Any) -> None:

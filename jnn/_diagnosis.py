@@ -74,8 +74,6 @@ def _factor(hand: np.ndarray, right: np.ndarray, counts: Mapping[str, int]) -> s
 
 
 def _moved(hand: np.ndarray, right: np.ndarray) -> str:
-    if hand.ndim == 2 and _close(hand.T, right):
-        return "it is the transpose of the right one"
     for axis in range(hand.ndim):
         where = f"axis {axis}" if hand.ndim > 1 else "its axis"
         if hand.shape[axis] < 2:

@@ -28,31 +28,31 @@ def known(program: Any, functions: Any, *arguments: Any) -> Any:
         return functions
     leaves, structure = jax.tree.flatten(functions)
     found = program.trace(functions, *arguments)
+    for earlier in reversed(_traced):
+        if earlier.closed is found.jaxpr:  # the same functions
+            return jax.tree.unflatten(earlier.structure, leaves)
     if len(found.jaxpr.in_avals) > len(jax.tree.leaves(found.in_avals)):
         return functions  # they capture what a transformation of the caller's traces, such as a learning rate
-    traced = _Traced(found, len(leaves))
+    traced = _Traced(found, len(leaves), structure)
+    before = next((one for one in reversed(_traced) if one.name == traced.name), None)
     for earlier in reversed(_traced):
         if earlier.equals(traced):
             same = jax.tree.unflatten(earlier.structure, leaves)
             if program.trace(same, *arguments).jaxpr is earlier.closed:  # here too, under other settings of JAX
-                _traced.remove(earlier)
-                _traced.append(earlier)
-                return same
-    before = next((one for one in reversed(_traced) if one.name == traced.name), None)
-    if before is not None:
-        _log.info("compiling again: the training before %s", before.difference(traced))
-    traced.structure = structure
+                traced.structure = earlier.structure
+                break
+    else:
+        if before is not None:
+            _log.info("compiling again: the call before %s", before.difference(traced))
     _traced.append(traced)
-    return functions
+    return jax.tree.unflatten(traced.structure, leaves)
 
 
 class _Traced:
-    """A traced program, and the structure of the functions that it was traced with."""
+    """A traced program, and the structure of the functions with which it is compiled."""
 
-    structure: Any = None
-
-    def __init__(self, traced: Any, leaves: int) -> None:
-        self.name, self.closed = traced.fun_name, traced.jaxpr
+    def __init__(self, traced: Any, leaves: int, structure: Any) -> None:
+        self.name, self.closed, self.structure = traced.fun_name, traced.jaxpr, structure
         self._trees = leaves, jax.tree.structure(traced.out_info)
         self._text = ""
 
@@ -64,8 +64,6 @@ class _Traced:
 
     def equals(self, other: "_Traced") -> bool:
         """Whether both are the same program: a text shows all but the objects that its equations refer to."""
-        if self.closed is other.closed:
-            return True
         same = self.name == other.name and self._trees == other._trees and self.text == other.text
         return same and _equal(self.closed, other.closed)
 
@@ -96,7 +94,7 @@ def _equal(a: Any, b: Any) -> bool:
         return jax.typeof(a) == jax.typeof(b) and _fingerprint.digest(a) == _fingerprint.digest(b)
     try:
         return type(a) is type(b) and bool(a == b)
-    except Exception:
+    except (TypeError, ValueError):  # objects that do not compare, such as arrays in an object of their own
         return False
 
 

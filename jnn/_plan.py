@@ -62,7 +62,6 @@ def make(
     early_stopping.check(stopping, evaluate, epochs)
     sharding = parallel.automatic(sharding)
     parallel.check_batch_size(sharding, batch_size)
-
     grad, transform, evaluate = (
         _partial(name, f) for name, f in (("grad", grad), ("transform", transform), ("evaluate", evaluate))
     )
@@ -102,7 +101,7 @@ def _partial(name: str, f: Any) -> Any:
 
 
 def _check_state(optimizer: Optimizer, state: Any, members: tuple[int, ...]) -> None:
-    """Raise unless `state` is that of the optimizer and its parameters, with an axis of members if there are any."""
+    """Raise TypeError unless both are of their kinds, ValueError for a state without the axis of its members."""
     if not hasattr(optimizer, "init") or not hasattr(optimizer, "update"):
         hint = ": call it" if callable(optimizer) else ""
         raise TypeError(f"optimizer must be one of optax, such as train.sgd(0.5), got {optimizer!r}{hint}")
@@ -110,10 +109,16 @@ def _check_state(optimizer: Optimizer, state: Any, members: tuple[int, ...]) -> 
         pair = isinstance(state, tuple) and state and hasattr(state[0], "params")
         hint = " of a state: unpack it, as in state, history = train.run(...)" if pair else ""
         raise TypeError(f"state must be what train.init(optimizer, params) returns, got {type(state).__name__}{hint}")
-    given = {name: shape for name, shape in _shapes(state).items() if shape[: len(members)] != members}
-    if given:
+    if members and (given := {name: n for name, n in _shapes(state).items() if n[: len(members)] != members}):
         raise ValueError(f"with {members[0]} keys state must have a leading axis of {members[0]} members, got {given}")
-    expected = jax.eval_shape(jax.vmap(optimizer.init) if members else optimizer.init, state.params)
+
+
+def check_opt_state(optimizer: Optimizer, state: Any) -> None:
+    """Raise ValueError unless the optimizer's state is that of its kind and of these parameters.
+
+    Part of the programs: what is traced already is not checked again.
+    """
+    expected = jax.eval_shape(optimizer.init, state.params)
     found, wanted = _shapes(state.opt_state), _shapes(expected)
     if found != wanted or jax.tree.structure(state.opt_state) != jax.tree.structure(expected):
         differing = [name for name in wanted if name in found and found[name] != wanted[name]]

@@ -216,7 +216,7 @@ def fit(
     epoch, the mini-batch and the likely cause.
     """
     options = transform, evaluate, stopping, shuffle, sharding
-    _checks.on_the_host("fit", "train.run", (key, state, data))
+    _checks.not_traced((key, state, data))
     plan = _plan.make(key, grad, optimizer, state, data, batch_size, epochs, *options)
     plan, state, data = _plan.placed(plan, state, data)
     tracker = None if stopping is None else early_stopping.start(stopping, state.params, members=key.ndim > 0)
@@ -273,6 +273,7 @@ def mixed(grad: Grad) -> Partial:
 @_explicit.automatic_inside(_explicit.like_state)
 def _epoch(plan: Plan, key: Key[Array, ""], state: StateT, data: Any) -> tuple[StateT, Float[Array, " steps"]]:
     n = _checks.examples(data)
+    _plan.check_opt_state(plan.optimizer, state)
     order_key, transform_key = jax.random.split(key)
     order = _xla.permutation(order_key, n) if plan.shuffle else jnp.arange(n)
 

@@ -254,17 +254,13 @@ def _evaluation(
 ) -> tuple[Callable[[np.ndarray], Array], int]:
     """The function of a matrix of points, one in each row, and n; f of `point` tells whether f is one of NumPy."""
     try:
-        value = f(point)
-    except IndexError as error:  # which JAX does not raise
-        raise ValueError(f"f must be a function of x with {m} entries, got an index out of bounds: {error}") from error
-    except Exception:
-        value = None  # not a function of NumPy arrays
-    try:
+        # A ufunc has no weak references, which JAX needs of a function.
         out = jax.eval_shape(partial(f), jax.ShapeDtypeStruct((m,), dtype))
-    except TypeError:  # what JAX raises where a function wants numbers, not arrays to be traced
-        if value is None:
-            raise
-        out = jax.eval_shape(jnp.asarray, np.asarray(value))
+    except TypeError as error:  # what JAX raises where a function wants numbers, not arrays to be traced
+        try:
+            out = jax.eval_shape(jnp.asarray, np.asarray(f(point)))
+        except (AttributeError, TypeError, ValueError):
+            raise error from None
         return lambda grid: jnp.stack([jnp.asarray(f(x), dtype) for x in grid]), _outputs(out, m)
     return lambda grid: jax.vmap(f)(jnp.asarray(grid, dtype)), _outputs(out, m)
 

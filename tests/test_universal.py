@@ -348,12 +348,6 @@ def test_a_function_of_numpy(by_numpy, by_jax):
 
 
 @pytest.mark.bad_input
-def test_an_index_out_of_bounds():
-    with pytest.raises(ValueError, match="f must be a function of x with 1 entries, got an index out of bounds"):
-        universal.approximate(lambda x: x[0] * x[1], 0.0, 1.0, 3)
-
-
-@pytest.mark.bad_input
 def test_a_function_that_raises_says_why():
     def f(x):
         raise TypeError("its own reason")
