@@ -11,7 +11,6 @@ import json
 import re
 import shlex
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import jinja2
 from matplotlib import image
 
 from experiments import runner
+from experiments.runner import files
 
 CHAPTERS = {
     "1": "Chapter 1: perceptrons and handwritten digits",
@@ -106,7 +106,7 @@ def write(experiments: Mapping[str, Any], out: Path) -> int:
             first = f"python -m experiments all --quick{there}"
             raise ValueError(f"no results in {out}; run some experiments first: {first}")
         path = out / "report.html"
-        _replace(path, page(entries))
+        files.write(path, page(entries))
         for found in entries:
             for problem in found.problems:
                 print(f"error: {found.name}: {problem}; to replace it, run {found.command}{there}", file=sys.stderr)
@@ -115,16 +115,6 @@ def write(experiments: Mapping[str, Any], out: Path) -> int:
         false = any(not all(found.claims.values()) for found in entries)
         outcome.code = 2 if "damaged" in states else int(false)
     return outcome.code
-
-
-def _replace(path: Path, text: str) -> None:
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as scratch:
-            written = Path(scratch) / path.name
-            written.write_text(text, encoding="utf-8")
-            written.replace(path)
-    except OSError as error:
-        raise OSError(f"cannot write {path} ({error}); an older page is as it was") from error
 
 
 def entry(experiment: Any, out: Path) -> Entry:

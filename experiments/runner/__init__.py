@@ -6,10 +6,15 @@ beside `x`. What was computed is kept, and the message says where, if the run fa
 a claim is false, 2 for a mistake of the user's or results that cannot be written, 3 for a defect, 130 after Ctrl-C.
 """
 
-from experiments.runner.command import INTERRUPTED, Settings, main, report_mistakes
-from experiments.runner.experiment import Arrays, AtLeast, Claims, Count, Counts, Figure, experiment_name
-from experiments.runner.results import STYLE, format_number, format_numbers, mean_and_standard_error, show
+from typing import TYPE_CHECKING, Any
+
+from experiments.runner.command import INTERRUPTED, Settings, cache_compilations, main, report_mistakes
+from experiments.runner.experiment import Arrays, AtLeast, Claims, Count, Counts, experiment_name
+from experiments.runner.results import format_number, format_numbers, machine, mean_and_standard_error, show
 from experiments.runner.training import fit, init_members, sharding
+
+if TYPE_CHECKING:
+    from experiments.runner.figures import STYLE, Figure
 
 __all__ = [
     "INTERRUPTED",
@@ -21,14 +26,24 @@ __all__ = [
     "Counts",
     "Figure",
     "Settings",
+    "cache_compilations",
     "experiment_name",
     "fit",
     "format_number",
     "format_numbers",
     "init_members",
+    "machine",
     "main",
     "mean_and_standard_error",
     "report_mistakes",
     "sharding",
     "show",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("STYLE", "Figure"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from experiments.runner import figures  # late, as matplotlib takes half a second
+
+    return getattr(figures, name)

@@ -75,7 +75,7 @@ def main(experiment: Any = None, args: Sequence[str] | None = None) -> int:
     experiment = sys.modules["__main__"] if experiment is None else experiment
     args = sys.argv[1:] if args is None else args
     command = ["python", "-m", "experiments", experiment_name(experiment)]
-    _cache_compilations()
+    cache_compilations()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # where ± cannot be shown
     with report_mistakes() as outcome:
@@ -131,7 +131,7 @@ def _find_devices() -> None:
         raise ValueError(f"JAX_PLATFORMS must name platforms of this machine, got {chosen!r}: {reason}") from error
 
 
-def _cache_compilations() -> None:
+def cache_compilations() -> None:
     """Keep compiled programs in the user's cache folder for the next run, unless JAX's own variables say otherwise."""
     for name, value in {
         "jax_compilation_cache_dir": _cache_folder,

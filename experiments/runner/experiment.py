@@ -3,10 +3,12 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Protocol, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, get_type_hints
 
 import numpy as np
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Arrays = Mapping[str, Any]
 """The arrays that `compute` returns, by name."""
@@ -27,7 +29,7 @@ class Experiment(Protocol):
 
     def compute(self, config: Any) -> dict[str, Any]: ...
     def claims(self, config: Any, arrays: Arrays, /) -> Claims: ...
-    def draw(self, figure: Figure, config: Any, arrays: Arrays, /) -> None: ...
+    def draw(self, figure: "Figure", config: Any, arrays: Arrays, /) -> None: ...
 
 
 @dataclasses.dataclass(frozen=True)

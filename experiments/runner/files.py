@@ -58,6 +58,18 @@ def _explained(folder: Path) -> Iterator[None]:
         raise OSError(f"cannot write to {folder} ({error}); choose another --out") from error
 
 
+def write(path: Path, text: str) -> None:
+    """Write a text file, or leave an older one as it was. Raises OSError if it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as scratch:
+            written = Path(scratch) / path.name
+            written.write_text(text, encoding="utf-8")
+            written.replace(path)
+    except OSError as error:
+        raise OSError(f"cannot write {path} ({error}); an older page is as it was") from error
+
+
 @contextlib.contextmanager
 def put(folder: Path, arrays: Arrays) -> Iterator[Path]:
     """Write arrays.npz into a new folder, where the block writes the other files; then move all three to `folder`.

@@ -1,6 +1,5 @@
 """The results of an experiment: compute, check the claims, draw, print, and write three files."""
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -10,33 +9,18 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from matplotlib import style
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from experiments.runner import files
 from experiments.runner.experiment import Arrays, Experiment, check, experiment_name
 from experiments.runner.training import keeping_checkpoints
 from jnn import __version__, parallel
 
-STYLE: Any = {
-    "axes.grid": True,
-    "axes.prop_cycle": "cycler(color=['0072B2', 'D55E00', '009E73', 'CC79A7', 'E69F00', '56B4E9'])",  # Okabe and Ito
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.constrained_layout.use": True,
-    "figure.dpi": 100,
-    "font.size": 10,
-    "grid.alpha": 0.3,
-    "legend.frameon": False,
-    "savefig.dpi": 100,
-}
-"""One style for all figures, in colours that colour-blind readers can tell apart."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _ERROR = "_standard_error"
 
@@ -67,10 +51,10 @@ def run(experiment: Experiment, config: Any, out: Path, *, resume: bool = False)
                 "claims": claims,
                 "numbers": numbers,
                 "seconds": time.perf_counter() - start,
-                **_machine(),
+                **machine(),
             }
             (scratch / "result.json").write_text(json.dumps(result, indent=2, default=str) + "\n")
-            _draw(experiment, config, arrays).savefig(scratch / "figure.png", metadata={"Software": None})
+            _drawn(experiment, config, arrays).savefig(scratch / "figure.png", metadata={"Software": None})
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     for label, number in format_numbers(numbers).items():
         print(f"{label}: {number}")
@@ -79,7 +63,7 @@ def run(experiment: Experiment, config: Any, out: Path, *, resume: bool = False)
     return all(claims.values())
 
 
-def show(experiment: Experiment, **fields: Any) -> tuple[Figure, dict[str, np.ndarray]]:
+def show(experiment: Experiment, **fields: Any) -> tuple["Figure", dict[str, np.ndarray]]:
     """Compute, check and print the claims, and draw, as `run` does, without writing files: for a notebook.
 
     fields: those of `Config` that differ from the defaults. If $JNN_QUICK is set, `Config.quick` overrides them.
@@ -93,7 +77,7 @@ def show(experiment: Experiment, **fields: Any) -> tuple[Figure, dict[str, np.nd
     _print_claims(claims)
     if false := [claim for claim, holds in claims.items() if not holds]:
         raise AssertionError(f"{experiment_name(experiment)} with {config}: false: {'; '.join(false)}")
-    return _draw(experiment, config, arrays), arrays
+    return _drawn(experiment, config, arrays), arrays
 
 
 def mean_and_standard_error(name: str, members: Any) -> dict[str, np.ndarray]:
@@ -128,41 +112,13 @@ def _print_claims(claims: Mapping[str, bool]) -> None:
         print(f"{'ok   ' if holds else 'FALSE'} {claim}")
 
 
-def _draw(experiment: Experiment, config: Any, arrays: Arrays) -> Figure:
-    with _styled():
-        figure = _StyledFigure()
-        experiment.draw(figure, config, arrays)
-        for axes in figure.axes:
-            locator = axes.xaxis.get_major_locator()
-            if axes.get_xlabel().startswith("epoch") and isinstance(locator, MaxNLocator):
-                locator.set_params(integer=True)
-    return figure
+def _drawn(experiment: Experiment, config: Any, arrays: Arrays) -> "Figure":
+    from experiments.runner import figures  # late, as matplotlib takes half a second
+
+    return figures.drawn(lambda figure: experiment.draw(figure, config, arrays))
 
 
-def _styled() -> contextlib.AbstractContextManager[None]:
-    """Within it, the style and otherwise matplotlib's defaults hold, whatever the user's matplotlibrc says."""
-    return style.context(["default", STYLE])
-
-
-class _StyledFigure(Figure):
-    """Applies the style also when it is rendered later: ticks and the colours C0, C1, ... are resolved only then."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        _StyledCanvas(self)
-
-    def savefig(self, *args: Any, **kwargs: Any) -> None:
-        with _styled():
-            super().savefig(*args, **kwargs)
-
-
-class _StyledCanvas(FigureCanvasAgg):
-    def print_figure(self, *args: Any, **kwargs: Any) -> Any:  # which notebooks call
-        with _styled():
-            return super().print_figure(*args, **kwargs)
-
-
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
     """The device and the versions that a result came from."""
     versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy", "optax")}
     return {
