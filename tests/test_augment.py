@@ -26,6 +26,7 @@ OURS = {
     "elastic": functools.partial(augment.elastic, pixels=1.5, sigma=2.0),
     "blur": functools.partial(augment.blur, sigma=2.0),
     "noise": functools.partial(augment.noise, sigma=0.2),
+    "thickness": functools.partial(augment.thickness, thinner=0.5, thicker=1.0, softer=1.0),
 }
 ALL = {**OURS, **PIX}
 NOTHING = {
@@ -34,6 +35,8 @@ NOTHING = {
     "elastic": functools.partial(augment.elastic, pixels=jnp.zeros(())),
     "blur": functools.partial(augment.blur, sigma=0.0),
     "noise": functools.partial(augment.noise, sigma=0.0),
+    "thickness": functools.partial(augment.thickness, thicker=1.0, p=0.0),
+    "thickness of no amount": augment.thickness,
     "brightness": functools.partial(augment.brightness, amount=0.0),
     "contrast": functools.partial(augment.contrast, amount=0.0),
     "mirror": functools.partial(augment.mirror, p=0.0),
@@ -203,6 +206,26 @@ def test_blur_is_a_gaussian_and_keeps_a_flat_image():
     np.testing.assert_allclose(across, down, atol=0.05)
 
 
+def test_thickness_moves_edges_uniformly():
+    """A bar of 6 pixels between its two edges, each of which moves by the same d from [-0.5, 1]."""
+    bar = jnp.zeros((9, 16)).at[:, 5:11].set(0.7)
+    bars = np.asarray(many(functools.partial(augment.thickness, thinner=0.5, thicker=1.0), bar))
+    np.testing.assert_allclose(bars.max((1, 2)), 0.7, rtol=1e-5)
+    d = (bars[:, 4].sum(1) / 0.7 - 6) / 2
+    np.testing.assert_allclose([d.min(), d.max()], [-0.5, 1.0], atol=0.1)
+    np.testing.assert_allclose(np.quantile(d, [0.25, 0.5, 0.75]), [-0.125, 0.25, 0.625], atol=0.06)
+
+
+def test_thickness_softens_some_of_the_images():
+    """With p = 1/4 three in four are as they were; the steepest step of the others is less than before."""
+    bar = jnp.zeros((9, 16)).at[:, 5:11].set(1.0)
+    bars = np.asarray(many(functools.partial(augment.thickness, softer=1.0, p=0.25), bar))
+    changed = np.any(bars != np.asarray(bar), axis=(1, 2))
+    assert abs(changed.mean() - 0.25) < 0.03
+    steepest = np.diff(bars[changed][:, 4], axis=1).max(1)
+    np.testing.assert_allclose([steepest.min(), steepest.max()], [0.4, 1.0], atol=0.03)
+
+
 def test_noise_has_its_variance():
     apart = many(functools.partial(augment.noise, sigma=0.3), image()) - image()[None]
     np.testing.assert_allclose(np.std(apart), 0.3, rtol=0.02)
@@ -295,6 +318,8 @@ def test_bad_amounts(name, amount):
         (lambda: augment.distort(KEY, image(), scale=1.0), r"scale must be in \[0, 0.99\], got 1.0"),
         (lambda: augment.elastic(KEY, image(), pixels=1.0, sigma=0.0), "sigma must be positive and finite, got 0.0"),
         (lambda: augment.blur(KEY, image(), sigma=-1.0), "sigma must be at least 0, got -1.0"),
+        (lambda: augment.thickness(KEY, image(), thicker=4.0), r"thicker must be in \[0, 3\], got 4.0"),
+        (lambda: augment.thickness(KEY, image(), p=2.0), r"p must be in \[0, 1\], got 2.0"),
         (lambda: augment.noise(KEY, image(), sigma=-1.0), "sigma must be at least 0, got -1.0"),
         (lambda: augment.brightness(KEY, image(), amount=-1.0), "amount must be at least 0, got -1.0"),
         (lambda: augment.contrast(KEY, image(), amount=1.5), r"amount must be in \[0, 1\], got 1.5"),
