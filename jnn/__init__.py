@@ -5,7 +5,8 @@ the maths as function arguments.
 
 Maths: `activations`, `costs`, `mlp` and `backprop` (chapters 1 and 2); `perceptron` (the exercises of chapter 1);
 `regularize`, `ridge`, `dropout`, `augment` and `stopping` (chapter 3); `universal` (chapter 4); `rnn`, `lstm` and
-`gradient_flow` (chapter 5). Machinery: `train`, `parallel`, `checkpoint`, `convert`, `data`, `gradcheck` and `typing`.
+`gradient_flow` (chapter 5); `pictures` (from a photo to what MNIST holds). Machinery: `train`, `parallel`,
+`checkpoint`, `convert`, `data`, `gradcheck` and `typing`.
 """
 
 from jnn import (
@@ -23,6 +24,7 @@ from jnn import (
     mlp,
     parallel,
     perceptron,
+    pictures,
     regularize,
     ridge,
     rnn,
@@ -47,6 +49,7 @@ __all__ = [
     "mlp",
     "parallel",
     "perceptron",
+    "pictures",
     "regularize",
     "ridge",
     "rnn",

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 MATHS = (
     *("activations", "costs", "mlp", "backprop", "perceptron"),
     *("regularize", "ridge", "dropout", "augment", "stopping"),
-    *("universal", "rnn", "lstm", "gradient_flow"),
+    *("universal", "rnn", "lstm", "gradient_flow", "pictures"),
 )
 NETWORK = (mlp.Layer(jnp.ones((1, 1)), jnp.ones(1)),)
 
@@ -32,7 +32,7 @@ def test_every_module_comes_with_the_package():
 
 def test_the_import_loads_no_optional_package():
     loaded = python("import sys, jnn; print(*sys.modules)").split()
-    assert not {"matplotlib", "sklearn", "pooch", "requests", "tqdm", "tyro", "pytest"} & set(loaded)
+    assert not {"matplotlib", "sklearn", "pooch", "requests", "tqdm", "tyro", "pytest", "scipy.ndimage"} & set(loaded)
 
 
 def test_maths_imports_maths_only():
@@ -42,7 +42,17 @@ def test_maths_imports_maths_only():
         imported = re.findall(r"^(?:from|import) ([\w.]+)(?: import (.*))?", text, re.M)
         own = {word for package, names in imported if package == "jnn" for word in names.split(", ")}
         own |= {package.removeprefix("jnn.") for package, _ in imported if package.startswith("jnn.")}
-        assert own <= {*MATHS, "_checks", "_dtypes", "_explicit", "_masking", "_reverse_mode", "_xla", "typing"}, name
+        assert own <= {
+            *MATHS,
+            "_checks",
+            "_dtypes",
+            "_explicit",
+            "_masking",
+            "_paper",
+            "_reverse_mode",
+            "_xla",
+            "typing",
+        }, name
         others = {package.split(".")[0] for package, _ in imported} - {"jnn"}
         assert others <= {"jax", "jaxtyping", "numpy", *sys.stdlib_module_names}, name
 

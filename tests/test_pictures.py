@@ -1,0 +1,327 @@
+"""From a picture to what MNIST holds: the same digit whatever it is written on, with and by, and wherever it stands."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from experiments import specimens
+from jnn import data, pictures
+
+
+def page(height=240, width=320):
+    return Image.new("L", (width, height), 255)
+
+
+def write(paper, digit, *, at=(90, 60), size=110, pen=14, rng=None):
+    """The digit in black, its unit square with this corner and height."""
+    draw = ImageDraw.Draw(paper)
+    for stroke in specimens.drawn(digit, rng):
+        points = [tuple(p) for p in np.array(at) + stroke * (0.7 * size, size)]
+        draw.line(points, 0, pen, joint="curve")
+        for x, y in points:
+            draw.ellipse([x - pen / 2, y - pen / 2, x + pen / 2, y + pen / 2], 0)
+    return paper
+
+
+def picture(digit, **options):
+    return np.asarray(write(page(), digit, **options))
+
+
+def root_mean_square(a):
+    return float(np.sqrt(np.mean(np.square(a))))
+
+
+# What MNIST holds
+
+
+@pytest.mark.mnist
+def test_mnists_own_images_come_back():
+    xs = np.asarray(data.mnist().test.xs[:500])
+    away = [root_mean_square(pictures.normalise(x.reshape(28, 28)) - x) for x in xs]
+    assert np.median(away) < 0.01
+    assert np.quantile(away, 0.9) < 0.03
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_what_is_normalised_fits_the_square_and_is_centred_as_mnist_is(digit):
+    image = pictures.normalise(picture(digit)).reshape(28, 28)
+    sides = [np.ptp(np.flatnonzero(image.any(axis=axis))) + 1 for axis in (0, 1)]
+    assert 20 <= max(sides) <= 21
+    assert (image.min(), image.max()) == (0, 1)
+    middle = [ndimage.center_of_mass(image)[axis] + 0.5 for axis in (0, 1)]
+    assert all(14 <= m <= 15 for m in middle)
+    again = pictures.normalise(image)
+    assert root_mean_square(again - image.ravel()) < 0.03
+
+
+def test_reduced_pixels_are_means_over_their_areas():
+    """A box of 60 by 33 pixels is reduced by three, so each pixel is the mean of nine."""
+    rng = np.random.default_rng(0)
+    ink = np.full((60, 33), 255)
+    ink[10:50, 6:27] = rng.integers(140, 256, (40, 21))
+    paper = np.zeros((200, 240), np.uint8)
+    paper[70:130, 50:83] = ink
+    image = pictures.normalise(paper).reshape(28, 28)
+    rows, columns = (np.flatnonzero(image.any(axis=axis)) for axis in (1, 0))
+    found = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    full = np.median(ink)
+    means = np.minimum(1, ink / full).reshape(20, 3, 11, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(found, means / means.max(), atol=1e-5)
+
+
+def test_thin_strokes_survive():
+    image = pictures.normalise(np.asarray(write(page(1200, 1200), 3, at=(200, 100), size=1000, pen=4)))
+    assert np.sum(image > 0.3) > 30
+    _, pieces = ndimage.label(image.reshape(28, 28) > 0.1, np.ones((3, 3)))
+    assert pieces == 1
+
+
+# Whatever it is written on
+
+
+def on_white(a):
+    return np.stack([np.zeros_like(a), 255 - a], axis=-1)
+
+
+KINDS = {
+    "float": lambda a: a / 255,
+    "float of bytes": lambda a: a.astype(np.float32),
+    "int64": lambda a: a.astype(np.int64),
+    "uint16": lambda a: a.astype(np.uint16) * 257,
+    "light on dark": lambda a: 255 - a,
+    "grey with one channel": lambda a: a[..., None],
+    "grey and alpha": on_white,
+    "RGB": lambda a: np.stack([a] * 3, axis=-1),
+    "RGBA": lambda a: np.concatenate([np.stack([0 * a] * 3, axis=-1), 255 - a[..., None]], axis=-1),
+    "opaque RGBA": lambda a: np.concatenate([np.stack([a] * 3, axis=-1), 0 * a[..., None] + 255], axis=-1),
+    "white ink on nothing": lambda a: np.stack([np.full_like(a, 255), 255 - a], axis=-1),
+    "faint": lambda a: (180 + a // 4).astype(np.uint8),
+    "columns first in memory": np.asfortranarray,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_kind_of_picture_gives_the_same(kind):
+    a = picture(4)
+    assert root_mean_square(pictures.normalise(KINDS[kind](a)) - pictures.normalise(a)) < 0.01
+
+
+def test_black_and_white():
+    a = picture(4)
+    assert root_mean_square(pictures.normalise(a > 127) - pictures.normalise(a)) < 0.05
+
+
+def test_colours_count_by_luminance():
+    """Green is the brightest of the three: blue on green is dark on light, and green on blue light on dark."""
+    a = picture(4) > 127
+    zero = np.zeros(a.shape)
+    for first, second in ((a, ~a), (~a, a)):
+        colours = np.stack([zero, first, second], axis=-1)
+        assert root_mean_square(pictures.normalise(colours) - pictures.normalise(a)) < 0.01
+
+
+@pytest.mark.parametrize("dark", [True, False])
+def test_uneven_light_is_taken_out(dark):
+    """Where the light falls to a half across the picture, less than a tenth of it is left."""
+    reflected = 0.2 + 0.7 * picture(8) / 255 if dark else 0.9 - 0.7 * picture(8) / 255
+    y, x = np.linspace(0, 1, 240)[:, None], np.linspace(0, 1, 320)
+    light = 1 - 0.2 * y - 0.3 * x**2
+    even, uneven = (pictures.ink(a) for a in (reflected, reflected * light))
+    assert np.abs(uneven - even)[even == 0].max() < 0.1
+    assert root_mean_square(pictures.normalise(reflected * light) - pictures.normalise(reflected)) < 0.05
+
+
+def photo_of_four():
+    """A sheet of 600 by 800 pixels with 3, 1, 4 and 0, from 0 to 1."""
+    paper = page(600, 800)
+    for i, digit in enumerate((3, 1, 4, 0)):
+        write(paper, digit, at=(150 + 130 * i, 220), size=110, pen=11)
+    return 0.2 + 0.7 * np.asarray(paper) / 255
+
+
+def test_the_edge_of_a_shadow_is_taken_out():
+    """A hand's shadow takes a third of the light, and its edge, 30 pixels wide, crosses the digits."""
+    even = photo_of_four()
+    x, y = np.arange(800), np.arange(600)[:, None]
+    shadow = 1 - 0.35 / (1 + np.exp((x + y / 3 - 450) / 15))
+    expected, found = pictures.digits(even), pictures.digits(even * shadow)
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=4)
+    assert root_mean_square(found.xs - expected.xs) < 0.1
+
+
+@pytest.mark.parametrize("sides", [(60, 540, 60, 740), (0, 600, 130, 800)], ids=["around", "on one side"])
+def test_a_table_beside_the_paper_is_left_out(sides):
+    even = photo_of_four()
+    table = np.full_like(even, 0.15)
+    top, bottom, left, right = sides
+    table[top:bottom, left:right] = even[top:bottom, left:right]
+    expected, found = pictures.digits(even), pictures.digits(table)
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=4)
+    assert root_mean_square(found.xs - expected.xs) < 0.1
+
+
+@pytest.mark.parametrize("dark", [True, False])
+def test_a_photo_gives_the_image_that_was_put_on_it(dark):
+    x = pictures.normalise(picture(5))
+    for seed in range(3):
+        photo = specimens.photo(x.reshape(28, 28), np.random.default_rng(seed), dark=dark)
+        assert root_mean_square(pictures.normalise(photo) - x) < 0.2
+
+
+@given(
+    st.sampled_from([0, 2, 3, 5, 6]),
+    st.integers(0, 200),
+    st.integers(0, 100),
+    st.integers(70, 120),
+    st.booleans(),
+)
+def test_place_size_and_polarity_do_not_matter(digit, x, y, size, dark):
+    a = np.asarray(write(page(260, 320), digit, at=(x + 10, y + 15), size=size, pen=size // 8))
+    expected = pictures.normalise(picture(digit, size=200, at=(60, 20), pen=25))
+    assert root_mean_square(pictures.normalise(a if dark else 255 - a) - expected) < 0.12
+
+
+def test_small_and_tight_pictures():
+    """Without a border, the ink touches all sides and covers a third."""
+    a = picture(0, pen=9)
+    (box,) = pictures.find(a)
+    tight = a[box[0] : box[2], box[1] : box[3]]
+    small = np.asarray(Image.fromarray(tight).resize((8, 10), Image.Resampling.BOX))
+    whole = pictures.normalise(a)
+    assert root_mean_square(pictures.normalise(tight) - whole) < 0.05
+    assert root_mean_square(pictures.normalise(255 - tight) - whole) < 0.05
+    assert root_mean_square(pictures.normalise(small) - whole) < 0.3
+
+
+# Several digits
+
+
+def test_the_digits_of_a_sheet_in_reading_order():
+    sheet = specimens.sheet()
+    boxes, xs = pictures.digits(sheet)
+    assert boxes.shape == (40, 4)
+    assert xs.shape == (40, 784)
+    np.testing.assert_array_equal(boxes, pictures.find(sheet))
+    for line in boxes.reshape(4, 10, 4):
+        assert np.all(np.diff(line[:, 1]) > 0)
+    tops = boxes.reshape(4, 10, 4)[..., 0]
+    assert np.all(tops[:-1].max(axis=1) < tops[1:].min(axis=1))
+
+
+def test_each_digit_of_several_is_as_if_it_were_alone():
+    paper = page(300, 700)
+    for i, digit in enumerate((3, 1, 4, 0)):
+        write(paper, digit, at=(40 + 160 * i, 70), size=130)
+    _, xs = pictures.digits(np.asarray(paper))
+    for x, digit in zip(xs, (3, 1, 4, 0), strict=True):
+        assert root_mean_square(x - pictures.normalise(picture(digit, size=130))) < 0.02
+
+
+def test_the_ink_of_a_neighbour_is_not_seen():
+    """Two strokes that slant: the box of each reaches into the other's."""
+    paper = page(300, 400)
+    draw = ImageDraw.Draw(paper)
+    for x in (60, 110):
+        draw.line([(x + 90, 50), (x, 250)], 0, 16)
+    boxes, xs = pictures.digits(np.asarray(paper))
+    assert len(boxes) == 2
+    assert boxes[0, 3] > boxes[1, 1]
+    np.testing.assert_allclose(xs[0], xs[1], atol=0.05)
+
+
+@pytest.mark.parametrize("gap", [4, 25], ids=["a broken stroke", "a bar above"])
+def test_parts_of_a_digit_are_joined(gap):
+    paper = page(300, 300)
+    draw = ImageDraw.Draw(paper)
+    draw.line([(100, 80), (180, 80)], 0, 12)
+    draw.line([(105, 92 + gap), (100, 150), (170, 160), (175, 230), (100, 240)], 0, 12)
+    ((top, left, bottom, right),) = pictures.find(np.asarray(paper))
+    assert (top < 80, left < 104, bottom > 240, right > 178) == (True,) * 4
+
+
+def test_lines_of_writing_are_not_joined():
+    paper = page(400, 300)
+    for at in ((60, 30), (60, 180)):
+        write(paper, 7, at=at, size=120)
+    assert len(pictures.find(np.asarray(paper))) == 2
+
+
+def test_lines_that_slope_are_read_from_the_left():
+    paper = page(500, 900)
+    for i in range(8):
+        for line in range(2):
+            write(paper, 2 + line, at=(60 + 100 * i, 60 + 150 * line + 16 * i), size=70, pen=8)
+    boxes = pictures.find(np.asarray(paper)).reshape(2, 8, 4)
+    assert np.all(np.diff(boxes[..., 1]) > 0)
+
+
+def test_lines_below_a_large_heading_are_not_joined():
+    paper = page(700, 500)
+    write(paper, 8, at=(60, 30), size=300, pen=20)
+    for line in range(2):
+        for i in range(3):
+            write(paper, 7, at=(60 + 120 * i, 400 + 130 * line), size=90, pen=9)
+    assert len(pictures.find(np.asarray(paper))) == 7
+
+
+def test_a_stroke_of_one_pixel():
+    a = np.full((200, 200), 255, np.uint8)
+    a[50:150, 90] = 0
+    assert pictures.normalise(a).max() == 1
+    assert len(pictures.find(a)) == 1
+
+
+def test_specks_and_pale_lines_are_paper():
+    a = picture(2).copy()
+    expected = pictures.normalise(a)
+    a[[20, 21, 200, 201, 202], 30:33] = 0
+    a[::40] = np.minimum(a[::40], 215)
+    assert len(pictures.find(a)) == 1
+    assert root_mean_square(pictures.normalise(a) - expected) < 0.05
+
+
+def test_large_pictures_are_reduced_and_boxes_are_in_their_pixels():
+    paper = page(2400, 3400)
+    for i, digit in enumerate((6, 9)):
+        write(paper, digit, at=(500 + 1300 * i, 600), size=1000, pen=120)
+    large = np.asarray(paper)
+    small = np.asarray(paper.resize((850, 600), Image.Resampling.BOX))
+    found, expected = pictures.digits(large), pictures.digits(small)
+    assert pictures.ink(large).shape == (800, 1133)
+    assert np.abs(found.boxes - 4 * expected.boxes).max() <= 8
+    assert root_mean_square(found.xs - expected.xs) < 0.05
+
+
+# Bad input
+
+
+BLANK = np.full((60, 80), 255, np.uint8)
+DOTS = np.full((400, 400), 255, np.uint8)
+DOTS[::8, ::8] = 0
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("bad", "error", "says"),
+    [
+        (np.zeros(784), ValueError, r"must have shape \[H, W\] or \[H, W, channels\].*got \(784,\)"),
+        (np.zeros((3, 28, 28)), ValueError, r"1 to 4 channels, got \(3, 28, 28\)"),
+        (np.zeros((0, 5)), ValueError, r"at least 2x2 pixels .*got \(0, 5\)"),
+        (np.zeros((1, 1)), ValueError, r"at least 2x2 pixels .*got \(1, 1\)"),
+        ([[0.0, 1.0], [1.0, 0.0]], TypeError, "must be an array, got a list"),
+        (np.zeros((9, 9), complex), TypeError, "real numbers, got dtype complex128"),
+        (np.full((9, 9), "a"), TypeError, "real numbers, got dtype <U1"),
+        (np.full((9, 9), np.nan), ValueError, "finite pixels, got NaN or infinity"),
+        (BLANK, ValueError, "must show ink on paper: its contrast must be above 0.04 of white, got 0"),
+        (np.zeros((500, 2), np.uint16), ValueError, "must show ink on paper"),
+        (np.random.default_rng(0).integers(256, size=(200, 200)), ValueError, "must show ink on paper"),
+        (DOTS, ValueError, "at most 1000 separate strokes, got 2500"),
+    ],
+)
+def test_bad_input(bad, error, says):
+    for f in (pictures.normalise, pictures.digits, pictures.find):
+        with pytest.raises(error, match=says):
+            f(bad)
