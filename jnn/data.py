@@ -47,6 +47,13 @@ MIRRORS = (
 )
 """Where `mnist` downloads from, in order of preference. The original host refuses automated downloads."""
 
+READER = Path(__file__).with_name("reader.safetensors")
+"""A network that reads the images of `pictures`, trained on MNIST: relu neurons and softmax outputs, in float16.
+
+`jnn.convert.load(READER)` are its parameters, and `jnn.convert.metadata(READER)` is what it was trained by, with the
+probability `sure` below which an answer is doubtful.
+"""
+
 _SHA256_OF_CONTENT = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
