@@ -1,5 +1,7 @@
 """One module for each figure or claim of the notes: `python -m experiments` lists and runs them.
 
+`read` is no experiment: it reads the digits in pictures of the user's.
+
 Each has four names: a frozen dataclass `Config`, whose fields are the flags and whose `quick` holds those that
 `--quick` changes; `compute(config)`, which returns a dict of arrays; `claims(config, arrays)`, which returns whether
 each claim holds; and `draw(figure, config, arrays)`.
@@ -9,7 +11,7 @@ import importlib.abc
 import pkgutil
 import sys
 
-MACHINERY = frozenset({"__main__", "recipes", "report", "runner"})
+MACHINERY = frozenset({"__main__", "page", "read", "recipes", "report", "runner", "specimens"})
 
 
 def names() -> list[str]:

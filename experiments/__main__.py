@@ -5,6 +5,7 @@ python -m experiments digits --epochs 3    run one; its own flags: python -m exp
 python -m experiments digits bits --quick  run several, with the flags below
 python -m experiments all                  run all
 python -m experiments report               gather all results in one page, <out>/report.html
+python -m experiments read photo.jpg       read the digits in pictures; more: python -m experiments read --help
 
 --out DIR  folder for the results, by default out
 --quick    use small sizes that still exercise everything
@@ -22,12 +23,15 @@ from typing import Any
 
 import tyro
 
-from experiments import names, report, runner
+from experiments import names, read, runner
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Do what the words of the command line say. Returns the exit code."""
-    words, flags = _split(sys.argv[1:] if args is None else args)
+    args = list(sys.argv[1:] if args is None else args)
+    if args[:1] == ["read"]:
+        return read.main(args[1:])
+    words, flags = _split(args)
     if unknown := [word for word in words if word not in (*names(), "all", "report")]:
         print(f"error: no experiment {', '.join(unknown)}; there are: {', '.join(names())}", file=sys.stderr)
         return 2
@@ -44,13 +48,16 @@ def main(args: Sequence[str] | None = None) -> int:
     if not words:
         for name in names():
             print(f"{name:20} {(_module(name).__doc__ or '').splitlines()[0]}")
-        print("\nRun one with python -m experiments NAME; all that there is: python -m experiments --help")
+        print("\nRead pictures of digits with python -m experiments read FILE...")
+        print("Run one with python -m experiments NAME; all that there is: python -m experiments --help")
     codes = [0]
     for name in chosen:
         codes.append(runner.main(_module(name), flags))
         if codes[-1] == runner.INTERRUPTED:
             return runner.INTERRUPTED
     if "report" in words:
+        from experiments import report  # late, as it loads what the others do not need
+
         codes.append(report.write({name: _module(name) for name in names()}, settings.out))
     return max(codes)
 

@@ -15,9 +15,9 @@ import pytest
 from benchmarks import __main__ as benchmarks
 from benchmarks import timing
 from experiments import __main__ as command
-from experiments import report, runner
+from experiments import read, report, runner
 from experiments.runner import experiment
-from experiments.runner.command import _cache_compilations
+from experiments.runner.command import cache_compilations
 
 NAMES = command.names()
 
@@ -170,6 +170,7 @@ def accepts(monkeypatch):
     """Whether a command would run, by the parsers of the project itself."""
     monkeypatch.setattr(runner.command, "run", lambda module, config, out, resume: experiment.check(config) or True)
     monkeypatch.setattr(report, "write", lambda modules, out: 0)
+    monkeypatch.setattr(read, "run", lambda config, start: 0)
     monkeypatch.setattr(timing, "_write", lambda *result: None)
 
     def main(module, arguments):
@@ -279,14 +280,14 @@ def test_without_a_home_compiled_programs_are_not_kept(homeless, options, home, 
         (homeless / home).touch()
         monkeypatch.setenv("HOME", str(homeless / home))
     before = list(homeless.iterdir())
-    _cache_compilations()
+    cache_compilations()
     assert options["jax_compilation_cache_dir"] is None
     assert list(homeless.iterdir()) == before
 
 
 def test_compiled_programs_are_kept_in_the_cache_folder(homeless, options, monkeypatch):
     monkeypatch.setenv("HOME", str(homeless))
-    _cache_compilations()
+    cache_compilations()
     assert Path(options["jax_compilation_cache_dir"]).is_dir()
     assert homeless in Path(options["jax_compilation_cache_dir"]).parents
 
@@ -294,6 +295,6 @@ def test_compiled_programs_are_kept_in_the_cache_folder(homeless, options, monke
 def test_another_cache_folder_is_left_to_jax(homeless, options, monkeypatch):
     monkeypatch.setenv("HOME", str(homeless))
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/other")
-    _cache_compilations()
+    cache_compilations()
     assert "jax_compilation_cache_dir" not in options
     assert not list(homeless.iterdir())

@@ -1,0 +1,278 @@
+"""The page to draw digits on: in a browser it computes what jnn computes from the same pixels."""
+
+import base64
+import functools
+import itertools
+import json
+import re
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import page
+from jnn import activations, mlp, pictures
+
+SURE = 0.5
+WIDE = jax.nn.initializers.variance_scaling(8.0, "fan_in", "normal", in_axis=-1, out_axis=-2)  # so that some are sure
+
+STROKES = {  # in pixels of a canvas of 280
+    "0": [[(150, 50), (105, 75), (85, 140), (105, 215), (150, 232), (190, 205), (205, 140), (188, 75), (148, 48)]],
+    "1": [[(120, 90), (152, 55), (146, 228)]],
+    "2": [[(88, 95), (110, 58), (155, 50), (186, 84), (170, 130), (90, 222), (205, 218)]],
+    "4": [[(120, 52), (84, 150), (206, 146)], [(168, 88), (160, 236)]],
+    "5": [[(112, 62), (104, 132), (150, 122), (188, 152), (184, 202), (140, 228), (92, 212)], [(112, 62), (186, 56)]],
+    "7": [[(85, 68), (198, 62), (160, 130), (128, 232)]],
+    "a large 7": [[(12, 9), (268, 11), (150, 120), (91, 274)]],
+    "a small 1": [[(32, 221), (40, 212), (37, 241)]],
+    "a dash": [[(61, 140), (207, 151)]],
+}
+
+
+@functools.cache
+def network(*hidden):
+    """Random weights and biases that half precision holds exactly, by default as many as there may be."""
+    params = mlp.init(
+        jax.random.key(0),
+        (784, *(hidden or (302, 198)), 10),
+        weights=WIDE,
+        biases=jax.nn.initializers.normal(0.1),
+        dtype=jnp.float16,
+    )
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
+
+
+def read(image):
+    """What each neuron of the first layer adds to the weighted input of the largest output, and the outputs."""
+    (w, b), *others = network()
+    first = activations.relu(w @ image + b)
+    logits = functools.partial(mlp.logits, tuple(others), hidden=activations.relu)
+    z, pull = jax.vjp(logits, first)
+    (slopes,) = pull(jax.nn.one_hot(z.argmax(), 10))
+    return np.asarray(first * slopes), np.asarray(activations.softmax(z))
+
+
+# The file
+
+
+def test_the_page_is_small_and_needs_nothing_else():
+    text = page.html(network(), SURE)
+    assert len(text.encode()) < 1_000_000
+    assert not re.search(r"https?:|@import|url\(|<script[^>]* src", text)
+    assert re.findall(r'<link[^>]* href="(.*?)"', text) == ["data:,"]
+
+
+def test_the_constants_are_those_of_pictures():
+    text = page.html(network(12), SURE)
+    data = json.loads(re.search(r'type="application/json">(.*?)</script>', text).group(1))
+    del data["parameters"]
+    constants = {"side": pictures.SIDE, "fit": pictures.FIT, "faint": pictures.FAINT}
+    assert data == {"sizes": [784, 12, 10], "sure": SURE, **constants}
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("sizes", [(784, 376, 200, 10), (784, 10), (64, 30, 10), (784, 30, 9)])
+def test_other_sizes_are_refused(sizes):
+    params = tuple(
+        mlp.Layer(np.zeros((n, m), np.float32), np.zeros(n, np.float32)) for m, n in itertools.pairwise(sizes)
+    )
+    message = f"params must be a network [784, ..., 10] of up to 300,000 parameters, got {list(sizes)}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        page.html(params, SURE)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e5])
+def test_parameters_that_half_precision_cannot_hold_are_refused(value):
+    first, second = network(12)
+    with pytest.raises(ValueError, match="params must be finite and at most 65504 in size, got"):
+        page.html((first, second._replace(b=second.b.at[3].set(value))), SURE)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("sure", [-0.1, 1.1, np.nan])
+def test_sure_is_a_share(sure):
+    with pytest.raises(ValueError, match=f"sure must be from 0 to 1, got {sure}"):
+        page.html(network(12), sure)
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("needs Chromium")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Tab:
+    """The page in a browser, what it requested, and what went wrong."""
+
+    def __init__(self, browser, path, **settings):
+        path.write_text(page.html(network(), SURE), encoding="utf-8")
+        self.url, self.requested, self.errors = path.as_uri(), [], []
+        self.context = browser.new_context(**settings)
+        self.page = self.context.new_page()
+        self.page.on("request", lambda request: self.requested.append(request.url))
+        self.page.on("console", lambda message: self.errors.append(message.text))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(self.url)
+
+    def at(self, points):
+        """Where these points of the paper are in the window."""
+        box = self.page.locator("#paper").bounding_box()
+        return [(box["x"] + x * box["width"] / 280, box["y"] + y * box["height"] / 280) for x, y in points]
+
+    def draw(self, strokes):
+        for first, *others in map(self.at, strokes):
+            self.page.mouse.move(*first)
+            self.page.mouse.down()
+            for point in others:
+                self.page.mouse.move(*point, steps=4)
+            self.page.mouse.up()
+        self.wait()
+
+    def touch(self, strokes):
+        session = self.context.new_cdp_session(self.page)
+        for stroke in map(self.at, strokes):
+            for i, (x, y) in enumerate(stroke):
+                kind = "touchMove" if i else "touchStart"
+                session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+            session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        self.wait()
+
+    def wait(self):
+        """Until the page has shown what was drawn."""
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def canvas(self):
+        return self.pixels("paper", 280)
+
+    def pixels(self, name, side):
+        """The upper left pixels of the canvas with this id, [side, side, 4]."""
+        text = self.page.evaluate(
+            """([name, side]) => {
+                const {data} = document.getElementById(name).getContext("2d").getImageData(0, 0, side, side);
+                return btoa(Array.from(data, value => String.fromCharCode(value)).join(""));
+            }""",
+            [name, side],
+        )
+        return np.frombuffer(base64.b64decode(text), np.uint8).reshape(side, side, 4)
+
+    def reader(self):
+        """The image and the outputs, or None for each."""
+        found = self.page.evaluate("() => [reader.image, reader.outputs].map(values => values && Array.from(values))")
+        return tuple(values if values is None else np.array(values, np.float32) for values in found)
+
+    def texts(self, selector):
+        return [text for text in self.page.locator(selector).all_text_contents() if text]
+
+    def empty(self):
+        numbers = [*self.texts(".number"), *self.texts("#answer")]
+        unread = all(values is None for values in self.reader())
+        return unread and not numbers and self.page.locator("#hint").is_visible()
+
+    def overflow(self):
+        return self.page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
+
+
+@pytest.fixture(params=itertools.product((390, 1280), ("light", "dark")), ids=lambda both: "{}-{}".format(*both))
+def tab(request, browser, tmp_path):
+    width, scheme = request.param
+    tab = Tab(browser, tmp_path / "page.html", viewport={"width": width, "height": 844}, color_scheme=scheme)
+    yield tab
+    assert tab.requested == [tab.url]
+    assert not tab.errors
+    assert tab.overflow() <= 0
+    tab.context.close()
+
+
+@pytest.mark.slow
+def test_the_page_reads_as_jnn_does(tab):
+    """The image and the outputs to 1e-3, and what it shows of them, while one digit after another is drawn."""
+    answers = set()
+    for name, strokes in STROKES.items():
+        assert tab.empty(), name
+        tab.draw(strokes)
+        image, outputs = tab.reader()
+        expected = pictures.normalise(tab.canvas())
+        np.testing.assert_allclose(image, expected, atol=1e-3, err_msg=name)
+        adds, probabilities = read(expected)
+        np.testing.assert_allclose(outputs, probabilities, atol=1e-3, err_msg=name)
+
+        answer = probabilities.argmax()
+        answers.add(answer if probabilities[answer] >= SURE else None)
+        assert tab.texts("#answer") == [str(answer) if probabilities[answer] >= SURE else "not sure"]
+        shares = [int(text.removesuffix(" %")) for text in tab.texts("#outputs .number")]
+        np.testing.assert_allclose(shares, 100 * probabilities, atol=0.7)
+        most = sorted(adds[np.argsort(-np.abs(adds))[:12]], reverse=True)
+        shown = [float(text.replace("\N{MINUS SIGN}", "-")) for text in tab.texts("#deciding .number")]
+        np.testing.assert_allclose(shown, most, atol=0.02)
+
+        tab.page.get_by_role("button", name="Clear").click()
+        tab.wait()
+    assert None in answers
+    assert len(answers) > 2
+
+
+@pytest.mark.slow
+def test_undo_and_escape(tab):
+    first, second = STROKES["4"]
+    tab.draw([first])
+    image, _ = tab.reader()
+    tab.draw([second])
+    assert not np.array_equal(tab.reader()[0], image)
+    tab.page.get_by_role("button", name="Undo").click()
+    tab.wait()
+    assert np.array_equal(tab.reader()[0], image)
+    tab.page.keyboard.press("Escape")
+    tab.wait()
+    assert tab.empty()
+
+
+@pytest.mark.slow
+def test_a_finger_draws(browser, tmp_path):
+    """What a mouse draws, also upwards, which scrolls a page elsewhere."""
+    upwards = [stroke[::-1] for stroke in STROKES["4"]]
+    tab = Tab(browser, tmp_path / "page.html", viewport={"width": 390, "height": 600}, has_touch=True, is_mobile=True)
+    tab.touch(upwards)
+    image, outputs = tab.reader()
+    np.testing.assert_allclose(image, pictures.normalise(tab.canvas()), atol=1e-3)
+    np.testing.assert_allclose(outputs, read(image)[1], atol=1e-3)
+    assert tab.page.evaluate("() => scrollY") == 0
+    assert tab.overflow() <= 0
+    tab.page.get_by_role("button", name="Clear").tap()
+    tab.page.locator("#hint").wait_for(timeout=5_000)  # a tap becomes a click some time later
+    assert tab.empty()
+    tab.draw(upwards)
+    np.testing.assert_allclose(tab.reader()[0], image, atol=0.02)
+    assert not tab.errors
+    tab.context.close()
+
+
+@pytest.mark.slow
+def test_what_is_drawn_beside_the_paper_is_not_read(tab):
+    tab.draw([[(140, -40), (140, 100)]])
+    assert tab.empty()
+
+
+@pytest.mark.slow
+def test_dark_and_light_differ(browser, tmp_path):
+    """Also when the scheme changes while the page is open: the pictures of the neurons are drawn again."""
+    tab = Tab(browser, tmp_path / "page.html", color_scheme="light")
+    seen = []
+    for scheme in ("light", "dark", "light"):
+        tab.page.emulate_media(color_scheme=scheme)
+        tab.wait()
+        seen.append(tab.pixels("all", 28)[..., :3])
+    assert np.array_equal(seen[0], seen[2])
+    assert seen[0].mean() > 128 > seen[1].mean()
+    tab.context.close()

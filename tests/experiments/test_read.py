@@ -1,0 +1,232 @@
+"""Reading pictures at the command line: every kind of file, and every kind of mistake."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from jax import random
+from PIL import Image
+
+from experiments import __main__ as command
+from experiments import handwriting, read, specimens
+from jnn import convert, data, mlp
+
+
+@pytest.fixture(scope="module")
+def network():
+    return read.load_network()
+
+
+@pytest.fixture(scope="module")
+def sheet():
+    return specimens.sheet()
+
+
+def run(capsys, tmp_path, *files, flags=()):
+    """The exit code, and the lines of stdout and of stderr."""
+    code = command.main(["read", *map(str, files), "--out", str(tmp_path / "out"), *flags])
+    said = capsys.readouterr()
+    return code, said.out.splitlines(), said.err.splitlines()
+
+
+def save(path, picture, **options):
+    Image.fromarray(picture).save(path, **options)
+    return path
+
+
+def test_the_sheet_is_read_and_shown(capsys, tmp_path):
+    code, (line, *rest), errors = run(capsys, tmp_path)
+    assert (code, errors) == (0, [])
+    answers = line.removeprefix(f"{read.SHEET}: ").split("   ")[0].split()
+    assert [int(answer.rstrip("?")) for answer in answers] == [*range(10)] * 4
+    assert len(line.split("   ")[1].split(",")) == 40
+    assert rest[-1] == f"see {tmp_path / 'out' / 'read' / 'figure.png'}"
+    assert {path.name for path in (tmp_path / "out/read").iterdir()} == {"arrays.npz", "figure.png", "result.json"}
+    result = json.loads((tmp_path / "out/read/result.json").read_text())
+    assert result["files"][0]["answers"] == answers
+    with np.load(tmp_path / "out/read/arrays.npz") as arrays:
+        assert arrays["outputs"].shape == (40, 10)
+    assert (tmp_path / "out/read/figure.png").stat().st_size > 50_000
+
+
+def test_the_answer_needs_no_matplotlib():
+    code = "import sys; from experiments import read; print('matplotlib' in sys.modules, 'jinja2' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False False\n"
+
+
+def palette(image):
+    return image.convert("P")
+
+
+FILES = {
+    "grey.png": lambda image: image.convert("L"),
+    "colour.png": lambda image: image,
+    "palette.png": palette,
+    "palette.gif": palette,
+    "alpha.png": lambda image: image.convert("RGBA"),
+    "grey_and_alpha.png": lambda image: image.convert("LA"),
+    "bits.png": lambda image: image.convert("L").point(lambda v: 255 * (v > 75)).convert("1"),
+    "sixteen_bits.png": lambda image: Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257),
+    "photo.jpg": lambda image: image,
+    "print.jpg": lambda image: image.convert("CMYK"),
+    "floats.tiff": lambda image: image.convert("F"),
+    "picture.webp": lambda image: image,
+    "picture.bmp": lambda image: image,
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_of_every_kind_give_the_same(name, sheet, network, tmp_path):
+    picture = sheet[350:, :]  # felt pen and fonts
+    FILES[name](Image.fromarray(picture)).save(tmp_path / name)
+    found = read.read(network, name, read.load_picture(tmp_path / name))
+    expected = read.read(network, "", picture)
+    assert [answer.rstrip("?") for answer in read.answers(found, 0)] == [str(i) for i in range(10)] * 2
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=3)
+
+
+def test_a_phone_turns_its_pictures(sheet, tmp_path):
+    """A phone held upright stores what its sensor saw, on its side, and a note in the file."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter
+    Image.fromarray(np.rot90(sheet)).save(tmp_path / "phone.jpg", exif=exif, quality=95)
+    turned = read.load_picture(tmp_path / "phone.jpg")
+    assert turned.shape == sheet.shape
+    assert np.abs(turned.astype(int) - sheet).mean() < 4
+
+
+def test_one_line_for_each_file_whatever_the_others_are(capsys, sheet, tmp_path):
+    """Good files are answered beside bad ones, and the exit code says that there were some."""
+    good = [save(tmp_path / name, sheet[360:500]) for name in ("a.png", "b.png")]
+    text = tmp_path / "notes.txt"
+    text.write_text("3 1 4")
+    code, lines, errors = run(capsys, tmp_path, good[0], text, good[1])
+    assert code == 2
+    assert [line.split(":")[0] for line in lines[:2]] == [str(path) for path in good]
+    assert len(errors) == 1
+    assert errors[0].startswith(f"error: {text}: is no picture that Pillow reads")
+    assert (tmp_path / "out/read/figure.png").exists()
+
+
+def test_many_digits(network, sheet):
+    """More than the figure shows, and a number for which no program was compiled before."""
+    reading = read.read(network, "many", np.tile(sheet[350:500], (8, 1, 1)))
+    assert len(reading.xs) == 80
+    figure = read.figure([reading, reading], network.sure)
+    assert "the first 60 of 80" in figure.subfigs[0].subfigs[1].axes[0].get_title()
+
+
+def bad_files(folder):
+    blank = np.full((50, 50), 255, np.uint8)
+    whole = save(folder / "whole.png", specimens.sheet())
+    (folder / "cut.png").write_bytes(whole.read_bytes()[:20_000])
+    save(folder / "cut.jpg", specimens.sheet())
+    (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:5_000])
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "folder.png").mkdir()
+    for name, width in (("huge.png", 20_000), ("bomb.png", 40_000)):
+        Image.new("1", (width, 5_001)).save(folder / name)
+    return {
+        save(folder / "blank.png", blank): "must show ink on paper",
+        save(folder / "pixel.png", blank[:1, :1]): "at least 2x2 pixels",
+        folder / "cut.png": "cannot be read: ",
+        folder / "cut.jpg": "cannot be read: image file is truncated",
+        folder / "empty.png": "is no picture that Pillow reads",
+        folder / "folder.png": "is a folder: name the pictures in it",
+        folder / "huge.png": "must have at most 100,000,000 pixels, got 20000 x 5001",
+        folder / "bomb.png": "must have at most 100,000,000 pixels",
+        folder / "nosuch.png": "does not exist",
+    }
+
+
+def test_mistakes_take_one_line_and_leave_nothing(capsys, tmp_path):
+    (tmp_path / "in").mkdir()
+    files = bad_files(tmp_path / "in")
+    code, lines, errors = run(capsys, tmp_path, *files)
+    assert (code, lines) == (2, [])
+    assert len(errors) == len(files)
+    for error, (path, says) in zip(errors, files.items(), strict=True):
+        assert error.startswith(f"error: {path}: ")
+        assert says in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_read_no_digits(capsys, sheet, tmp_path):
+    picture = save(tmp_path / "a.png", sheet)
+    (tmp_path / "damaged").write_bytes(b"weights")
+    convert.export(tmp_path / "small", mlp.init(random.key(0), (64, 30, 10)), {"sure": 0.5})
+    convert.export(tmp_path / "other", {"w": np.zeros(3)}, {"sure": 0.5})
+    convert.export(tmp_path / "unsure", mlp.init(random.key(0), (784, 30, 10)))
+    for name in ("damaged", "small", "other", "unsure", "nosuch", ""):
+        code, lines, (error,) = run(capsys, tmp_path, picture, flags=["--weights", str(tmp_path / name)])
+        assert (code, lines) == (2, [])
+        assert str(tmp_path / name) in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_page_is_one_file(capsys, tmp_path):
+    code, lines, errors = run(capsys, tmp_path, flags=["--page"])
+    (path,) = (tmp_path / "out/read").iterdir()
+    assert (code, errors, lines) == (0, [], [f"open {path} in a browser, on a phone too"])
+    assert path.stat().st_size < 1_000_000
+
+
+def test_the_page_reads_no_files(capsys, tmp_path):
+    code, lines, (error,) = run(capsys, tmp_path, "a.png", flags=["--page"])
+    assert (code, lines) == (2, [])
+    assert "name no pictures with --page" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_page_cannot_be_written(capsys, tmp_path):
+    (tmp_path / "out").write_text("")
+    code, lines, (error,) = run(capsys, tmp_path, flags=["--page"])
+    assert (code, lines) == (2, [])
+    assert error.startswith(f"error: cannot write {tmp_path / 'out/read/page.html'}")
+
+
+# The network that comes with jnn
+
+
+def accuracy(network, seen):
+    outputs = np.asarray(read.probabilities(network.params, seen.xs))
+    return np.mean((outputs.argmax(axis=1) == seen.labels) & seen.xs.any(axis=1))
+
+
+def test_the_file_is_small(network):
+    assert data.READER.stat().st_size < 600_000
+    assert 0.3 < network.sure < 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "least"), [("digits", 0.94), ("fonts", 0.96)])
+def test_it_reads_digits_that_it_has_never_seen(kind, least, network):
+    (small, other) = data.digits()
+    every = data.Split(*(np.concatenate([a, b]) for a, b in zip(small, other, strict=True)))
+    made = {
+        "digits": lambda: handwriting.scans(every),
+        "fonts": lambda: handwriting.in_fonts("0123456789", handwriting.SIZES),
+    }[kind]()
+    assert accuracy(network, handwriting.normalised(made)) >= least
+
+
+@pytest.mark.slow
+@pytest.mark.mnist
+def test_it_reads_mnist(network):
+    test = data.mnist().test
+    assert accuracy(network, handwriting.Seen(*map(np.asarray, test))) >= 0.992
+
+
+def test_weights_go_where_a_folder_is(tmp_path):
+    config = handwriting.Config(weights=tmp_path / "none" / "file")
+    with pytest.raises(ValueError, match="must be a file in a folder that exists"):
+        handwriting.compute(config)
+
+
+def test_as_many_digits_are_not_sure_as_others_are():
+    """Digits at 0.2, 0.4, ..., 1 and others at 0.11, 0.22, ..., 0.99: below 0.61 are 3 of 5, at or above it 4 of 9."""
+    digits, others = np.zeros((1, 5, 10)), np.zeros((1, 9, 10))
+    digits[0, :, 3], others[0, :, 7] = np.arange(1, 6) / 5, 0.11 * np.arange(1, 10)
+    assert handwriting.least_sure(digits, others) == 0.61
