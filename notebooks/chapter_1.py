@@ -49,7 +49,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import bits, digits, runner, sigmoid_limit, steepest_descent
+from experiments import bits, digits, read, runner, sigmoid_limit, specimens, steepest_descent
 from jnn import activations, backprop, data, mlp, perceptron
 
 # %% [markdown]
@@ -193,5 +193,25 @@ figure
 # %% [markdown]
 # Guessing would give 10 %. Nielsen's network on the 70,000 larger images of MNIST is the same program,
 # `python -m experiments digits --data mnist`.
+#
+# ## Your own handwriting
+#
+# Write some digits on white paper, next to each other but not touching, photograph them and put the name of the file
+# into the next cell. `None` reads a sheet that the project draws. The network comes with `jnn`: it has 300 and 200
+# hidden neurons and learnt from MNIST, with the methods of chapter 3. MNIST's images are all alike: a digit of at most
+# 20 by 20 pixels, white on black, with its centre of mass in the middle of 28 by 28. So your photo has to become such
+# images first, which `pictures.digits` sees to; without it even a good network reads hardly anything. Beside each box
+# is what the network saw, and its ten outputs. An answer with a question mark is one that it is not sure of.
+
+# %%
+FILE = None  # such as "photo.jpg"
+network = read.load_network()
+reading = read.read(network, FILE or read.SHEET, read.load_picture(Path(FILE)) if FILE else specimens.sheet())
+print(read.line(reading, network.sure))
+read.figure([reading], network.sure)
+
+# %% [markdown]
+# `python -m experiments read photo.jpg` does the same, and `python -m experiments read --page` writes a page on which
+# you draw with a mouse or a finger and watch the network's answer change.
 #
 # And where does the gradient come from? That is [chapter 2](chapter_2.ipynb).
