@@ -142,11 +142,15 @@ def photo_of_four():
     return 0.2 + 0.7 * np.asarray(paper) / 255
 
 
-def test_the_edge_of_a_shadow_is_taken_out():
-    """A hand's shadow takes a third of the light, and its edge, 30 pixels wide, crosses the digits."""
+X, Y = np.arange(800), np.arange(600)[:, None]
+FROM_SHADOW = {"across": (X + Y / 3 - 450) / 15, "within": (np.hypot(X - 400, Y - 250) - 220) / 20}
+
+
+@pytest.mark.parametrize("where", FROM_SHADOW)
+def test_the_edge_of_a_shadow_is_taken_out(where):
+    """A shadow takes a third of the light, and its edge, 60 to 90 pixels wide, crosses the digits."""
     even = photo_of_four()
-    x, y = np.arange(800), np.arange(600)[:, None]
-    shadow = 1 - 0.35 / (1 + np.exp((x + y / 3 - 450) / 15))
+    shadow = 1 - 0.35 / (1 + np.exp(np.clip(FROM_SHADOW[where], -50, 50)))
     expected, found = pictures.digits(even), pictures.digits(even * shadow)
     np.testing.assert_allclose(found.boxes, expected.boxes, atol=4)
     assert root_mean_square(found.xs - expected.xs) < 0.1
