@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -71,7 +71,7 @@ class Config(recipes.Repeated):
     """Neurons in each hidden layer; these make a file of 596 kB."""
     most: runner.Count = 10_000
     """The most pictures of each kind to measure on."""
-    drawn: int = 6_000
+    drawn: Annotated[int, runner.AtLeast(0)] = 6_000
     """Digits that the project draws, to train on as well."""
     held_out: runner.Count = 2_000
     """Training images held out to choose the least probability of a sure answer; a tenth if that is less."""
@@ -203,7 +203,7 @@ def written(count: int) -> Pictures:
 
 
 def photos(images: data.Split) -> Pictures:
-    """A photo of each image, every second one of white on black."""
+    """A photo of each image, every second one light on dark."""
 
     def taken(i: int, x: np.ndarray) -> np.ndarray:
         return specimens.photo(x.reshape(28, 28), np.random.default_rng(i), dark=i % 2 == 0)
@@ -291,9 +291,9 @@ def compute(config: Config) -> dict[str, Any]:
 
 def answers(kind: str, seen: Seen, outputs: Float[np.ndarray, "seeds N 10"], sure: float) -> dict[str, Any]:
     """How many answers are right and not sure, and what the first network makes of some pictures."""
-    found, read = outputs.max(axis=-1), outputs.argmax(axis=-1)
-    confidence = np.where(seen.xs.any(axis=1), found, 0)
-    right = (read == seen.labels) & (confidence > 0)
+    answer = outputs.argmax(axis=-1)
+    confidence = np.where(seen.xs.any(axis=1), outputs.max(axis=-1), 0)
+    right = (answer == seen.labels) & (confidence > 0)
     digits = seen.labels[0] >= 0
     accuracy = runner.mean_and_standard_error(f"accuracy_on_{kind}", right.mean(axis=1)) if digits else {}
     wrong = np.flatnonzero(~right[0] if digits else confidence[0] >= sure)
@@ -306,7 +306,7 @@ def answers(kind: str, seen: Seen, outputs: Float[np.ndarray, "seeds N 10"], sur
         **runner.mean_and_standard_error(f"not_sure_of_{kind}", np.mean(confidence < sure, axis=1)),
         f"{kind}_confidence": confidence,
         **{f"{kind}_{name}": seen.xs[rows] for name, rows in shown.items()},
-        **{f"{kind}_{name}_read": read[0, rows] for name, rows in shown.items()},
+        **{f"{kind}_{name}_read": answer[0, rows] for name, rows in shown.items()},
     }
 
 

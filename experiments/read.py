@@ -216,11 +216,10 @@ def figure(readings: Sequence[Reading], sure: float) -> "Figure":
     """Each picture with its digits in boxes and, beside it, what the network saw of each and its outputs."""
     from experiments.runner import figures  # late: the answers need no matplotlib
 
-    return figures.drawn(lambda figure: draw(figure, readings, sure))
+    return figures.drawn(lambda figure: _draw(figure, readings, sure))
 
 
-def draw(figure: "Figure", readings: Sequence[Reading], sure: float) -> None:
-    """Each picture with its digits in boxes and, beside it, what the network saw of each and its outputs."""
+def _draw(figure: "Figure", readings: Sequence[Reading], sure: float) -> None:
     rows = [max(2, -(-min(SHOWN, len(reading.xs)) // COLUMNS)) for reading in readings]
     shapes = [reading.picture.shape for reading in readings]
     heights = [max(0.6 * n, min(8, 5.3 * h / w)) + 0.4 for n, (h, w, *_) in zip(rows, shapes, strict=True)]

@@ -176,7 +176,7 @@ def sheet(seed: int = 0) -> UInt8[np.ndarray, "700 1000 3"]:
     y, x = np.linspace(0, 1, height), np.linspace(0, 1, width)
     light = 1.02 - 0.25 * x - 0.2 * y[:, None] ** 2
     seen = ndimage.gaussian_filter(np.asarray(page, float) * light[..., None], (0.8, 0.8, 0))
-    return np.clip(seen + rng.normal(0, 3, seen.shape), 0, 255).astype(np.uint8)
+    return np.clip(seen + rng.normal(0, 0.5, (height, width, 1)), 0, 255).astype(np.uint8)
 
 
 def _smooth(points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "m 2"]:
