@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 from jaxtyping import Array, Float, Int, Shaped
@@ -142,7 +141,7 @@ def load_network(path: Path = data.READER) -> Network:
     layers = isinstance(params, tuple) and all(isinstance(layer, mlp.Layer) for layer in params)
     if not layers or mlp.sizes(params)[:: len(params)] != (784, 10) or "sure" not in about:
         raise ValueError(f"{path} must hold a network that python -m experiments handwriting --weights wrote")
-    return Network(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params), about["sure"])
+    return Network(jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), params), about["sure"])
 
 
 def load_picture(path: Path) -> Shaped[np.ndarray, "H W *channels"]:

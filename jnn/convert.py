@@ -285,7 +285,7 @@ def _described(name: str, leaf: Any) -> str:
 def _as(leaf: Any, array: np.ndarray) -> Any:
     if not hasattr(leaf, "dtype"):
         return array.item()
-    narrowed = jnp.asarray(array)
+    narrowed = jax.device_put(array)  # which, unlike jnp.asarray, compiles nothing
     return narrowed if narrowed.dtype == array.dtype else array
 
 
