@@ -50,7 +50,7 @@ def compute(config: Config) -> dict[str, Any]:
     grad = Partial(backprop.minibatch_value_and_grad, cost=COSTS[config.cost])
     grad = train.mixed(grad) if config.precision == "mixed" else grad
     evaluate = Partial(_metrics, xs=test.xs, labels=test.labels)
-    options = {"epochs": config.epochs, "batch_size": config.batch_size, "sharding": runner.sharding(config.batch_size)}
+    options = {"epochs": config.epochs, "batch_size": config.batch_size}
     state, history = recipes.fit_images(train_keys, grad, optimizer, state, images, evaluate=evaluate, **options)
     return {
         **recipes.learning_curves("test_accuracy", history.metrics["accuracy"], history.losses),

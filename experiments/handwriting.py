@@ -71,7 +71,7 @@ class Config(recipes.Repeated):
     """Neurons in each hidden layer; these make a file of 596 kB."""
     most: runner.Count = 10_000
     """The most pictures of each kind to measure on."""
-    drawn: Annotated[int, runner.AtLeast(0)] = 6_000
+    drawn: Annotated[int, runner.AtLeast(0)] = 9_000
     """Digits that the project draws, to train on as well."""
     held_out: runner.Count = 2_000
     """Training images held out to choose the least probability of a sure answer; a tenth if that is less."""
@@ -89,7 +89,7 @@ class Config(recipes.Repeated):
     """The largest shift along each axis, in pixels."""
     thinner: float = 0.5
     """By how much the edges of strokes move inwards, in pixels."""
-    thicker: float = 1.5
+    thicker: float = 1.0
     """By how much the edges of strokes move outwards, in pixels."""
     pens: float = 0.25
     """The fraction of images whose strokes are changed, and blurred."""
@@ -160,8 +160,7 @@ def train_networks(config: Config, images: data.Split) -> mlp.Params:
     key, sizes = jax.random.key(config.seed), (784, *config.hidden, 10)
     state, train_keys = recipes.init_networks(key, config.seeds, optimizer, sizes, weights=weights)
     options = {"epochs": config.epochs, "batch_size": config.batch_size, "transform": functools.partial(change, config)}
-    sharding = runner.sharding(config.batch_size)
-    state, _ = recipes.fit_images(train_keys, GRAD, optimizer, state, images, sharding=sharding, **options)
+    state, _ = recipes.fit_images(train_keys, GRAD, optimizer, state, images, **options)
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), state.params)
 
 

@@ -150,7 +150,7 @@ def train_nets(
     schedule = optax.cosine_decay_schedule(config.eta if eta is None else eta, steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
     state = jax.jit(jax.vmap(lambda key: train.init(optimizer, init(key))))(init_keys)
-    options |= {"epochs": config.epochs, "batch_size": config.batch_size}
+    options |= {"epochs": config.epochs, "batch_size": config.batch_size, "recurrent": True}
     return runner.fit(train_keys, grad, optimizer, state, examples, **options)
 
 

@@ -101,10 +101,10 @@ def compute(config: Config) -> dict[str, Any]:
     key, sizes = jax.random.key(config.seed), (pixels, *config.hidden, 10)
     state, train_keys = recipes.init_networks(key, config.seeds, optimizer, sizes, weights=weights)
     begin = time.perf_counter()
-    distort, sharding = distortion(config, pixels), runner.sharding(config.batch_size)
+    distort = distortion(config, pixels)
     evaluate = Partial(mlp.accuracy, hidden=RELU, xs=measured.xs, labels=measured.labels)
     options = {"epochs": config.epochs, "batch_size": config.batch_size, "transform": distort, "evaluate": evaluate}
-    state, history = recipes.fit_images(train_keys, GRAD, optimizer, state, images, sharding=sharding, **options)
+    state, history = recipes.fit_images(train_keys, GRAD, optimizer, state, images, **options)
     read = np.asarray(vote(state.params, measured.xs))
     wrong = np.flatnonzero(read != measured.labels)
     return {

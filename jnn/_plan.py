@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.core import Tracer
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.tree_util import Partial
 
 from jnn import _checks, parallel
@@ -23,7 +23,7 @@ Optimizer = optax.GradientTransformation | optax.MultiSteps
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=("grad", "transform", "evaluate"),
-    meta_fields=("optimizer", "batch_size", "shuffle", "stopping", "sharding"),
+    meta_fields=("optimizer", "batch_size", "shuffle", "stopping", "sharding", "members"),
 )
 @dataclass(frozen=True)
 class Plan:
@@ -37,6 +37,7 @@ class Plan:
     shuffle: bool
     stopping: Criterion | None
     sharding: NamedSharding | None
+    members: Mesh | None
 
 
 def make(
@@ -66,7 +67,10 @@ def make(
         _partial(name, f) for name, f in (("grad", grad), ("transform", transform), ("evaluate", evaluate))
     )
     shuffle = not hasattr(state, "carry") if shuffle is None else bool(shuffle)
-    return Plan(grad, transform, evaluate, optimizer, batch_size, shuffle, stopping, sharding)
+    members = None
+    if key.ndim and sharding is None:
+        members = parallel.members_mesh(key.size, key, state, data, grad, transform, evaluate)
+    return Plan(grad, transform, evaluate, optimizer, batch_size, shuffle, stopping, sharding, members)
 
 
 def placed(plan: Plan, state: Any, data: Any) -> tuple[Plan, Any, Any]:
@@ -80,7 +84,8 @@ def placed(plan: Plan, state: Any, data: Any) -> tuple[Plan, Any, Any]:
         fixed = isinstance(leaf, Tracer) or (isinstance(leaf, jax.Array) and not getattr(leaf, "weak_type", False))
         return leaf if fixed else jnp.asarray(leaf, jnp.result_type(leaf))
 
-    return parallel.place_on(plan.sharding, plan, jax.tree.map(strong, state), jax.tree.map(jnp.asarray, data))
+    sharding = plan.sharding if plan.members is None else NamedSharding(plan.members, PartitionSpec())
+    return parallel.place_on(sharding, plan, jax.tree.map(strong, state), jax.tree.map(jnp.asarray, data))
 
 
 def _partial(name: str, f: Any) -> Any:

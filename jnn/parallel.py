@@ -3,13 +3,12 @@
 A mesh has two axes: "batch", over which a mini-batch is split, and "model", over which wide layers may be. `place`
 puts parameters and data on it, and `train.epoch`, `run` and `fit` take `sharding=batches(mesh)`: XLA then splits the
 work and sums the gradients. Results equal those of a single device up to the order in which floats are summed.
-`sweep` runs a function, such as a whole training, for many members spread over the devices.
+`sweep` runs a function, such as a whole training, for many members spread over the devices, as `train.fit` does.
 
 Several processes each run the same script; `start` connects those that a launcher has started, before anything else
 uses JAX.
 """
 
-import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -142,7 +141,7 @@ def sweep(f: Callable[..., Any], *members: Any, devices: Sequence[Any] | None = 
         raise ValueError("devices must have at least one device, got none: pass jax.local_devices()")
     mesh = Mesh(np.array(chosen), ("members",))
     arguments = place_on(NamedSharding(mesh, PartitionSpec()), f if isinstance(f, Partial) else Partial(f), members)
-    return _sweep_program(_known.known(_sweep_program, *arguments, k, mesh), arguments[1], k, mesh)
+    return _sweep_program(_known.known(_sweep_program, *arguments, mesh), arguments[1], mesh)
 
 
 def place_on(sharding: NamedSharding | None, *trees: Any) -> tuple[Any, ...]:
@@ -193,13 +192,37 @@ def check_batch_size(sharding: NamedSharding | None, batch_size: int) -> None:
         )
 
 
-@functools.partial(jax.jit, static_argnames=("k", "mesh"))
-def _sweep_program(f: Callable[..., Any], members: Any, k: int, mesh: Mesh) -> Any:
+def members_mesh(k: int, *trees: Any) -> Mesh | None:
+    """The local devices over which k members are spread; None if there is one, or if others were chosen.
+
+    So they are by `jax.default_device`, by arrays of the trees that are on certain devices, and by several processes.
+    """
+    mesh = Mesh(np.array(jax.local_devices()[:k]), ("members",))
+    placed = [leaf for leaf in jax.tree.leaves(trees) if isinstance(leaf, jax.Array) and leaf.committed]
+    elsewhere = any(getattr(leaf.sharding, "mesh", None) != mesh for leaf in placed)
+    config: Any = jax.config
+    chosen = elsewhere or config.jax_default_device is not None or jax.process_count() > 1
+    return None if chosen or mesh.size == 1 else mesh
+
+
+def spread(f: Partial, members: Any, mesh: Mesh | None) -> Any:
+    """f(*member) for every member, each device of the mesh computing its share; without a mesh one computes all."""
+    if mesh is None:
+        return _xla.map_members(f, members)
+    k = len(jax.tree.leaves(members)[0])
     rows = np.minimum(np.arange(-(-k // mesh.size) * mesh.size), k - 1)  # the last again, so that devices divide them
     alone, shared = PartitionSpec(), PartitionSpec("members")
-    spread = jax.shard_map(_xla.map_members, mesh=mesh, in_specs=(alone, shared), out_specs=shared, check_vma=False)
-    results = spread(f, jax.tree.map(lambda leaf: leaf[rows], members))
+    each = jax.shard_map(_xla.map_members, mesh=mesh, in_specs=(alone, shared), out_specs=shared, check_vma=False)
+    results = each(f, jax.tree.map(lambda leaf: leaf[rows], members))
     return jax.tree.map(lambda leaf: leaf[:k], results)
+
+
+def replicated(tree: Any, mesh: Mesh | None) -> Any:
+    """The traced arrays of `tree` on every device of the mesh, if there is one."""
+    return tree if mesh is None else jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+_sweep_program = jax.jit(spread, static_argnames="mesh")
 
 
 def _with_automatic_axes(leaf: Any) -> Any:

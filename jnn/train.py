@@ -194,8 +194,8 @@ def fit(
 ) -> tuple[StateT, History]:
     """The same training as `run`, driven from the host one epoch at a time.
 
-    A key of shape [S] trains S members together under one `jax.vmap`: the leaves of state, and of the returned state
-    and history, then have a leading axis S.
+    A key of shape [S] trains S members together: the leaves of state, and of the returned state and history, then have
+    a leading axis S. As in `parallel.sweep`, each local device trains its share of them, unless there is a `sharding`.
 
     stopping: as in `run`; training ends when every member has stopped.
     history: as in `run`. To go on under another learning rate, with the same optimizer's state and without compiling
@@ -224,7 +224,7 @@ def fit(
     measured = [] if history is None else _history.epochs_of(history, key.ndim)
     start = key, np.int32(first), state, tracker, data
     plan = _known.known(_members_program, plan, *start)
-    anywhere = replace(plan, sharding=None)  # on other devices it is the same training
+    anywhere = replace(plan, sharding=None, members=None)  # on other devices it is the same training
     trace = functools.partial(_members_program.trace, anywhere, *start)
     if history is not None:
         _history.check(history, History(*trace().out_info[2:]), axis=key.ndim)
@@ -299,7 +299,7 @@ def _epoch(plan: Plan, key: Key[Array, ""], state: StateT, data: Any) -> tuple[S
 
 
 def _tracked_epoch(
-    plan: Plan, key: Key[Array, ""], t: Int[Like, ""], state: StateT, tracker: Tracker | None, data: Any
+    plan: Plan, t: Int[Like, ""], data: Any, key: Key[Array, ""], state: StateT, tracker: Tracker | None
 ) -> tuple[StateT, Tracker | None, Float[Array, " steps"], Any]:
     """Epoch t of a training and its metrics, with early stopping if there is a tracker."""
 
@@ -325,7 +325,7 @@ def _run_program(
     plan: Plan, key: Key[Array, ""], state: StateT, data: Any, first: Int[Like, ""], epochs: int
 ) -> tuple[StateT, History]:
     def one_epoch(carry: tuple[StateT, Tracker | None], t: Int[Array, ""]) -> tuple[Any, Any]:
-        state, tracker, *losses_and_metrics = _tracked_epoch(plan, key, t, *carry, data)
+        state, tracker, *losses_and_metrics = _tracked_epoch(plan, t, data, key, *carry)
         return (state, tracker), losses_and_metrics
 
     tracker = None if plan.stopping is None else early_stopping.start(plan.stopping, state.params)
@@ -338,7 +338,9 @@ def _run_program(
 def _members_program(
     plan: Plan, key: Key[Array, "*members"], t: Int[Like, ""], state: StateT, tracker: Tracker | None, data: Any
 ) -> tuple[StateT, Tracker | None, Float[Array, "*members steps"], Any]:
-    def member(key: Key[Array, ""], state: StateT, tracker: Tracker | None) -> Any:
-        return _tracked_epoch(plan, key, t, state, tracker, data)
-
-    return (jax.vmap(member) if key.ndim else member)(key, state, tracker)
+    one, members = Partial(_tracked_epoch, plan, t, data), (key, state, tracker)
+    if not key.ndim:
+        return one(*members)
+    if plan.sharding is not None:
+        return jax.vmap(one)(*members)
+    return parallel.replicated(parallel.spread(one, members, plan.members), plan.members)

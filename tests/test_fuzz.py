@@ -320,9 +320,12 @@ OTHERS = {
         "parallel.broadcast",
         "parallel.check_batch_size",
         "parallel.local",
+        "parallel.members_mesh",
         "parallel.place",
         "parallel.place_on",
         "parallel.put",
+        "parallel.replicated",
+        "parallel.spread",
         "parallel.start",
     },
 }

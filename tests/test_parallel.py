@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.tree_util import Partial
 
-from jnn import augment, backprop, dropout, lstm, mlp, parallel, regularize, rnn, stopping, train
+from jnn import augment, backprop, checkpoint, dropout, lstm, mlp, parallel, regularize, rnn, stopping, train
 from tests.helpers import examples, network, normal, relative_error
 
 SIZES = (16, 24, 3)
@@ -376,6 +376,59 @@ def test_a_sweep_traces_once():
     for scale in (1.0, 2.0):
         np.testing.assert_array_equal(parallel.sweep(f, jnp.arange(3.0), scale * jnp.ones(3)), scale * np.arange(3.0))
     assert len(traced) <= 2  # once for CPUs, once for other platforms, and not again for other values
+
+
+# Members of a training
+
+
+def error(params):
+    return {"error": jnp.sin(100 * jnp.sum(params[0].w))}
+
+
+def members(k, *, epochs=6, **options):
+    keys = jax.random.split(jax.random.key(2), k)
+    state = jax.vmap(lambda key: train.init(OPTIMIZER, mlp.init(key, SIZES)))(keys)
+    options = {"progress": False, "evaluate": error, "stopping": stopping.error_change(window=2), **options}
+    grad, data = backprop.minibatch_value_and_grad, examples(2, 20, SIZES)
+    return train.fit(keys, grad, OPTIMIZER, state, data, epochs=epochs, batch_size=8, **options)
+
+
+@pytest.mark.parametrize("k", [3, 9])
+def test_members_on_many_devices_are_those_on_one(k):
+    """To the last bit, also where the devices do not divide the members or outnumber them, and of all that is kept."""
+    many, history = members(k)
+    with jax.default_device(jax.devices()[0]):
+        one = members(k)
+    jax.tree.map(np.testing.assert_array_equal, (many, history), one)
+    assert many.params[0].w.sharding.num_devices == min(k, 8)
+    assert one[0].params[0].w.sharding.num_devices == 1
+    stopped = np.sum(np.isfinite(history.losses[..., 0]), axis=1)
+    assert len(set(stopped.tolist())) > 1  # some members stopped before others
+
+
+def test_members_resume_on_other_devices(tmp_path):
+    """What was saved on many devices goes on where it is alone, and with its history, to the same bits."""
+    saved = checkpoint.Checkpoints(tmp_path)
+    whole = members(3, stopping=None)
+    members(3, stopping=None, epochs=2, checkpoints=saved)
+    with jax.default_device(jax.devices()[0]):
+        jax.tree.map(np.testing.assert_array_equal, members(3, stopping=None, checkpoints=saved), whole)
+
+
+def test_members_compile_once():
+    """Although the state of the first epoch is elsewhere than what an epoch returns."""
+    before = train._members_program._cache_size()
+    members(4, stopping=None)
+    assert train._members_program._cache_size() == before + 1
+
+
+def test_members_stay_on_a_device_that_was_chosen():
+    data = jax.device_put(examples(2, 20, SIZES), jax.devices()[3])
+    keys = jax.random.split(jax.random.key(2), 2)
+    state = jax.vmap(lambda key: train.init(OPTIMIZER, mlp.init(key, SIZES)))(keys)
+    grad, options = backprop.minibatch_value_and_grad, {"epochs": 1, "batch_size": 8, "progress": False}
+    state, _ = train.fit(keys, grad, OPTIMIZER, state, data, **options)
+    assert state.params[0].w.devices() == {jax.devices()[3]}
 
 
 @pytest.mark.bad_input

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.runner.command import INTERRUPTED, Settings, cache_compilations, main, report_mistakes
 from experiments.runner.experiment import Arrays, AtLeast, Claims, Count, Counts, experiment_name
 from experiments.runner.results import format_number, format_numbers, machine, mean_and_standard_error, show
-from experiments.runner.training import fit, init_members, sharding
+from experiments.runner.training import fit, init_members
 
 if TYPE_CHECKING:
     from experiments.runner.figures import STYLE, Figure
@@ -36,7 +36,6 @@ __all__ = [
     "main",
     "mean_and_standard_error",
     "report_mistakes",
-    "sharding",
     "show",
 ]
 

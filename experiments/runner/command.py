@@ -79,7 +79,8 @@ def main(experiment: Any = None, args: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # where ± cannot be shown
     with report_mistakes() as outcome:
-        parallel.start()
+        if not parallel.start():
+            _use_all_cores()
         _find_devices()
         quick = experiment.Config.quick if "--quick" in args else {}
         flags = tyro.cli(
@@ -120,6 +121,15 @@ def report_mistakes() -> Iterator[_Outcome]:
 
 def _notes(error: BaseException) -> list[str]:
     return list(getattr(error, "__notes__", []))
+
+
+def _use_all_cores() -> None:
+    """Make each core a device of its own, unless JAX's own variables say how many devices a CPU is."""
+    chosen = ("JAX_NUM_CPU_DEVICES", ""), ("XLA_FLAGS", "xla_force_host_platform_device_count")
+    if not any(name in os.environ and flag in os.environ[name] for name, flag in chosen):
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        with contextlib.suppress(RuntimeError):  # JAX has found its devices already
+            jax.config.update("jax_num_cpu_devices", cores)
 
 
 def _find_devices() -> None:

@@ -364,6 +364,27 @@ def train_each(*names, epochs=4):
     return compute_by_training
 
 
+@pytest.mark.parametrize(
+    ("backend", "members", "batch_size", "recurrent", "parts"),
+    [
+        ("cpu", 1, 16, True, 8),
+        ("cpu", 1, 12, True, 4),
+        ("cpu", 1, 16, False, None),
+        ("cpu", 2, 16, True, None),
+        ("gpu", 1, 16, False, 8),
+        ("gpu", 7, 12, True, 4),
+        ("gpu", 8, 16, True, None),
+    ],
+)
+def test_what_is_split_over_eight_devices(backend, members, batch_size, recurrent, parts, monkeypatch, capsys):
+    """Members where there are enough; else mini-batches, which on a CPU pays off only for a single recurrent net."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    sharding = training._sharding(members, batch_size, recurrent=recurrent)
+    assert (None if sharding is None else sharding.mesh.shape["batch"]) == parts
+    said = "4 of 8 devices share a mini-batch of 12; a --batch-size divisible by 8 uses all\n"
+    assert capsys.readouterr().err == (said if parts == 4 else "")
+
+
 def test_only_a_run_draws_a_progress_bar(experiment, tmp_path, capfd):
     experiment.compute = train_each({}, {"name": "other"})
     runner.show(experiment)
