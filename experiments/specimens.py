@@ -52,6 +52,8 @@ STROKES: tuple[tuple[tuple[Stroke, ...], ...], ...] = (
     (
         (((0.35, 0.02), (0.1, 0.6), (0.1, 0.6), (0.9, 0.58)), ((0.66, 0.3), (0.6, 1))),
         (((0.65, 1), (0.65, 0), (0.65, 0), (0.08, 0.65), (0.08, 0.65), (0.95, 0.65)),),  # closed
+        (((0.65, 1), (0.65, 0), (0.65, 0), (0.05, 0.7), (0.05, 0.7), (0.95, 0.7)), ((0.4, 1), (0.9, 1))),  # with a foot
+        (((0.6, 0), (0.1, 0.66), (0.1, 0.66), (0.95, 0.62)), ((0.66, 0.36), (0.6, 1))),  # a long diagonal
         (((0.2, 0.05), (0.18, 0.45), (0.35, 0.58), (0.75, 0.5)), ((0.75, 0.1), (0.72, 0.5), (0.7, 1))),  # round
     ),
     (
@@ -99,12 +101,13 @@ def drawn(digit: int, rng: np.random.Generator | None = None, way: int = 0) -> l
 
 
 def written(digit: int, rng: np.random.Generator) -> UInt8[np.ndarray, "160 160"]:
-    """A digit in black on white, in any of its ways, by a pen of any width."""
-    picture, pen, width = Image.new("L", (160, 160), 255), rng.uniform(4, 24), rng.uniform(45, 75)
+    """A digit in black on white, in any of its ways, by a pen of any width, or a nib whose bars are thinner."""
+    pen, width, stretch = rng.uniform(4, 24), rng.uniform(45, 75), max(1.0, rng.uniform(0, 3))
+    picture = Image.new("L", (160, round(160 * stretch)), 255)
     draw = ImageDraw.Draw(picture)
     for stroke in drawn(digit, rng, int(rng.integers(len(STROKES[digit])))):
-        _line(draw, [(x, y) for x, y in 40 + stroke * (width, 80)], 0, pen)
-    return np.asarray(picture)
+        _line(draw, [(x, y) for x, y in (40 + stroke * (width, 80)) * (1, stretch)], 0, pen)
+    return np.asarray(picture.resize((160, 160)))
 
 
 def _line(draw: ImageDraw.ImageDraw, points: list[tuple[float, float]], colour: Any, pen: float) -> None:

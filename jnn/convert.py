@@ -28,15 +28,21 @@ _DTYPES = (
 )
 
 
-def to_torch(params: lstm.Params) -> dict[str, Float[Array, "..."]]:
-    """The arrays of a one-layer `torch.nn.LSTM`, by the names in its state_dict; its second bias is 0."""
+def to_torch(params: lstm.Params, *, layer: int = 0) -> dict[str, Float[Array, "..."]]:
+    """The arrays of one layer of a `torch.nn.LSTM`, by the names in its state_dict; its second bias is 0.
+
+    Those of a stack are `to_torch(lowest) | to_torch(next, layer=1) | ...`.
+
+    Raises ValueError for a layer below 0, TypeError if it is not an integer.
+    """
+    _checks.count("layer", layer, least=0)
     gates = (params.save, params.rem, params.ltm, params.focus)  # torch's order: i, f, g, o
     b = jnp.concatenate([gate.b for gate in gates])
     return {
-        "weight_ih_l0": jnp.concatenate([gate.W for gate in gates]),
-        "weight_hh_l0": jnp.concatenate([gate.U for gate in gates]),
-        "bias_ih_l0": b,
-        "bias_hh_l0": jnp.zeros_like(b),
+        f"weight_ih_l{layer}": jnp.concatenate([gate.W for gate in gates]),
+        f"weight_hh_l{layer}": jnp.concatenate([gate.U for gate in gates]),
+        f"bias_ih_l{layer}": b,
+        f"bias_hh_l{layer}": jnp.zeros_like(b),
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from jnn import backprop, convert, costs, lstm, mlp, rnn, train
+from jnn import backprop, convert, costs, language, lstm, mlp, rnn, train
 from tests.helpers import relative_error
 from tests.test_checkpoint import SIZES, assert_same_bits
 from tests.test_lstm import case
@@ -26,8 +26,11 @@ def test_torch_layout_there_and_back():
     }
     assert relative_error(convert.from_torch(arrays), params) == 0
     np.testing.assert_array_equal(arrays["weight_ih_l0"][5:10], params.rem.W)
-    second = {name.replace("l0", "l1"): a for name, a in arrays.items()}
-    assert relative_error(convert.from_torch(second, layer=1), params) == 0
+    second = convert.to_torch(params, layer=1)
+    assert {name: a.shape for name, a in second.items()} == {
+        name.replace("l0", "l1"): a.shape for name, a in arrays.items()
+    }
+    assert relative_error(convert.from_torch(arrays | second, layer=1), params) == 0
 
 
 def test_torch_without_biases_and_in_both_directions():
@@ -69,6 +72,19 @@ def test_against_torch():
     np.testing.assert_allclose(dxs, x.grad.numpy(), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(dstate.wm, start[0].grad[0].numpy(), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(dstate.ltm, start[1].grad[0].numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_stack_against_torch():
+    torch = pytest.importorskip("torch")
+    params = language.init(jax.random.key(3), 7, 3, 5, layers=2)
+    net = torch.nn.LSTM(3, 5, num_layers=2)
+    arrays = convert.to_torch(params.layers[0]) | convert.to_torch(params.layers[1], layer=1)
+    net.load_state_dict({name: torch.tensor(np.asarray(a)) for name, a in arrays.items()})
+    xs = jax.random.randint(jax.random.key(4), (20, 6), 0, 7)
+    wm, _ = net(torch.tensor(np.asarray(params.embedding[xs])))
+    z = wm.detach().numpy() @ params.readout.w.T + jnp.broadcast_to(params.readout.b, (20, 6, 7))
+    _, ours = language.logits(params, language.zero_states(params), xs)
+    np.testing.assert_allclose(ours, z, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("cell", ["LSTMCell", "OptimizedLSTMCell"])

@@ -26,6 +26,7 @@ from jnn import (
     costs,
     dropout,
     gradient_flow,
+    language,
     lstm,
     mlp,
     parallel,
@@ -86,6 +87,10 @@ images = rarely(arrays(6, 5, entries=PLAIN), arrays(4, 4, 3, entries=PLAIN))
 gate = st.builds(lstm.Gate, arrays(D, P), arrays(D, D), arrays(D))
 lstm_params = st.builds(lstm.Params, gate, gate, gate, gate)
 lstm_state = rarely(st.builds(lstm.State, arrays(D), arrays(D)), st.builds(lstm.State, arrays(B, D), arrays(B, D)))
+language_params = st.builds(
+    language.Params, arrays(3, P), st.tuples(lstm_params), st.builds(mlp.Layer, arrays(3, D), arrays(3))
+)
+characters = arrays(T, entries=np.arange(-1.0, 4.0), dtypes=[jnp.int32]).map(lambda a: a.astype(int))
 rnn_params = st.builds(rnn.Params, arrays(D, P), arrays(D, D), arrays(D))
 rnn_state = rarely(arrays(D), arrays(B, D))
 sequences = rarely(arrays(T, P), arrays(T, B, P))
@@ -159,6 +164,19 @@ FUZZED = [
         rarely(arrays(N, entries=np.arange(3.0), dtypes=[jnp.int32]).map(lambda a: a.astype(int)), arrays(N)),
         counts(3),
     ),
+    of(language.init, keys, counts(3), counts(P), counts(D), layers=counts(1)),
+    of(language.zero_states, language_params, counts(B)),
+    of(language.logits, language_params, st.tuples(lstm_state), characters),
+    of(language.cost, language_params, st.tuples(lstm_state), rarely(characters.map(lambda a: a[None]), characters)),
+    of(
+        language.generate,
+        keys,
+        language_params,
+        st.tuples(st.builds(lstm.State, arrays(D), arrays(D))),
+        characters.map(lambda a: a[:1]),
+        counts(3),
+        temperature=numbers(),
+    ),
     of(lstm.init, keys, counts(P), counts(D), rem_bias=numbers(1.0), dtype=dtypes),
     of(lstm.zero_state, counts(D), dtype=dtypes),
     of(lstm.step, lstm_params, lstm_state, arrays(P)),
@@ -167,7 +185,7 @@ FUZZED = [
     of(lstm.mask, arrays(B, entries=PLAIN, dtypes=[jnp.int32]), counts(3)),
     of(lstm.stack, st.tuples(lstm_params), st.tuples(lstm_state), sequences, mask=masks),
     of(lstm.both_directions, lstm_params, lstm_params, lstm_state, sequences, mask=masks),
-    of(convert.to_torch, lstm_params),
+    of(convert.to_torch, lstm_params, layer=counts(1)),
     of(convert.to_flax, lstm_params),
     of(
         convert.from_torch,

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 MATHS = (
     *("activations", "costs", "mlp", "backprop", "perceptron"),
     *("regularize", "ridge", "dropout", "augment", "stopping"),
-    *("universal", "rnn", "lstm", "gradient_flow", "pictures"),
+    *("universal", "rnn", "lstm", "language", "gradient_flow", "pictures"),
 )
 NETWORK = (mlp.Layer(jnp.ones((1, 1)), jnp.ones(1)),)
 

@@ -19,6 +19,7 @@ from jnn import (
     costs,
     dropout,
     gradcheck,
+    language,
     lstm,
     mlp,
     parallel,
@@ -76,6 +77,19 @@ def swept():
     return program, (jax.random.split(jax.random.key(0), 3), jnp.ones(3), *examples(2, 10, SIZES))
 
 
+def language_model():
+    """A training step by a text, and what is written after it."""
+    params, optimizer = language.init(jax.random.key(0), 5, 3, 4, layers=2), optax.adam(0.1)
+    grad = jax.value_and_grad(language.cost, has_aux=True)
+
+    def program(key, windows):
+        state = train.init(optimizer, params, carry=language.zero_states(params, 2))
+        state, _ = train.epoch(key, grad, optimizer, state, (windows,), batch_size=2)
+        return language.generate(key, state.params, state.carry, windows[:2, -1], 5)
+
+    return program, (jax.random.key(1), jnp.zeros((6, 4), int))
+
+
 picture = partial(augment.distort, shift=1.0, rotate=10.0, scale=0.1, shear=0.1, elastic=1.0)
 wm, h = (lambda states: states.wm), (lambda states: states)
 PROGRAMS = {
@@ -110,6 +124,7 @@ PROGRAMS = {
     "lstm.unroll in segments": lambda: recurrent(lstm.init, partial(lstm.unroll, segment=2), lstm.zero_state, wm),
     "rnn.unroll": lambda: recurrent(rnn.init, rnn.unroll, rnn.zero_state, h),
     "rnn.scan": lambda: recurrent(rnn.init, rnn.scan, rnn.zero_state, h),
+    "language": language_model,
     "sweep": swept,
     "on two devices": lambda: run(BY_HAND, sharding=parallel.batches(parallel.mesh(devices=jax.devices()[:2]))),
 }

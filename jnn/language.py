@@ -1,0 +1,146 @@
+"""Chapter 5: language models of characters, which read a text with a stack of LSTMs and write on in its style.
+
+Characters are numbers 0, ..., n - 1. Each is embedded in R^p, the layers of `lstm.stack` read it, and a linear layer
+gives the logits of the next character from the highest working memory (Graves, 2013). To learn from B texts at once,
+window by window, the memories are the carry of `train.init` (truncated backpropagation through time; Williams and
+Peng, 1990):
+
+    params = language.init(key, characters, inputs, units)
+    grad = jax.value_and_grad(language.cost, has_aux=True)
+    state = train.init(optimizer, params, carry=language.zero_states(params, B))
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Float, Int, Key
+from jaxtyping import ArrayLike as Like
+
+from jnn import _checks, lstm, mlp
+from jnn.typing import Scalar
+
+States = tuple[lstm.State, ...]
+"""The memories of each layer, [d] for one text or [B, d] for several."""
+
+
+class Params(NamedTuple):
+    """The embedding of the characters, the layers from the lowest to the highest, and the linear layer that reads."""
+
+    embedding: Float[Array, "n p"]
+    layers: tuple[lstm.Params, ...]
+    readout: mlp.Layer
+
+
+def init(key: Key[Array, ""], characters: int, inputs: int, units: int, *, layers: int = 1) -> Params:
+    """Random parameters for n = `characters`, embedded in R^p, p = `inputs`, and layers of d = `units` cells each.
+
+    The embedding is drawn from N(0, 1); the layers are those of `lstm.init`, the readout is that of `mlp.init`.
+
+    Raises ValueError for sizes below 1; TypeError for sizes that are not integers and a key that `jax.random.key` did
+    not make.
+    """
+    _checks.key("key", key)
+    for name, size in (("characters", characters), ("inputs", inputs), ("units", units), ("layers", layers)):
+        _checks.count(name, size)
+    embedding_key, readout_key, *keys = jax.random.split(key, 2 + layers)
+    (readout,) = mlp.init(readout_key, (units, characters))
+    return Params(
+        embedding=jax.random.normal(embedding_key, (characters, inputs)),
+        layers=tuple(lstm.init(key, inputs if i == 0 else units, units) for i, key in enumerate(keys)),
+        readout=readout,
+    )
+
+
+def zero_states(params: Params, batch: int | None = None) -> States:
+    """Memories of zeros for each layer, [d] or [B, d] with B = `batch`; raises as `lstm.zero_state` does."""
+    return tuple(lstm.zero_state(len(layer.rem.b), batch, dtype=layer.rem.b.dtype) for layer in params.layers)
+
+
+def logits(params: Params, states: States, xs: Int[Like, "T *batch"]) -> tuple[States, Float[Array, "T *batch n"]]:
+    """The memories after the characters xs, [T] or [T, B], and the logits of the character after each of them.
+
+    Raises as `lstm.stack` does, TypeError for characters that are not integers; ValueError for characters outside of
+    0 ... n - 1, unless they are traced.
+    """
+    lasts, after = lstm.stack(params.layers, states, params.embedding[_characters("xs", xs, params)])
+    return lasts, _read(params.readout, after[-1].wm)
+
+
+def cost(params: Params, states: States, xs: Int[Like, "B T_plus_1"]) -> tuple[Float[Array, ""], States]:
+    """The mean log-likelihood cost, in nats, of the last T characters of each text, each given those before it.
+
+    Also returns the memories before the last character, with which the window that begins there goes on. In bits it
+    is 1/log(2) = 1.4427 times as large.
+
+    Raises as `logits` does, and ValueError for xs of another shape or for T = 0.
+    """
+    xs = _characters("xs", xs, params).T
+    if xs.ndim != 2 or len(xs) < 2:
+        what = f"have shape [B, T + 1], got {xs.shape[::-1]}" if xs.ndim != 2 else "have at least 2 characters, got 1"
+        raise ValueError(f"xs must {what}")
+    states, z = logits(params, states, xs[:-1])
+    ours = jnp.take_along_axis(z, xs[1:, :, None], axis=-1)[..., 0]
+    return jnp.mean(jax.nn.logsumexp(z, axis=-1) - ours), states
+
+
+def generate(
+    key: Key[Array, ""],
+    params: Params,
+    states: States,
+    first: Int[Like, "*batch"],
+    steps: int,
+    *,
+    temperature: Scalar = 1.0,
+) -> tuple[States, Int[Array, "steps *batch"]]:
+    """Write `steps` characters after `first`, which is one character, or one for each of B texts.
+
+    Each is drawn from the softmax of the logits divided by the temperature: 1 is what was learned, below 1 likely
+    characters become likelier, and 0 takes the likeliest. Also returns the memories before the last character; with
+    both, another call goes on. One `lax.scan`.
+
+    Raises as `logits` does, ValueError for a temperature that is negative or steps below 1, TypeError for those that
+    are not numbers, and for a key that `jax.random.key` did not make.
+    """
+    _checks.key("key", key)
+    _checks.count("steps", steps)
+    _checks.in_range("temperature", temperature)
+
+    x = _characters("first", first, params)
+
+    def one(carry: tuple[States, Array], key: Key[Array, ""]) -> tuple[tuple[States, Array], Array]:
+        states, z = _next(params, *carry)
+        drawn = jax.random.categorical(key, z / jnp.where(temperature > 0, temperature, 1))
+        x = jnp.where(temperature > 0, drawn, jnp.argmax(z, axis=-1)).astype(carry[1].dtype)
+        return (states, x), x
+
+    states = jax.tree.map(lambda a: jnp.broadcast_to(a, (*x.shape, a.shape[-1])), states)
+    (states, _), written = jax.lax.scan(one, (states, x), jax.random.split(key, steps))
+    return states, written
+
+
+def _next(params: Params, states: States, x: Int[Array, "*batch"]) -> tuple[States, Float[Array, "*batch n"]]:
+    """`logits` for a single character."""
+    after, below = [], params.embedding[x]
+    for layer, state in zip(params.layers, states, strict=True):
+        after.append(lstm.step(layer, state, below))
+        below = after[-1].wm
+    return tuple(after), _read(params.readout, below)
+
+
+def _characters(name: str, xs: Like, params: Params) -> Int[Array, "*shape"]:
+    """The characters as an array of at least 32 bits; raise TypeError or ValueError for what are none."""
+    _checks.array(name, xs)
+    if not jnp.issubdtype(dtype := jnp.result_type(xs), jnp.integer):
+        raise TypeError(f"{name} must be integers, one for each character, got {dtype}")
+    n = len(params.embedding)
+    if not isinstance(xs, Tracer) and np.size(xs) and not 0 <= np.min(xs) <= np.max(xs) < n:
+        raise ValueError(f"{name} must be in 0 ... {n - 1}, the characters, got {np.min(xs)} ... {np.max(xs)}")
+    return jnp.asarray(xs, jnp.promote_types(dtype, jnp.int32))
+
+
+def _read(layer: mlp.Layer, memories: Float[Array, "*shape d"]) -> Float[Array, "*shape n"]:
+    z = memories @ layer.w.T
+    return z + jnp.broadcast_to(layer.b, z.shape)
