@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from experiments import digits, nielsen, runner
-from experiments.runner import files, training
+from experiments.runner import command, files, training
 from jnn import train
 
 
@@ -383,6 +383,24 @@ def test_what_is_split_over_eight_devices(backend, members, batch_size, recurren
     assert (None if sharding is None else sharding.mesh.shape["batch"]) == parts
     said = "4 of 8 devices share a mini-batch of 12; a --batch-size divisible by 8 uses all\n"
     assert capsys.readouterr().err == (said if parts == 4 else "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "changed"),
+    [
+        ("JAX_NUM_CPU_DEVICES", "3", []),
+        ("XLA_FLAGS", "--xla_force_host_platform_device_count=2", []),
+        ("XLA_FLAGS", "--xla_dump_to=dump", ["jax_num_cpu_devices"]),
+    ],
+)
+def test_each_core_is_a_device_unless_the_user_says_how_many(name, value, changed, monkeypatch):
+    updated = []
+    for variable in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(type(jax.config), "update", lambda _, name, value: updated.append(name))
+    command._use_all_cores()
+    assert updated == changed
 
 
 def test_only_a_run_draws_a_progress_bar(experiment, tmp_path, capfd):
