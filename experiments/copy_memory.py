@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, Key
 from matplotlib.figure import SubFigure
 
 from experiments import recipes, runner
-from jnn import costs
+from jnn import costs, mlp
 from jnn.activations import softmax
 
 
@@ -78,7 +78,7 @@ def examples(key: Key[Array, ""], rows: Any, *, config: Config) -> tuple[Int[Arr
 def logits(net: recipes.Net, xs: Int[Array, "B T"]) -> Float[Array, "T B k"]:
     """The logits at each step, of the blank and of every symbol."""
     one_hot = jax.nn.one_hot(xs, len(net.out.w) + 1)
-    return recipes.read_out(net.out, recipes.memories(net.cell, jnp.swapaxes(one_hot, 0, 1)))
+    return mlp.linear(net.out, recipes.memories(net.cell, jnp.swapaxes(one_hot, 0, 1)))
 
 
 def loss(net: recipes.Net, xs: Int[Array, "B T"], ys: Int[Array, "B T"]) -> Float[Array, ""]:

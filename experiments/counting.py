@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 from matplotlib.figure import SubFigure
 
 from experiments import recipes, runner
-from jnn import costs, lstm, regularize
+from jnn import costs, lstm, mlp, regularize
 from jnn.activations import sigmoid
 
 SYMBOLS = ("a", "X", "b", "end")
@@ -63,7 +63,7 @@ def read(
     symbols = jax.vmap(partial(string, length=2 * longest + 2))(ns).T
     xs = jax.nn.one_hot(symbols[:-1], len(SYMBOLS))
     _, states = lstm.unroll(net.cell, lstm.zero_state(len(net.cell.rem.b)), xs)
-    return recipes.read_out(net.out, states.wm), symbols[1:], states
+    return mlp.linear(net.out, states.wm), symbols[1:], states
 
 
 def loss(net: recipes.Net, ns: Int[Array, " B"], *, longest: int) -> Float[Array, ""]:

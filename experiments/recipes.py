@@ -125,12 +125,6 @@ def memories(cell: lstm.Params | rnn.Params, xs: Float[Array, "T B p"]) -> Float
     return rnn.unroll(cell, rnn.zero_state(len(cell.b)), xs)[1]
 
 
-def read_out(layer: mlp.Layer, memories: Float[Array, "T B d"]) -> Float[Array, "T B n"]:
-    """The linear layer's outputs at every step."""
-    z = memories @ layer.w.T
-    return z + jnp.broadcast_to(layer.b, z.shape)
-
-
 def train_nets(
     config: Any,
     init_keys: Any,

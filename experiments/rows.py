@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 from matplotlib.figure import SubFigure
 
 from experiments import recipes, runner
-from jnn import costs
+from jnn import costs, mlp
 from jnn.activations import softmax
 
 SHOWN = 5
@@ -47,7 +47,7 @@ def logits(net: recipes.Net, xs: Float[Array, "B pixels"]) -> Float[Array, "T B 
     """The logits after each row of every image."""
     side = round(xs.shape[1] ** 0.5)
     rows = jnp.swapaxes(xs.reshape(-1, side, side), 0, 1)
-    return recipes.read_out(net.out, recipes.memories(net.cell, rows))
+    return mlp.linear(net.out, recipes.memories(net.cell, rows))
 
 
 def last_logits(net: recipes.Net, xs: Float[Array, "B pixels"]) -> Float[Array, "B 10"]:

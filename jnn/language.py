@@ -66,7 +66,7 @@ def logits(params: Params, states: States, xs: Int[Like, "T *batch"]) -> tuple[S
     0 ... n - 1, unless they are traced.
     """
     lasts, after = lstm.stack(params.layers, states, params.embedding[_characters("xs", xs, params)])
-    return lasts, _read(params.readout, after[-1].wm)
+    return lasts, mlp.linear(params.readout, after[-1].wm)
 
 
 def cost(params: Params, states: States, xs: Int[Like, "B T_plus_1"]) -> tuple[Float[Array, ""], States]:
@@ -111,23 +111,17 @@ def generate(
     x = _characters("first", first, params)
 
     def one(carry: tuple[States, Array], key: Key[Array, ""]) -> tuple[tuple[States, Array], Array]:
-        states, z = _next(params, *carry)
+        states, x = carry
+        states, (z,) = logits(params, states, x[None])
         drawn = jax.random.categorical(key, z / jnp.where(temperature > 0, temperature, 1))
-        x = jnp.where(temperature > 0, drawn, jnp.argmax(z, axis=-1)).astype(carry[1].dtype)
+        x = jnp.where(temperature > 0, drawn, jnp.argmax(z, axis=-1)).astype(x.dtype)
         return (states, x), x
 
-    states = jax.tree.map(lambda a: jnp.broadcast_to(a, (*x.shape, a.shape[-1])), states)
+    states = jax.tree.map(
+        lambda memory, zero: _checks.memory("states", memory, x.shape, len(zero)), tuple(states), zero_states(params)
+    )
     (states, _), written = jax.lax.scan(one, (states, x), jax.random.split(key, steps))
     return states, written
-
-
-def _next(params: Params, states: States, x: Int[Array, "*batch"]) -> tuple[States, Float[Array, "*batch n"]]:
-    """`logits` for a single character."""
-    after, below = [], params.embedding[x]
-    for layer, state in zip(params.layers, states, strict=True):
-        after.append(lstm.step(layer, state, below))
-        below = after[-1].wm
-    return tuple(after), _read(params.readout, below)
 
 
 def _characters(name: str, xs: Like, params: Params) -> Int[Array, "*shape"]:
@@ -139,8 +133,3 @@ def _characters(name: str, xs: Like, params: Params) -> Int[Array, "*shape"]:
     if not isinstance(xs, Tracer) and np.size(xs) and not 0 <= np.min(xs) <= np.max(xs) < n:
         raise ValueError(f"{name} must be in 0 ... {n - 1}, the characters, got {np.min(xs)} ... {np.max(xs)}")
     return jnp.asarray(xs, jnp.promote_types(dtype, jnp.int32))
-
-
-def _read(layer: mlp.Layer, memories: Float[Array, "*shape d"]) -> Float[Array, "*shape n"]:
-    z = memories @ layer.w.T
-    return z + jnp.broadcast_to(layer.b, z.shape)

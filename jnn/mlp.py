@@ -121,6 +121,20 @@ def forward(
     return output(logits(params, x, hidden=hidden))
 
 
+def linear(layer: Layer, xs: Float[Array, "*batch n_in"]) -> Float[Array, "*batch n_out"]:
+    """The weighted inputs w x + b of one layer, for arrays with any leading axes.
+
+    Reads the memories of a recurrent net at every step.
+
+    Raises ValueError for shapes that do not fit, TypeError for xs of integers.
+    """
+    n_in, _ = sizes((layer,))
+    _checks.shape("xs", xs, (*jnp.shape(xs)[:-1], n_in), "the last axis must be the layer's input")
+    _checks.floating("xs", xs)
+    z = xs @ layer.w.T
+    return z + jnp.broadcast_to(layer.b, z.shape)
+
+
 def classify(params: Params, xs: Float[Array, "m n_in"], *, hidden: Activation = sigmoid) -> Int[Array, " m"]:
     """The predicted label for each of m examples: the index of the most active output neuron.
 

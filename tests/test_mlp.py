@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jnn import activations, mlp
-from tests.helpers import examples, network
+from tests.helpers import examples, network, relative_error
 
 KEY = jax.random.key(0)
 
@@ -49,6 +49,16 @@ def test_forward_is_the_notes_sum(x64):
     np.testing.assert_array_equal(mlp.forward(params, xs[0]), activations.sigmoid(by_default))
 
 
+@pytest.mark.parametrize("batch", [(), (4,), (2, 4)])
+def test_linear_is_one_layer_at_each_of_any_axes(batch):
+    (layer, *_), (xs, _) = network(0), examples(1, 8)
+    xs = xs[: int(np.prod(batch))].reshape(*batch, -1)
+    z = mlp.linear(layer, xs)
+    for i in np.ndindex(batch):
+        assert relative_error(z[i], mlp.logits((layer,), xs[i])) < 1e-6
+    assert z.shape == (*batch, len(layer.b))
+
+
 def test_what_a_network_says_and_how_often_it_is_right():
     params = network(0)
     xs, _ = examples(1, 20)
@@ -67,6 +77,8 @@ def test_what_a_network_says_and_how_often_it_is_right():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (lambda: mlp.linear(network(0)[0], jnp.ones((3, 2))), ValueError, "xs must have shape .* got .3, 2.: the last"),
+        (lambda: mlp.linear(network(0)[0], jnp.array(1.0)), ValueError, "xs must have shape"),
         (lambda: mlp.init(KEY, ()), ValueError, "at least an input and an output width"),
         (lambda: mlp.init(KEY, (784,)), ValueError, "at least an input and an output width"),
         (lambda: mlp.init(KEY, (784, 0, 10)), ValueError, r"sizes\[1\] must be at least 1, got 0"),

@@ -80,7 +80,7 @@ def _sharding(members: int, batch_size: int, *, recurrent: bool) -> NamedShardin
     Devices that cannot share a mini-batch repeat the work of others, and a line on stderr says so.
 
     On a CPU splitting slows other than recurrent nets: with two devices on two cores an epoch of [784, 30, 10] in
-    mini-batches of 10 takes 4 times as long, of [784, 800, 10] in mini-batches of 100 1.5 times.
+    mini-batches of 10 takes 3 times as long, of [784, 800, 10] in mini-batches of 100 1.6 times.
     """
     devices = jax.device_count()
     if jax.process_count() == 1:
