@@ -1,8 +1,10 @@
 """Forward and backward passes of an LSTM: by hand, by autodiff, and with torch, flax, haiku and equinox.
 
 All use the same weight shapes, sequences and loss, in single precision, and differentiate by the parameters. The
-installed peers and jnn take turns in one process; `pip install '.[peers]'` installs all of them. Ratios are relative to
-`lstm.unroll`. `--growth` measures how run time and compilation time grow with T and B instead.
+installed peers and jnn take turns in one process; `pip install '.[peers]'` installs all of them. Torch uses all cores;
+of jnn there is also the batch split over a device for each core. Ratios are relative to `lstm.unroll`. `--growth`
+measures how run time and compilation time grow with T and B instead, `--windows` what a character costs a language
+model that is trained on windows of T.
 """
 
 import importlib
@@ -17,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import timing
-from jnn import convert, lstm
+from jnn import convert, language, lstm, parallel
 
 MODULES = {"torch": "torch", "flax": "flax", "haiku": "dm-haiku", "equinox": "equinox"}
 PACKAGES = tuple(MODULES.values())
@@ -42,6 +44,8 @@ class Config:
     """Measure a decade of T and of B, and compilation, instead of the peers."""
     segments: bool = False
     """Measure time and memory with only every k-th state kept, instead of the peers."""
+    windows: bool = False
+    """Measure time and memory per character as T grows, for a language model, instead of the peers."""
 
 
 def problem(B: int, T: int, p: int, d: int) -> tuple[lstm.Params, jax.Array, jax.Array]:
@@ -55,6 +59,13 @@ def of_jax(run: Callable[[Any, jax.Array], jax.Array], params: Any, xs: jax.Arra
     forwards = jax.jit(lambda params, xs, weights: jnp.sum(run(params, xs) * weights))
     both = jax.jit(jax.value_and_grad(lambda params, xs, weights: jnp.sum(run(params, xs) * weights)))
     return tuple(lambda f=f: jax.block_until_ready(f(params, xs, weights)) for f in (forwards, both))
+
+
+def split(run: Callable[[Any, jax.Array], jax.Array], params: Any, xs: jax.Array, weights: jax.Array) -> Any:
+    """The same two programs, with the batch split over all devices."""
+    mesh = parallel.mesh()
+    by_rows = jax.sharding.PartitionSpec(None, "batch")
+    return of_jax(run, parallel.place(mesh, params), *parallel.place(mesh, (xs, weights), by_rows))
 
 
 def of_torch(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> Any:
@@ -126,8 +137,10 @@ def peers(config: Config) -> Iterator[timing.Table]:
     found = [name for name in makers if importlib.util.find_spec(name)]
     for size in config.sizes:
         arguments = problem(*size)
+        divisible = size[0] % jax.device_count() == 0
         pairs = {
             "lstm.unroll": of_jax(by(lstm.unroll), *arguments),
+            **({"split over the cores": split(by(lstm.unroll), *arguments)} if divisible else {}),
             "lstm.scan, autodiff": of_jax(by(lstm.scan), *arguments),
             **{name: makers[name](*arguments) for name in found},
         }
@@ -173,10 +186,34 @@ def segments(config: Config) -> Iterator[timing.Table]:
     yield timing.Table("(B, T, p, d) = (8, 4096, 32, 64), backwards from the last state", seconds, memory)
 
 
+def windows(config: Config) -> Iterator[timing.Table]:
+    """Yield time and memory per character of the gradient of `language.cost`, T from 32 to 1,024."""
+    rows, cells, characters = 64, 384, 128
+    params = language.init(jax.random.key(0), characters, 32, cells)
+    gradient = jax.jit(jax.value_and_grad(language.cost, has_aux=True))
+    seconds, remarks = {}, {}
+    alternatives: dict[str, Callable[[], Any]] = {}
+    lengths = (32, 64, 128, 256, 512, 1024)
+    for T in lengths:
+        xs = jax.random.randint(jax.random.key(T), (rows, T + 1), 0, characters)
+        compiled = gradient.lower(params, language.zero_states(params, rows), xs).compile()
+        remarks[f"T = {T}"] = f"{timing.memory(compiled) / rows / T / 2**10:.1f} KiB for each character"
+        arguments = (params, language.zero_states(params, rows), xs)
+        alternatives[f"T = {T}"] = lambda f=compiled, a=arguments: jax.block_until_ready(f(*a))
+    measured = timing.interleaved(alternatives, config.rounds)
+    for T in lengths:
+        seconds[f"T = {T}"] = [1_000 * t / rows / T for t in measured[f"T = {T}"]]
+    yield timing.Table(
+        f"(B, p, d) = ({rows}, 32, {cells}), forwards and backwards, for 1,000 characters", seconds, remarks
+    )
+
+
 def measure(config: Config) -> Iterator[timing.Table]:
-    """Yield the tables of the peers, of growth or of segments."""
-    return (growth if config.growth else segments if config.segments else peers)(config)
+    """Yield the tables of the peers, of growth, of segments or of windows."""
+    others = {"growth": growth, "segments": segments, "windows": windows}
+    return next((table for name, table in others.items() if getattr(config, name)), peers)(config)
 
 
 if __name__ == "__main__":
+    jax.config.update("jax_num_cpu_devices", timing.cores())
     sys.exit(timing.main(sys.modules[__name__]))

@@ -12,7 +12,7 @@ import importlib.abc
 import pkgutil
 import sys
 
-MACHINERY = frozenset({"__main__", "page", "read", "recipes", "report", "runner", "specimens"})
+MACHINERY = frozenset({"__main__", "corpus", "page", "read", "recipes", "report", "runner", "specimens"})
 
 
 def names() -> list[str]:

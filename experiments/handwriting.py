@@ -273,8 +273,7 @@ def split(config: Config) -> tuple[data.Split, data.Split, data.Split]:
 
 def compute(config: Config) -> dict[str, Any]:
     """Train the networks. Returns their accuracies on pictures of each kind, and how many answers are not sure."""
-    if config.weights is not None and not config.weights.expanduser().parent.is_dir():
-        raise ValueError(f"weights must be a file in a folder that exists, got {config.weights}")
+    recipes.check_folder("weights", config.weights)
     images, held_out, test = split(config)
     networks = train_networks(config, images)
     outputs = functools.partial(jax.vmap(read.probabilities, (0, None)), jax.tree.map(jnp.float32, networks))

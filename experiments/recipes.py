@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -44,6 +45,12 @@ class Images(Repeated):
 
     data: Literal["mnist", "digits"] = "mnist"
     """The 70,000 images of MNIST (from $JNN_DATA_DIR or downloaded once), or the 1,797 embedded digits (UCI)."""
+
+
+def check_folder(name: str, file: Path | None) -> None:
+    """Raise ValueError for a file to write, if there is one, in a folder that does not exist."""
+    if file is not None and not file.expanduser().parent.is_dir():
+        raise ValueError(f"{name} must be a file in a folder that exists, got {file}")
 
 
 # Networks that read digits

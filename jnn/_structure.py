@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from jnn import lstm, mlp, rnn
+from jnn import language, lstm, mlp, rnn
 from jnn.typing import CarryState, State
 
 _KINDS: dict[str, Any] = {
     "mlp.Layer": mlp.Layer,
+    "language.Params": language.Params,
     "lstm.Gate": lstm.Gate,
     "lstm.Params": lstm.Params,
     "lstm.State": lstm.State,

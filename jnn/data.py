@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 from jnn import _checks, _files
 from jnn.typing import PathLike
@@ -130,7 +130,7 @@ def idx_folder(folder: PathLike, *, prefix: str = "", transpose: bool = False) -
     return Dataset(train, test)
 
 
-def one_hot(labels: Int[Array, "*N"], classes: int) -> Float[Array, "*N classes"]:
+def one_hot(labels: Integer[Array, "*N"], classes: int) -> Float[Array, "*N classes"]:
     """The desired output y of each label: 1 at the label, 0 elsewhere, float32.
 
     Raises TypeError for labels that are not integers, ValueError for a label outside 0 ... classes-1; a traced label

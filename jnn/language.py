@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Integer, Key
 from jaxtyping import ArrayLike as Like
 
 from jnn import _checks, lstm, mlp
@@ -59,7 +59,7 @@ def zero_states(params: Params, batch: int | None = None) -> States:
     return tuple(lstm.zero_state(len(layer.rem.b), batch, dtype=layer.rem.b.dtype) for layer in params.layers)
 
 
-def logits(params: Params, states: States, xs: Int[Like, "T *batch"]) -> tuple[States, Float[Array, "T *batch n"]]:
+def logits(params: Params, states: States, xs: Integer[Like, "T *batch"]) -> tuple[States, Float[Array, "T *batch n"]]:
     """The memories after the characters xs, [T] or [T, B], and the logits of the character after each of them.
 
     Raises as `lstm.stack` does, TypeError for characters that are not integers; ValueError for characters outside of
@@ -69,7 +69,7 @@ def logits(params: Params, states: States, xs: Int[Like, "T *batch"]) -> tuple[S
     return lasts, mlp.linear(params.readout, after[-1].wm)
 
 
-def cost(params: Params, states: States, xs: Int[Like, "B T_plus_1"]) -> tuple[Float[Array, ""], States]:
+def cost(params: Params, states: States, xs: Integer[Like, "B T_plus_1"]) -> tuple[Float[Array, ""], States]:
     """The mean log-likelihood cost, in nats, of the last T characters of each text, each given those before it.
 
     Also returns the memories before the last character, with which the window that begins there goes on. In bits it
@@ -90,7 +90,7 @@ def generate(
     key: Key[Array, ""],
     params: Params,
     states: States,
-    first: Int[Like, "*batch"],
+    first: Integer[Like, "*batch"],
     steps: int,
     *,
     temperature: Scalar = 1.0,

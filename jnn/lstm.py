@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.nn.initializers import Initializer
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Integer, Key
 
 from jnn import _checks, _explicit, _masking, _reverse_mode, _xla
 from jnn.activations import sigmoid
@@ -181,7 +181,7 @@ def unroll(
     return _unroll_in_segments(params, state, xs, mask, segment)
 
 
-def mask(lengths: Int[Array, " B"], steps: int) -> Bool[Array, "steps B"]:
+def mask(lengths: Integer[Array, " B"], steps: int) -> Bool[Array, "steps B"]:
     """True at the first `lengths[i]` of `steps` times, for each sequence i: the mask of a padded batch.
 
     Raises TypeError for lengths or steps that are not integers; ValueError for lengths that are not a vector or, unless

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Integer, Key
 
 from jnn import _checks, _dtypes
 from jnn.activations import Activation, sigmoid
@@ -145,7 +145,7 @@ def classify(params: Params, xs: Float[Array, "m n_in"], *, hidden: Activation =
 
 
 def accuracy(
-    params: Params, xs: Float[Array, "m n_in"], labels: Int[Array, " m"], *, hidden: Activation = sigmoid
+    params: Params, xs: Float[Array, "m n_in"], labels: Integer[Array, " m"], *, hidden: Activation = sigmoid
 ) -> Float[Array, ""]:
     """The fraction of m examples that the network classifies correctly, from 0 to 1.
 

@@ -74,17 +74,22 @@ def test_against_torch():
     np.testing.assert_allclose(dstate.ltm, start[1].grad[0].numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_a_stack_against_torch():
+def test_a_language_model_of_two_layers_against_torch():
+    """The same bits per character there, and the same parameters back."""
     torch = pytest.importorskip("torch")
     params = language.init(jax.random.key(3), 7, 3, 5, layers=2)
-    net = torch.nn.LSTM(3, 5, num_layers=2)
+    net = torch.nn.LSTM(3, 5, num_layers=2, batch_first=True)
     arrays = convert.to_torch(params.layers[0]) | convert.to_torch(params.layers[1], layer=1)
     net.load_state_dict({name: torch.tensor(np.asarray(a)) for name, a in arrays.items()})
-    xs = jax.random.randint(jax.random.key(4), (20, 6), 0, 7)
-    wm, _ = net(torch.tensor(np.asarray(params.embedding[xs])))
-    z = wm.detach().numpy() @ params.readout.w.T + jnp.broadcast_to(params.readout.b, (20, 6, 7))
-    _, ours = language.logits(params, language.zero_states(params), xs)
-    np.testing.assert_allclose(ours, z, rtol=1e-4, atol=1e-5)
+    text = np.asarray(jax.random.randint(jax.random.key(4), (6, 21), 0, 7))
+    embedding, w, b = (torch.tensor(np.asarray(a)) for a in (params.embedding, *params.readout))
+    xs = torch.tensor(text, dtype=torch.long)
+    wm, _ = net(embedding[xs[:, :-1]])
+    theirs = torch.nn.functional.cross_entropy((wm @ w.T + b).reshape(-1, 7), xs[:, 1:].reshape(-1))
+    ours, _ = language.cost(params, language.zero_states(params), text)
+    np.testing.assert_allclose(ours / np.log(2), theirs.item() / np.log(2), atol=1e-6)
+    back = {name: a.numpy() for name, a in net.state_dict().items()}
+    assert relative_error(tuple(convert.from_torch(back, layer=i) for i in range(2)), params.layers) == 0
 
 
 @pytest.mark.parametrize("cell", ["LSTMCell", "OptimizedLSTMCell"])
@@ -179,6 +184,7 @@ TREES = {
     "mlp": mlp.init(jax.random.key(0), SIZES),
     "lstm": lstm.init(jax.random.key(0), 2, 3),
     "rnn": {"cell": rnn.init(jax.random.key(0), 2, 3), "readout": [jnp.ones((1, 3)), None, ()]},
+    "language": language.init(jax.random.key(0), 4, 2, 3, layers=2),
     "training": train.init(train.sgd(0.1), mlp.init(jax.random.key(0), SIZES))._replace(opt_state=(0.5, 3, True)),
     "states": train.init(train.sgd(0.1), jnp.ones(2), carry=lstm.zero_state(3, 2))._replace(opt_state=()),
     "eleven": tuple(jnp.full(1, i) for i in range(11)),

@@ -44,12 +44,15 @@ def run(experiment: Experiment, config: Any, out: Path, *, resume: bool = False)
         taken.close()
         with files.put(folder, arrays) as scratch:
             claims = _check_claims(experiment, config, arrays)
-            numbers = {key: value.item() for key, value in arrays.items() if value.ndim == 0}
+            scalars = {key: value.item() for key, value in arrays.items() if value.ndim == 0}
+            texts = {key: value for key, value in scalars.items() if isinstance(value, str)}
+            numbers = {key: value for key, value in scalars.items() if key not in texts}
             result = {
                 "experiment": folder.name,
                 "config": dataclasses.asdict(config),
                 "claims": claims,
                 "numbers": numbers,
+                "texts": texts,
                 "seconds": time.perf_counter() - start,
                 **machine(),
             }
@@ -58,6 +61,8 @@ def run(experiment: Experiment, config: Any, out: Path, *, resume: bool = False)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     for label, number in format_numbers(numbers).items():
         print(f"{label}: {number}")
+    for key, text in texts.items():
+        print(f"{key.replace('_', ' ')}:\n{text}")
     _print_claims(claims)
     print(f"{folder.name}: {result['seconds']:.1f} s on {result['device']}; see {folder}")
     return all(claims.values())

@@ -1,0 +1,297 @@
+"""Texts and what predicts them, the network that learns to write, and every mistake with a file."""
+
+import bz2
+import dataclasses
+import lzma
+import math
+from collections import Counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from experiments import corpus, runner, text
+from jnn import convert, language, train
+
+SIZE = ("--units", "12", "--rows", "4", "--window", "16", "--written", "30", "--eta", "0.03")
+VERSES = "One saw the fox.\nOne had the dog.\nTwo had the fox.\nTwo saw the dog.\nThree ran to the fox and the dog.\n"
+
+
+def write(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def run(*flags, out):
+    return runner.main(text, [*map(str, flags), "--out", str(out)])
+
+
+def small(train_text, held_out):
+    return corpus._corpus(train_text, held_out, "a test")
+
+
+# Texts
+
+
+def test_the_standard_library_is_split_by_files():
+    whole = corpus.standard_library(10**9)
+    everything = [whole.decode(part) for part in whole[:2]]
+    assert 0.02 < len(everything[1]) / len(everything[0]) < 0.08
+    first = {part.splitlines()[0] for part in everything}
+    assert len(first) == 2
+    for line in ("class TestCase(object):", "def namedtuple(typename, field_names, "):
+        assert sum(line in part for part in everything) == 1
+    assert not any("def test_getattr_hooks" in part for part in everything)  # the tests are left out
+    assert whole.source.startswith("the standard library of Python 3.")
+    cut = corpus.standard_library(1_000)
+    assert cut.decode(cut.train) == everything[0][:1_000]
+    assert len(cut.held_out) == 1_000
+
+
+def test_a_file_is_split_near_its_end(tmp_path):
+    path = write(tmp_path / "verses.txt", b"\xef\xbb\xbf" + 40 * VERSES.encode())
+    found = corpus.from_file(path, 10**9)
+    assert found.decode(found.train) + found.decode(found.held_out) == 40 * VERSES
+    assert len(found.train) == len(40 * VERSES) * 19 // 20
+    assert found.source == "verses.txt"
+    np.testing.assert_array_equal(found.encode("fox"), [found.alphabet.index(c) for c in "fox"])
+
+
+def test_rare_characters_are_read_as_one():
+    many = "".join(chr(0x4E00 + i) for i in range(200))
+    found = small(2 * many[:127] + many[127:], "a" + many[0])
+    assert len(found.alphabet) == 128
+    assert found.decode(found.train) == 2 * many[:127] + 73 * corpus.OTHER
+    assert found.decode(found.held_out) == corpus.OTHER + many[0]
+
+
+def test_windows_are_rows_of_the_text_in_order():
+    found = corpus.windows(np.arange(103, dtype=np.uint8), 4, 5)
+    assert found.shape == (5, 4, 6)
+    rows = [np.concatenate([found[0, i, :1], found[:, i, 1:].ravel()]) for i in range(4)]
+    np.testing.assert_array_equal(rows, [np.arange(25 * i, 25 * i + 26) for i in range(4)])
+    assert corpus.windows(np.arange(12, dtype=np.uint8), 4, 5).shape == (1, 2, 6)
+
+
+# Other models
+
+
+def test_compressed_sizes_in_bits_per_character():
+    found = small(30 * VERSES, VERSES[::-1])
+    longer, before = (len(lzma.compress(part.encode(), preset=9)) for part in (30 * VERSES + VERSES[::-1], 30 * VERSES))
+    assert corpus.xz(found) == 8 * (longer - before) / len(VERSES)
+    assert corpus.bzip2(found) == 8 * len(bz2.compress(VERSES[::-1].encode())) / len(VERSES)
+
+
+@pytest.mark.parametrize("order", [0, 1, 3])
+def test_counts_by_their_definition(order):
+    found = small(3 * VERSES, "Two had one dog.\nThree fox saw the two.\n")
+    past, n = found.decode(found.train), len(found.alphabet)
+
+    def p(context, character):
+        shorter = p(context[1:], character) if context else 1 / n
+        after = Counter(
+            b for a, b in zip(grams(past, len(context)), past[len(context) :], strict=False) if a == context
+        )
+        N, t = sum(after.values()), len(after)
+        return (after[character] + t * shorter) / (N + t) if N else shorter
+
+    def grams(whole, k):
+        return [whole[i : i + k] for i in range(len(whole) - k)]
+
+    held_out = found.decode(found.held_out)
+    values = [-math.log2(p(held_out[max(0, i - order) : i], c)) for i, c in enumerate(held_out)]
+    np.testing.assert_allclose(corpus.counts(found, order), np.mean(values), rtol=1e-12)
+
+
+def test_labels_of_python():
+    """A character counts as what it leaves the reader in: a string ends with its last quote."""
+    source = 'x = f(["(", \'a\'])  # no "\nif x:\n    """#\n"""\n'
+    expected = {
+        # source:    x = f(["(", 'a'])  # no "~if x:~    """#~"""~
+        "string": "000000011000110000000000000000000000111111100",
+        "comment": "000000000000000000011111100000000000000000000",
+        "brackets": "000001222222222100000000000000000000000000000",
+        "indentation": "000000000000000000000000000000001234444440000",
+    }
+    found = corpus.labels(source)
+    assert {name: "".join(f"{value:.0f}" for value in values) for name, values in found.items()} == expected
+
+
+def test_labels_end_where_python_does():
+    source = "It's (an apostrophe\n  that no string has.\n"
+    found = corpus.labels(source)
+    assert all(len(values) == len(source) for values in found.values())
+    assert found["indentation"].max() == 2
+
+
+# The network
+
+
+def test_bits_per_character_by_both_ways_of_reading():
+    """As it is, the cost of each window; learning as it reads, the same from the parameters after each step."""
+    params = language.init(jax.random.key(0), 5, 3, 4)
+    held_out = jnp.asarray(np.random.default_rng(0).integers(0, 5, (3, 2, 7)))
+    states, plain, learning, moving = language.zero_states(params), [], [], params
+    states_moving = language.zero_states(params, 2)
+    for window in held_out:
+        cost, states = language.cost(params, states, window)
+        plain.append(cost)
+        (cost, states_moving), grads = text.GRAD(moving, states_moving, window)
+        learning.append(cost)
+        clipped = min(1, 1 / optax.tree.norm(grads))
+        moving = optax.apply_updates(moving, optax.tree.scale(-0.5 * clipped, grads))
+    np.testing.assert_allclose(text.bits(params, held_out), np.mean(plain) / math.log(2), rtol=1e-6)
+    np.testing.assert_allclose(
+        text.bits_while_learning(params, held_out, 0.5), np.mean(learning) / math.log(2), rtol=1e-6
+    )
+    assert learning[-1] != plain[-1]
+
+
+def test_a_cell_that_counts_brackets_is_found():
+    """A network whose cell 2 adds 1 at an opening bracket and takes 1 away at a closing one."""
+    source = "f(g(h(x, y), [z]))\nh = 1\n" * 128
+    found = small(source, source)
+    params = language.init(jax.random.key(0), len(found.alphabet), 2, 4)
+    (layer,) = params.layers
+    steps = np.array([(c in "([{") - (c in ")]}") * 1.0 for c in found.alphabet])
+    gates = {"rem": (0, 20), "save": (0, 20), "ltm": (0.05, 0)}
+    for name, (weight, bias) in gates.items():
+        gate = getattr(layer, name)
+        gate = gate._replace(
+            W=gate.W.at[2].set(jnp.array([weight, 0])), U=gate.U.at[2].set(0), b=gate.b.at[2].set(bias)
+        )
+        layer = layer._replace(**{name: gate})
+    params = params._replace(embedding=params.embedding.at[:, 0].set(steps), layers=(layer,))
+    arrays = text.cells(params, found)
+    i = list(arrays["labels"]).index("brackets")
+    assert tuple(arrays["cells"][i]) == (0, 2)
+    assert arrays["correlations"][i] > 0.99
+    assert arrays["shown"][i].startswith(("f(", "h ="))
+    depth = corpus.labels(arrays["shown"][i])["brackets"]
+    assert np.corrcoef(depth, arrays["memories"][i])[0, 1] > 0.99
+
+
+def test_it_learns_to_write_a_text(tmp_path, capsys):
+    path = write(tmp_path / "verses.txt", 200 * VERSES)
+    assert (
+        run("--file", path, *SIZE, "--units", 24, "--epochs", 8, "--temperatures", 0, "--start", "One ", out=tmp_path)
+        == 0
+    )
+    said = capsys.readouterr().out
+    sample = said.partition("sample at 0:\n")[2].splitlines()[0]
+    assert sample in VERSES.splitlines()
+
+
+def test_a_network_of_two_layers_is_kept(tmp_path):
+    """From its file, the parameters and the alphabet give the bits of the same held-out text."""
+    path, file = write(tmp_path / "verses.txt", 40 * VERSES), tmp_path / "net.safetensors"
+    flags = ("--epochs", 2, "--layers", 2, "--weights", file)
+    assert run("--file", path, *SIZE, *flags, out=tmp_path) == 0
+    params, about = convert.load(file), convert.metadata(file)
+    assert len(params.layers) == 2
+    found = corpus.from_file(path, 10**9)
+    assert about == {"alphabet": found.alphabet, "source": "verses.txt"}
+    with np.load(tmp_path / "text" / "arrays.npz") as arrays:
+        held_out = jnp.asarray(corpus.windows(found.held_out, 4, 16))
+        np.testing.assert_allclose(text.bits(params, held_out), arrays["bits_per_character"], rtol=1e-6)
+        assert arrays["held_out_bits"].shape == (2,)
+
+
+def test_a_resumed_training_writes_the_same(tmp_path, monkeypatch):
+    path = write(tmp_path / "verses.txt", 40 * VERSES)
+    flags = ("--file", path, *SIZE, "--epochs", 3)
+    assert run(*flags, out=tmp_path / "alone") == 0
+    fit = train.fit
+
+    def interrupted(*args, **options):
+        def interrupt(report):
+            if report.epoch == 2:
+                raise KeyboardInterrupt
+
+        checkpoints = dataclasses.replace(options.pop("checkpoints"), seconds=0)
+        return fit(*args, callbacks=[interrupt], checkpoints=checkpoints, **options)
+
+    monkeypatch.setattr(train, "fit", interrupted)
+    assert run(*flags, out=tmp_path / "again") == 130
+    monkeypatch.setattr(train, "fit", fit)
+    assert run(*flags, "--resume", out=tmp_path / "again") == 0
+    alone, resumed = (np.load(tmp_path / name / "text" / "arrays.npz") for name in ("alone", "again"))
+    for name in set(alone) - {"seconds_of_training"}:
+        np.testing.assert_array_equal(resumed[name], alone[name])
+
+
+def test_the_claims_can_be_false():
+    arrays = {
+        "bits_per_character": np.asarray(2.0),
+        "bits_per_character_learning_as_it_reads": np.asarray(1.9),
+        "training_bits": np.arange(40.0).reshape(2, 20),
+        **{f"bits_of_{name}": np.asarray(1.8) for name in text.MODELS},
+        "labels": np.array(["comment", "string"]),
+        "correlations": np.array([0.9, 0.3]),
+    }
+    assert list(text.claims(text.Config(), arrays).values()) == [False] * 5
+    assert list(text.claims(text.Config(epochs=1), arrays).values()) == [False]
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "each part of the text must have more than 16 characters, a window, got 0"),
+        (b"short", "each part of the text must have more than 16 characters, a window, got 4"),
+        (16 * b"0123456789abcdef\n", "each part of the text must have more than 16 characters, a window, got 14"),
+        (b"\x89PNG\r\n\x1a\n", "file must be UTF-8 text, got {}: "),
+        (b"zero\0byte", "file must be text, got {}, which contains zero bytes"),
+    ],
+)
+def test_files_that_are_no_text_to_learn(content, message, tmp_path, capsys):
+    path = write(tmp_path / "file", content)
+    assert run("--file", path, *SIZE, out=tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert message.format(path) in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_2_gigabytes(tmp_path, capsys):
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+        file.truncate(2 * 10**9)
+    assert run("--file", path, out=tmp_path / "out") == 2
+    assert f"file must have at most 100,000,000 bytes, got 2,000,000,000 in {path}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--file", "{}/none"), "No such file or directory"),
+        (("--file", "{}"), "file must be a text file, got the folder"),
+        (
+            ("--start", "Zwölf"),
+            "each character must be one of the training text, '\\n .OTadefghnorstwx\ufffd', got 'Z', 'l', 'ö'",
+        ),
+        (("--start", ""), "start must have at least one character, got none"),
+        (("--temperatures", "-1"), "temperatures must be at least 0, got -1.0"),
+        (("--weights", "{}/none/net"), "weights must be a file in a folder that exists, got {}/none/net"),
+        (("--rows", "1000"), "the training text must have more than rows * window = 16000 characters, got"),
+    ],
+)
+def test_other_mistakes(flags, message, tmp_path, capsys):
+    path = write(tmp_path / "verses.txt", 40 * VERSES)
+    flags = [flag.format(tmp_path) for flag in flags]
+    assert run("--file", path, *SIZE, *flags, out=tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert message.replace("{}", str(tmp_path)) in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_python_without_its_source(monkeypatch, tmp_path):
+    monkeypatch.setattr(corpus.sysconfig, "get_path", lambda name: str(tmp_path))
+    with pytest.raises(ValueError, match="source of Python's standard library must be in .*: name another text"):
+        corpus.standard_library(100)
