@@ -17,7 +17,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from experiments import recipes, runner
-from jnn import costs, data, mlp, ridge, train
+from jnn import costs, data, mlp, parallel, ridge, train
 
 NETS = {"softmax regression": (), "one hidden layer": (8,)}
 PIXELS = 64
@@ -119,7 +119,7 @@ def compute(config: Config) -> dict[str, Any]:
     quadratic_key, *keys = jax.random.split(jax.random.key(config.seed), 1 + len(NETS))
     found = quadratic(config, quadratic_key)
     for (name, hidden), key in zip(NETS.items(), keys, strict=True):
-        of_net = jax.jit(jax.vmap(partial(network, config, hidden=hidden)))(jax.random.split(key, config.seeds))
+        of_net = parallel.sweep(partial(network, config, hidden=hidden), jax.random.split(key, config.seeds))
         found |= {f"{name} {which}": value for which, value in of_net.items()}
         for i, ratio in enumerate(config.ratios):
             what = f"{name} misses the move by, alpha {ratio:g} base"

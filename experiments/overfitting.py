@@ -84,8 +84,9 @@ def compute(config: Config) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, (grad, transform) in methods(config, sizes[0]).items():
         measure = functools.partial(_metrics, p=config.dropout if name == "dropout" else 0.0)
-        evaluate = Partial(measure, validation=validation, known=known, unseen=validation if config.validate else test)
         stop = stopping.error_change(window=config.window) if name == "early stopping" else None
+        deciding = None if stop is None else validation
+        evaluate = Partial(measure, known=known, unseen=validation if config.validate else test, validation=deciding)
         options = {"epochs": config.epochs, "transform": transform, "evaluate": evaluate, "stopping": stop}
         _, history = recipes.fit_images(train_keys, grad, optimizer, state, known, name=name, **options)
         kept = np.full(config.seeds, config.epochs) if history.best is None else np.asarray(history.best)
@@ -139,14 +140,11 @@ def draw(figure: runner.Figure, _: Config, arrays: runner.Arrays) -> None:
 
 
 def _metrics(
-    params: mlp.Params, known: data.Split, unseen: data.Split, validation: data.Split, p: float
+    params: mlp.Params, known: data.Split, unseen: data.Split, validation: data.Split | None, p: float
 ) -> dict[str, Any]:
     params = dropout.at_test(params, p) if p else params
-    return {
-        "known": mlp.accuracy(params, *known),
-        "unseen": mlp.accuracy(params, *unseen),
-        "error": 1 - mlp.accuracy(params, *validation),
-    }
+    found = {"known": mlp.accuracy(params, *known), "unseen": mlp.accuracy(params, *unseen)}
+    return found if validation is None else found | {"error": 1 - mlp.accuracy(params, *validation)}
 
 
 if __name__ == "__main__":

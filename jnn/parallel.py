@@ -20,6 +20,7 @@ from jax.core import Tracer
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 from jax.tree_util import Partial
+from jaxtyping import Array, Bool
 
 from jnn import _checks, _known, _xla
 
@@ -210,11 +211,23 @@ def spread(f: Partial, members: Any, mesh: Mesh | None) -> Any:
     if mesh is None:
         return _xla.map_members(f, members)
     k = len(jax.tree.leaves(members)[0])
-    rows = np.minimum(np.arange(-(-k // mesh.size) * mesh.size), k - 1)  # the last again, so that devices divide them
+    slots = np.arange(-(-k // mesh.size) * mesh.size)  # as many on each device
     alone, shared = PartitionSpec(), PartitionSpec("members")
     each = jax.shard_map(_xla.map_members, mesh=mesh, in_specs=(alone, shared), out_specs=shared, check_vma=False)
-    results = each(f, jax.tree.map(lambda leaf: leaf[rows], members))
-    return jax.tree.map(lambda leaf: leaf[:k], results)
+    if len(slots) > k:
+        members = (slots < k, *jax.tree.map(lambda leaf: leaf[np.minimum(slots, k - 1)], members))
+        f = Partial(_unless_empty, f)
+    return jax.tree.map(lambda leaf: leaf[:k], each(f, members))
+
+
+def _unless_empty(f: Partial, filled: Bool[Array, ""], *member: Any) -> Any:
+    """f(*member), or zeros for a slot without a member, for which the device computes nothing."""
+    call = jax.jit(f)  # traced once
+
+    def zeros() -> Any:
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(call, *member))
+
+    return jax.lax.cond(filled, lambda: call(*member), zeros)
 
 
 def replicated(tree: Any, mesh: Mesh | None) -> Any:
