@@ -324,18 +324,13 @@ def _backward(saved: Any, derivatives: tuple[State, State]) -> tuple[Params, Sta
     inputs = (jnp.arange(len(xs)), dstates, mask, gates)
     (dfirst, _), dz = jax.lax.scan(one, (dlast, states.ltm[-1]), inputs, reverse=True)
     wm_before = jnp.concatenate([first.wm[None], states.wm[:-1]])
-    dz = dz.reshape(-1, dz.shape[-1])
-    dWU = _xla.sum_of_outer_tall(dz, jnp.concatenate([_rows(xs), _rows(wm_before)], axis=1))
-    dW, dU, db = dWU[:, : W.shape[1]], dWU[:, W.shape[1] :], jnp.sum(dz, axis=0)
+    dWU = _xla.sum_of_outer_over_time(dz, jnp.concatenate([xs, wm_before], axis=2))
+    dW, dU, db = dWU[:, : W.shape[1]], dWU[:, W.shape[1] :], jnp.sum(dz, axis=(0, 1))
     dparams = Params(*(Gate(*parts) for parts in zip(*(jnp.split(a, 4) for a in (dW, dU, db)), strict=True)))
-    return dparams, dfirst, (dz @ W).reshape(xs.shape), None
+    return dparams, dfirst, dz @ W, None
 
 
 _unroll.defvjp(_forward_for_backward, _backward)
-
-
-def _rows(a: Float[Array, "T B k"]) -> Float[Array, "TB k"]:
-    return a.reshape(-1, a.shape[-1])
 
 
 def _check(params: Params, state: State, xs: Any, mask: Any) -> tuple[State, Array]:

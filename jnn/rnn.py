@@ -139,9 +139,9 @@ def _backward(saved: Any, derivatives: tuple[Array, Array]) -> tuple[Params, Arr
 
     dfirst, dz = jax.lax.scan(one, dlast, (dstates, states, mask), reverse=True)
     before = jnp.concatenate([first[None], states[:-1]])
-    rows = dz.reshape(-1, dz.shape[-1])
+    steps = tuple(range(dz.ndim - 1))  # and rows of a batch, which devices may share
     dparams = Params(
-        W=rows.T @ xs.reshape(-1, xs.shape[-1]), U=rows.T @ before.reshape(rows.shape), b=jnp.sum(rows, axis=0)
+        W=jnp.tensordot(dz, xs, (steps, steps)), U=jnp.tensordot(dz, before, (steps, steps)), b=jnp.sum(dz, axis=steps)
     )
     return dparams, dfirst, dz @ params.W, None
 

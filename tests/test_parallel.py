@@ -129,6 +129,17 @@ def test_functions_on_explicit_axes(name):
         assert leaf.sharding.is_equivalent_to(NamedSharding(mesh, expected), leaf.ndim)
 
 
+@pytest.mark.parametrize("name", ["lstm.unroll", "lstm.unroll in segments", "rnn.unroll", "backprop", "dropout"])
+def test_devices_that_share_a_batch_send_only_sums(name):
+    """Each computes the gradient of its rows: none gathers the rows of others."""
+    f, (first, second) = ON_EXPLICIT_AXES[name]
+    spec = P("batch") if first is ROWS[0] else P(None, "batch")
+    split = parallel.place(parallel.mesh(devices=jax.devices()[:4]), (first, second), spec)
+    program = jax.jit(f).lower(*split).compile().as_text()
+    sent = set(re.findall(r" ((?:all|collective|reduce)-[a-z-]+)\(", program))
+    assert sent == {"all-reduce"}
+
+
 def test_a_sweep_over_explicit_axes():
     mesh = jax.make_mesh((4,), ("data",), devices=jax.devices()[:4])
     xs = jax.device_put(normal(0, 8, 3), NamedSharding(mesh, P("data")))

@@ -32,8 +32,11 @@ def test_keys_that_tie_leave_their_places_as_they_stand(monkeypatch):
 def test_sums_of_outer_products(m, x64):
     left, right = (jax.random.normal(jax.random.key(seed), (m, n)) for seed, n in ((0, 4), (1, 5)))
     expected = sum(np.outer(a, b) for a, b in zip(left, right, strict=True))
-    for f in (_xla.sum_of_outer, _xla.sum_of_outer_tall):
-        np.testing.assert_allclose(jax.jit(f)(left, right), expected, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(jax.jit(_xla.sum_of_outer)(left, right), expected, rtol=1e-11, atol=1e-11)
+    over_time = jax.jit(_xla.sum_of_outer_over_time)(left[None], right[None])
+    np.testing.assert_allclose(over_time, expected, rtol=1e-11, atol=1e-11)
+    several = jax.jit(_xla.sum_of_outer_over_time)(jnp.stack([left, 2 * left]), jnp.stack([right, right]))
+    np.testing.assert_allclose(several, 3 * expected, rtol=1e-11, atol=1e-11)
 
 
 def test_sigmoid():
