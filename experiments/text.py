@@ -105,6 +105,7 @@ def learn(config: Config, characters: int, train_text: Windows, held_out: Window
         epochs=config.epochs,
         batch_size=config.rows,
         evaluate=Partial(bits, held_out=held_out),
+        recurrent=True,
     )
     return state.params, history
 

@@ -44,7 +44,13 @@ def annotations(function):
 
 def shapes(annotation):
     """The shapes in a jaxtyping annotation; None for every array without one."""
-    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) in ("Float", "Int", "Bool", "Key"):
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) in (
+        "Float",
+        "Int",
+        "Integer",
+        "Bool",
+        "Key",
+    ):
         yield annotation.slice.elts[1].value.strip()
     elif annotation and ast.unparse(annotation) in ("Array", "jax.Array", "np.ndarray"):
         yield None
