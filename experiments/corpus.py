@@ -43,7 +43,7 @@ class Corpus(NamedTuple):
         if unknown := sorted(set(text) - set(self.alphabet)):
             raise ValueError(
                 f"each character must be one of the training text, {self.alphabet!r}, "
-                f"got {', '.join(map(repr, unknown))} in {text!r}"
+                f"got {', '.join(map(repr, unknown))} in {text!r}: pass another --start"
             )
         return _encode(text, self.alphabet)
 
@@ -75,11 +75,11 @@ def standard_library(most: int) -> Corpus:
 def from_file(path: Path, most: int) -> Corpus:
     """The text of a file, whose last twentieth is held out; the first `most` characters of each part.
 
-    Raises FileNotFoundError, IsADirectoryError, or ValueError for a file of more than `MOST_BYTES`, one that is not
+    Raises FileNotFoundError; ValueError for a folder or a device, a file of more than `MOST_BYTES`, and one that is not
     UTF-8 text.
     """
-    if path.is_dir():
-        raise IsADirectoryError(f"file must be a text file, got the folder {path}")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"file must be a text file, got {path}, which is {'a folder' if path.is_dir() else 'no file'}")
     if (size := path.stat().st_size) > MOST_BYTES:
         raise ValueError(f"file must have at most {MOST_BYTES:,} bytes, got {size:,} in {path}: pass a part of it")
     try:

@@ -49,7 +49,7 @@ class Images(Repeated):
 
 def check_folder(name: str, file: Path | None) -> None:
     """Raise ValueError for a file to write, if there is one, in a folder that does not exist."""
-    if file is not None and not file.expanduser().parent.is_dir():
+    if file is not None and not runner.expanded(name, file).parent.is_dir():
         raise ValueError(f"{name} must be a file in a folder that exists, got {file}")
 
 

@@ -189,7 +189,12 @@ def compute(config: Config) -> dict[str, Any]:
     start = config.start if config.start is not None else "\n" if config.file else "def "
     if not start:
         raise ValueError("start must have at least one character, got none")
-    text = corpus.standard_library(config.most) if config.file is None else corpus.from_file(config.file, config.most)
+    if not config.temperatures:
+        raise ValueError("temperatures must have at least one number, got none")
+    if config.file is None:
+        text = corpus.standard_library(config.most)
+    else:
+        text = corpus.from_file(runner.expanded("file", config.file), config.most)
     train_text, held_out = (jnp.asarray(corpus.windows(part, config.rows, config.window)) for part in text[:2])
     if train_text.shape[1] < config.rows:
         raise ValueError(
@@ -228,7 +233,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     network, reading = arrays["bits_per_character"], arrays["bits_per_character_learning_as_it_reads"]
     curve = arrays["training_bits"].ravel()
     found = {"new text costs fewer bits in the end than at first": curve[-len(curve) // 10 :].mean() < curve[0]}
-    if config.file is None and config.units * config.epochs >= Config.units * Config.epochs:
+    if config == Config(seed=config.seed, weights=config.weights):
         found |= {
             "the network needs fewer bits than bzip2 -9": network < arrays["bits_of_bzip2"],
             "and than the counts of six characters in a row": network < arrays["bits_of_counts"],

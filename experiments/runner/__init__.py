@@ -9,7 +9,7 @@ a claim is false, 2 for a mistake of the user's or results that cannot be writte
 from typing import TYPE_CHECKING, Any
 
 from experiments.runner.command import INTERRUPTED, Settings, cache_compilations, main, report_mistakes
-from experiments.runner.experiment import Arrays, AtLeast, Claims, Count, Counts, experiment_name
+from experiments.runner.experiment import Arrays, AtLeast, Claims, Count, Counts, expanded, experiment_name
 from experiments.runner.results import format_number, format_numbers, machine, mean_and_standard_error, show
 from experiments.runner.training import fit, init_members
 
@@ -27,6 +27,7 @@ __all__ = [
     "Figure",
     "Settings",
     "cache_compilations",
+    "expanded",
     "experiment_name",
     "fit",
     "format_number",

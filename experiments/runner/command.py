@@ -15,7 +15,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import jax
 import tyro
 
-from experiments.runner.experiment import experiment_name
+from experiments.runner.experiment import expanded, experiment_name
 from experiments.runner.results import run
 from jnn import parallel
 
@@ -43,11 +43,8 @@ class Settings:
     """Continue an interrupted run of the same config. Progress is saved twice a minute, and by Ctrl-C."""
 
     def __post_init__(self) -> None:
-        """Expand ~ in `out`, which shells leave in --out=~/runs. Raises ValueError where no home folder is known."""
-        try:
-            object.__setattr__(self, "out", self.out.expanduser())
-        except RuntimeError as error:
-            raise ValueError(f"out must not start with ~ where no home folder is known, got {self.out}") from error
+        """Expand ~ in `out`."""
+        object.__setattr__(self, "out", expanded("out", self.out))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -52,6 +52,14 @@ def check(config: Any) -> None:
                     raise ValueError(f"{name} must be at least {least.bound:g}, got {value}")
 
 
+def expanded(name: str, path: Path) -> Path:
+    """The path with ~ expanded, which shells leave in --out=~/runs. Raises ValueError where no home folder is known."""
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{name} must not start with ~ where no home folder is known, got {path}") from error
+
+
 def experiment_name(experiment: Experiment) -> str:
     """`digits` for experiments/digits.py, also when that runs as a script."""
     return Path(experiment.__file__).stem

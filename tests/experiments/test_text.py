@@ -269,12 +269,14 @@ def test_a_file_of_2_gigabytes(tmp_path, capsys):
     ("flags", "message"),
     [
         (("--file", "{}/none"), "No such file or directory"),
-        (("--file", "{}"), "file must be a text file, got the folder"),
+        (("--file", "{}"), "file must be a text file, got {}, which is a folder"),
+        (("--file", "/dev/null"), "file must be a text file, got /dev/null, which is no file"),
         (
             ("--start", "Zwölf"),
             "each character must be one of the training text, '\\n .OTadefghnorstwx\ufffd', got 'Z', 'l', 'ö'",
         ),
         (("--start", ""), "start must have at least one character, got none"),
+        (("--temperatures",), "temperatures must have at least one number, got none"),
         (("--temperatures", "-1"), "temperatures must be at least 0, got -1.0"),
         (("--weights", "{}/none/net"), "weights must be a file in a folder that exists, got {}/none/net"),
         (("--rows", "1000"), "the training text must have more than rows * window = 16000 characters, got"),
