@@ -377,15 +377,18 @@ def test_a_sweep_uses_every_device():
     assert len(states.params[0].w.sharding.device_set) == 8
 
 
-def test_a_sweep_traces_once():
-    traced = []
+@pytest.mark.parametrize("n", [3, 2])
+def test_a_sweep_traces_once(n):
+    """Also where one of two devices has a member less."""
+    traced, devices = [], jax.devices()[:n]
 
     def f(a, b):
         traced.append(1)
         return a * b
 
     for scale in (1.0, 2.0):
-        np.testing.assert_array_equal(parallel.sweep(f, jnp.arange(3.0), scale * jnp.ones(3)), scale * np.arange(3.0))
+        found = parallel.sweep(f, jnp.arange(3.0), scale * jnp.ones(3), devices=devices)
+        np.testing.assert_array_equal(found, scale * np.arange(3.0))
     assert len(traced) <= 2  # once for CPUs, once for other platforms, and not again for other values
 
 
