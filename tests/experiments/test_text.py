@@ -228,7 +228,7 @@ def test_the_claims_can_be_false():
         "bits_per_character_learning_as_it_reads": np.asarray(1.9),
         "training_bits": np.arange(40.0).reshape(2, 20),
         **{f"bits_of_{name}": np.asarray(1.8) for name in text.MODELS},
-        "labels": np.array(["comment", "string"]),
+        "labels": np.array(["string", "brackets"]),
         "correlations": np.array([0.9, 0.3]),
     }
     assert list(text.claims(text.Config(), arrays).values()) == [False] * 5
