@@ -191,18 +191,16 @@ def windows(config: Config) -> Iterator[timing.Table]:
     rows, cells, characters = 64, 384, 128
     params = language.init(jax.random.key(0), characters, 32, cells)
     gradient = jax.jit(jax.value_and_grad(language.cost, has_aux=True))
-    seconds, remarks = {}, {}
-    alternatives: dict[str, Callable[[], Any]] = {}
-    lengths = (32, 64, 128, 256, 512, 1024)
-    for T in lengths:
+    lengths = {f"T = {T}": T for T in (32, 64, 128, 256, 512, 1024)}
+    alternatives, remarks = {}, {}
+    for name, T in lengths.items():
         xs = jax.random.randint(jax.random.key(T), (rows, T + 1), 0, characters)
-        compiled = gradient.lower(params, language.zero_states(params, rows), xs).compile()
-        remarks[f"T = {T}"] = f"{timing.memory(compiled) / rows / T / 2**10:.1f} KiB for each character"
         arguments = (params, language.zero_states(params, rows), xs)
-        alternatives[f"T = {T}"] = lambda f=compiled, a=arguments: jax.block_until_ready(f(*a))
+        compiled = gradient.lower(*arguments).compile()
+        remarks[name] = f"{timing.memory(compiled) / rows / T / 2**10:.1f} KiB for each character"
+        alternatives[name] = lambda f=compiled, a=arguments: jax.block_until_ready(f(*a))
     measured = timing.interleaved(alternatives, config.rounds)
-    for T in lengths:
-        seconds[f"T = {T}"] = [1_000 * t / rows / T for t in measured[f"T = {T}"]]
+    seconds = {name: [1_000 * t / rows / T for t in measured[name]] for name, T in lengths.items()}
     yield timing.Table(
         f"(B, p, d) = ({rows}, 32, {cells}), forwards and backwards, for 1,000 characters", seconds, remarks
     )

@@ -109,7 +109,7 @@ def windows(text: UInt8[np.ndarray, " N"], rows: int, window: int) -> UInt8[np.n
 
 
 def xz(corpus: Corpus) -> float:
-    """`xz -9`, by how much longer its output is with the held-out text after the training text, all in its window."""
+    """`xz -9`, by how much longer its output is with the held-out text after the last 64 MiB of the training text."""
     past, everything = (corpus.decode(part).encode() for part in (corpus.train, np.concatenate(corpus[:2])))
     return 8 * (len(lzma.compress(everything, preset=9)) - len(lzma.compress(past, preset=9))) / len(corpus.held_out)
 

@@ -164,9 +164,9 @@ def cells(params: language.Params, text: corpus.Corpus) -> dict[str, Any]:
     half, size = len(characters) // 2, LINES * COLUMNS
     begins = [i for i in range(half, len(characters) - size) if characters[i - 1] == "\n"] or [half]
     found = {name: [] for name in ("labels", "cells", "correlations", "shown", "memories")}
-    for name, label in corpus.labels(text.decode(text.held_out)).items():
+    for name, label in corpus.labels(characters).items():
         cell = int(np.argmax(np.abs(_correlations(ltm[:half], label[:half]))))
-        (correlation,) = _correlations(ltm[half:, [cell]], label[half : len(ltm)])
+        (correlation,) = _correlations(ltm[half:, [cell]], label[half:])
         begin = max(begins, key=lambda i, label=label: np.std(label[i : i + size]))
         found["labels"].append(name)
         found["cells"].append(divmod(cell, len(params.layers[0].rem.b)))
