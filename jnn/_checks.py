@@ -111,7 +111,9 @@ def examples(data: Any, name: str = "data", each: str = "example") -> int:
     leading axes differ or when N = 0. `name` and `each` are what the messages call the tuple and one of its N.
     """
     if not isinstance(data, tuple | list):
-        raise TypeError(f"{name} must be a tuple of arrays, such as (xs, ys), got {type(data).__name__}")
+        chunks = callable(data) or (hasattr(data, "__iter__") and not hasattr(data, "dtype"))
+        hint = ": only train.fit takes chunks of data" if chunks and name == "data" else ""
+        raise TypeError(f"{name} must be a tuple of arrays, such as (xs, ys), got {type(data).__name__}{hint}")
     for i, part in enumerate(data):
         if isinstance(part, list):
             array(f"{name}[{i}]", part)

@@ -18,9 +18,10 @@ import importlib.util
 import json
 import logging
 import shutil
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from jnn import _checks, _files, _fingerprint, _numbered, parallel
+from jnn._epochs import Progress
 from jnn.typing import PathLike, Scalar
 
 
@@ -37,9 +39,10 @@ from jnn.typing import PathLike, Scalar
 class Checkpoints:
     """Where and how often `train.fit` saves what it needs to resume.
 
-    folder: contains a folder for each checkpoint, named by its epoch; "~" is your home.
+    folder: contains a folder for each checkpoint, named by its epoch, or by how many chunks were trained on if the data
+        come in chunks; "~" is your home.
     keep: how many of the newest to keep, besides the one with the lowest metric "error" (or highest "accuracy").
-    seconds: the least time between checkpoints, and before the first; 0 saves after every epoch.
+    seconds: the least time between checkpoints, and before the first; 0 saves after every epoch or chunk.
     resume: start from the newest checkpoint in the folder, which a line of `logging` names; False deletes those there
         when the first new one is saved.
     config: the configuration of the run, in types that JSON has; resuming with another config raises ValueError.
@@ -75,6 +78,7 @@ class Saver:
         self._pending: Any = None
         self._loading: Any = None
         self._given: dict[str, Any] = {}
+        self._unit = "epoch"
         self._lock = contextlib.ExitStack()
         if checkpoints is None:
             return
@@ -91,48 +95,42 @@ class Saver:
             self._loading.join()
 
     def resume(
-        self,
-        key: Key[Array, "*members"],
-        plan: Any,
-        carried: Any,
-        data: Any,
-        measured: list[Any],
-        trace: Callable[[], Any],
-        epochs: int,
-    ) -> tuple[Any, list[Any], bool]:
-        """What epochs hand on to the next, what each epoch measured, and whether the training has ended.
+        self, key: Key[Array, "*members"], plan: Any, start: Progress, source: Any, programs: Any, epochs: int
+    ) -> Progress:
+        """The progress from which to train, until there are `epochs` epochs: `start`, or that of the newest checkpoint.
 
-        `plan`, the functions to train with, and `data` hold the inputs of the training, `carried` its start and
-        `measured` the epochs before; `trace()` returns the traced program of an epoch, and `epochs` is the number of
-        epochs to train, with those before.
+        `plan`, the functions to train with, and `source`, of the data, hold the inputs of the training.
         """
         if self._chosen is None:
-            return carried, measured, False
-        program = trace()
+            return start
+        self._unit = "chunk" if source.in_chunks else "epoch"
         self._given = {
-            "inputs": _fingerprint.hashes({"data": data, "plan": plan, "history": measured}),
-            "initial arrays": _fingerprint.hashes(parallel.local(carried)),
+            "inputs": _fingerprint.hashes({"data": source.first, "plan": plan, "history": start.measured}),
+            "initial arrays": _fingerprint.hashes(parallel.local(start[:2])),
             "stopping": repr(plan.stopping),
-            "instructions": _fingerprint.program(program),
+            "instructions": programs.fingerprint(),
             "versions": _fingerprint.versions(),
         }
-        *older, newest = (_epochs(self._folder) if self._chosen.resume else []) or [0]
+        *older, newest = (_numbers(self._folder) if self._chosen.resume else []) or [0]
         newest = parallel.broadcast(newest)
         if newest == 0:
-            return carried, measured, False
+            return start
         folder = self._folder / str(newest)
-        advice = f"; delete {folder} to resume from epoch {older[-1]}" if older else f"; delete {folder} to start over"
-        template = (carried, _stacked_shapes(program.out_info[2:], newest))
-        arrays, ended = self._read(folder, key, template, advice)
-        carried, measured = _numbered.like(template, arrays)
+        resume = f"resume from {self._unit} {older[-1]}" if older else "start over"
+        at = self._read(folder, key, start, programs, f"; delete {folder} to {resume}")
         self._latest = newest
-        _say(_resumed(folder, newest, epochs, ended))
-        return carried, [jax.tree.map(lambda a, t=t: a[t], measured) for t in range(newest)], ended
+        _say(_resumed(folder, at, epochs))
+        return at
 
-    def _read(self, folder: Path, key: Any, template: Any, advice: str) -> tuple[Any, bool]:
-        """The arrays of a checkpoint of this training, and whether it has ended."""
+    def _read(self, folder: Path, key: Any, start: Progress, programs: Any, advice: str) -> Progress:
+        """A checkpoint of this training."""
         with _orbax_errors(f"{folder} is damaged", advice, ValueError):
             about = json.loads((folder / "about" / "metadata").read_text())
+            number, epochs, steps, chunk, begun, mark = about["progress"]
+            shapes = programs.shapes(steps)
+            stacked = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((epochs, *leaf.shape), leaf.dtype), shapes)
+            losses = jax.ShapeDtypeStruct((*shapes[0].shape[:-1], begun), shapes[0].dtype)
+            template = start[:2], stacked if epochs else None, losses if chunk else None
             expected = self._about(key, template, about["sha256"], ended=about["ended"])
         if difference := _fingerprint.difference(about, expected):
             raise ValueError(f"{folder} is a checkpoint of {difference}: {_ADVICE}")
@@ -144,23 +142,24 @@ class Saver:
             arrays = self._open().restore(int(folder.name), args=arguments).tree
             if _numbered.digest(arrays) != about["sha256"]:
                 raise ValueError("its arrays differ from those that were saved")
-        return arrays, about["ended"]
+        carried, stacked, losses = _numbered.like(template, arrays)
+        measured = [jax.tree.map(lambda a, t=t: a[t], stacked) for t in range(epochs)]
+        state, tracker = carried
+        return Progress(state, tracker, measured, number, about["ended"], losses, chunk, mark)
 
-    def save(
-        self, key: Key[Array, "*members"], carried: Any, measured: Sequence[Any], ended: bool, at_once: bool = False
-    ) -> None:
-        """After an epoch: save, unless the last checkpoint is too recent; in the background if orbax can."""
+    def save(self, key: Key[Array, "*members"], at: Progress, at_once: bool = False) -> None:
+        """After an epoch or a chunk: save, unless the last checkpoint is too recent; in the background if orbax can."""
         if self._chosen is None:
             return
-        self._pending = (key, carried, list(measured), ended)
+        self._pending = key, at
         if parallel.broadcast(at_once or time.monotonic() - self._saved >= self._chosen.seconds):
             self._save_pending()
 
     def last_good(self) -> str:
-        """For a message: the epoch that is saved, if there is one."""
+        """For a message: the epoch or chunk that is saved, if there is one."""
         if self._latest is None or self._chosen is None:
             return ""
-        return f"; epoch {self._latest} is saved in {self._folder}"
+        return f"; {self._unit} {self._latest} is saved in {self._folder}"
 
     def close(self, interrupted: bool = False) -> None:
         """Wait until everything is written; save the last epoch first if the training was interrupted.
@@ -179,23 +178,29 @@ class Saver:
                     self._manager.close()
 
     def _save_pending(self) -> None:
-        key, carried, measured, ended = self._pending
-        self._pending, carried = None, parallel.local(carried)
+        key, at = self._pending
+        if at.number == self._latest:
+            return
+        self._pending, carried = None, parallel.local(at[:2])
         floats = [a for a in jax.tree.leaves(carried[0].params) if jnp.issubdtype(jnp.result_type(a), jnp.inexact)]
         if not all(np.isfinite(leaf).all() for leaf in floats):
             return
         if jax.process_index() == 0:
-            tree = (carried, jax.tree.map(lambda *epochs: np.stack(epochs), *measured))
+            stacked = jax.tree.map(lambda *epochs: np.stack(epochs), *at.measured) if at.measured else None
+            tree = carried, stacked, at.losses
+            steps, begun = (0 if one is None else one.shape[-1] for one in ((stacked or [None])[0], at.losses))
             arrays = _numbered.plain(tree)
-            about = self._about(key, tree, _numbered.digest(arrays), ended=ended)
+            about = self._about(key, tree, _numbered.digest(arrays), ended=at.ended)
+            about["progress"] = at.number, len(at.measured), steps, at.chunk, begun, at.mark
+            metrics = _metrics(None if at.chunk else at.measured[-1][1], whole=not at.chunk)
             with self._writing():
                 if self._latest is None and not self._chosen.resume:
-                    for epoch in _epochs(self._folder):
-                        shutil.rmtree(self._folder / str(epoch))
+                    for number in _numbers(self._folder):
+                        shutil.rmtree(self._folder / str(number))
                 args = _orbax().args
                 items = args.Composite(tree=args.StandardSave(arrays), about=args.JsonSave(about))
-                self._open().save(len(measured), args=items, metrics=_metrics(measured[-1][1]), force=True)
-        self._latest, self._saved = len(measured), time.monotonic()
+                self._open().save(at.number, args=items, metrics=metrics, force=True)
+        self._latest, self._saved = at.number, time.monotonic()
 
     def _open(self) -> Any:
         """The orbax manager, created when it is first needed."""
@@ -228,7 +233,8 @@ class Saver:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        kept = "" if self._latest is None else f"; epoch {self._latest} may be incomplete, earlier ones are intact"
+        newest = f"{self._unit} {self._latest}"
+        kept = "" if self._latest is None else f"; {newest} may be incomplete, earlier ones are intact"
         with _orbax_errors(f"cannot write a checkpoint in {self._folder}", kept, OSError):
             yield
 
@@ -258,19 +264,20 @@ def _say(message: str) -> None:
         _log.warning("%s", message)
 
 
-def _resumed(folder: Path, newest: int, epochs: int, ended: bool) -> str:
+def _resumed(folder: Path, at: Progress, epochs: int) -> str:
     """What a training does that finds a checkpoint, for its user."""
-    if newest > epochs:
-        return f"{folder} holds {newest} epochs, more than epochs={epochs}: all {newest} are returned, none is trained"
-    if newest == epochs:
+    n = len(at.measured)
+    if n > epochs:
+        return f"{folder} holds {n} epochs, more than epochs={epochs}: all {n} are returned, none is trained"
+    if n == epochs:
         return f"{folder} holds all {epochs} epochs: none is trained"
-    if ended:
+    if at.ended:
         return f"{folder} was the last epoch, by the stopping criterion or a callback: none of {epochs} is trained"
-    return f"resuming after {folder}"
+    return f"resuming after {folder}" + f", chunk {at.chunk} of epoch {n + 1}" * (at.chunk > 0)
 
 
-def _epochs(folder: Path) -> list[int]:
-    """The epochs that are saved completely, in order; orbax names incomplete ones differently."""
+def _numbers(folder: Path) -> list[int]:
+    """Of what is saved completely, in order; orbax names what is incomplete differently."""
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal()) if folder.is_dir() else []
 
 
@@ -283,12 +290,13 @@ def _alone(ocp: Any) -> Any:
     return options(primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"jnn-{me}")
 
 
-def _stacked_shapes(one: Any, epochs: int) -> Any:
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((epochs, *leaf.shape), leaf.dtype), one)
+def _metrics(metrics: Any, *, whole: bool = True) -> dict[str, float]:
+    """The error by which orbax ranks checkpoints, a mean over members; 0 for all if no metric is one.
 
-
-def _metrics(metrics: Any) -> dict[str, float]:
-    """The error by which orbax ranks checkpoints, a mean over members; 0 for all if no metric is one."""
+    Within an epoch, which is not measured, it is the largest.
+    """
+    if not whole:
+        return {"error": sys.float_info.max}
     named = metrics if isinstance(metrics, dict) else {"error": metrics}
     for name, sign in (("error", 1.0), ("accuracy", -1.0)):
         if named.get(name) is not None and np.issubdtype(np.asarray(named[name]).dtype, np.floating):

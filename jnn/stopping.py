@@ -187,17 +187,18 @@ def observe(criterion: Criterion, tracker: Tracker, params: Any, metrics: Any) -
 
 
 def unless_stopped(
-    criterion: Criterion, train: Callable[[Any], tuple[Any, Any, Any]], state: Any, tracker: Tracker
+    criterion: Criterion | None, train: Callable[[Any], tuple[Any, Any, Any]], state: Any, tracker: Tracker
 ) -> tuple[Any, Tracker, Any, Any]:
     """One epoch, `train(state)` -> (state, losses, metrics), and the tracker after it, unless training has stopped.
 
     Then state and tracker do not change, and losses and metrics are NaN, or 0 if they are integers or jax_debug_nans
-    forbids NaN. Raises as `observe` does.
+    forbids NaN. Without a criterion, as within an epoch, the tracker does not change. Raises as `observe` does.
     """
 
     def active(state: Any, tracker: Tracker) -> tuple[Any, Tracker, Any, Any]:
         state, losses, metrics = train(state)
-        return state, observe(criterion, tracker, state.params, metrics), losses, metrics
+        after = tracker if criterion is None else observe(criterion, tracker, state.params, metrics)
+        return state, after, losses, metrics
 
     def stopped(state: Any, tracker: Tracker) -> tuple[Any, Tracker, Any, Any]:
         _, *shapes = jax.eval_shape(train, state)

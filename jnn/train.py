@@ -17,7 +17,6 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -29,7 +28,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Key
 from jaxtyping import ArrayLike as Like
 
-from jnn import _checks, _dtypes, _explicit, _history, _known, _monitor, _plan, _xla, checkpoint, parallel
+from jnn import _checks, _dtypes, _epochs, _explicit, _history, _known, _monitor, _plan, _xla, checkpoint, parallel
 from jnn import stopping as early_stopping
 from jnn._plan import Optimizer, Plan
 from jnn.checkpoint import Checkpoints
@@ -197,6 +196,13 @@ def fit(
     A key of shape [S] trains S members together: the leaves of state, and of the returned state and history, then have
     a leading axis S. As in `parallel.sweep`, each local device trains its share of them, unless there is a `sharding`.
 
+    data: as in `run`, or in chunks, each such a tuple, for more examples than fit in memory: a list of chunks, a data
+    loader, which is iterated once an epoch, or a function of the epoch t = 0, 1, ... that returns an iterable. Chunk c
+    is trained on as `epoch` does with the key `fold_in(fold_in(key, t), c)`, so examples are shuffled within chunks;
+    NumPy arrays, and what converts to them, are copied while the chunk before trains. `evaluate` is called after the
+    last chunk. Each size of a chunk is a program of its own. Checkpoints are saved after chunks, too, and named by
+    their number; to resume, the same chunks must come in the same order.
+
     stopping: as in `run`; training ends when every member has stopped.
     history: as in `run`. To go on under another learning rate, with the same optimizer's state and without compiling
     again, make it a part of that state and replace it there:
@@ -212,51 +218,34 @@ def fit(
     on stderr says so; a second Ctrl-C raises KeyboardInterrupt, as the first one does before an epoch has ended, with
     several processes, or if this is False.
 
-    Raises as `run` and `checkpoint.Checkpoints` do, and FloatingPointError when a value is NaN or infinite, naming the
-    epoch, the mini-batch and the likely cause.
+    Raises as `run` and `checkpoint.Checkpoints` do; ValueError for epochs without a chunk or with other numbers of
+    mini-batches, for chunks of other shapes or dtypes than the first, and for an iterator, which gives its chunks once,
+    if epochs is more than 1; TypeError for what is no chunk; FloatingPointError when a value is NaN or infinite, naming
+    the epoch, the mini-batch and the likely cause.
     """
     options = transform, evaluate, stopping, shuffle, sharding
-    _checks.not_traced((key, state, data))
-    plan = _plan.make(key, grad, optimizer, state, data, batch_size, epochs, *options)
-    plan, state, data = _plan.placed(plan, state, data)
+    _checks.not_traced((key, state))
+    source = _epochs.source(data, first := _history.length(history), epochs)
+    _checks.not_traced(source.first)
+    plan = _plan.make(key, grad, optimizer, state, source.first, batch_size, epochs, *options)
+    plan, state, source.first = _plan.placed(plan, state, source.first)
     tracker = None if stopping is None else early_stopping.start(stopping, state.params, members=key.ndim > 0)
-    last = (first := _history.length(history)) + epochs
+    programs = _epochs.Programs(_members_program, plan, source, key, np.int32(first), state, tracker)
     measured = [] if history is None else _history.epochs_of(history, key.ndim)
-    start = key, np.int32(first), state, tracker, data
-    plan = _known.known(_members_program, plan, *start)
-    anywhere = replace(plan, sharding=None, members=None)  # on other devices it is the same training
-    trace = functools.partial(_members_program.trace, anywhere, *start)
     if history is not None:
-        _history.check(history, History(*trace().out_info[2:]), axis=key.ndim)
+        _history.check(history, History(*programs.shapes(history.losses.shape[-1])), axis=key.ndim)
+    at, last = _epochs.Progress(state, tracker, measured, 0 if source.in_chunks else first), first + epochs
     with contextlib.ExitStack() as stack:
         saver = stack.enter_context(checkpoint.saver(checkpoints))
-        (state, tracker), measured, ended = saver.resume(key, plan, (state, tracker), data, measured, trace, last)
-        whole: Any = (state, tracker, len(measured))
-        listeners = [*callbacks, *_monitor.progress_bar(last, len(measured), evaluate, stack, shown=progress)]
-
-        def end() -> None:
-            saver.save(key, whole[:2], measured[: whole[2]], ended=False, at_once=True)
-
-        with _monitor.until_interrupted(lambda: catch_interrupt and whole[2] > first, end):
-            for t in range(len(measured), 0 if ended else last):
-                trained = np.ones(key.shape, bool) if tracker is None else np.asarray(tracker.active)
-                state, tracker, *losses_and_metrics = _members_program(plan, key, np.int32(t), state, tracker, data)
-                losses_and_metrics = parallel.local(losses_and_metrics)
-                report = Report(t + 1, state, *losses_and_metrics)
-                _monitor.check_finite(report, trained, data, saver.last_good)
-                measured.append(tuple(losses_and_metrics))
-                whole = state, tracker, t + 1
-                answers = [listener(report) for listener in listeners]
-                ended = any(map(_monitor.is_true, answers)) or (tracker is not None and not np.any(tracker.active))
-                saver.save(key, (state, tracker), measured, ended)
-                if ended:
-                    break
-    state, tracker, n = whole
-    if n < last and not ended:
+        at = saver.resume(key, plan, at, source, programs, last)
+        listeners = [*callbacks, *_monitor.progress_bar(last, len(at.measured), evaluate, stack, shown=progress)]
+        at = _epochs.train(programs, at, last, saver, listeners, catch_interrupt=catch_interrupt)
+    n = len(at.measured)
+    if n < last and not at.ended:
         on = f"go on with epochs={last - n}, history=history"
         print(f"interrupted: train.fit returns what it had after epoch {n} of {last}; {on}", file=sys.stderr)
-    losses, metrics = jax.tree.map(lambda *leaves: jnp.stack(leaves, key.ndim), *measured[:n])
-    state, after = _history.finished(state, tracker, losses, metrics)
+    losses, metrics = jax.tree.map(lambda *leaves: jnp.stack(leaves, key.ndim), *at.measured)
+    state, after = _history.finished(at.state, at.tracker, losses, metrics)
     return state, _history.joined(None, after, first, axis=key.ndim)
 
 
@@ -299,13 +288,19 @@ def _epoch(plan: Plan, key: Key[Array, ""], state: StateT, data: Any) -> tuple[S
 
 
 def _tracked_epoch(
-    plan: Plan, t: Int[Like, ""], data: Any, key: Key[Array, ""], state: StateT, tracker: Tracker | None
-) -> tuple[StateT, Tracker | None, Float[Array, " steps"], Any]:
-    """Epoch t of a training and its metrics, with early stopping if there is a tracker."""
+    plan: Plan, t: Int[Like, ""], data: Any, c: Any, key: Key[Array, ""], state: StateT, tracker: Tracker | None
+) -> tuple[StateT, Tracker | None, Any, Any]:
+    """Epoch t of a training and its metrics, with early stopping if there is a tracker.
 
-    def train(state: StateT) -> tuple[StateT, Float[Array, " steps"], Any]:
-        state, losses = _epoch(plan, jax.random.fold_in(key, t), state, data)
-        if plan.evaluate is None:
+    With data in chunks, the training by chunk c without metrics; or, without data, the metrics after the last chunk.
+    """
+
+    def train(state: StateT) -> tuple[StateT, Any, Any]:
+        losses = None
+        if data is not None:
+            epoch_key = jax.random.fold_in(key, t)
+            state, losses = _epoch(plan, epoch_key if c is None else jax.random.fold_in(epoch_key, c), state, data)
+        if plan.evaluate is None or c is not None:
             return state, losses, None
         with _checks.noted("evaluate was called with the parameters alone, traced: it must return JAX arrays of them"):
             return state, losses, jax.tree.map(jnp.asarray, plan.evaluate(state.params))
@@ -313,7 +308,7 @@ def _tracked_epoch(
     if tracker is None or plan.stopping is None:
         state, losses, metrics = train(state)
         return state, None, losses, metrics
-    return early_stopping.unless_stopped(plan.stopping, train, state, tracker)
+    return early_stopping.unless_stopped(plan.stopping if c is None else None, train, state, tracker)
 
 
 _epoch_program = jax.jit(_epoch)
@@ -325,7 +320,7 @@ def _run_program(
     plan: Plan, key: Key[Array, ""], state: StateT, data: Any, first: Int[Like, ""], epochs: int
 ) -> tuple[StateT, History]:
     def one_epoch(carry: tuple[StateT, Tracker | None], t: Int[Array, ""]) -> tuple[Any, Any]:
-        state, tracker, *losses_and_metrics = _tracked_epoch(plan, t, data, key, *carry)
+        state, tracker, *losses_and_metrics = _tracked_epoch(plan, t, data, None, key, *carry)
         return (state, tracker), losses_and_metrics
 
     tracker = None if plan.stopping is None else early_stopping.start(plan.stopping, state.params)
@@ -336,9 +331,15 @@ def _run_program(
 
 @jax.jit
 def _members_program(
-    plan: Plan, key: Key[Array, "*members"], t: Int[Like, ""], state: StateT, tracker: Tracker | None, data: Any
-) -> tuple[StateT, Tracker | None, Float[Array, "*members steps"], Any]:
-    one, members = Partial(_tracked_epoch, plan, t, data), (key, state, tracker)
+    plan: Plan,
+    key: Key[Array, "*members"],
+    t: Int[Like, ""],
+    state: StateT,
+    tracker: Tracker | None,
+    data: Any,
+    c: Int[Like, ""] | None = None,
+) -> tuple[StateT, Tracker | None, Any, Any]:
+    one, members = Partial(_tracked_epoch, plan, t, data, c), (key, state, tracker)
     if not key.ndim:
         return one(*members)
     if plan.sharding is not None:

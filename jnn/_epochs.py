@@ -1,0 +1,233 @@
+"""One epoch after another on the host: its data, in memory or in chunks, the programs that train, and how far it is.
+
+Of data in chunks one is read while the one before trains, and two are on the devices at most.
+"""
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnn import _checks, _fingerprint, _known, _monitor, _plan, parallel
+from jnn._plan import Plan
+from jnn.typing import Report
+
+
+class Progress(NamedTuple):
+    """How far a training is: what it hands on, and the losses and metrics of each whole epoch in `measured`.
+
+    number: of epochs, or of chunks, by which a checkpoint is named. chunk: how many chunks of the next epoch were
+    trained on already; `losses` [*members, steps] are theirs, and `mark` tells the last of them from others.
+    """
+
+    state: Any
+    tracker: Any
+    measured: list[Any]
+    number: int
+    ended: bool = False
+    losses: Any = None
+    chunk: int = 0
+    mark: str = ""
+
+    def report(self) -> Report:
+        """On the last whole epoch, or on the one that has begun."""
+        if self.chunk:
+            return Report(len(self.measured) + 1, self.state, self.losses, None)
+        return Report(len(self.measured), self.state, *self.measured[-1])
+
+
+class Memory:
+    """Data in memory: one program trains and measures an epoch."""
+
+    in_chunks = False
+
+    def __init__(self, data: Any) -> None:
+        self.first = self.latest = data
+
+
+class Chunks:
+    """A function of the epoch, or an iterable that begins anew with each epoch, of tuples like the data in memory."""
+
+    in_chunks = True
+
+    def __init__(self, data: Any, epoch: int, epochs: int) -> None:
+        """Read the first chunk of the first epoch, for what is compiled."""
+        self._data, self.latest = data, None
+        if isinstance(data, Iterator) and epochs > 1:
+            raise ValueError(
+                f"an iterator gives its chunks once, got one for epochs={epochs}: pass a list, a data loader, or a "
+                "function of the epoch, such as lambda t: read(folder)"
+            )
+        self._kind = ""
+        self._begun = epoch, self._begin(epoch)
+        self.first: Any = self._next(*self._begun, 0)
+        if self.first is None:
+            raise ValueError("data must hold at least one chunk, got none")
+        self._kind = _kind(self.first)
+
+    def epoch(self, at: Progress) -> Iterator[tuple[Any, str]]:
+        """The chunks of the next epoch, each with its mark, after those that were trained on already."""
+        t, c = len(at.measured), 0
+        (epoch, chunks), chunk = self._begun, self.first
+        self._begun, self.first = (-1, iter(())), None  # not kept in memory
+        if epoch != t:
+            chunks, chunk = self._begin(t), None
+        while (chunk := self._next(t, chunks, c) if chunk is None else chunk) is not None:
+            c += 1
+            if c >= at.chunk:
+                mark = _mark(chunk)
+                if c > at.chunk:
+                    yield chunk, mark
+                elif mark != at.mark:
+                    raise ValueError(
+                        f"to resume, data must give the same chunks in the same order, got another chunk {c} of epoch "
+                        f"{t + 1} than the one that was trained on"
+                    )
+            chunk = None
+        if c < max(1, at.chunk):
+            raise ValueError(f"data must give at least {max(1, at.chunk)} chunks in epoch {t + 1}, got {c}")
+
+    def _begin(self, t: int) -> Iterator[Any]:
+        found = self._data(t) if callable(self._data) else self._data
+        if not isinstance(found, Iterable):
+            raise TypeError(f"a function of the epoch must return an iterable of chunks, got {type(found).__name__}")
+        return iter(found)
+
+    def _next(self, t: int, chunks: Iterator[Any], c: int) -> Any:
+        """The next chunk as a tuple of arrays, or None at the end; like the first one but for the number of rows."""
+        try:
+            chunk = next(chunks, None)
+            if chunk is None:
+                return None
+            chunk = tuple(chunk) if type(chunk) is list else chunk
+            _checks.examples(chunk)
+            chunk = jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), chunk)
+        except Exception as error:
+            error.add_note(f"in chunk {c + 1} of epoch {t + 1}")
+            raise
+        if self._kind and (given := _kind(chunk)) != self._kind:
+            raise ValueError(
+                f"chunks must be alike but for the number of examples, got {given} in chunk {c + 1} of epoch {t + 1} "
+                f"after {self._kind}"
+            )
+        return chunk
+
+
+class Programs:
+    """The compiled programs of a training: of a whole epoch, or of a chunk and of what ends an epoch."""
+
+    def __init__(self, program: Any, plan: Plan, source: Memory | Chunks, key: Any, t: Any, *carried: Any) -> None:
+        self._program, self.key, self.source, arguments = program, key, source, (key, t, *carried)
+        if source.in_chunks:
+            chunk = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), source.first)
+            # A function that a program does not use is no part of what `known` compares.
+            calls: Any = (replace(plan, evaluate=None), chunk, t), (plan, None, None)
+        else:
+            calls = ((plan, source.first, None),)
+        self._plans = [_known.known(program, one, *arguments, *data) for one, *data in calls]
+        # On other devices it is the same training.
+        anywhere = [replace(one, sharding=None, members=None) for one in self._plans]
+        self._traces = [
+            functools.partial(program.trace, one, *arguments, *data)
+            for one, (_, *data) in zip(anywhere, calls, strict=True)
+        ]
+
+    def shapes(self, steps: int) -> tuple[Any, Any]:
+        """Of the losses and metrics of an epoch; with chunks, of one of that many mini-batches."""
+        first, last = (self._traces[i]().out_info for i in (0, -1))
+        losses = first[2]
+        if len(self._traces) > 1:
+            losses = jax.ShapeDtypeStruct((*losses.shape[:-1], steps), losses.dtype)
+        return losses, last[3]
+
+    def fingerprint(self) -> dict[str, str]:
+        """The lines of the programs, and hashes of what they captured."""
+        texts = [_fingerprint.program(trace()) for trace in self._traces]
+        return texts[0] | {f"{name} that ends an epoch": line for text in texts[1:] for name, line in text.items()}
+
+    def epoch(self, at: Progress) -> Iterator[Progress]:
+        """Train for one epoch: the progress after each chunk but the last, and after the epoch."""
+        t, source = np.int32(len(at.measured)), self.source
+        if isinstance(source, Memory):
+            state, tracker, *found = self._program(self._plans[0], self.key, t, at.state, at.tracker, source.first)
+            yield Progress(state, tracker, [*at.measured, tuple(parallel.local(found))], at.number + 1)
+            return
+        chunks = ((self._placed(chunk), mark) for chunk, mark in source.epoch(at))
+        ahead = next(chunks, None)
+        while ahead is not None:
+            source.latest, mark = ahead
+            arguments = self._plans[0], self.key, t, at.state, at.tracker, source.latest, np.int32(at.chunk)
+            state, tracker, losses, _ = self._program(*arguments)
+            ahead, arguments = next(chunks, None), None  # the next chunk is read while this one trains
+            losses = np.asarray(parallel.local(losses))
+            losses = losses if at.losses is None else np.concatenate([at.losses, losses], axis=-1)
+            at = Progress(state, tracker, at.measured, at.number + 1, False, losses, at.chunk + 1, mark)
+            if ahead is not None:
+                yield at
+        state, tracker, _, metrics = self._program(self._plans[1], self.key, t, at.state, at.tracker, None)
+        measured = [*at.measured, (jnp.asarray(at.losses), parallel.local(metrics))]
+        if (steps := at.losses.shape[-1]) != (first := measured[0][0].shape[-1]):
+            raise ValueError(
+                f"each epoch must have as many mini-batches as the first, {first}, got {steps} in epoch {t + 1}"
+            )
+        yield Progress(state, tracker, measured, at.number)
+
+    def _placed(self, chunk: Any) -> Any:
+        return _plan.placed(self._plans[0], (), jax.tree.map(_on_device, chunk))[2]
+
+
+def train(
+    programs: Programs, at: Progress, epochs: int, saver: Any, listeners: Sequence[Any], *, catch_interrupt: bool
+) -> Progress:
+    """Train until there are `epochs` epochs, or until a listener, early stopping or Ctrl-C ends it; save on the way."""
+    whole, first, key = at, len(at.measured), programs.key
+
+    def may_end() -> bool:
+        return catch_interrupt and len(whole.measured) > first
+
+    with _monitor.until_interrupted(may_end, lambda: saver.save(key, at, at_once=True)):
+        while len(at.measured) < epochs and not at.ended:
+            trained = np.ones(key.shape, bool) if at.tracker is None else np.asarray(at.tracker.active)
+            for at in programs.epoch(at):  # noqa: B020
+                _monitor.check_finite(at.report(), trained, programs.source.latest, saver.last_good)
+                if at.chunk:
+                    saver.save(key, at)
+            whole = at
+            answers = [listener(at.report()) for listener in listeners]
+            stopped = at.tracker is not None and not np.any(at.tracker.active)
+            at = whole = at._replace(ended=any(map(_monitor.is_true, answers)) or stopped)
+            saver.save(key, at)
+    return whole
+
+
+def source(data: Any, epoch: int, epochs: int) -> Memory | Chunks:
+    """Where each epoch's data come from: a tuple or a list of arrays is the data, other iterables hold chunks of it."""
+    if isinstance(data, list):
+        chunks = bool(data) and all(isinstance(part, tuple) for part in data)
+    else:
+        chunks = callable(data) or isinstance(data, Iterable)
+        chunks = chunks and not (isinstance(data, tuple | str | bytes | Mapping) or hasattr(data, "dtype"))
+    return Chunks(data, epoch, epochs) if chunks else Memory(data)
+
+
+def _on_device(leaf: Any) -> Any:
+    """An array of JAX's; a copy of others, as loaders use their memory again."""
+    return leaf if isinstance(leaf, jax.Array) else jnp.array(leaf)
+
+
+def _mark(chunk: Any) -> str:
+    """A short hash of the chunk's shapes, first rows and last rows."""
+    ends = [np.asarray(leaf[np.array([0, -1])]) for leaf in jax.tree.leaves(chunk)]
+    shapes = np.array([n for leaf in jax.tree.leaves(chunk) for n in leaf.shape])
+    return _fingerprint.digest(shapes, *ends)[:16]
+
+
+def _kind(chunk: Any) -> str:
+    def one(leaf: Any) -> str:
+        return f"{jnp.result_type(leaf)}[{', '.join(map(str, ('N', *leaf.shape[1:])))}]"
+
+    return str(jax.tree.map(one, chunk)).replace("'", "")

@@ -1,0 +1,258 @@
+"""Data in chunks: `train.fit` on any iterable of them."""
+
+import functools
+import logging
+import weakref
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jnn import backprop, checkpoint, lstm, parallel, stopping, train
+from tests.helpers import examples, network
+
+GRAD = backprop.minibatch_value_and_grad
+ADAM = optax.adam(0.01)
+SIZES = (6, 5, 3)
+KEY = jax.random.key(0)
+XS, YS = (np.array(a) for a in examples(1, 22, SIZES))
+PARTS = (slice(0, 8), slice(8, 16), slice(16, 22))
+CHUNKS = [(XS[part], YS[part]) for part in PARTS]
+
+
+class Loader:
+    """A data loader that reads every chunk into the same memory and can break off; `read` counts chunks."""
+
+    def __init__(self, breaks=None):
+        self.read, self.breaks = 0, breaks
+
+    def __iter__(self):
+        xs, ys = np.empty_like(XS[:8]), np.empty_like(YS[:8])
+        for x, y in CHUNKS:
+            if self.read == self.breaks:
+                raise KeyboardInterrupt
+            self.read += 1
+            xs[: len(x)], ys[: len(y)] = x, y
+            yield [xs[: len(x)], ys[: len(y)]]
+
+
+def error(params):
+    return {"error": jnp.sin(40 * params[0].w[0, 0])}
+
+
+def start(seed=0):
+    return train.init(ADAM, network(seed, SIZES))
+
+
+def fit(data, *, epochs=3, key=KEY, state=None, **options):
+    state = start() if state is None else state
+    return train.fit(key, GRAD, ADAM, state, data, epochs=epochs, batch_size=4, progress=False, **options)
+
+
+def by_hand(epochs=3):
+    """One call of `train.epoch` after another."""
+    state, losses, errors = start(), [], []
+    for t in range(epochs):
+        key = jax.random.fold_in(KEY, t)
+        for c, chunk in enumerate(CHUNKS):
+            state, values = train.epoch(jax.random.fold_in(key, c), GRAD, ADAM, state, chunk, batch_size=4)
+            losses.append(values)
+        errors.append(error(state.params)["error"])
+    return state, (jnp.concatenate(losses).reshape(epochs, -1), jnp.stack(errors))
+
+
+def equal(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    return all(
+        np.array_equal(x, y, equal_nan=True) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
+
+
+FORMS = {
+    "a list": CHUNKS,
+    "a generator function": lambda t: (chunk for chunk in CHUNKS),
+    "a loader with one memory": Loader(),
+    "arrays of JAX's": [jax.tree.map(jnp.asarray, chunk) for chunk in CHUNKS],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_chunks_are_epochs_one_after_another(form):
+    state, history = fit(FORMS[form], evaluate=error)
+    assert equal((state, (history.losses, history.metrics["error"])), by_hand())
+
+
+def test_members_and_early_stopping():
+    """Each member trains as alone, and does nothing more once it has stopped."""
+    keys = jax.random.split(KEY, 3)
+    states = [start(seed) for seed in range(3)]
+    state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    options = {"epochs": 6, "evaluate": error, "stopping": stopping.error_change(window=2)}
+    together, history = fit(CHUNKS, key=keys, state=state, **options)
+    assert len(set(np.asarray(history.epochs).tolist())) > 1
+    for i, alone in enumerate(states):
+        one, its = fit(CHUNKS, key=keys[i], state=alone, **options)
+        assert equal(jax.tree.map(lambda leaf, i=i: leaf[i], together.params), one.params)
+        n = int(its.epochs)
+        assert (int(history.epochs[i]), int(history.best[i])) == (n, int(its.best))
+        assert equal(history.losses[i, :n], its.losses[:n])
+        assert np.isnan(history.losses[i, n:]).all()
+
+
+def test_a_carry_goes_from_chunk_to_chunk():
+    """The same bits as with all windows in memory, whose order is kept."""
+    params, xs = lstm.init(jax.random.key(1), 3, 4), np.array(jax.random.normal(KEY, (12, 5, 3)))
+
+    def loss(params, carry, xs):
+        carry, states = lstm.unroll(params, carry, jnp.swapaxes(xs, 0, 1))
+        return jnp.mean(states.wm**2), carry
+
+    def trained(data):
+        state = train.init(ADAM, params, carry=lstm.zero_state(4, 2))
+        grad = jax.value_and_grad(loss, has_aux=True)
+        return train.fit(KEY, grad, ADAM, state, data, epochs=2, batch_size=2, progress=False)
+
+    assert equal(trained([(xs[:4],), (xs[4:],)]), trained((xs,)))
+
+
+def test_devices_share_the_mini_batches_of_chunks():
+    state, history = fit(CHUNKS, sharding=parallel.batches(parallel.mesh(devices=jax.devices()[:2])))
+    alone, expected = fit(CHUNKS)
+    assert np.allclose(history.losses, expected.losses, rtol=1e-5)
+    assert jax.tree.all(jax.tree.map(functools.partial(np.allclose, atol=1e-6), state.params, alone.params))
+
+
+def test_two_epochs_and_one_more_are_three():
+    state, history = fit(CHUNKS, epochs=2, evaluate=error)
+    on = fit(iter(CHUNKS), epochs=1, state=state, history=history, evaluate=error)  # one epoch needs no second pass
+    assert equal(on, fit(CHUNKS, evaluate=error))
+
+
+@pytest.mark.parametrize("breaks", range(1, 9))
+def test_a_training_resumes_at_its_chunk(breaks, tmp_path, caplog):
+    """Interrupted while it reads any of its chunks, with the same bits, and without training on a chunk again."""
+    caplog.set_level(logging.WARNING, "jnn")
+    options = {"evaluate": error, "catch_interrupt": False}
+    with pytest.raises(KeyboardInterrupt):
+        fit(Loader(breaks), checkpoints=checkpoint.Checkpoints(tmp_path), **options)
+    done = breaks - (breaks % 3 > 0)  # a chunk is read while the one before trains, but for the first of an epoch
+    read = []
+
+    def noticed(t):
+        for chunk in CHUNKS:
+            read.append(t)
+            yield chunk
+
+    result = fit(noticed, checkpoints=checkpoint.Checkpoints(tmp_path), **options)
+    assert equal(result, fit(CHUNKS, evaluate=error))
+    resumed = [record.message for record in caplog.records if "resuming" in record.message]
+    if done % 3:
+        assert resumed[0].endswith(f"{tmp_path / str(done)}, chunk {done % 3} of epoch {done // 3 + 1}")
+    assert read.count(2) == 3
+
+
+def test_ctrl_c_within_an_epoch_returns_the_last_whole_one(tmp_path, capsys):
+    state, history = fit(Loader(breaks=5), checkpoints=checkpoint.Checkpoints(tmp_path))
+    assert "after epoch 1 of 3" in capsys.readouterr().err
+    assert equal((state, history), fit(CHUNKS, epochs=1))
+    assert (tmp_path / "4").is_dir()  # the first chunk of the second epoch
+
+
+def test_the_next_chunk_is_read_while_one_trains(monkeypatch):
+    """After the program is called, which returns before it has trained, and before its losses are waited for."""
+    log, program, local = [], train._members_program, parallel.local
+
+    class Logged:
+        trace = program.trace
+
+        def __call__(self, *args):
+            log.append("train" if len(args) > 6 else "end")
+            return program(*args)
+
+    def chunks(t):
+        for chunk in CHUNKS:
+            log.append("read")
+            yield chunk
+
+    monkeypatch.setattr(train, "_members_program", Logged())
+    monkeypatch.setattr(parallel, "local", lambda tree: log.append("wait") or local(tree))
+    fit(chunks, epochs=1)
+    assert log[:8] == ["read", "train", "read", "wait", "train", "read", "wait", "train"]
+
+
+def test_at_most_two_chunks_are_kept():
+    made, most = [], []
+
+    def chunks(t):
+        for xs, ys in CHUNKS + CHUNKS:
+            chunk = jnp.array(xs), jnp.array(ys)
+            made.append(weakref.ref(chunk[0]))
+            most.append(sum(one() is not None for one in made))
+            yield chunk
+            del chunk
+
+    fit(chunks)
+    assert max(most) == 2
+
+
+def test_another_evaluation_is_compiled_anew():
+    """The program that trains is the same, and not taken for that of the evaluation."""
+    first = fit(CHUNKS, evaluate=lambda params: jnp.sum(params[0].b))[1]
+    second = fit(CHUNKS, evaluate=lambda params: 1 + jnp.sum(params[0].b))[1]
+    assert np.allclose(second.metrics, 1 + first.metrics)
+
+
+def test_a_cost_that_is_not_finite_is_found_in_its_chunk():
+    bad = (XS[8:16].copy(), YS[8:16])
+    bad[0][3, 1] = np.nan
+    with pytest.raises(FloatingPointError, match=r"in epoch 1, mini-batch [34]: data\[0\] .* 1 of 8 .* first in row 3"):
+        fit([CHUNKS[0], bad, CHUNKS[2]])
+
+
+BAD = {
+    "a generator without chunks": (lambda t: (), "data must hold at least one chunk, got none"),
+    "an empty chunk": (lambda t: [(XS[:0], YS[:0])], "at least one example"),
+    "rows that differ": ([(XS[:4], YS[:3])], "leading axes of data must be equal"),
+    "an iterator for three epochs": (iter(CHUNKS), "an iterator gives its chunks once, got one for epochs=3"),
+    "other shapes": ([CHUNKS[0], (XS[:8, :5], YS[:8])], r"float32\[N, 5\].* in chunk 2 of epoch 1"),
+    "another dtype": ([CHUNKS[0], (XS[:8] > 0, YS[:8])], r"bool\[N, 6\].* in chunk 2 of epoch 1"),
+    "fewer in the second epoch": (lambda t: CHUNKS[t:], "as many mini-batches as the first, 6, got 4 in epoch 2"),
+    "none in the second epoch": (lambda t: CHUNKS[3 * t :], "at least 1 chunks in epoch 2, got 0"),
+}
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("case", BAD)
+def test_bad_chunks(case):
+    data, message = BAD[case]
+    with pytest.raises(ValueError, match=message):
+        fit(data)
+
+
+@pytest.mark.bad_input
+def test_what_is_no_chunk():
+    with pytest.raises(TypeError, match="must return an iterable of chunks, got int"):
+        fit(lambda t: t)
+    with pytest.raises(TypeError, match="data must be a tuple") as raised:
+        fit(lambda t: [XS])
+    assert raised.value.__notes__ == ["in chunk 1 of epoch 1"]
+    for program in (train.epoch, functools.partial(train.run, epochs=1)):
+        with pytest.raises(TypeError, match=r"tuple of arrays.*only train.fit takes chunks"):
+            program(KEY, GRAD, ADAM, start(), Loader(), batch_size=4)
+
+
+@pytest.mark.bad_input
+def test_other_chunks_are_not_resumed(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fit(Loader(breaks=5), checkpoints=checkpoint.Checkpoints(tmp_path), catch_interrupt=False)
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    cases = {
+        "same chunks in the same order": lambda t: CHUNKS if t == 0 else CHUNKS[::-1],
+        "checkpoint of other inputs": CHUNKS[::-1],
+    }
+    for message, data in cases.items():
+        with pytest.raises(ValueError, match=message):
+            fit(data, checkpoints=checkpoint.Checkpoints(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
