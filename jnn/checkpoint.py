@@ -95,8 +95,8 @@ class Saver:
             self._loading.join()
 
     def resume(
-        self, key: Key[Array, "*members"], plan: Any, start: Progress, source: Any, programs: Any, epochs: int
-    ) -> Progress:
+        self, key: Key[Array, "*members"], plan: Any, start: Any, source: Any, programs: Any, epochs: int
+    ) -> Any:
         """The progress from which to train, until there are `epochs` epochs: `start`, or that of the newest checkpoint.
 
         `plan`, the functions to train with, and `source`, of the data, hold the inputs of the training.
@@ -147,7 +147,7 @@ class Saver:
         state, tracker = carried
         return Progress(state, tracker, measured, number, about["ended"], losses, chunk, mark)
 
-    def save(self, key: Key[Array, "*members"], at: Progress, at_once: bool = False) -> None:
+    def save(self, key: Key[Array, "*members"], at: Any, at_once: bool = False) -> None:
         """After an epoch or a chunk: save, unless the last checkpoint is too recent; in the background if orbax can."""
         if self._chosen is None:
             return
