@@ -124,8 +124,7 @@ class Programs:
         self._program, self.key, self.source, arguments = program, key, source, (key, t, *carried)
         if source.in_chunks:
             chunk = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), source.first)
-            # A function that a program does not use is no part of what `known` compares.
-            calls: Any = (replace(plan, evaluate=None), chunk, t), (plan, None, None)
+            calls: Any = (plan, chunk, t), (plan, None, None)
         else:
             calls = ((plan, source.first, None),)
         self._plans = [_known.known(program, one, *arguments, *data) for one, *data in calls]
