@@ -139,7 +139,7 @@ class Programs:
         """Of the losses and metrics of an epoch; with chunks, of one of that many mini-batches."""
         first, last = (self._traces[i]().out_info for i in (0, -1))
         losses = first[2]
-        if len(self._traces) > 1:
+        if self.source.in_chunks:
             losses = jax.ShapeDtypeStruct((*losses.shape[:-1], steps), losses.dtype)
         return losses, last[3]
 
@@ -159,9 +159,10 @@ class Programs:
         ahead = next(chunks, None)
         while ahead is not None:
             source.latest, mark = ahead
-            arguments = self._plans[0], self.key, t, at.state, at.tracker, source.latest, np.int32(at.chunk)
-            state, tracker, losses, _ = self._program(*arguments)
-            ahead, arguments = next(chunks, None), None  # the next chunk is read while this one trains
+            state, tracker, losses, _ = self._program(
+                self._plans[0], self.key, t, at.state, at.tracker, source.latest, np.int32(at.chunk)
+            )
+            ahead = next(chunks, None)  # the next chunk is read while this one trains
             losses = np.asarray(parallel.local(losses))
             losses = losses if at.losses is None else np.concatenate([at.losses, losses], axis=-1)
             at = Progress(state, tracker, at.measured, at.number + 1, False, losses, at.chunk + 1, mark)
@@ -180,16 +181,19 @@ class Programs:
 
 
 def train(
-    programs: Programs, at: Progress, epochs: int, saver: Any, listeners: Sequence[Any], *, catch_interrupt: bool
+    programs: Programs, at: Progress, epochs: range, saver: Any, listeners: Sequence[Any], *, catch_interrupt: bool
 ) -> Progress:
-    """Train until there are `epochs` epochs, or until a listener, early stopping or Ctrl-C ends it; save on the way."""
-    whole, first, key = at, len(at.measured), programs.key
+    """Train for the epochs that are left, or until a listener, early stopping or Ctrl-C ends it; save on the way.
+
+    Ctrl-C ends it, if it may, once the first of `epochs` is trained. Returns the progress after the last whole epoch.
+    """
+    whole, key = at, programs.key
 
     def may_end() -> bool:
-        return catch_interrupt and len(whole.measured) > first
+        return catch_interrupt and len(whole.measured) > epochs.start
 
     with _monitor.until_interrupted(may_end, lambda: saver.save(key, at, at_once=True)):
-        while len(at.measured) < epochs and not at.ended:
+        while len(at.measured) < epochs.stop and not at.ended:
             trained = np.ones(key.shape, bool) if at.tracker is None else np.asarray(at.tracker.active)
             for at in programs.epoch(at):  # noqa: B020
                 _monitor.check_finite(at.report(), trained, programs.source.latest, saver.last_good)

@@ -188,11 +188,13 @@ class Saver:
         if jax.process_index() == 0:
             stacked = jax.tree.map(lambda *epochs: np.stack(epochs), *at.measured) if at.measured else None
             tree = carried, stacked, at.losses
-            steps, begun = (0 if one is None else one.shape[-1] for one in ((stacked or [None])[0], at.losses))
+            steps = at.measured[0][0].shape[-1] if at.measured else 0
+            begun = at.losses.shape[-1] if at.chunk else 0
             arrays = _numbered.plain(tree)
             about = self._about(key, tree, _numbered.digest(arrays), ended=at.ended)
             about["progress"] = at.number, len(at.measured), steps, at.chunk, begun, at.mark
-            metrics = _metrics(None if at.chunk else at.measured[-1][1], whole=not at.chunk)
+            # Within an epoch nothing is measured, so none of its checkpoints is the best.
+            metrics = {"error": sys.float_info.max} if at.chunk else _metrics(at.measured[-1][1])
             with self._writing():
                 if self._latest is None and not self._chosen.resume:
                     for number in _numbers(self._folder):
@@ -290,13 +292,8 @@ def _alone(ocp: Any) -> Any:
     return options(primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"jnn-{me}")
 
 
-def _metrics(metrics: Any, *, whole: bool = True) -> dict[str, float]:
-    """The error by which orbax ranks checkpoints, a mean over members; 0 for all if no metric is one.
-
-    Within an epoch, which is not measured, it is the largest.
-    """
-    if not whole:
-        return {"error": sys.float_info.max}
+def _metrics(metrics: Any) -> dict[str, float]:
+    """The error by which orbax ranks checkpoints, a mean over members; 0 for all if no metric is one."""
     named = metrics if isinstance(metrics, dict) else {"error": metrics}
     for name, sign in (("error", 1.0), ("accuracy", -1.0)):
         if named.get(name) is not None and np.issubdtype(np.asarray(named[name]).dtype, np.floating):

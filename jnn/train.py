@@ -239,7 +239,7 @@ def fit(
         saver = stack.enter_context(checkpoint.saver(checkpoints))
         at = saver.resume(key, plan, at, source, programs, last)
         listeners = [*callbacks, *_monitor.progress_bar(last, len(at.measured), evaluate, stack, shown=progress)]
-        at = _epochs.train(programs, at, last, saver, listeners, catch_interrupt=catch_interrupt)
+        at = _epochs.train(programs, at, range(first, last), saver, listeners, catch_interrupt=catch_interrupt)
     n = len(at.measured)
     if n < last and not at.ended:
         on = f"go on with epochs={last - n}, history=history"

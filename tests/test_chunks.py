@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from jnn import backprop, checkpoint, lstm, parallel, stopping, train
+from jnn import _epochs, backprop, checkpoint, lstm, parallel, stopping, train
 from tests.helpers import examples, network
 
 GRAD = backprop.minibatch_value_and_grad
@@ -130,6 +130,28 @@ def test_two_epochs_and_one_more_are_three():
     assert equal(on, fit(CHUNKS, evaluate=error))
 
 
+def test_a_data_loader_of_torchs():
+    utils = pytest.importorskip("torch.utils.data")
+    torch = pytest.importorskip("torch")
+    loader = utils.DataLoader(utils.TensorDataset(torch.tensor(XS), torch.tensor(YS)), batch_size=8)
+    assert equal(fit(loader), fit(CHUNKS))
+
+
+def test_each_size_of_a_chunk_is_traced_once():
+    traced = []
+
+    def grad(params, xs, ys):
+        traced.append(xs.shape)
+        return GRAD(params, xs, ys)
+
+    for _ in range(2):
+        train.fit(KEY, grad, ADAM, start(), CHUNKS, epochs=2, batch_size=8, progress=False)
+    assert sorted(set(traced)) == [(6, 6), (8, 6)]
+    before = len(traced)
+    train.fit(KEY, grad, ADAM, start(), CHUNKS, epochs=3, batch_size=8, progress=False)
+    assert len(traced) == before
+
+
 @pytest.mark.parametrize("breaks", range(1, 9))
 def test_a_training_resumes_at_its_chunk(breaks, tmp_path, caplog):
     """Interrupted while it reads any of its chunks, with the same bits, and without training on a chunk again."""
@@ -158,6 +180,20 @@ def test_ctrl_c_within_an_epoch_returns_the_last_whole_one(tmp_path, capsys):
     assert "after epoch 1 of 3" in capsys.readouterr().err
     assert equal((state, history), fit(CHUNKS, epochs=1))
     assert (tmp_path / "4").is_dir()  # the first chunk of the second epoch
+
+
+@pytest.mark.parametrize("form", ["in memory", "in chunks"])
+def test_ctrl_c_in_a_resumed_training_returns_what_there_was(form, tmp_path, monkeypatch):
+    """Before another epoch has ended."""
+    data = (XS, YS) if form == "in memory" else CHUNKS
+    checkpoints = checkpoint.Checkpoints(tmp_path)
+    one = fit(data, epochs=1, checkpoints=checkpoints)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_epochs.Programs, "epoch", interrupted)
+    assert equal(fit(data, checkpoints=checkpoints), one)
 
 
 def test_the_next_chunk_is_read_while_one_trains(monkeypatch):
