@@ -68,22 +68,24 @@ def split(run: Callable[[Any, jax.Array], jax.Array], params: Any, xs: jax.Array
     return of_jax(run, parallel.place(mesh, params), *parallel.place(mesh, (xs, weights), by_rows))
 
 
-def of_torch(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> Any:
-    """The same two programs with torch.nn.LSTM."""
+def of_torch(params: lstm.Params, xs: jax.Array, weights: jax.Array, *, device: str = "cpu") -> Any:
+    """The same two programs with torch.nn.LSTM on the device."""
     torch = importlib.import_module("torch")
 
     d, p = params.rem.W.shape
     net = torch.nn.LSTM(p, d)
     net.load_state_dict({name: torch.tensor(np.asarray(a)) for name, a in convert.to_torch(params).items()})
-    x, w = (torch.tensor(np.asarray(a)) for a in (xs, weights))
+    net.to(device)
+    x, w = (torch.tensor(np.asarray(a)).to(device) for a in (xs, weights))
 
     def forwards() -> None:
         with torch.no_grad():
-            (net(x)[0] * w).sum()
+            (net(x)[0] * w).sum().item()
 
     def both() -> None:
         net.zero_grad()
         (net(x)[0] * w).sum().backward()
+        net.weight_hh_l0.grad[0, 0].item()  # waits for the device
 
     return forwards, both
 

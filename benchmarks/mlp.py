@@ -218,14 +218,14 @@ def sklearn(problem: Problem) -> Callable[[], Layers]:
     return run
 
 
-def torch_eager(problem: Problem, *, compiled: bool = False) -> Callable[[], Layers]:
-    """torch.nn and torch.optim.SGD, in the usual loop."""
+def torch_eager(problem: Problem, *, compiled: bool = False, device: str = "cpu") -> Callable[[], Layers]:
+    """torch.nn and torch.optim.SGD, in the usual loop, with everything on the device."""
     torch = importlib.import_module("torch")
     layers = [torch.nn.Linear(w.shape[1], w.shape[0]) for w, _ in problem.params]
     modules = [module for layer in layers for module in (layer, torch.nn.Sigmoid())][:-1]
-    net = torch.nn.Sequential(*modules)
+    net = torch.nn.Sequential(*modules).to(device)
     optimizer = torch.optim.SGD(net.parameters(), lr=problem.eta)
-    xs, ys = torch.from_numpy(problem.xs), torch.from_numpy(problem.ys)
+    xs, ys, order = (torch.from_numpy(a).to(device) for a in (problem.xs, problem.ys, problem.order))
 
     def loss(x: Any, y: Any) -> Any:
         return torch.nn.functional.binary_cross_entropy_with_logits(net(x), y, reduction="sum") / len(x)
@@ -237,11 +237,11 @@ def torch_eager(problem: Problem, *, compiled: bool = False) -> Callable[[], Lay
             for layer, (w, b) in zip(layers, problem.params, strict=True):
                 layer.weight.copy_(torch.from_numpy(w))
                 layer.bias.copy_(torch.from_numpy(b))
-        for rows in torch.from_numpy(problem.order).split(problem.batch_size):
+        for rows in order.split(problem.batch_size):
             optimizer.zero_grad()
             loss(xs[rows], ys[rows]).backward()
             optimizer.step()
-        return [(layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in layers]
+        return [(layer.weight.detach().cpu().numpy(), layer.bias.detach().cpu().numpy()) for layer in layers]
 
     return run
 

@@ -1,6 +1,7 @@
 """One module for each figure or claim of the notes: `python -m experiments` lists and runs them.
 
-`read` is no experiment: it reads the digits in pictures of the user's.
+`read` is no experiment, it reads the digits in pictures of the user's; nor is `device`, which shows what holds on the
+user's device, and how fast it is.
 
 Each has four names: a frozen dataclass `Config`, whose fields are the flags and whose `quick` holds those that
 `--quick` changes; `compute(config)`, which returns a dict of arrays; `claims(config, arrays)`, which returns whether
@@ -12,7 +13,7 @@ import importlib.abc
 import pkgutil
 import sys
 
-MACHINERY = frozenset({"__main__", "corpus", "page", "read", "recipes", "report", "runner", "specimens"})
+MACHINERY = frozenset({"__main__", "corpus", "device", "page", "read", "recipes", "report", "runner", "specimens"})
 
 
 def names() -> list[str]:

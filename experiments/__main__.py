@@ -6,6 +6,7 @@ python -m experiments digits bits --quick  run several, with the flags below
 python -m experiments all                  run all
 python -m experiments report               gather all results in one page, <out>/report.html
 python -m experiments read photo.jpg       read the digits in pictures; more: python -m experiments read --help
+python -m experiments device               check and measure everything on your GPU, TPU or CPU
 
 --out DIR  folder for the results, by default out
 --quick    use small sizes that still exercise everything
@@ -31,6 +32,8 @@ def main(args: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if args is None else args)
     if args[:1] == ["read"]:
         return read.main(args[1:])
+    if args[:1] == ["device"]:
+        return _module("device").main(args[1:])
     words, flags = _split(args)
     if unknown := [word for word in words if word not in (*names(), "all", "report")]:
         print(f"error: no experiment {', '.join(unknown)}; there are: {', '.join(names())}", file=sys.stderr)
@@ -49,6 +52,7 @@ def main(args: Sequence[str] | None = None) -> int:
         for name in names():
             print(f"{name:20} {(_module(name).__doc__ or '').splitlines()[0]}")
         print("\nRead pictures of digits with python -m experiments read FILE...")
+        print("Check and measure everything on your GPU, TPU or CPU with python -m experiments device")
         print("Run one with python -m experiments NAME; all that there is: python -m experiments --help")
     codes = [0]
     for name in chosen:

@@ -163,10 +163,10 @@ def load_picture(path: Path) -> Shaped[np.ndarray, "H W *channels"]:
                 raise ValueError(
                     f"must have at most {MOST_PIXELS:,} pixels, got {image.width} x {image.height}: reduce it"
                 )
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode in ("1", "L", "LA", "RGB", "RGBA", "F", "I", "I;16"):
-                return np.asarray(upright)
-            return np.asarray(upright.convert("RGBA" if upright.mode in ("P", "PA", "La", "RGBa") else "RGB"))
+            ImageOps.exif_transpose(image, in_place=True)
+            if image.mode in ("1", "L", "LA", "RGB", "RGBA", "F", "I", "I;16"):
+                return np.asarray(image)
+            return np.asarray(image.convert("RGBA" if image.mode in ("P", "PA", "La", "RGBa") else "RGB"))
     except Image.DecompressionBombError as error:
         raise ValueError(f"must have at most {MOST_PIXELS:,} pixels: reduce it ({error})") from error
     except UnidentifiedImageError as error:

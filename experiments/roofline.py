@@ -61,7 +61,7 @@ def counted(width: int, batch: int) -> tuple[float, float]:
     return analysis["flops"], analysis["bytes accessed"]
 
 
-def by_hand(width: int, batch: int) -> tuple[float, float]:
+def by_hand(sizes: tuple[int, ...], batch: int) -> tuple[float, float]:
     """The same by hand, for the operations of products and for float32 arrays the size of a layer or its weights.
 
     Each weight takes part in three products of 2 B operations, in the first layer in two. It is read twice (once in
@@ -69,7 +69,6 @@ def by_hand(width: int, batch: int) -> tuple[float, float]:
     twice; in each hidden layer z is written and read twice, a written and read twice, (w^T delta) written and read,
     delta written and read for both gradients: 11, and in all but the first layer once more, for the layer below.
     """
-    sizes = layer_sizes(width)
     weights = sum(n_in * n_out for n_in, n_out in pairwise(sizes))
     first = sizes[0] * sizes[1]
     hidden = sizes[1:-1]
@@ -99,7 +98,7 @@ def compute(config: Config) -> dict[str, Any]:
         if getattr(config, field) <= 0:
             raise ValueError(f"{field} must be positive, got {getattr(config, field)}")
     found = np.array([[counted(width, batch) for batch in BATCHES] for width in config.widths])
-    hand = np.array([[by_hand(width, batch) for batch in BATCHES] for width in config.widths])
+    hand = np.array([[by_hand(layer_sizes(width), batch) for batch in BATCHES] for width in config.widths])
     share = np.geomspace(1, 1e6, 2001)
     faster, efficient = (np.full((len(config.widths), len(config.devices)), np.inf) for _ in range(2))
     for i, width in enumerate(config.widths):

@@ -9,7 +9,15 @@ or 1 when a claim is false, 2 for a mistake of the user's or results that cannot
 
 from typing import TYPE_CHECKING, Any
 
-from experiments.runner.command import INTERRUPTED, Settings, cache_compilations, main, report_mistakes
+from experiments.runner.command import (
+    INTERRUPTED,
+    MISTAKES,
+    Settings,
+    cache_compilations,
+    main,
+    open_devices,
+    report_mistakes,
+)
 from experiments.runner.experiment import Arrays, AtLeast, Claims, Count, Counts, expanded, experiment_name
 from experiments.runner.results import format_number, format_numbers, machine, mean_and_standard_error, show
 from experiments.runner.training import fit, init_members
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INTERRUPTED",
+    "MISTAKES",
     "STYLE",
     "Arrays",
     "AtLeast",
@@ -37,6 +46,7 @@ __all__ = [
     "machine",
     "main",
     "mean_and_standard_error",
+    "open_devices",
     "report_mistakes",
     "show",
 ]

@@ -76,9 +76,7 @@ def main(experiment: Any = None, args: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # where ± cannot be shown
     with report_mistakes() as outcome:
-        if not parallel.start():
-            _use_all_cores()
-        _find_devices()
+        open_devices()
         quick = experiment.Config.quick if "--quick" in args else {}
         flags = tyro.cli(
             Flags[experiment.Config],
@@ -118,6 +116,13 @@ def report_mistakes() -> Iterator[_Outcome]:
 
 def _notes(error: BaseException) -> list[str]:
     return list(getattr(error, "__notes__", []))
+
+
+def open_devices() -> None:
+    """Connect the processes of a launcher, or let each core be a device. Raises ValueError where JAX finds none."""
+    if not parallel.start():
+        _use_all_cores()
+    _find_devices()
 
 
 def _use_all_cores() -> None:

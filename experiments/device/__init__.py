@@ -1,0 +1,72 @@
+"""Check and measure everything on the device that JAX uses here: a GPU, a TPU or a CPU.
+
+Trains in a process that is killed and resumes it, holds the hand-derived gradients against float64 on the host, runs
+every experiment at its quick size, trains a network on host and device, and measures trainings as a share of what the
+device can do; beside torch and flax, where they are installed. <out>/device/report.md has the results; they are also in
+report.json and, drawn, in report.png. The exit code is 1 when a gradient, an experiment or a resumed training is wrong.
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import tyro
+
+from experiments import runner
+from experiments.device import curves, every, gradients, resumed, seen, speed
+from experiments.device.report import Config, Part, Report
+
+PARTS = (
+    Part("resumed", "A training that is killed and resumed", resumed, required=True),
+    Part("seen", "What JAX sees", seen),
+    Part("gradients", "Gradients by hand, against float64 on the host", gradients, required=True),
+    Part("every", "Every experiment at its quick size", every, required=True),
+    Part("curves", "The same training on host and device", curves),
+    Part("speed", "Speed", speed),
+)
+"""In the order in which they run: the first one's processes need the device before this one opens it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    config: tyro.conf.OmitArgPrefixes[Config] = Config()
+    out: Path = Path("out")
+    """Folder for the results, which go into its folder device."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Check and measure, with the flags `args`, by default those of the command line. Returns the exit code."""
+    runner.cache_compilations()
+    with runner.report_mistakes() as outcome:
+        flags = tyro.cli(
+            Flags,
+            prog="python -m experiments device",
+            description=__doc__,
+            args=sys.argv[1:] if args is None else args,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+        outcome.code = run(flags.config, runner.Settings(flags.out).out / "device")
+    return outcome.code
+
+
+def run(config: Config, folder: Path) -> int:
+    """Run all parts and write the report after each row. Returns the exit code."""
+    with_host()
+    report = Report(folder, config)
+    for part in PARTS:
+        report.run(part)
+        if part.name == "resumed":
+            runner.open_devices()
+    report.finish()
+    print(f"{report.verdict()}; see {report.path}")
+    return report.code()
+
+
+def with_host() -> None:
+    """Let JAX use the host, too, where JAX_PLATFORMS names other platforms only."""
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    if platforms and "cpu" not in platforms.split(","):
+        jax.config.update("jax_platforms", f"{platforms},cpu")

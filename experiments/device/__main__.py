@@ -1,0 +1,5 @@
+"""`python -m experiments.device`, as for every command."""
+
+from experiments import device
+
+raise SystemExit(device.main())

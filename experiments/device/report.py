@@ -1,0 +1,210 @@
+"""The report: rows of each part as they are measured, in Markdown and JSON, and a figure at the end."""
+
+import dataclasses
+import datetime
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import runner
+from experiments.runner import files
+
+Row = dict[str, Any]
+"""A row of a table: a number, a text or nothing in each column. `holds` says whether it is as it must be."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What all parts get."""
+
+    quick: bool = False
+    """Use small sizes that still exercise everything."""
+
+
+class Measurement(Protocol):
+    """A module whose docstring says in the report what the columns are."""
+
+    __doc__: str | None
+
+    def rows(self, config: Config, /) -> Iterator[Row]: ...
+
+
+class Part(NamedTuple):
+    """One table of the report; a required one that does not hold makes the exit code 1."""
+
+    name: str
+    title: str
+    module: Measurement
+    required: bool = False
+
+
+@dataclasses.dataclass
+class Found:
+    """What a part measured, and the error that ended it."""
+
+    part: Part
+    rows: list[Row] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+    error: str = ""
+
+    @property
+    def wrong(self) -> list[Row]:
+        """The rows that do not hold."""
+        return [row for row in self.rows if not row.get("holds", True)]
+
+    @property
+    def holds(self) -> bool:
+        """Whether everything was measured, and holds."""
+        return bool(self.rows) and not self.error and not self.wrong
+
+
+class Report:
+    """Runs parts, and writes what they found into a folder after each row."""
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        """Raises OSError if the folder cannot be written."""
+        self.path, self.config, self.found = folder / "report.md", config, list[Found]()
+        self._start = time.perf_counter()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise OSError(f"cannot write to {folder} ({error}); choose another --out") from error
+
+    def run(self, part: Part) -> None:
+        """Measure. An error ends the part and is in the report; it is raised where the device does not answer then."""
+        found, start = Found(part), time.perf_counter()
+        self.found.append(found)
+        print(f"{part.title}:", flush=True)
+        try:
+            for row in part.module.rows(self.config):
+                found.rows.append(row)
+                found.seconds = time.perf_counter() - start
+                print(f"  {line(row)}", flush=True)
+                self.write()
+                if not row.get("holds", True):
+                    check_device()
+        except runner.MISTAKES as error:
+            found.error = (str(error) or type(error).__name__).splitlines()[0]
+            try:
+                check_device()
+            except runner.MISTAKES:
+                self.keep(error)
+                raise error from None
+            print(f"  error: {found.error}", flush=True)
+            self.write()
+        except KeyboardInterrupt as error:
+            found.error = "interrupted"
+            self.keep(error)
+            raise
+
+    def keep(self, error: BaseException) -> None:
+        """Write what there is, and add to the error where it is."""
+        if any(found.rows for found in self.found):
+            self.write()
+            error.add_note(f"what was measured is in {self.path}")
+
+    def write(self) -> None:
+        """Write report.md and report.json."""
+        files.write(self.path.with_suffix(".json"), json.dumps(self.result(), indent=2) + "\n")
+        files.write(self.path, markdown(self.result()))
+
+    def finish(self) -> None:
+        """Write everything, with the figure."""
+        from experiments.device import figure  # late, as matplotlib takes half a second
+
+        self.write()
+        parts = {found.part.name: found.rows for found in self.found}
+        figure.drawn(parts).savefig(self.path.with_suffix(".png"), metadata={"Software": None})
+
+    def result(self) -> dict[str, Any]:
+        """What report.json holds."""
+        opened = any(found.part.name != "resumed" for found in self.found)
+        return {
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "verdict": self.verdict(),
+            "quick": self.config.quick,
+            "seconds": round(time.perf_counter() - self._start, 1),
+            **(runner.machine() if opened else {}),
+            "parts": [
+                {
+                    "name": found.part.name,
+                    "title": found.part.title,
+                    "about": found.part.module.__doc__,
+                    "required": found.part.required,
+                    "seconds": round(found.seconds, 1),
+                    "error": found.error,
+                    "rows": found.rows,
+                }
+                for found in self.found
+            ],
+        }
+
+    def verdict(self) -> str:
+        """Whether all that is required holds, so far."""
+        failed = [found for found in self.found if not found.holds and (found.part.required or found.error)]
+        if not failed:
+            return "everything holds"
+        said = [found.error or f"{len(found.wrong)} of {len(found.rows)} rows do not hold" for found in failed]
+        return "; ".join(f"{found.part.title}: {text}" for found, text in zip(failed, said, strict=True))
+
+    def code(self) -> int:
+        """The exit code: 1 when something required does not hold, 2 when something else was not measured."""
+        if not all(found.holds for found in self.found if found.part.required):
+            return 1
+        return 2 if any(found.error for found in self.found) else 0
+
+
+def check_device() -> None:
+    """Raise an error unless the device answers."""
+    try:
+        np.asarray(jnp.zeros(1) + 1)
+    except (AssertionError, RuntimeError) as error:
+        raise jax.errors.JaxRuntimeError(f"the device does not answer: {error}") from error
+
+
+def line(row: Row) -> str:
+    """A row in one line."""
+    said = [_cell(value) for name, value in row.items() if name != "holds" and value not in ("", None)]
+    return ("" if row.get("holds", True) else "FALSE ") + "  ".join(said)
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """The page, from what report.json holds."""
+    versions = ", ".join(f"{name} {version}" for name, version in result.get("versions", {}).items())
+    size = ", at the quick size" if result["quick"] else ""
+    device = f"{result.get('devices', '')} x {result.get('device', 'not opened yet')}"
+    lines = [
+        f"# {device}",
+        f"{result['date']}: `python -m experiments device`{size}, {result['seconds']:.0f} s so far; {versions}",
+        f"**{result['verdict']}**",
+    ]
+    for part in result["parts"]:
+        about = " ".join((part["about"] or "").split())
+        lines += [f"## {part['title']}", about, table(part["rows"]), f"{part['seconds']:.0f} s."]
+        lines += [f"Error: {part['error']}"] if part["error"] else []
+    return "\n\n".join(filter(None, lines)) + "\n"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows in Markdown."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    if not columns:
+        return ""
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(_cell(row.get(name)) for name in columns) + " |" for row in rows])
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.3g}" if isinstance(value, float) else str(value or "")
