@@ -31,8 +31,7 @@ PARTS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Flags:
-    config: tyro.conf.OmitArgPrefixes[Config] = Config()
+class Flags(Config):
     out: Path = Path("out")
     """Folder for the results, which go into its folder device."""
 
@@ -48,7 +47,7 @@ def main(args: Sequence[str] | None = None) -> int:
             args=sys.argv[1:] if args is None else args,
             config=(tyro.conf.FlagCreatePairsOff,),
         )
-        outcome.code = run(flags.config, runner.Settings(flags.out).out / "device")
+        outcome.code = run(flags, runner.Settings(flags.out).out / "device")
     return outcome.code
 
 

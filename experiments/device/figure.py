@@ -17,9 +17,8 @@ def drawn(parts: Mapping[str, Sequence[Row]]) -> Figure:
 
 def _draw(figure: Figure, parts: Mapping[str, Sequence[Row]]) -> None:
     figure.set_size_inches(12, 8)
-    (errors, curves), (shares, _) = figure.subplots(2, 2, height_ratios=(1, 1.3))
-    figure.delaxes(_)
-    shares.set_subplotspec(shares.get_gridspec()[1, :])
+    axes = figure.subplot_mosaic([["errors", "curves"], ["shares", "shares"]], height_ratios=(1, 1.3))
+    errors, curves, shares = (axes[name] for name in ("errors", "curves", "shares"))
     _errors(errors, parts.get("gradients", ()))
     _curves(curves, [row for row in parts.get("curves", ()) if row["epoch"]])
     _shares(shares, [row for row in parts.get("speed", ()) if row.get("of product")])

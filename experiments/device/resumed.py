@@ -37,7 +37,7 @@ def trained(folder: Path, *, kill: bool = False) -> list[int]:
     epochs = [0]
     with (
         tempfile.TemporaryFile("w+") as errors,
-        subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=errors) as process,  # noqa: S603
+        subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=errors) as process,
     ):
         for text in process.stdout or ():
             epochs.append(int(text))

@@ -108,11 +108,12 @@ def epoch(meter: Meter, letter: str) -> Row:
         params = [tuple(map(np.asarray, layer)) for layer in mlp.init(jax.random.key(1), sizes)]
         problem = mlp_benchmark.Problem(params, xs, ys, mlp_benchmark.order_of(n), batch_size, 0.1)
         on_device = problem._replace(xs=jnp.asarray(xs), ys=jnp.asarray(ys))
-        return {
-            "": mlp_benchmark.ours(problem),
-            **{"torch": mlp_benchmark.torch_eager(problem, device=name) for name in torch_device()},
-            **({"flax": mlp_benchmark.flax(on_device)} if importlib.util.find_spec("flax") else {}),
-        }
+        found = {"": mlp_benchmark.ours(problem)}
+        if on := torch_device():
+            found["torch"] = mlp_benchmark.torch_eager(problem, device=on)
+        if importlib.util.find_spec("flax"):
+            found["flax"] = mlp_benchmark.flax(on_device)
+        return found
 
     steps = -(-n // batch_size)
     operations, moved = roofline.by_hand(sizes, batch_size)
@@ -130,11 +131,12 @@ def lstm(meter: Meter, size: tuple[int, int, int, int]) -> Row:
     def alternatives() -> dict[str, Callable[[], Any]]:
         problem = lstm_benchmark.problem(*size)
         unroll = lstm_benchmark.by(lstm_benchmark.lstm.unroll)
-        return {
-            "": lstm_benchmark.of_jax(unroll, *problem)[1],
-            **{"torch": lstm_benchmark.of_torch(*problem, device=name)[1] for name in torch_device()},
-            **({"flax": lstm_benchmark.of_flax(*problem)[1]} if importlib.util.find_spec("flax") else {}),
-        }
+        found = {"": lstm_benchmark.of_jax(unroll, *problem)[1]}
+        if on := torch_device():
+            found["torch"] = lstm_benchmark.of_torch(*problem, device=on)[1]
+        if importlib.util.find_spec("flax"):
+            found["flax"] = lstm_benchmark.of_flax(*problem)[1]
+        return found
 
     operations, moved = 24.0 * B * T * d * (p + d), 4.0 * T * (8 * d**2 + B * (26 * d + 2 * p))
     return meter.measure(f"LSTM (B, T, p, d) = {size}", alternatives, T, operations, moved)
@@ -176,16 +178,17 @@ def needs_too_much_memory(error: BaseException) -> bool:
     return any(words in said for words in ("memoryerror", "resource_exhausted", "out of memory", "outofmemory"))
 
 
-def torch_device() -> list[str]:
-    """What torch calls the device that JAX uses, or nothing where torch cannot use it or is not installed."""
-    if not importlib.util.find_spec("torch"):
-        return []
+def torch_device() -> str | None:
+    """What torch calls the device that JAX uses; None where torch cannot use it or is not installed."""
+    platform = jax.default_backend()
+    if platform not in ("cpu", "gpu") or not importlib.util.find_spec("torch"):
+        return None
     import torch
 
-    if jax.default_backend() == "gpu" and torch.cuda.is_available():
-        torch.set_float32_matmul_precision("high")  # as JAX's default
-        return ["cuda"]
-    return ["cpu"] if jax.default_backend() == "cpu" else []
+    if platform == "cpu":
+        return "cpu"
+    torch.set_float32_matmul_precision("high")  # as JAX's default
+    return "cuda" if torch.cuda.is_available() else None
 
 
 def _side_by_side(
