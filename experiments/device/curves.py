@@ -26,7 +26,7 @@ def rows(config: Config) -> Iterator[Row]:
         yield row | {"apart": float(apart[: t + 1].max())}
 
 
-def trained(device: jax.Device, epochs: int) -> tuple[Any, Any]:
+def trained(device: Any, epochs: int) -> tuple[Any, Any]:
     """Random numbers drawn on the device, and the costs [epochs, steps] of a training there."""
     with jax.default_device(device), jax.default_matmul_precision("highest"):
         split = data.digits().train

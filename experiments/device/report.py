@@ -5,7 +5,7 @@ import datetime
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -33,7 +33,8 @@ class Measurement(Protocol):
 
     __doc__: str | None
 
-    def rows(self, config: Config, /) -> Iterator[Row]: ...
+    @property
+    def rows(self) -> Callable[[Config], Iterator[Row]]: ...
 
 
 class Part(NamedTuple):

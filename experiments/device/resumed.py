@@ -23,8 +23,8 @@ def rows(_: Config) -> Iterator[Row]:
         alone, killed = Path(scratch) / "alone", Path(scratch) / "killed"
         yield {"process": "left alone", "": f"epochs 1 to {trained(alone)[-1]}"}
         yield {"process": "killed", "": f"after epoch {trained(killed, kill=True)[-1]} of {EPOCHS}"}
-        first, *_, last = trained(killed)
-        yield {"process": "resumed", "": f"epochs {first} to {last}", "holds": first > 1}
+        first, *others = trained(killed)
+        yield {"process": "resumed", "": f"epochs {first} to {others[-1]}", "holds": first > 1}
         same = (alone / "trained").read_bytes() == (killed / "trained").read_bytes()
         yield {"process": "resumed", "": "the same bits" if same else "other bits", "holds": same}
 

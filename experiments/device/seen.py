@@ -7,6 +7,7 @@ import importlib.metadata
 import math
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +42,7 @@ def roundoff(precision: str) -> float:
     return max(2.0**-24, 2.0 ** math.ceil(math.log2(error))) if error else 2.0**-24
 
 
-def memory(device: jax.Device) -> float:
+def memory(device: Any) -> float:
     """Bytes that JAX may use on the device."""
     stats = device.memory_stats() or {}
     return float(stats.get("bytes_limit", 0)) or _host_memory()

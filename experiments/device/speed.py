@@ -105,7 +105,7 @@ def epoch(meter: Meter, letter: str) -> Row:
     xs, ys = draws.random((n, 784), np.float32), np.eye(10, dtype=np.float32)[draws.integers(10, size=n)]
 
     def alternatives() -> dict[str, Callable[[], Any]]:
-        params = [tuple(map(np.asarray, layer)) for layer in mlp.init(jax.random.key(1), sizes)]
+        params = [tuple(map(np.array, layer)) for layer in mlp.init(jax.random.key(1), sizes)]
         problem = mlp_benchmark.Problem(params, xs, ys, mlp_benchmark.order_of(n), batch_size, 0.1)
         on_device = problem._replace(xs=jnp.asarray(xs), ys=jnp.asarray(ys))
         found = {"": mlp_benchmark.ours(problem)}

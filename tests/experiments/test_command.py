@@ -15,7 +15,7 @@ import pytest
 from benchmarks import __main__ as benchmarks
 from benchmarks import timing
 from experiments import __main__ as command
-from experiments import read, report, runner
+from experiments import device, read, report, runner
 from experiments.runner import experiment
 from experiments.runner.command import cache_compilations
 
@@ -171,6 +171,7 @@ def accepts(monkeypatch):
     monkeypatch.setattr(runner.command, "run", lambda module, config, out, resume: experiment.check(config) or True)
     monkeypatch.setattr(report, "write", lambda modules, out: 0)
     monkeypatch.setattr(read, "run", lambda config, start: 0)
+    monkeypatch.setattr(device, "run", lambda config, folder: 0)
     monkeypatch.setattr(timing, "_write", lambda *result: None)
 
     def main(module, arguments):
