@@ -81,13 +81,7 @@ def main(args: Sequence[str] | None = None) -> int:
     start = time.perf_counter()
     runner.cache_compilations()
     with runner.report_mistakes() as outcome:
-        config = tyro.cli(
-            Config,
-            prog="python -m experiments read",
-            description=__doc__,
-            args=sys.argv[1:] if args is None else args,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        config = runner.parse(Config, "read", __doc__, args)
         outcome.code = run(config, start)
     return outcome.code
 

@@ -8,16 +8,14 @@ report.json and, drawn, in report.png. The exit code is 1 when a gradient, an ex
 
 import dataclasses
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-import tyro
 
 from experiments import runner
 from experiments.device import curves, every, gradients, resumed, seen, speed
-from experiments.device.report import Config, Part, Report
+from experiments.device.report import Config, Part, Report, check_device
 
 PARTS = (
     Part("resumed", "A training that is killed and resumed", resumed, required=True),
@@ -40,13 +38,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Check and measure, with the flags `args`, by default those of the command line. Returns the exit code."""
     runner.cache_compilations()
     with runner.report_mistakes() as outcome:
-        flags = tyro.cli(
-            Flags,
-            prog="python -m experiments device",
-            description=__doc__,
-            args=sys.argv[1:] if args is None else args,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        flags = runner.parse(Flags, "device", __doc__, args)
         outcome.code = run(flags, runner.Settings(flags.out).out / "device")
     return outcome.code
 
@@ -55,10 +47,13 @@ def run(config: Config, folder: Path) -> int:
     """Run all parts and write the report after each row. Returns the exit code."""
     with_host()
     report = Report(folder, config)
-    for part in PARTS:
+    first, *others = PARTS
+    report.run(first)
+    runner.open_devices()
+    check_device()
+    report.machine = runner.machine()
+    for part in others:
         report.run(part)
-        if part.name == "resumed":
-            runner.open_devices()
     report.finish()
     print(f"{report.verdict()}; see {report.path}")
     return report.code()

@@ -36,5 +36,5 @@ def one(name: str, out: Path) -> Row:
         false = [claim for claim, holds in claims.items() if not holds]
         row |= {"claims": f"{len(claims) - len(false)} of {len(claims)}", "": "; ".join(f"false: {c}" for c in false)}
     elif code:
-        row[""] = [*said.getvalue().strip().splitlines(), f"exit code {code}"][-1 if not said.getvalue() else -2]
+        row[""] = (said.getvalue().strip().splitlines() or [f"exit code {code}"])[-1]
     return row

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments import recipes
 from experiments.device.report import Row
 from experiments.runner import figures
 
@@ -16,12 +17,11 @@ def drawn(parts: Mapping[str, Sequence[Row]]) -> Figure:
 
 
 def _draw(figure: Figure, parts: Mapping[str, Sequence[Row]]) -> None:
-    figure.set_size_inches(12, 8)
-    axes = figure.subplot_mosaic([["errors", "curves"], ["shares", "shares"]], height_ratios=(1, 1.3))
-    errors, curves, shares = (axes[name] for name in ("errors", "curves", "shares"))
+    above, below = recipes.parts(figure, (12, 8), 2, 1, height_ratios=(1, 1.3))
+    errors, curves = above.subplots(1, 2)
     _errors(errors, parts.get("gradients", ()))
     _curves(curves, [row for row in parts.get("curves", ()) if row["epoch"]])
-    _shares(shares, [row for row in parts.get("speed", ()) if row.get("of product")])
+    _shares(below.subplots(), [row for row in parts.get("speed", ()) if row.get("of product")])
 
 
 def _errors(axes: Axes, rows: Sequence[Row]) -> None:
@@ -45,11 +45,10 @@ def _curves(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _shares(axes: Axes, rows: Sequence[Row]) -> None:
-    places = np.arange(len(rows))
-    for i, rate in enumerate(("product", "copy")):
-        values = [row[f"of {rate}"] for row in rows]
-        axes.barh(places + 0.2 - 0.4 * i, values, 0.4, label=f"of the rate of a large {rate}")
+    places = range(len(rows))
+    for rate, marker in ("product", "o"), ("copy", "s"):
+        label = f"share of the rate of a large {rate}"
+        axes.semilogx([row[f"of {rate}"] for row in rows], places, marker, markersize=5, label=label)
     axes.set_yticks(places, [row["what"] for row in rows], fontsize="small")
     axes.invert_yaxis()
-    axes.set(title="share of what the device reaches", xscale="log", xlim=(1e-5, 2))
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,6 +73,7 @@ class Report:
     def __init__(self, folder: Path, config: Config) -> None:
         """Raises OSError if the folder cannot be written."""
         self.path, self.config, self.found = folder / "report.md", config, list[Found]()
+        self.machine: dict[str, Any] = {}
         self._start = time.perf_counter()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -114,8 +116,9 @@ class Report:
 
     def write(self) -> None:
         """Write report.md and report.json."""
-        files.write(self.path.with_suffix(".json"), json.dumps(self.result(), indent=2) + "\n")
-        files.write(self.path, markdown(self.result()))
+        result = self.result()
+        files.write(self.path.with_suffix(".json"), json.dumps(_finite(result), indent=2) + "\n")
+        files.write(self.path, markdown(result))
 
     def finish(self) -> None:
         """Write everything, with the figure."""
@@ -127,13 +130,12 @@ class Report:
 
     def result(self) -> dict[str, Any]:
         """What report.json holds."""
-        opened = any(found.part.name != "resumed" for found in self.found)
         return {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "verdict": self.verdict(),
             "quick": self.config.quick,
             "seconds": round(time.perf_counter() - self._start, 1),
-            **(runner.machine() if opened else {}),
+            **self.machine,
             "parts": [
                 {
                     "name": found.part.name,
@@ -164,8 +166,13 @@ class Report:
 
 
 def check_device() -> None:
-    """Raise an error unless the device answers."""
+    """Raise an error unless the device answers, and each platform in JAX_PLATFORMS is there.
+
+    Where JAX_PLATFORMS names the host, too, JAX uses that without a word if there is no other.
+    """
     try:
+        for platform in filter(None, os.environ.get("JAX_PLATFORMS", "").split(",")):
+            jax.devices(platform)
         np.asarray(jnp.zeros(1) + 1)
     except (AssertionError, RuntimeError) as error:
         raise jax.errors.JaxRuntimeError(f"the device does not answer: {error}") from error
@@ -181,9 +188,8 @@ def markdown(result: Mapping[str, Any]) -> str:
     """The page, from what report.json holds."""
     versions = ", ".join(f"{name} {version}" for name, version in result.get("versions", {}).items())
     size = ", at the quick size" if result["quick"] else ""
-    device = f"{result.get('devices', '')} x {result.get('device', 'not opened yet')}"
     lines = [
-        f"# {device}",
+        f"# {result['devices']} x {result['device']}" if "device" in result else "# The device is not open yet",
         f"{result['date']}: `python -m experiments device`{size}, {result['seconds']:.0f} s so far; {versions}",
         f"**{result['verdict']}**",
     ]
@@ -201,6 +207,11 @@ def table(rows: Sequence[Row]) -> str:
         return ""
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     return "\n".join(lines + ["| " + " | ".join(_cell(row.get(name)) for name in columns) + " |" for row in rows])
+
+
+def _finite(tree: Any) -> Any:
+    """With infinities and NaN as text, as JSON has no such numbers."""
+    return jax.tree.map(lambda leaf: str(leaf) if isinstance(leaf, float) and not np.isfinite(leaf) else leaf, tree)
 
 
 def _cell(value: Any) -> str:

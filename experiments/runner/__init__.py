@@ -16,6 +16,7 @@ from experiments.runner.command import (
     cache_compilations,
     main,
     open_devices,
+    parse,
     report_mistakes,
 )
 from experiments.runner.experiment import Arrays, AtLeast, Claims, Count, Counts, expanded, experiment_name
@@ -47,6 +48,7 @@ __all__ = [
     "main",
     "mean_and_standard_error",
     "open_devices",
+    "parse",
     "report_mistakes",
     "show",
 ]

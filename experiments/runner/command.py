@@ -29,6 +29,7 @@ MISTAKES = (ValueError, OSError, ImportError, ArithmeticError, MemoryError, jax.
 """What wrong flags, files and devices raise, and what a run that needs too much memory does."""
 
 C = TypeVar("C")
+F = TypeVar("F")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,19 +79,21 @@ def main(experiment: Any = None, args: Sequence[str] | None = None) -> int:
     with report_mistakes() as outcome:
         open_devices()
         quick = experiment.Config.quick if "--quick" in args else {}
-        flags = tyro.cli(
-            Flags[experiment.Config],
-            prog=shlex.join(command),
-            description=experiment.__doc__,
-            args=args,
-            default=Flags(config=experiment.Config(**quick)),
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        default = Flags(config=experiment.Config(**quick))
+        flags = parse(Flags[experiment.Config], command[-1], experiment.__doc__, args, default=default)
         settings = flags.settings
         outcome.checkpoints = settings.out / experiment_name(experiment) / "checkpoints"
         outcome.resume = shlex.join([*command, *(arg for arg in args if arg != "--resume"), "--resume"])
         outcome.code = 0 if run(experiment, flags.config, settings.out, resume=settings.resume) else 1
     return outcome.code
+
+
+def parse(flags: type[F], name: str, description: str | None, args: Sequence[str] | None, **options: Any) -> F:
+    """The flags of `python -m experiments NAME`, by default those of the command line, as an object of this class."""
+    args = sys.argv[1:] if args is None else args
+    off = (tyro.conf.FlagCreatePairsOff,)
+    prog = f"python -m experiments {name}"
+    return tyro.cli(flags, prog=prog, description=description, args=args, config=off, **options)
 
 
 @contextlib.contextmanager

@@ -72,6 +72,19 @@ def test_what_was_measured_is_kept_when_the_device_is_lost(tmp_path, monkeypatch
     assert (len(part["rows"]), part["error"]) == (2, "lost")
 
 
+def test_a_platform_that_is_not_there(tmp_path, monkeypatch, capsys):
+    """The host must not take its place."""
+    monkeypatch.setenv("JAX_PLATFORMS", "rocm")
+    monkeypatch.setattr(device, "with_host", lambda: None)
+    assert device.main(["--quick", "--out", str(tmp_path)]) == 2
+    assert "JAX_PLATFORMS must name platforms of this machine, got 'rocm'" in capsys.readouterr().err
+    assert not list((tmp_path / "device").iterdir())
+
+
+def test_json_has_no_infinity():
+    assert report._finite({"a": [float("inf"), 1.5, "b"], "c": float("nan")}) == {"a": ["inf", 1.5, "b"], "c": "nan"}
+
+
 @pytest.mark.slow
 def test_the_quick_size(tmp_path, capsys):
     assert device.main(["--quick", "--out", str(tmp_path)]) == 0
