@@ -21,6 +21,7 @@ from jaxtyping import config as shape_checks
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 8)  # only tests of several devices use more than the first
+jax.devices()  # else the first test that runs an experiment would make them as many as there are cores
 jax.config.update("jax_captured_constants_warn_bytes", 2**20)  # data should be arguments of a program
 
 settings.register_profile("quick", deadline=None, derandomize=True, max_examples=5)

@@ -49,7 +49,8 @@ def trained(folder: Path, *, kill: bool = False) -> list[int]:
     if kill and code == 0:
         raise ValueError(f"a training of {EPOCHS} epochs must be killed after epoch {KILLED}, but it ended")
     if code and not (kill and epochs[-1] >= KILLED):
-        raise ValueError(said[-1].removeprefix("error: ") if said else f"a training ended with exit code {code}")
+        reason = said[-1].removeprefix("error: ").partition(" (JNN_TRACEBACK")[0] if said else f"exit code {code}"
+        raise ValueError(reason)
     return epochs[1:]
 
 
