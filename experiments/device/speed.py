@@ -1,7 +1,8 @@
-"""Medians of runs in turns, at the precision "default", of programs that are compiled. "of product" is the share of the
-rate of the large product in the first row, "of copy" that of the copy in the third, for the operations and the bytes of
-a count by hand: a training can reach the larger of the two. A step is a mini-batch of one network, of all networks that
-train side by side, or a time step of an LSTM, there and back. Below torch and flax is their time as a multiple of ours.
+"""Medians of runs in turns, at the precision "default", of programs that are compiled. "of product" is the share of
+the rate of the large product in the first row, "of copy" that of the copy in the third, for the operations and the
+bytes of a count by hand. The larger of the two says how near a training is; what stays in a cache moves faster than
+a copy. A step is a mini-batch of one network, of all networks that train side by side, or a time step of an LSTM,
+there and back. Below torch and flax is their time as a multiple of ours.
 """
 
 import functools
