@@ -82,9 +82,9 @@ def dropped() -> Case:
     def mean_cost(params: mlp.Params, xs: jax.Array, ys: jax.Array) -> jax.Array:
         *below, last = params
         for one, layer in zip(jax.random.split(key, len(below)), below, strict=True):
-            a = activations.sigmoid(xs @ layer.w.T + layer.b)
+            a = activations.sigmoid(mlp.linear(layer, xs))
             xs = jnp.where(dropout.mask(one, a.shape, DROPPED), a, 0)
-        return jnp.mean(costs.cross_entropy.value(xs @ last.w.T + last.b, ys))
+        return jnp.mean(costs.cross_entropy.value(mlp.linear(last, xs), ys))
 
     return Case("dropout", by_hand, jax.value_and_grad(mean_cost), _images())
 
