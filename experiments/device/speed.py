@@ -184,8 +184,7 @@ def torch_device() -> str | None:
     platform = jax.default_backend()
     if platform not in ("cpu", "gpu") or not importlib.util.find_spec("torch"):
         return None
-    import torch
-
+    torch: Any = importlib.import_module("torch")
     if platform == "cpu":
         return "cpu"
     torch.set_float32_matmul_precision("high")  # as JAX's default
