@@ -1,9 +1,12 @@
 """One epoch after another on the host: its data, in memory or in chunks, the programs that train, and how far it is.
 
-Of data in chunks one is read while the one before trains, and two are on the devices at most.
+Of data in chunks one is read while the one before trains, and two are on the devices at most. NumPy arrays are copied,
+as loaders use their memory again, into two places in memory that take turns: what was copied into the same place is
+then trained on already.
 """
 
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -15,6 +18,9 @@ import numpy as np
 from jnn import _checks, _fingerprint, _known, _monitor, _plan, parallel
 from jnn._plan import Plan
 from jnn.typing import Report
+
+
+_ALIGNED = 64  # bytes
 
 
 class Progress(NamedTuple):
@@ -117,11 +123,32 @@ class Chunks:
         return chunk
 
 
+class _Place:
+    """Memory on the host for one array of a chunk, aligned so that JAX on a CPU takes the array without another copy."""
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(0, np.uint8)
+
+    def holding(self, leaf: Any) -> jax.Array:
+        """An array of JAX's as it is; a copy of others, for which what the last call returned is given up."""
+        if isinstance(leaf, jax.Array):
+            return leaf
+        dtype = jnp.result_type(leaf)
+        size = leaf.size * dtype.itemsize
+        if size > self._bytes.size:
+            memory = np.empty(size + _ALIGNED, np.uint8)
+            self._bytes = memory[-memory.ctypes.data % _ALIGNED :]
+        copy = self._bytes[:size].view(dtype).reshape(leaf.shape)
+        np.copyto(copy, leaf, casting="same_kind")
+        return jax.device_put(copy)
+
+
 class Programs:
     """The compiled programs of a training: of a whole epoch, or of a chunk and of what ends an epoch."""
 
     def __init__(self, program: Any, plan: Plan, source: Memory | Chunks, key: Any, t: Any, *carried: Any) -> None:
         self._program, self.key, self.source, arguments = program, key, source, (key, t, *carried)
+        self._places = itertools.cycle(([], []))
         if source.in_chunks:
             chunk = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), source.first)
             calls: Any = (plan, chunk, t), (plan, None, None)
@@ -155,7 +182,7 @@ class Programs:
             state, tracker, *found = self._program(self._plans[0], self.key, t, at.state, at.tracker, source.first)
             yield Progress(state, tracker, [*at.measured, tuple(parallel.local(found))], at.number + 1)
             return
-        chunks = ((self._placed(chunk), mark) for chunk, mark in source.epoch(at))
+        chunks = ((self._placed(chunk, next(self._places)), mark) for chunk, mark in source.epoch(at))
         ahead = next(chunks, None)
         while ahead is not None:
             source.latest, mark = ahead
@@ -176,8 +203,11 @@ class Programs:
             )
         yield Progress(state, tracker, measured, at.number)
 
-    def _placed(self, chunk: Any) -> Any:
-        return _plan.placed(self._plans[0], (), jax.tree.map(_on_device, chunk))[2]
+    def _placed(self, chunk: Any, place: list[_Place]) -> Any:
+        leaves, tree = jax.tree.flatten(chunk)
+        place.extend(_Place() for _ in leaves[len(place) :])
+        held = [one.holding(leaf) for one, leaf in zip(place, leaves, strict=True)]
+        return _plan.placed(self._plans[0], (), tree.unflatten(held))[2]
 
 
 def train(
@@ -215,11 +245,6 @@ def source(data: Any, epoch: int, epochs: int) -> Memory | Chunks:
         chunks = callable(data) or isinstance(data, Iterable)
         chunks = chunks and not (isinstance(data, tuple | str | bytes | Mapping) or hasattr(data, "dtype"))
     return Chunks(data, epoch, epochs) if chunks else Memory(data)
-
-
-def _on_device(leaf: Any) -> Any:
-    """An array of JAX's; a copy of others, as loaders use their memory again."""
-    return leaf if isinstance(leaf, jax.Array) else jnp.array(leaf)
 
 
 def _mark(chunk: Any) -> str:
