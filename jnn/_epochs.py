@@ -54,6 +54,11 @@ class Memory:
     def __init__(self, data: Any) -> None:
         self.first = self.latest = data
 
+    def place(self, plan: Plan, state: Any) -> tuple[Plan, Any]:
+        """The plan and the state on the devices of the plan, and the data, too."""
+        plan, state, self.first = _plan.placed(plan, state, self.first)
+        return plan, state
+
 
 class Chunks:
     """A function of the epoch, or an iterable that begins anew with each epoch, of tuples like the data in memory."""
@@ -74,6 +79,10 @@ class Chunks:
         if self.first is None:
             raise ValueError("data must hold at least one chunk, got none")
         self._kind = _kind(self.first)
+
+    def place(self, plan: Plan, state: Any) -> tuple[Plan, Any]:
+        """The plan and the state on the devices of the plan; chunks follow one by one."""
+        return _plan.placed(plan, state, ())[:2]
 
     def epoch(self, at: Progress) -> Iterator[tuple[Any, str]]:
         """The chunks of the next epoch, each with its mark, after those that were trained on already."""
@@ -111,7 +120,7 @@ class Chunks:
                 return None
             chunk = tuple(chunk) if type(chunk) is list else chunk
             _checks.examples(chunk)
-            chunk = jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), chunk)
+            chunk = jax.tree.map(_array, chunk)
         except Exception as error:
             error.add_note(f"in chunk {c + 1} of epoch {t + 1}")
             raise
@@ -133,13 +142,11 @@ class _Place:
         """An array of JAX's as it is; a copy of others, for which what the last call returned is given up."""
         if isinstance(leaf, jax.Array):
             return leaf
-        dtype = jnp.result_type(leaf)
-        size = leaf.size * dtype.itemsize
-        if size > self._bytes.size:
-            memory = np.empty(size + _ALIGNED, np.uint8)
+        if leaf.nbytes > self._bytes.size:
+            memory = np.empty(leaf.nbytes + _ALIGNED, np.uint8)
             self._bytes = memory[-memory.ctypes.data % _ALIGNED :]
-        copy = self._bytes[:size].view(dtype).reshape(leaf.shape)
-        np.copyto(copy, leaf, casting="same_kind")
+        copy = self._bytes[: leaf.nbytes].view(leaf.dtype).reshape(leaf.shape)
+        np.copyto(copy, leaf)
         return jax.device_put(copy)
 
 
@@ -245,6 +252,11 @@ def source(data: Any, epoch: int, epochs: int) -> Memory | Chunks:
         chunks = callable(data) or isinstance(data, Iterable)
         chunks = chunks and not (isinstance(data, tuple | str | bytes | Mapping) or hasattr(data, "dtype"))
     return Chunks(data, epoch, epochs) if chunks else Memory(data)
+
+
+def _array(leaf: Any) -> Any:
+    """An array of JAX's as it is, others as a NumPy array of a dtype that JAX has."""
+    return leaf if isinstance(leaf, jax.Array) else np.asarray(leaf, jnp.result_type(np.asarray(leaf)))
 
 
 def _mark(chunk: Any) -> str:

@@ -228,7 +228,7 @@ def fit(
     source = _epochs.source(data, first := _history.length(history), epochs)
     _checks.not_traced(source.first)
     plan = _plan.make(key, grad, optimizer, state, source.first, batch_size, epochs, *options)
-    plan, state, source.first = _plan.placed(plan, state, source.first)
+    plan, state = source.place(plan, state)
     tracker = None if stopping is None else early_stopping.start(stopping, state.params, members=key.ndim > 0)
     programs = _epochs.Programs(_members_program, plan, source, key, np.int32(first), state, tracker)
     measured = [] if history is None else _history.epochs_of(history, key.ndim)
