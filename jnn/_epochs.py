@@ -19,7 +19,6 @@ from jnn import _checks, _fingerprint, _known, _monitor, _plan, parallel
 from jnn._plan import Plan
 from jnn.typing import Report
 
-
 _ALIGNED = 64  # bytes
 
 
@@ -133,7 +132,7 @@ class Chunks:
 
 
 class _Place:
-    """Memory on the host for one array of a chunk, aligned so that JAX on a CPU takes the array without another copy."""
+    """Memory on the host for one array of a chunk, aligned so that JAX on a CPU makes no copy of its own."""
 
     def __init__(self) -> None:
         self._bytes = np.empty(0, np.uint8)
@@ -197,7 +196,7 @@ class Programs:
                 self._plans[0], self.key, t, at.state, at.tracker, source.latest, np.int32(at.chunk)
             )
             ahead = next(chunks, None)  # the next chunk is read while this one trains
-            losses = np.asarray(parallel.local(losses))
+            losses = np.asarray(parallel.local(jax.block_until_ready(losses)))  # on every device
             losses = losses if at.losses is None else np.concatenate([at.losses, losses], axis=-1)
             at = Progress(state, tracker, at.measured, at.number + 1, False, losses, at.chunk + 1, mark)
             if ahead is not None:

@@ -218,6 +218,45 @@ def test_the_next_chunk_is_read_while_one_trains(monkeypatch):
     assert log[:8] == ["read", "train", "read", "wait", "train", "read", "wait", "train"]
 
 
+def aligned(shape):
+    """Memory that JAX takes on a CPU without a copy of its own."""
+    size = 4 * int(np.prod(shape))
+    memory = np.empty(size + 64, np.uint8)
+    return memory[-memory.ctypes.data % 64 :][:size].view(np.float32).reshape(shape)
+
+
+@pytest.mark.parametrize("sizes", [(8, 8, 6), (4, 6, 8)], ids=["smaller", "larger"])
+def test_a_chunk_stays_as_it_is_while_it_trains(monkeypatch, sizes):
+    """Although the next one is read into the loader's memory before the losses are waited for."""
+    ends = np.cumsum(sizes)
+    data = [(XS[end - n : end], YS[end - n : end]) for n, end in zip(sizes, ends, strict=True)]
+    xs, ys = aligned((8, *XS.shape[1:])), aligned((8, *YS.shape[1:]))
+    program, local, training, seen = train._members_program, parallel.local, [], []
+
+    def chunks(t):
+        for x, y in data:
+            xs[: len(x)], ys[: len(y)] = x, y
+            yield xs[: len(x)], ys[: len(y)]
+
+    class Spied:
+        def __getattr__(self, name):
+            return getattr(program, name)
+
+        def __call__(self, *args):
+            training.append(args[5])
+            return program(*args)
+
+    def waited(tree):
+        if training[-1] is not None:
+            seen.append(jax.tree.map(np.array, training[-1]))
+        return local(tree)
+
+    monkeypatch.setattr(train, "_members_program", Spied())
+    monkeypatch.setattr(parallel, "local", waited)
+    fit(chunks, epochs=2)
+    assert equal(seen, data + data)
+
+
 def test_at_most_two_chunks_are_kept():
     made, most = [], []
 
