@@ -19,7 +19,7 @@ from jnn import _checks, _fingerprint, _known, _monitor, _plan, parallel
 from jnn._plan import Plan
 from jnn.typing import Report
 
-_ALIGNED = 64  # bytes
+_ALIGNED = 64  # bytes, without which JAX on a CPU copies
 
 
 class Progress(NamedTuple):
@@ -255,7 +255,10 @@ def source(data: Any, epoch: int, epochs: int) -> Memory | Chunks:
 
 def _array(leaf: Any) -> Any:
     """An array of JAX's as it is, others as a NumPy array of a dtype that JAX has."""
-    return leaf if isinstance(leaf, jax.Array) else np.asarray(leaf, jnp.result_type(np.asarray(leaf)))
+    if isinstance(leaf, jax.Array):
+        return leaf
+    leaf = np.asarray(leaf)
+    return leaf.astype(jnp.result_type(leaf), copy=False)
 
 
 def _mark(chunk: Any) -> str:
