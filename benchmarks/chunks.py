@@ -1,7 +1,7 @@
 """`train.fit` on data in chunks against the same data in memory.
 
 60,000 examples of 784 float32 numbers, random ones, in chunks that NumPy arrays hold: each is copied to the device
-while the one before trains. One epoch of each alternative in turn; compilation is not timed.
+while the one before trains. A few epochs of each alternative in turn; compilation is not timed.
 """
 
 import sys
@@ -23,12 +23,14 @@ PACKAGES = ("optax",)
 class Config:
     """Sizes and number of timings."""
 
-    quick: ClassVar[Mapping[str, Any]] = {"examples": 4000, "chunk": 1000, "rounds": 2}
+    quick: ClassVar[Mapping[str, Any]] = {"examples": 4000, "chunk": 1000, "epochs": 2, "rounds": 2}
 
     examples: int = 60_000
     """Examples of an epoch."""
     chunk: int = 10_000
     """Examples of a chunk."""
+    epochs: int = 3
+    """Epochs of a training."""
     rounds: int = 15
     """Timings of each alternative."""
 
@@ -50,7 +52,7 @@ def measure(config: Config) -> Iterator[timing.Table]:
         state = train.init(optimizer, mlp.init(jax.random.key(1), sizes))
 
         def fit(data: Any, state: Any = state, batch_size: int = batch_size) -> None:
-            options = {"epochs": 1, "batch_size": batch_size, "progress": False}
+            options = {"epochs": config.epochs, "batch_size": batch_size, "progress": False}
             jax.block_until_ready(train.fit(jax.random.key(0), grad, optimizer, state, data, **options))
 
         alternatives = {

@@ -1,8 +1,8 @@
 """One epoch after another on the host: its data, in memory or in chunks, the programs that train, and how far it is.
 
-Of data in chunks one is read while the one before trains, and two are on the devices at most. NumPy arrays are copied,
-as loaders use their memory again, into two places in memory that take turns: what was copied into the same place is
-then trained on already.
+Of data in chunks one is read while the one before trains, across epochs, too, and two are on the devices at most. NumPy
+arrays are copied, as loaders use their memory again, into two places in memory that take turns: what was copied into
+the same place is then trained on already.
 """
 
 import functools
@@ -83,27 +83,27 @@ class Chunks:
         """The plan and the state on the devices of the plan; chunks follow one by one."""
         return _plan.placed(plan, state, ())[:2]
 
-    def epoch(self, at: Progress) -> Iterator[tuple[Any, str]]:
-        """The chunks of the next epoch, each with its mark, after those that were trained on already."""
-        t, c = len(at.measured), 0
+    def epoch(self, t: int, trained: int, last: str) -> Iterator[tuple[Any, str]]:
+        """The chunks of epoch t, each with its mark, after those that were trained on; `last` marks their last."""
+        c = 0
         (epoch, chunks), chunk = self._begun, self.first
         self._begun, self.first = (-1, iter(())), None  # not kept in memory
         if epoch != t:
             chunks, chunk = self._begin(t), None
         while (chunk := self._next(t, chunks, c) if chunk is None else chunk) is not None:
             c += 1
-            if c >= at.chunk:
+            if c >= trained:
                 mark = _mark(chunk)
-                if c > at.chunk:
+                if c > trained:
                     yield chunk, mark
-                elif mark != at.mark:
+                elif mark != last:
                     raise ValueError(
                         f"to resume, data must give the same chunks in the same order, got another chunk {c} of epoch "
                         f"{t + 1} than the one that was trained on"
                     )
             chunk = None
-        if c < max(1, at.chunk):
-            raise ValueError(f"data must give at least {max(1, at.chunk)} chunks in epoch {t + 1}, got {c}")
+        if c < max(1, trained):
+            raise ValueError(f"data must give at least {max(1, trained)} chunks in epoch {t + 1}, got {c}")
 
     def _begin(self, t: int) -> Iterator[Any]:
         found = self._data(t) if callable(self._data) else self._data
@@ -155,6 +155,7 @@ class Programs:
     def __init__(self, program: Any, plan: Plan, source: Memory | Chunks, key: Any, t: Any, *carried: Any) -> None:
         self._program, self.key, self.source, arguments = program, key, source, (key, t, *carried)
         self._places = itertools.cycle(([], []))
+        self._begun: Iterator[Any] | None = None  # the chunks of the next epoch, the first of which is read
         if source.in_chunks:
             chunk = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), source.first)
             calls: Any = (plan, chunk, t), (plan, None, None)
@@ -181,14 +182,14 @@ class Programs:
         texts = [_fingerprint.program(trace()) for trace in self._traces]
         return texts[0] | {f"{name} that ends an epoch": line for text in texts[1:] for name, line in text.items()}
 
-    def epoch(self, at: Progress) -> Iterator[Progress]:
-        """Train for one epoch: the progress after each chunk but the last, and after the epoch."""
+    def epoch(self, at: Progress, *, last: bool) -> Iterator[Progress]:
+        """Train for one epoch, the last one or not: the progress after each chunk but the last, and after the epoch."""
         t, source = np.int32(len(at.measured)), self.source
         if isinstance(source, Memory):
             state, tracker, *found = self._program(self._plans[0], self.key, t, at.state, at.tracker, source.first)
             yield Progress(state, tracker, [*at.measured, tuple(parallel.local(found))], at.number + 1)
             return
-        chunks = ((self._placed(chunk, next(self._places)), mark) for chunk, mark in source.epoch(at))
+        chunks, self._begun = self._begun or self._chunks(len(at.measured), at.chunk, at.mark), None
         ahead = next(chunks, None)
         while ahead is not None:
             source.latest, mark = ahead
@@ -196,6 +197,8 @@ class Programs:
                 self._plans[0], self.key, t, at.state, at.tracker, source.latest, np.int32(at.chunk)
             )
             ahead = next(chunks, None)  # the next chunk is read while this one trains
+            if ahead is None and not last:
+                self._begun = _first_read(self._chunks(len(at.measured) + 1))
             losses = np.asarray(parallel.local(jax.block_until_ready(losses)))  # on every device
             losses = losses if at.losses is None else np.concatenate([at.losses, losses], axis=-1)
             at = Progress(state, tracker, at.measured, at.number + 1, False, losses, at.chunk + 1, mark)
@@ -209,8 +212,12 @@ class Programs:
             )
         yield Progress(state, tracker, measured, at.number)
 
-    def _placed(self, chunk: Any, place: list[_Place]) -> Any:
-        leaves, tree = jax.tree.flatten(chunk)
+    def _chunks(self, t: int, trained: int = 0, last: str = "") -> Iterator[tuple[Any, str]]:
+        chunks = self.source.epoch(t, trained, last)
+        return ((self._placed(chunk), mark) for chunk, mark in chunks)
+
+    def _placed(self, chunk: Any) -> Any:
+        place, (leaves, tree) = next(self._places), jax.tree.flatten(chunk)
         place.extend(_Place() for _ in leaves[len(place) :])
         held = [one.holding(leaf) for one, leaf in zip(place, leaves, strict=True)]
         return _plan.placed(self._plans[0], (), tree.unflatten(held))[2]
@@ -231,7 +238,7 @@ def train(
     with _monitor.until_interrupted(may_end, lambda: saver.save(key, at, at_once=True)):
         while len(at.measured) < epochs.stop and not at.ended:
             trained = np.ones(key.shape, bool) if at.tracker is None else np.asarray(at.tracker.active)
-            for at in programs.epoch(at):  # noqa: B020
+            for at in programs.epoch(at, last=len(at.measured) + 1 == epochs.stop):  # noqa: B020
                 _monitor.check_finite(at.report(), trained, programs.source.latest, saver.last_good)
                 if at.chunk:
                     saver.save(key, at)
@@ -251,6 +258,27 @@ def source(data: Any, epoch: int, epochs: int) -> Memory | Chunks:
         chunks = callable(data) or isinstance(data, Iterable)
         chunks = chunks and not (isinstance(data, tuple | str | bytes | Mapping) or hasattr(data, "dtype"))
     return Chunks(data, epoch, epochs) if chunks else Memory(data)
+
+
+def _first_read(items: Iterator[Any]) -> Iterator[Any]:
+    """The same items, of which the first is read now; an error in it is raised when it is asked for."""
+    read = _after_a_pause(items)
+    next(read)
+    return read
+
+
+def _after_a_pause(items: Iterator[Any]) -> Iterator[Any]:
+    first = error = None
+    try:
+        first = next(items)
+    except Exception as raised:
+        error = raised
+    yield None
+    if error:
+        raise error
+    yield first
+    del first  # not kept in memory
+    yield from items
 
 
 def _array(leaf: Any) -> Any:

@@ -199,9 +199,10 @@ def fit(
     data: as in `run`, or in chunks, each such a tuple, for more examples than fit in memory: a list of chunks, a data
     loader, which is iterated once an epoch, or a function of the epoch t = 0, 1, ... that returns an iterable. Chunk c
     is trained on as `epoch` does with the key `fold_in(fold_in(key, t), c)`, so examples are shuffled within chunks;
-    NumPy arrays, and what converts to them, are copied while the chunk before trains. `evaluate` is called after the
-    last chunk. Each size of a chunk is a program of its own. Checkpoints are saved after chunks, too, and named by
-    their number; to resume, the same chunks must come in the same order.
+    each is read, and NumPy arrays and what converts to them are copied, while the one before trains: the first of an
+    epoch while the last of the epoch before does. `evaluate` is called after the last chunk. Each size of a chunk is a
+    program of its own. Checkpoints are saved after chunks, too, and named by their number; to resume, the same chunks
+    must come in the same order.
 
     stopping: as in `run`; training ends when every member has stopped.
     history: as in `run`. To go on under another learning rate, with the same optimizer's state and without compiling

@@ -159,7 +159,7 @@ def test_a_training_resumes_at_its_chunk(breaks, tmp_path, caplog):
     options = {"evaluate": error, "catch_interrupt": False}
     with pytest.raises(KeyboardInterrupt):
         fit(Loader(breaks), checkpoints=checkpoint.Checkpoints(tmp_path), **options)
-    done = breaks - (breaks % 3 > 0)  # a chunk is read while the one before trains, but for the first of an epoch
+    done = breaks - 1  # a chunk is read while the one before trains
     read = []
 
     def noticed(t):
@@ -189,7 +189,7 @@ def test_ctrl_c_in_a_resumed_training_returns_what_there_was(form, tmp_path, mon
     checkpoints = checkpoint.Checkpoints(tmp_path)
     one = fit(data, epochs=1, checkpoints=checkpoints)
 
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(_epochs.Programs, "epoch", interrupted)
@@ -214,8 +214,24 @@ def test_the_next_chunk_is_read_while_one_trains(monkeypatch):
 
     monkeypatch.setattr(train, "_members_program", Logged())
     monkeypatch.setattr(parallel, "local", lambda tree: log.append("wait") or local(tree))
-    fit(chunks, epochs=1)
-    assert log[:8] == ["read", "train", "read", "wait", "train", "read", "wait", "train"]
+    fit(chunks, epochs=2)
+    chunk = ["train", "read", "wait"]
+    assert log == ["read", *chunk, *chunk, *chunk, "end", "wait", *chunk, *chunk, "train", "wait", "end", "wait"]
+
+
+def test_an_epoch_ends_before_the_next_ones_data_fail(tmp_path):
+    """Its first chunk is read while the last one trains, and no epoch is lost by it."""
+    ended = []
+
+    def chunks(t):
+        if t == 1:
+            raise OSError("no such folder")
+        return CHUNKS
+
+    with pytest.raises(OSError, match="no such folder"):
+        fit(chunks, callbacks=[ended.append], checkpoints=checkpoint.Checkpoints(tmp_path))
+    assert [report.epoch for report in ended] == [1]
+    assert equal(fit(CHUNKS, checkpoints=checkpoint.Checkpoints(tmp_path)), fit(CHUNKS))
 
 
 def aligned(shape):

@@ -409,7 +409,8 @@ def test_only_a_run_draws_a_progress_bar(experiment, tmp_path, capfd):
     assert capfd.readouterr().err == ""
     assert runner.main(experiment, ["--out", str(tmp_path)]) == 0
     bars = capfd.readouterr().err.rstrip("\n").split("\n")  # a slow bar draws its end twice, over itself
-    assert len(bars) == 2 and all("100%" in bar for bar in bars)
+    assert len(bars) == 2
+    assert all("100%" in bar for bar in bars)
 
 
 @pytest.mark.parametrize("names", [({}, {}), ({"name": "1/sqrt(n), w"}, {"name": "1 sqrt n W"})])
