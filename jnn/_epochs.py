@@ -189,7 +189,7 @@ class Programs:
             state, tracker, *found = self._program(self._plans[0], self.key, t, at.state, at.tracker, source.first)
             yield Progress(state, tracker, [*at.measured, tuple(parallel.local(found))], at.number + 1)
             return
-        chunks, self._begun = self._begun or self._chunks(len(at.measured), at.chunk, at.mark), None
+        chunks, self._begun = self._begun or self._chunks(source, len(at.measured), at.chunk, at.mark), None
         ahead = next(chunks, None)
         while ahead is not None:
             source.latest, mark = ahead
@@ -198,7 +198,7 @@ class Programs:
             )
             ahead = next(chunks, None)  # the next chunk is read while this one trains
             if ahead is None and not last:
-                self._begun = _first_read(self._chunks(len(at.measured) + 1))
+                self._begun = _first_read(self._chunks(source, len(at.measured) + 1))
             losses = np.asarray(parallel.local(jax.block_until_ready(losses)))  # on every device
             losses = losses if at.losses is None else np.concatenate([at.losses, losses], axis=-1)
             at = Progress(state, tracker, at.measured, at.number + 1, False, losses, at.chunk + 1, mark)
@@ -212,9 +212,8 @@ class Programs:
             )
         yield Progress(state, tracker, measured, at.number)
 
-    def _chunks(self, t: int, trained: int = 0, last: str = "") -> Iterator[tuple[Any, str]]:
-        chunks = self.source.epoch(t, trained, last)
-        return ((self._placed(chunk), mark) for chunk, mark in chunks)
+    def _chunks(self, source: Chunks, t: int, trained: int = 0, last: str = "") -> Iterator[tuple[Any, str]]:
+        return ((self._placed(chunk), mark) for chunk, mark in source.epoch(t, trained, last))
 
     def _placed(self, chunk: Any) -> Any:
         place, (leaves, tree) = next(self._places), jax.tree.flatten(chunk)
