@@ -18,7 +18,7 @@ help:
 	@echo "make test-all    everything: also what takes long, the wheel, and a second Python"
 	@echo "make figures     run every experiment, renew the figures that the README shows, and report"
 	@echo "make notebooks   run the notebooks and renew their outputs"
-	@echo "make docs        render the reference of all functions into out/docs, and renew docs/equations.md"
+	@echo "make docs        make a site of pages, notebooks and the reference in out/docs, and renew docs/equations.md"
 	@echo "make benchmarks  measure against other libraries, and renew docs/benchmarks.md"
 	@echo "make format      format the code"
 	@echo "make clean       remove generated files"
@@ -78,7 +78,8 @@ notebooks: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m docs.equations
-	$(BIN)/pdoc -d markdown -t docs/pdoc -o out/docs jnn
+	$(BIN)/sphinx-build --quiet --fail-on-warning -c docs -d out/doctrees . out/docs
+	@echo "open out/docs/index.html"
 
 benchmarks: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'

@@ -1,12 +1,9 @@
-"""The API reference: every public name is described, with types, shapes and errors, and pdoc renders it."""
+"""The docstrings: every public name is described, with types, shapes and errors."""
 
 import ast
-import html
 import inspect
 import re
 from pathlib import Path
-
-import pytest
 
 import jnn
 
@@ -101,45 +98,3 @@ def test_what_can_raise_says_so():
     assert len(found) > len(FUNCTIONS) / 3
     silent = [name for name in found if not re.search(r"\b[Rr]aises?\b", ast.get_docstring(FUNCTIONS[name]) or "")]
     assert not silent, silent
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory):
-    """As `make docs` renders them, but for the source of each function, which takes longest."""
-    import pdoc
-
-    folder = tmp_path_factory.mktemp("docs")
-    pdoc.render.configure(docformat="markdown", template_directory=ROOT / "docs/pdoc", show_source=False)
-    pdoc.pdoc("jnn", output_directory=folder)
-    return {name: (folder / f"jnn/{name}.html").read_text(encoding="utf-8") for name in MODULES}
-
-
-def test_the_pages_show_every_name_with_its_docstring_and_shapes(pages):
-    entry = (
-        r'<(?:section|div) id="([\w.]+)"[^>]*>\s*<div class="attr \w+">(.*?)</div>\s*<a.*?></a>\s*(<div class="doc)?'
-    )
-    for module, page in pages.items():
-        found = re.findall(entry, page, re.S)
-        names = {name.removeprefix(f"{module}."): row for name, *row in PUBLIC if name.startswith(f"{module}.")}
-        described = {name for name, _, said in found if said}
-        assert not names.keys() - {name for name, _, _ in found}, module
-        assert not {name for name, _, _ in found if "." not in name} - names.keys(), module
-        assert not {name for name, (_, said) in names.items() if said} - described, module
-        for name, markup, _ in found:
-            if f"{module}.{name}" in FUNCTIONS:
-                shown = html.unescape(re.sub(r"<[^>]+>", "", markup))
-                named = [shape for annotation in annotations(names[name][0]) for shape in shapes(annotation) if shape]
-                assert not [shape for shape in named if f"'{shape}'" not in shown], shown
-                assert not re.search(r"(?<![\w.])_[a-zA-Z]|jnn\.(\w+\.)*_|jaxtyping|\b_jax", shown), shown
-
-
-def test_the_descriptions_are_plain_text(pages):
-    """No emphasis or table out of a formula's signs, nothing that Python made; a derivation keeps its lines."""
-    made = ("Alias for field number", "Create new instance of")  # what Python says of every NamedTuple
-    for module, page in pages.items():
-        for text in re.findall(r'<div class="docstring">(.*?)</div>', page, re.S):
-            assert not re.search(r"<(em|strong|del|s|table|h\d|ul|ol|blockquote)\b", text), (module, text)
-            assert not any(words in text for words in made), (module, text)
-        assert not re.search(r"<(script|link|img)[^>]+(src|href)=\"https?:", page), "whole without a network"
-    derivation = re.search(r"<pre><code>(dfocus_t.*?)</code></pre>", pages["lstm"], re.S).group(1)
-    assert len(derivation.strip().splitlines()) == 7

@@ -1,0 +1,125 @@
+"""How Sphinx makes a site of the pages, the notebooks and the docstrings: `make docs`."""
+
+import contextlib
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+from sphinx.util.typing import stringify_annotation
+
+jax.Array.__qualname__ = "Array"  # not jaxlib._jax.Array
+
+import jnn  # noqa: E402
+from experiments import page, read  # noqa: E402
+from jnn import typing  # noqa: E402
+
+project, author, version = "jnn", "the jnn authors", jnn.__version__
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode", "myst_nb"]
+root_doc = "docs/index"
+include_patterns = ["docs/**", "notebooks/*.ipynb", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
+exclude_patterns = ["docs/templates"]
+templates_path = [str(Path(__file__).parent / "templates")]
+
+nb_execution_mode = "off"  # `make notebooks` executes them
+myst_enable_extensions = ["amsmath", "dollarmath"]
+myst_heading_anchors = 3
+
+autodoc_default_options = {"members": True, "member-order": "bysource", "no-value": True}
+viewcode_follow_imported_members = False
+autodoc_preserve_defaults = True
+autodoc_typehints_format = "short"
+default_role = "code"
+python_maximum_signature_line_length = 80
+
+html_theme = "furo"
+html_title = f"jnn {version}"
+html_additional_pages = {"index": "index.html"}
+html_sidebars = {
+    "**": [
+        *("sidebar/brand.html", "sidebar/search.html", "sidebar/scroll-start.html"),
+        *("sidebar/navigation.html", "draw.html", "sidebar/scroll-end.html"),
+    ]
+}
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_copy_source = html_show_sourcelink = False
+html_math_renderer = "mathml"
+
+ALIASES = ("Evaluate", "Grad", "PathLike", "Scalar", "Transform")
+
+
+def mathml(self: Any, node: nodes.math | nodes.math_block) -> None:
+    """Write a formula as MathML, which browsers draw by themselves."""
+    display = "block" if isinstance(node, nodes.math_block) else "inline"
+    formula = re.sub(r"\\tag\{(.*?)\}", r"\\qquad (\1)", node.astext())
+    self.body.append(convert(formula, display=display))
+    raise nodes.SkipNode
+
+
+def plain_text(*event: Any) -> None:
+    """Turn the lines of a docstring into reStructuredText: parameters, code, indented blocks, and no other markup."""
+    _, _, _, obj, _, lines = event
+    names = ()
+    with contextlib.suppress(TypeError, ValueError):  # where there is no signature
+        names = inspect.signature(obj).parameters
+    found, before, indent, block = [], "", "", False
+    for line in lines:
+        begins, is_indented = re.match(r"(\w+): ", line), line.startswith("    ")
+        if begins and begins[1] in names:
+            line, indent = f":param {line}", "    "  # noqa: PLW2901
+        elif line and not before and not is_indented and not line[0].islower():
+            indent = ""
+        if is_indented and not before and not block:
+            found += [f"{indent}::", ""]
+        block = (is_indented and (block or not before)) or (block and not line)
+        text = line if block else re.sub(r"`[^`]*`|[*_|\\]", _literal, line)
+        found.append(text if text.startswith(":param") or not line else indent + text)
+        before = line
+    lines[:] = found
+
+
+def _literal(match: re.Match[str]) -> str:
+    text = match[0]
+    return f"`{text}`" if text.startswith("`") else f"\\{text}"
+
+
+def linked(*event: Any) -> None:
+    """Let the functions in the index of equations lead to the reference instead of the source."""
+    source = event[-1]
+    source[0] = re.sub(r"\[`([\w.]+)`\]\(\.\./jnn/\w+\.py\)", r"{py:obj}`\1 <jnn.\1>`", source[0])
+
+
+def as_written(*event: Any) -> tuple[str | None, str | None]:
+    """The types of a signature by the names that the source has for them."""
+    *_, arguments, result = event
+    types = {stringify_annotation(vars(typing)[name], "smart"): name for name in ALIASES}
+    short = types | {"jaxlib._jax.Array": "Array"}
+    known = re.compile("|".join(map(re.escape, short)))
+    written = [part and known.sub(lambda found: short[found[0]], part) for part in (arguments, result)]
+    return written[0], written[1]
+
+
+def skip_fields(*event: Any) -> bool | None:
+    """Leave out the fields of NamedTuples, of which Python says only their numbers; the signature has them."""
+    return True if type(event[3]).__name__ == "_tuplegetter" else None
+
+
+def page_to_draw_on(app: Sphinx, error: Exception | None) -> None:
+    """Add the page that reads what is drawn on it."""
+    if error is None:
+        (Path(app.outdir) / "draw.html").write_text(page.html(*read.load_network()), encoding="utf-8")
+
+
+def setup(app: Sphinx) -> None:
+    """Register all of these."""
+    app.add_html_math_renderer("mathml", inline_renderers=(mathml, None), block_renderers=(mathml, None))
+    app.connect("source-read", linked)
+    app.connect("autodoc-process-docstring", plain_text)
+    app.connect("autodoc-process-signature", as_written)
+    app.connect("autodoc-skip-member", skip_fields)
+    app.connect("build-finished", page_to_draw_on)

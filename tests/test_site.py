@@ -1,0 +1,174 @@
+"""The site: built without a warning, complete, without a dead link, and whole without a network."""
+
+import html
+import html.parser
+import re
+import shutil
+import subprocess
+import sys
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+import jnn
+from experiments import names
+from tests.test_docs import FIELDS, FUNCTIONS, PUBLIC, ROOT, annotations, shapes
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """As `make docs` builds it; a warning is an error."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "-d", folder / "doctrees"]
+    done = subprocess.run(
+        [*command, "-c", ROOT / "docs", ROOT, folder / "html"], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "html"
+
+
+class Page(html.parser.HTMLParser):
+    """What a page links to, what it loads, and what it can be linked at."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.loads, self.ids = [], [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        of = dict(attrs)
+        self.ids |= {of[name] for name in ("id", "name") if of.get(name)}
+        if tag == "a" and of.get("href"):
+            self.links.append(of["href"])
+        elif tag in ("script", "img", "link", "iframe", "source") and (of.get("src") or of.get("href")):
+            self.loads.append(of.get("src") or of["href"])
+
+
+@pytest.fixture(scope="session")
+def pages(site):
+    return {path: Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
+
+
+def test_every_link_leads_to_a_page_and_a_place_in_it(pages, site):
+    dead = []
+    for path, page in pages.items():
+        for link in page.links + page.loads:
+            if re.match(r"https?:|mailto:|data:", link):
+                continue
+            of = urlsplit(link)
+            there = (path.parent / unquote(of.path)).resolve() if of.path else path
+            anchor = unquote(of.fragment) if there.suffix == ".html" else ""
+            if not there.is_file() or (anchor and anchor not in pages[there].ids):
+                dead.append((path.relative_to(site).as_posix(), link))
+    assert not dead
+    assert sum(len(page.links) for page in pages.values()) > 1_000
+
+
+def test_nothing_is_loaded_from_elsewhere(pages, site):
+    loaded = [link for page in pages.values() for link in page.loads]
+    assert not [link for link in loaded if re.match(r"(https?:)?//", link)]
+    for style in site.rglob("*.css"):
+        assert not re.search(r"url\([\"']?(https?:)?//", style.read_text(encoding="utf-8")), style
+
+
+def test_the_site_has_every_page_notebook_and_figure(site):
+    written = {path.relative_to(site).with_suffix("").as_posix() for path in site.rglob("*.html")}
+    sources = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "notebooks").glob("*.ipynb")]
+    assert not {path.relative_to(ROOT).with_suffix("").as_posix() for path in sources} - written
+    assert {f"docs/reference/jnn.{name}" for name in jnn.__all__} | {"draw", "index"} <= written
+    gallery = (site / "docs/gallery.html").read_text(encoding="utf-8")
+    assert re.findall(r'<img alt="[^"]+" src="\.\./_images/(\w+)\.png"', gallery) == re.findall(
+        r"### (\w+)", (ROOT / "docs/gallery.md").read_text()
+    )
+    assert set(re.findall(r"### (\w+)", (ROOT / "docs/gallery.md").read_text())) == set(names())
+
+
+def entries(site, module):
+    """Each name that a page describes, with its signature, and whether a description follows."""
+    text = (site / f"docs/reference/jnn.{module}.html").read_text(encoding="utf-8")
+    for name, signature, after in re.findall(
+        r'<dt class="sig sig-object py" id="jnn\.([\w.]+)">(.*?)</dt>\s*<dd>(.{0,10})', text, re.S
+    ):
+        links = r'<a class="headerlink.*?</a>|<span class="viewcode-link">.*?</span>'
+        shown = html.unescape(re.sub(r"<[^>]+>", "", re.sub(links, "", signature)))
+        yield name, shown, after.strip().startswith("<p")
+
+
+@pytest.mark.parametrize("module", jnn.__all__)
+def test_the_reference_has_every_name_with_its_description_and_shapes(module, site):
+    found = {name: (shown, said) for name, shown, said in entries(site, module)}
+    expected = {name: said for name, _, said in PUBLIC if name.startswith(f"{module}.") and name not in FIELDS}
+    assert not expected.keys() - found.keys()
+    assert not {name for name in found if name.count(".") == 1} - expected.keys()
+    assert not [name for name, said in expected.items() if said and not found[name][1]]
+    for name, (shown, _) in found.items():
+        if name in FUNCTIONS:
+            named = [shape for annotation in annotations(FUNCTIONS[name]) for shape in shapes(annotation) if shape]
+            assert not [shape for shape in named if f"'{shape}'" not in shown], shown
+        assert not re.search(r"(?<![\w.])_[a-zA-Z]|jnn\.(\w+\.)*_|jaxtyping|\b_jax", shown), shown
+
+
+@pytest.mark.parametrize("module", jnn.__all__)
+def test_descriptions_are_plain_text(module, site):
+    """No emphasis or list out of a formula's signs, nothing that Python made."""
+    text = (site / f"docs/reference/jnn.{module}.html").read_text(encoding="utf-8")
+    body = re.search(r"<article.*?</article>", text, re.S).group()
+    for said in re.findall(r"<dd>(.*?)(?=<dl|</dd>)", body, re.S):
+        assert not re.search(r"<(strong|table|h\d|ul|ol|blockquote|cite)\b|problematic", said), said
+        assert "Alias for field number" not in said
+
+
+def test_formulas_and_derivations_keep_their_form(site):
+    lstm = (site / "docs/reference/jnn.lstm.html").read_text(encoding="utf-8")
+    blocks = [re.sub(r"<[^>]+>", "", block) for block in re.findall(r"<pre>(.*?)</pre>", lstm, re.S)]
+    (derivation,) = [block for block in blocks if block.startswith("dfocus_t")]
+    assert len(derivation.strip().splitlines()) == 7
+    notebook = (site / "notebooks/chapter_2.html").read_text(encoding="utf-8")
+    assert notebook.count("<math") > 50
+    assert "(2.3)" in notebook
+    assert not re.search(r"\\(frac|sigma|delta)\b|\$\$", re.sub(r"<pre.*?</pre>", "", notebook, flags=re.S))
+
+
+WIDTHS = (390, 1280)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("needs Chromium")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_in_a_browser_every_page_fits_its_width(width, scheme, site, browser):
+    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    asked, errors = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    wide = {}
+    for path in sorted(set(site.rglob("*.html")) - {site / "index.html"}):  # which only leads on
+        page.goto(path.as_uri())
+        over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        if over > 0:
+            wide[path.relative_to(site).as_posix()] = over
+    assert not wide
+    assert not errors
+    assert not [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
+    page.close()
+
+
+def test_search_finds_functions_and_pages(site, browser):
+    page = browser.new_page()
+    for words, expected in {"unroll": "lstm.unroll", "bits stay the same": "Which bits stay the same"}.items():
+        page.goto((site / "search.html").as_uri() + "?q=" + words.replace(" ", "+"))
+        page.wait_for_selector("#search-results li a")
+        assert expected in page.inner_text("#search-results")
+    page.close()
