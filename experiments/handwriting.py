@@ -350,9 +350,10 @@ def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
         for i, (kind, row) in enumerate(zip(KINDS, grid, strict=True)):
             for axes, x, answer in zip(row, arrays[f"{kind}_{name}"], arrays[f"{kind}_{name}_read"], strict=False):
                 axes.imshow(x.reshape(28, 28), cmap="Greys", vmin=0, vmax=1)
-                axes.text(27, 27, answer, color="0.5", fontsize="small", ha="right", va="bottom")
+                axes.text(28, 27, answer, color="0.5", fontsize="small").set_in_layout(False)
             title = _title(kind, arrays) if name == "some" else _wrong(kind, arrays)
-            row[0].set_title(title, color=f"C{i}", fontsize="small", loc="left")
+            # Columns are as wide as their pictures, not as these titles.
+            row[0].set_title(title, color=f"C{i}", fontsize="medium", loc="left").set_in_layout(False)
     _draw_confidence(curves.subplots(), config, arrays)
 
 
