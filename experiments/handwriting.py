@@ -59,8 +59,9 @@ class Config(recipes.Repeated):
         "epochs": 5,
         "seeds": 2,
         "most": 30,
+        "images": 600,
         "held_out": 30,
-        "drawn": 50,
+        "drawn": 150,
     }
 
     data: Literal["mnist", "digits"] = "mnist"
@@ -69,6 +70,8 @@ class Config(recipes.Repeated):
     """Networks trained side by side, each with its own random numbers."""
     hidden: runner.Counts = (300, 200)
     """Neurons in each hidden layer; these make a file of 596 kB."""
+    images: runner.Count = 60_000
+    """The most images of the data to train on, from the first on."""
     most: runner.Count = 10_000
     """The most pictures of each kind to measure on."""
     drawn: Annotated[int, runner.AtLeast(0)] = 9_000
@@ -242,7 +245,7 @@ def measured(config: Config, test: data.Split) -> dict[str, Seen]:
         return images[:: -(-len(images) // config.most)]
 
     every = data.Split(*map(jnp.concatenate, zip(*data.digits(), strict=True)))
-    few = data.Split(*(a[: config.most] for a in test))
+    few = first(test, config.most)
     return {
         "test": Seen(*map(np.asarray, few)),
         "photos": normalised(photos(few)),
@@ -256,13 +259,20 @@ def measured(config: Config, test: data.Split) -> dict[str, Seen]:
 # The experiment
 
 
+def first(images: data.Split, count: int) -> data.Split:
+    """The first of the images."""
+    return data.Split(*(a[:count] for a in images))
+
+
 def split(config: Config) -> tuple[data.Split, data.Split, data.Split]:
     """The images to train on, those held out of them, and the test images."""
     if config.data == "mnist":
         examples, test = data.mnist()
+        examples = first(examples, config.images)
     else:
+        parts = zip(data.digits(), (config.images, config.most), strict=True)
         examples, test = (
-            data.Split(*map(jnp.asarray, normalised(scans(part, dark=(True,))))) for part in data.digits()
+            data.Split(*map(jnp.asarray, normalised(scans(first(part, count), dark=(True,))))) for part, count in parts
         )
     train, held_out = recipes.hold_out(examples, min(config.held_out, len(examples.xs) // 10))
     if config.drawn:
@@ -344,17 +354,19 @@ def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """What the network sees of pictures of each kind, what it misreads, and how sure it is of each kind."""
     seen, wrong, curves = recipes.parts(figure, (12, 5.4), 1, 3, width_ratios=(1.2, 1.2, 1))
     for part, name in ((seen, "some"), (wrong, "wrong")):
-        grid = part.subplots(len(KINDS), EXAMPLES)
-        for axes in grid.ravel():
-            axes.set_axis_off()
-        for i, (kind, row) in enumerate(zip(KINDS, grid, strict=True)):
-            for axes, x, answer in zip(row, arrays[f"{kind}_{name}"], arrays[f"{kind}_{name}_read"], strict=False):
-                axes.imshow(x.reshape(28, 28), cmap="Greys", vmin=0, vmax=1)
-                axes.text(28, 27, answer, color="0.5", fontsize="small").set_in_layout(False)
-            title = _title(kind, arrays) if name == "some" else _wrong(kind, arrays)
-            # Columns are as wide as their pictures, not as these titles.
-            row[0].set_title(title, color=f"C{i}", fontsize="medium", loc="left").set_in_layout(False)
+        _draw_pictures(part.subplots(), name, arrays)
     _draw_confidence(curves.subplots(), config, arrays)
+
+
+def _draw_pictures(axes: Axes, name: str, arrays: runner.Arrays) -> None:
+    for i, kind in enumerate(KINDS):
+        title = _title(kind, arrays) if name == "some" else _wrong(kind, arrays)
+        axes.text(0, 2.0 * i - 0.1, title, color=f"C{i}", fontsize="medium")
+        for k, (x, answer) in enumerate(zip(arrays[f"{kind}_{name}"], arrays[f"{kind}_{name}_read"], strict=True)):
+            recipes.show_image(axes, x, 1.3 * k, 2.0 * i)
+            axes.text(1.3 * k + 1, 2.0 * i + 1, answer, color="0.5", fontsize="small")
+    axes.set(xlim=(0, 1.3 * EXAMPLES), ylim=(2.0 * len(KINDS) - 0.8, -0.5))
+    axes.set_axis_off()
 
 
 def _title(kind: str, arrays: runner.Arrays) -> str:

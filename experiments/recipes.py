@@ -185,6 +185,13 @@ def panels(figure: Figure, size: tuple[float, float], rows: int, columns: int, *
     return np.ravel(figure.subplots(rows, columns, **options))
 
 
+def show_image(axes: Axes, image: np.ndarray, left: float, top: float) -> None:
+    """A grey image [side^2], dark ink on light paper, in a square of side 1; y grows downwards."""
+    side = round(len(image) ** 0.5)
+    extent = (left, left + 1, top + 1, top)
+    axes.imshow(image.reshape(side, side), cmap="Greys", vmin=0, vmax=1, extent=extent)
+
+
 def parts(figure: Figure, size: tuple[float, float], rows: int, columns: int, **options: Any) -> Any:
     """The subfigures, row by row, of a figure of this size in inches."""
     figure.set_size_inches(size)

@@ -157,14 +157,15 @@ def _draw_curves(figure: SubFigure, config: Config, arrays: runner.Arrays) -> No
 
 
 def _draw_images(figure: SubFigure, images: np.ndarray, columns: int, titles: list[str] | None = None) -> None:
-    rows = max(1, min(6, -(-len(images) // columns)))
-    side = round(images.shape[1] ** 0.5)
-    for i, axes in enumerate(np.ravel(figure.subplots(rows, columns))):
-        axes.set_axis_off()
-        if i < len(images):
-            axes.imshow(images[i].reshape(side, side), cmap="Greys", vmin=0, vmax=1)
-            if titles:
-                axes.set_title(titles[i], fontsize="small", pad=2)
+    axes, rows = figure.subplots(), max(1, min(6, -(-len(images) // columns)))
+    height = 1.6 if titles else 1.15
+    for i, image in enumerate(images[: rows * columns]):
+        left, top = 1.15 * (i % columns), height * (i // columns)
+        recipes.show_image(axes, image, left, top)
+        if titles:
+            axes.text(left + 0.5, top - 0.08, titles[i], fontsize="small", ha="center")
+    axes.set(xlim=(0, 1.15 * columns), ylim=(height * rows - 0.1, -0.5 if titles else 0))
+    axes.set_axis_off()
 
 
 if __name__ == "__main__":
