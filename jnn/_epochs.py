@@ -186,7 +186,8 @@ class Programs:
         """Train for one epoch, the last one or not: the progress after each chunk but the last, and after the epoch."""
         t, source = np.int32(len(at.measured)), self.source
         if isinstance(source, Memory):
-            state, tracker, *found = self._program(self._plans[0], self.key, t, at.state, at.tracker, source.first)
+            arguments = self.key, t, at.state, at.tracker, source.first, None
+            state, tracker, *found = self._program(self._plans[0], *arguments)
             yield Progress(state, tracker, [*at.measured, tuple(parallel.local(found))], at.number + 1)
             return
         chunks, self._begun = self._begun or self._chunks(source, len(at.measured), at.chunk, at.mark), None
@@ -204,7 +205,7 @@ class Programs:
             at = Progress(state, tracker, at.measured, at.number + 1, False, losses, at.chunk + 1, mark)
             if ahead is not None:
                 yield at
-        state, tracker, _, metrics = self._program(self._plans[1], self.key, t, at.state, at.tracker, None)
+        state, tracker, _, metrics = self._program(self._plans[1], self.key, t, at.state, at.tracker, None, None)
         measured = [*at.measured, (jnp.asarray(at.losses), parallel.local(metrics))]
         if (steps := at.losses.shape[-1]) != (first := measured[0][0].shape[-1]):
             raise ValueError(

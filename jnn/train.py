@@ -17,6 +17,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -314,6 +315,8 @@ def _tracked_epoch(
 
 _epoch_program = jax.jit(_epoch)
 
+_traced_once = jax.jit(_tracked_epoch, inline=True)
+
 
 @functools.partial(jax.jit, static_argnames="epochs")
 @_explicit.automatic_inside(_explicit.like_state)
@@ -340,7 +343,7 @@ def _members_program(
     data: Any,
     c: Int[Like, ""] | None = None,
 ) -> tuple[StateT, Tracker | None, Any, Any]:
-    one, members = Partial(_tracked_epoch, plan, t, data, c), (key, state, tracker)
+    one, members = Partial(_traced_once, replace(plan, members=None), t, data, c), (key, state, tracker)
     if not key.ndim:
         return one(*members)
     if plan.sharding is not None:

@@ -216,6 +216,24 @@ def test_bound_arrays_are_arguments_of_the_program_and_costs_static():
     np.testing.assert_allclose(values, [values[0], 2 * values[0], values[0]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("members", [False, True], ids=["alone", "members"])
+@pytest.mark.parametrize("in_chunks", [False, True], ids=["in memory", "in chunks"])
+def test_fit_traces_a_gradient_once(members, in_chunks):
+    """For each size of a mini-batch: the program that is looked for is the one that trains."""
+    sizes = []
+
+    def grad(params, xs, ys):
+        sizes.append(xs.shape[0])
+        return GRAD(params, xs, ys)
+
+    key, state, (xs, ys) = jax.random.key(0), start(), examples(1, 22)
+    if members:
+        key, state = jax.random.split(key, 4), jax.tree.map(lambda a: jnp.stack([a] * 4), state)
+    data = [(xs, ys), (xs, ys)] if in_chunks else (xs, ys)
+    train.fit(key, grad, SGD, state, data, epochs=2, batch_size=4, progress=False)
+    assert sorted(sizes) == [2, 4]
+
+
 # run and fit
 
 
