@@ -24,7 +24,7 @@ from experiments import roofline
 from experiments.device.report import Config, Row
 from jnn import backprop, costs, mlp, parallel, train
 
-EXAMPLES = {"a": 60_000, "b": 60_000, "c": 12_800, "d": 3_840}
+EXAMPLES = {"a": 12_000, "b": 12_000, "c": 12_800, "d": 3_840}
 """Of an epoch on a CPU; elsewhere 60,000."""
 
 WIDE = ((32, 64, 512, 512), (32, 64, 1024, 1024))
@@ -40,11 +40,18 @@ class Meter:
         self.product = self.copy = np.nan
 
     def measure(
-        self, what: str, alternatives: Callable[[], timing.Alternatives], steps: int, operations: float, moved: float
+        self,
+        what: str,
+        alternatives: Callable[[], timing.Alternatives],
+        steps: int,
+        operations: float,
+        moved: float,
+        *,
+        times: int = 1,
     ) -> Row:
         """Time the first of the alternatives, and others as multiples of it, or say that they need too much memory."""
         try:
-            seconds = timing.interleaved(alternatives(), self.rounds, warm_up=1)
+            seconds = timing.interleaved(alternatives(), times * self.rounds, warm_up=times)
         except (MemoryError, RuntimeError) as error:
             if not needs_too_much_memory(error):
                 raise
@@ -81,15 +88,14 @@ def rates(meter: Meter) -> Iterator[Row]:
             program = jax.jit(jnp.matmul).lower(square, square).compile()
         what = f"product of {n:,} x {n:,}, {precision}"
         run = {"": lambda f=program: jax.block_until_ready(f(square, square))}
-        found.append(meter.measure(what, lambda run=run: run, 1, 2.0 * n**3, 12.0 * n**2))
+        found.append(meter.measure(what, lambda run=run: run, 1, 2.0 * n**3, 12.0 * n**2, times=5))
     meter.product = 1e12 * found[0].get("Tflop/s", np.nan)
     bytes_copied = 2**22 if meter.quick else 2**28 if meter.on_cpu else 2**30
     array = jnp.ones(bytes_copied // 4)
     add = jax.jit(lambda a: a + 1)
     run = {"": lambda: jax.block_until_ready(add(array))}
-    found.append(
-        meter.measure(f"copy of {bytes_copied >> 20:,} MiB", lambda: run, 1, bytes_copied / 4, 2.0 * bytes_copied)
-    )
+    what = f"copy of {bytes_copied >> 20:,} MiB"
+    found.append(meter.measure(what, lambda: run, 1, bytes_copied / 4, 2.0 * bytes_copied, times=5))
     meter.copy = 1e9 * found[-1].get("GB/s", np.nan)
     for row in found:
         yield row | {
