@@ -1,7 +1,9 @@
 """The site: built without a warning, complete, without a dead link, and whole without a network."""
 
+import fcntl
 import html
 import html.parser
+import os
 import re
 import shutil
 import subprocess
@@ -18,14 +20,24 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    """As `make docs` builds it; a warning is an error."""
-    folder = tmp_path_factory.mktemp("site")
+    """As `make docs` builds it, once for all workers; a warning is an error."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
     command = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "-d", folder / "doctrees"]
-    done = subprocess.run(
-        [*command, "-c", ROOT / "docs", ROOT, folder / "html"], capture_output=True, text=True, check=False, cwd=ROOT
-    )
-    assert done.returncode == 0, done.stderr
-    return folder / "html"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "site").exists():
+            done = subprocess.run(
+                [*command, "-c", ROOT / "docs", ROOT, folder / "built"],
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=ROOT,
+            )
+            assert done.returncode == 0, done.stderr
+            (folder / "built").rename(folder / "site")
+    return folder / "site"
 
 
 class Page(html.parser.HTMLParser):
