@@ -47,7 +47,7 @@ html_sidebars = {
 }
 html_static_path = ["static"]
 html_css_files = ["site.css"]
-html_copy_source = html_show_sourcelink = False
+html_copy_source = html_show_sourcelink = html_use_index = False
 html_math_renderer = "mathml"
 
 ALIASES = ("Evaluate", "Grad", "PathLike", "Scalar", "Transform")
@@ -56,8 +56,8 @@ ALIASES = ("Evaluate", "Grad", "PathLike", "Scalar", "Transform")
 def mathml(self: Any, node: nodes.math | nodes.math_block) -> None:
     """Write a formula as MathML, which browsers draw by themselves."""
     display = "block" if isinstance(node, nodes.math_block) else "inline"
-    formula = re.sub(r"\\tag\{(.*?)\}", r"\\qquad (\1)", node.astext())
-    self.body.append(convert(formula, display=display))
+    formula = convert(re.sub(r"\\tag\{(.*?)\}", r"\\qquad (\1)", node.astext()), display=display)
+    self.body.append(f'<div class="formula">{formula}</div>' if display == "block" else formula)
     raise nodes.SkipNode
 
 
