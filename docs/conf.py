@@ -19,6 +19,7 @@ from experiments import page, read  # noqa: E402
 from jnn import typing  # noqa: E402
 
 project, author, version = "jnn", "the jnn authors", jnn.__version__
+project_copyright = "the jnn authors"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode", "myst_nb"]
 root_doc = "docs/index"
 include_patterns = ["docs/**", "notebooks/*.ipynb", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"]

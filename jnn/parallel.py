@@ -120,7 +120,8 @@ def sweep(f: Callable[..., Any], *members: Any, devices: Sequence[Any] | None = 
     """f(*member) for every member, such as a whole training each, as one program spread over the devices.
 
     The leaves of `members` share a leading axis K; a member is one entry of each, such as a key, a learning rate and a
-    regularisation strength. Returns what f returns, with a leading axis K: each member gets the same result as alone.
+    regularisation strength. Returns what f returns, with a leading axis K: on a CPU each member gets the bits
+    that it gets alone.
 
     For a grid, repeat the values of each axis:
 
