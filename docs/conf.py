@@ -1,6 +1,7 @@
 """How Sphinx makes a site of the pages, the notebooks and the docstrings: `make docs`."""
 
 import contextlib
+import functools
 import inspect
 import re
 from pathlib import Path
@@ -12,11 +13,9 @@ from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.util.typing import stringify_annotation
 
-jax.Array.__qualname__ = "Array"  # not jaxlib._jax.Array
-
-import jnn  # noqa: E402
-from experiments import page, read  # noqa: E402
-from jnn import typing  # noqa: E402
+import jnn
+from experiments import page, read
+from jnn import typing
 
 project, author, version = "jnn", "the jnn authors", jnn.__version__
 project_copyright = "the jnn authors"
@@ -71,15 +70,16 @@ def plain_text(*event: Any) -> None:
     found, before, indent, block = [], "", "", False
     for line in lines:
         begins, is_indented = re.match(r"(\w+): ", line), line.startswith("    ")
-        if begins and begins[1] in names:
-            line, indent = f":param {line}", "    "  # noqa: PLW2901
+        is_parameter = begins is not None and begins[1] in names
+        if is_parameter:
+            indent = "    "
         elif line and not before and not is_indented and not line[0].islower():
             indent = ""
         if is_indented and not before and not block:
             found += [f"{indent}::", ""]
         block = (is_indented and (block or not before)) or (block and not line)
         text = line if block else re.sub(r"`[^`]*`|[*_|\\]", _literal, line)
-        found.append(text if text.startswith(":param") or not line else indent + text)
+        found.append((":param " if is_parameter else indent) + text if line else "")
         before = line
     lines[:] = found
 
@@ -95,14 +95,19 @@ def linked(*event: Any) -> None:
     source[0] = re.sub(r"\[`([\w.]+)`\]\(\.\./jnn/\w+\.py\)", r"{py:obj}`\1 <jnn.\1>`", source[0])
 
 
+@functools.cache
+def names_of_types() -> dict[str, str]:
+    """What Sphinx writes for types, and the names that the source has for them."""
+    return {stringify_annotation(vars(typing)[name], "smart"): name for name in ALIASES} | {
+        "jaxlib._jax.Array": "Array"
+    }
+
+
 def as_written(*event: Any) -> tuple[str | None, str | None]:
     """The types of a signature by the names that the source has for them."""
-    *_, arguments, result = event
-    types = {stringify_annotation(vars(typing)[name], "smart"): name for name in ALIASES}
-    short = types | {"jaxlib._jax.Array": "Array"}
-    known = re.compile("|".join(map(re.escape, short)))
-    written = [part and known.sub(lambda found: short[found[0]], part) for part in (arguments, result)]
-    return written[0], written[1]
+    known = re.compile("|".join(map(re.escape, names_of_types())))
+    arguments, result = (part and known.sub(lambda found: names_of_types()[found[0]], part) for part in event[-2:])
+    return arguments, result
 
 
 def skip_fields(*event: Any) -> bool | None:
@@ -118,6 +123,7 @@ def page_to_draw_on(app: Sphinx, error: Exception | None) -> None:
 
 def setup(app: Sphinx) -> None:
     """Register all of these."""
+    jax.Array.__qualname__ = "Array"  # not jaxlib._jax.Array
     app.add_html_math_renderer("mathml", inline_renderers=(mathml, None), block_renderers=(mathml, None))
     app.connect("source-read", linked)
     app.connect("autodoc-process-docstring", plain_text)

@@ -14,7 +14,7 @@ import optax
 from jax.tree_util import Partial
 
 from experiments import recipes, runner
-from jnn import backprop, costs, data, mlp, stopping
+from jnn import backprop, costs, mlp, stopping
 
 GRAD = Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy)
 
@@ -57,7 +57,7 @@ def criteria(config: Config) -> dict[str, stopping.Criterion | None]:
 def compute(config: Config) -> dict[str, Any]:
     """For each criterion the errors, where each network stopped, the epoch it kept, and its test accuracy."""
     examples, test = recipes.load(config)
-    learnt = data.Split(*(a[: config.examples] for a in examples))
+    learnt = recipes.first(examples, config.examples)
     _, validation = recipes.hold_out(examples, 10_000 if config.data == "mnist" else 300)
     evaluate = Partial(_error, xs=validation.xs, labels=validation.labels)
     steps, sizes = config.epochs * -(-len(learnt.xs) // 10), (learnt.xs.shape[1], config.hidden, 10)

@@ -245,7 +245,7 @@ def measured(config: Config, test: data.Split) -> dict[str, Seen]:
         return images[:: -(-len(images) // config.most)]
 
     every = data.Split(*map(jnp.concatenate, zip(*data.digits(), strict=True)))
-    few = first(test, config.most)
+    few = recipes.first(test, config.most)
     return {
         "test": Seen(*map(np.asarray, few)),
         "photos": normalised(photos(few)),
@@ -259,20 +259,16 @@ def measured(config: Config, test: data.Split) -> dict[str, Seen]:
 # The experiment
 
 
-def first(images: data.Split, count: int) -> data.Split:
-    """The first of the images."""
-    return data.Split(*(a[:count] for a in images))
-
-
 def split(config: Config) -> tuple[data.Split, data.Split, data.Split]:
     """The images to train on, those held out of them, and the test images."""
     if config.data == "mnist":
         examples, test = data.mnist()
-        examples = first(examples, config.images)
+        examples = recipes.first(examples, config.images)
     else:
         parts = zip(data.digits(), (config.images, config.most), strict=True)
         examples, test = (
-            data.Split(*map(jnp.asarray, normalised(scans(first(part, count), dark=(True,))))) for part, count in parts
+            data.Split(*map(jnp.asarray, normalised(scans(recipes.first(part, count), dark=(True,)))))
+            for part, count in parts
         )
     train, held_out = recipes.hold_out(examples, min(config.held_out, len(examples.xs) // 10))
     if config.drawn:

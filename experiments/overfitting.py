@@ -75,7 +75,7 @@ def methods(config: Config, pixels: int) -> dict[str, tuple[Any, Any]]:
 def compute(config: Config) -> dict[str, Any]:
     """Accuracies on training and unseen images, epoch by epoch, with each regulariser."""
     examples, test = recipes.load(config)
-    known = data.Split(*(a[: config.examples] for a in examples))
+    known = recipes.first(examples, config.examples)
     _, validation = recipes.hold_out(examples, 10_000 if config.data == "mnist" else 200)
     optimizer = train.sgd(config.eta)
     sizes, normal = (known.xs.shape[1], config.hidden, 10), mlp.unit_normal

@@ -61,6 +61,11 @@ def load(config: Images) -> data.Dataset:
     return getattr(data, config.data)()
 
 
+def first(images: data.Split, count: int) -> data.Split:
+    """The first of the images."""
+    return data.Split(*(a[:count] for a in images))
+
+
 def hold_out(split: data.Split, count: int) -> tuple[data.Split, data.Split]:
     """The images without the last `count`, and these."""
     return data.Split(*(a[:-count] for a in split)), data.Split(*(a[-count:] for a in split))

@@ -5,7 +5,6 @@ import html
 import html.parser
 import os
 import re
-import shutil
 import subprocess
 import sys
 from urllib.parse import unquote, urlsplit
@@ -139,18 +138,6 @@ def test_formulas_and_derivations_keep_their_form(site):
     assert notebook.count("<math") > 50
     assert "(2.3)" in notebook
     assert not re.search(r"\\(frac|sigma|delta)\b|\$\$", re.sub(r"<pre.*?</pre>", "", notebook, flags=re.S))
-
-
-@pytest.fixture(scope="session")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("needs Chromium")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 BEYOND = """[...document.querySelectorAll("article *")]

@@ -49,7 +49,10 @@ class Meter:
         *,
         times: int = 1,
     ) -> Row:
-        """Time the first of the alternatives, and others as multiples of it, or say that they need too much memory."""
+        """Time the first of the alternatives, and others as multiples of it, or say that they need too much memory.
+
+        There are `times` as many rounds as usual.
+        """
         try:
             seconds = timing.interleaved(alternatives(), times * self.rounds, warm_up=times)
         except (MemoryError, RuntimeError) as error:

@@ -6,6 +6,7 @@ import pwd
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -54,6 +55,13 @@ def test_a_module_that_is_not_there(name, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["script.py"])
     with pytest.raises(ImportError, match=f"experiments.{name}"):
         importlib.import_module(f"experiments.{name}")
+
+
+@pytest.mark.parametrize("module", ["experiments", "experiments.digits"])
+def test_outside_of_its_environment_a_line_says_what_to_install(module):
+    done = subprocess.run([sys.executable, "-S", "-m", module], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: the experiments need jax, .*tyro; activate .*pip install \S+\n", done.stderr)
 
 
 @pytest.mark.parametrize("args", [["--help"], ["-h"], ["all", "--help"], ["report", "--help"]])

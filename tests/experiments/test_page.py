@@ -5,7 +5,6 @@ import functools
 import itertools
 import json
 import re
-import shutil
 
 import jax
 import jax.numpy as jnp
@@ -99,18 +98,6 @@ def test_sure_is_a_share(sure):
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("needs Chromium")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 class Tab:
