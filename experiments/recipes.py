@@ -79,10 +79,17 @@ def init_networks(
 
 
 def fit_images(
-    train_keys: Any, grad: Grad, optimizer: Any, state: train.State, images: data.Split, **options: Any
+    train_keys: Any,
+    grad: Grad,
+    optimizer: Any,
+    state: train.State,
+    images: data.Split,
+    *,
+    classes: int = 10,
+    **options: Any,
 ) -> tuple[train.State, train.History]:
     """`runner.fit` on images with one-hot labels, in mini-batches of 10 by default."""
-    examples = (images.xs, data.one_hot(images.labels, 10))
+    examples = (images.xs, data.one_hot(images.labels, classes))
     return runner.fit(train_keys, grad, optimizer, state, examples, **{"batch_size": 10, **options})
 
 

@@ -314,9 +314,7 @@ def _tracked_epoch(
 
 
 _epoch_program = jax.jit(_epoch)
-
-# Members one after another and members together are two forms in one program, for which this is traced once.
-_traced_once = jax.jit(_tracked_epoch, inline=True)
+_traced_once = jax.jit(_tracked_epoch, inline=True)  # for members one after another and for members together
 
 
 @functools.partial(jax.jit, static_argnames="epochs")

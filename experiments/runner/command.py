@@ -17,6 +17,7 @@ import tyro
 
 from experiments.runner.experiment import expanded, experiment_name
 from experiments.runner.results import run
+from experiments.runner.training import cores
 from jnn import parallel
 
 DEFECT = 3
@@ -122,19 +123,22 @@ def _notes(error: BaseException) -> list[str]:
 
 
 def open_devices() -> None:
-    """Connect the processes of a launcher, or let each core be a device. Raises ValueError where JAX finds none."""
+    """Connect the processes of a launcher, or use all cores of a CPU. Raises ValueError where JAX finds no device."""
     if not parallel.start():
         _use_all_cores()
     _find_devices()
 
 
 def _use_all_cores() -> None:
-    """Make each core a device of its own, unless JAX's own variables say how many devices a CPU is."""
+    """Make 2 n - 1 devices of n cores, unless JAX's own variables say how many devices a CPU is.
+
+    Up to so many members have a device each, and the operating system shares the cores out among them: of three
+    members on two cores with a device each, two would train side by side and then the third one alone.
+    """
     chosen = ("JAX_NUM_CPU_DEVICES", ""), ("XLA_FLAGS", "xla_force_host_platform_device_count")
     if not any(name in os.environ and flag in os.environ[name] for name, flag in chosen):
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         with contextlib.suppress(RuntimeError):  # JAX has found its devices already
-            jax.config.update("jax_num_cpu_devices", cores)
+            jax.config.update("jax_num_cpu_devices", 2 * cores() - 1)
 
 
 def _find_devices() -> None:

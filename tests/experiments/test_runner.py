@@ -379,10 +379,19 @@ def train_each(*names, epochs=4):
 def test_what_is_split_over_eight_devices(backend, members, batch_size, recurrent, parts, monkeypatch, capsys):
     """Members where there are enough; else mini-batches, which on a CPU pays off only for a single recurrent net."""
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(training, "cores", lambda: 8)
     sharding = training._sharding(members, batch_size, recurrent=recurrent)
     assert (None if sharding is None else sharding.mesh.shape["batch"]) == parts
     said = "4 of 8 devices share a mini-batch of 12; a --batch-size divisible by 8 uses all\n"
     assert capsys.readouterr().err == (said if parts == 4 else "")
+
+
+def test_on_a_cpu_a_mini_batch_is_split_over_as_many_devices_as_there_are_cores(monkeypatch, capsys):
+    monkeypatch.setattr(training, "cores", lambda: 2)
+    mesh = training._sharding(1, 16, recurrent=True).mesh
+    assert list(mesh.devices.ravel()) == jax.devices()[:2]
+    assert mesh.shape["batch"] == 2
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -390,15 +399,16 @@ def test_what_is_split_over_eight_devices(backend, members, batch_size, recurren
     [
         ("JAX_NUM_CPU_DEVICES", "3", []),
         ("XLA_FLAGS", "--xla_force_host_platform_device_count=2", []),
-        ("XLA_FLAGS", "--xla_dump_to=dump", ["jax_num_cpu_devices"]),
+        ("XLA_FLAGS", "--xla_dump_to=dump", [("jax_num_cpu_devices", 7)]),
     ],
 )
-def test_each_core_is_a_device_unless_the_user_says_how_many(name, value, changed, monkeypatch):
+def test_four_cores_are_seven_devices_unless_the_user_says_how_many(name, value, changed, monkeypatch):
     updated = []
     for variable in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv(name, value)
-    monkeypatch.setattr(type(jax.config), "update", lambda _, name, value: updated.append(name))
+    monkeypatch.setattr(command, "cores", lambda: 4)
+    monkeypatch.setattr(type(jax.config), "update", lambda _, *change: updated.append(change))
     command._use_all_cores()
     assert updated == changed
 
