@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from jnn import _checks, _explicit, _xla, costs, mlp
 from jnn.activations import Activation, sigmoid
@@ -119,7 +119,8 @@ def minibatch_value_and_grad(
     keep = _masking(masks, m, widths)
     zs, activations = _feedforward_rows(params, xs, hidden, keep)
     delta = cost.delta(zs[-1], ys) / m  # (2.1); the 1/m of the mean is applied where the arrays are smallest
-    return jnp.mean(cost.value(zs[-1], ys)), _gradient_rows(params, zs, activations, delta, hidden, keep)
+    grads = _gradient_rows(params, zs, activations, delta, hidden, keep)  # (2.3), (2.7), (2.8)
+    return jnp.mean(cost.value(zs[-1], ys)), grads
 
 
 @_explicit.automatic_inside(_explicit.like_params)
@@ -138,7 +139,7 @@ def sampled_value_and_grad(
     All m examples are fed forward, and the errors of k = ceil(fraction m) go back. Late in training most examples are
     read without doubt and hardly change the gradient, so for a quarter of them a step takes half of the time. Which
     ones is drawn by priority sampling (Duffield, Lund and Thorup, 2007): with s_x the sum of |delta^L| of example x and
-    u_x from U(0, 1), those of the k largest s_x / u_x are kept, and with t the largest that is not, their errors are
+    u_x from U(0, 1), the k with the largest s_x / u_x are kept, and with t the largest of the others, their errors are
     scaled by max(1, t / s_x). The mean over keys is the gradient of `minibatch_value_and_grad`, to which a fraction of
     1 is equal. As a `grad` for training it needs the transform `regularize.append_key`.
 
@@ -151,15 +152,20 @@ def sampled_value_and_grad(
     zs, activations = _feedforward_rows(params, xs, hidden)
     value, delta = jnp.mean(cost.value(zs[-1], ys)), cost.delta(zs[-1], ys) / m  # (2.1)
     if k < m:
-        sizes = jnp.sum(jnp.abs(delta), axis=1)
-        tiny = jnp.finfo(sizes.dtype).tiny
-        us = jax.random.uniform(key, (m,), sizes.dtype, minval=tiny)
-        priorities, rows = jax.lax.top_k(sizes / us, k + 1)
-        rows = rows[:-1]
-        scales = jnp.maximum(1, priorities[-1] / jnp.maximum(sizes[rows], tiny))
+        rows, scales = _priority_sample(key, jnp.sum(jnp.abs(delta), axis=1), k)
         delta = delta[rows] * scales[:, None]
         zs, activations = ([a[rows] for a in layers] for layers in (zs, activations))
-    return value, _gradient_rows(params, zs, activations, delta, hidden)
+    return value, _gradient_rows(params, zs, activations, delta, hidden)  # (2.3), (2.7), (2.8)
+
+
+def _priority_sample(
+    key: Key[Array, ""], sizes: Float[Array, " m"], k: int
+) -> tuple[Int[Array, " k"], Float[Array, " k"]]:
+    """The k < m rows that are kept, and the scales with which a sum over them is on average the sum over all."""
+    tiny = jnp.finfo(sizes.dtype).tiny
+    priorities, rows = jax.lax.top_k(sizes / jax.random.uniform(key, sizes.shape, sizes.dtype, minval=tiny), k + 1)
+    rows = rows[:k]
+    return rows, jnp.maximum(1, priorities[k] / jnp.maximum(sizes[rows], tiny))
 
 
 def _check_batch(params: Params, xs: Any, ys: Any) -> tuple[int, Sequence[int]]:
