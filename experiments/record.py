@@ -3,10 +3,10 @@
 The default has 800 hidden neurons as in Simard, Steinkraus and Platt (2003), gelu, softmax, log-likelihood, momentum,
 a learning rate that falls along a cosine, and a new affine and elastic distortion for every image of every mini-batch.
 There is no convolution. Digits are set upright before, and a gradient is estimated from a quarter of its mini-batch,
-drawn by the size of the errors. Accuracies are those of single networks; a vote of all networks is reported separately.
+drawn by the size of the errors. Accuracies are those of single networks; a vote of all is reported separately.
 `--validate` holds out the last 10,000 training images and measures on them: all settings were chosen this way, and test
-images are read once, after training. Three deeper nets train in an hour on two cores: `--hidden 1500 1000 500 --pens 0.5
---eta 0.1 --epochs 120`.
+images are read once, after training. Three deeper nets train in an hour on two cores:
+`--hidden 1500 1000 500 --pens 0.5 --eta 0.1 --epochs 120`.
 """
 
 import functools
