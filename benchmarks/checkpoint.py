@@ -1,4 +1,4 @@
-"""The cost of saving a checkpoint after every epoch of a training on MNIST: `train.fit` with and without checkpoints.
+"""The cost of saving a checkpoint after every epoch of a training run on MNIST: `train.fit` with and without them.
 
 The time is that of the complete call, so it includes orbax's background writes as far as they delay training. Ratios
 are relative to no checkpoints.
@@ -33,7 +33,7 @@ class Config:
     batch_size: int = 128
     """Examples in a mini-batch."""
     epochs: int = 10
-    """Epochs of each training."""
+    """Epochs of each training run."""
     seconds: tuple[float, ...] = (0.0, 30.0)
     """Minimum seconds between two checkpoints; 0 saves one after every epoch."""
     rounds: int = 5

@@ -30,7 +30,7 @@ class Config:
     chunk: int = 10_000
     """Examples of a chunk."""
     epochs: int = 3
-    """Epochs of a training."""
+    """Epochs of a training run."""
     rounds: int = 15
     """Timings of each alternative."""
 

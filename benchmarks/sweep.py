@@ -41,7 +41,7 @@ class Config:
 def one(
     key: jax.Array, eta: jax.Array, lam: jax.Array, xs: jax.Array, ys: jax.Array, hidden: int = 30
 ) -> tuple[train.State, train.History]:
-    """A training of one epoch."""
+    """A training run of one epoch."""
     init_key, train_key = jax.random.split(key)
     optimizer = train.sgd(eta)
     grad = regularize.penalised(Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy), l2=lam)

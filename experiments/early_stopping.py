@@ -1,4 +1,4 @@
-"""Section 3.3.2, early stopping: when to end a training, by the validation error or by the weights.
+"""Section 3.3.2, early stopping: when to end a training run, by the validation error or by the weights.
 
 Networks overfit 1,000 digits; the error on the last 10,000 training images decides when to stop. Every network of one
 vmapped run stops by itself and keeps its best parameters; the same networks trained to the end show what stopping
@@ -37,7 +37,7 @@ class Config(recipes.Images):
     eta: float = 0.5
     """Learning rate."""
     epochs: int = 200
-    """Epochs of a training that does not stop."""
+    """Epochs of a training run that does not stop."""
     windows: tuple[int, ...] = (5, 10, 20)
     """Epochs that the error-change criterion waits for a lower error."""
     further: int = 5

@@ -44,7 +44,7 @@ class Config(recipes.Repeated):
     ratios: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
     """Values of the additional alpha, divided by `base`."""
     steps: int = 800
-    """L-BFGS steps of a training."""
+    """L-BFGS steps of a training run."""
     top: int = 12
     """Eigenpairs to find by Lanczos' method."""
 

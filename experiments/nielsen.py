@@ -60,7 +60,7 @@ NEVER = 0.05
 """A network that recognises less than this fraction of a digit has not learnt that digit."""
 
 MAX_MEASURED = 500
-"""Longer trainings, in epochs, are measured at their end only."""
+"""Longer training runs, in epochs, are measured at their end only."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ _ALIGNED = 64  # bytes, without which JAX on a CPU copies
 
 
 class Progress(NamedTuple):
-    """How far a training is: what it hands on, and the losses and metrics of each whole epoch in `measured`.
+    """How far a training run is: what it hands on, and the losses and metrics of each whole epoch in `measured`.
 
     number: of epochs, or of chunks, by which a checkpoint is named. chunk: how many chunks of the next epoch were
     trained on already; `losses` [*members, steps] are theirs, and `mark` tells the last of them from others.
@@ -150,7 +150,7 @@ class _Place:
 
 
 class Programs:
-    """The compiled programs of a training: of a whole epoch, or of a chunk and of what ends an epoch."""
+    """The compiled programs of a training run: of a whole epoch, or of a chunk and of what ends an epoch."""
 
     def __init__(self, program: Any, plan: Plan, source: Memory | Chunks, key: Any, t: Any, *carried: Any) -> None:
         self._program, self.key, self.source, arguments = program, key, source, (key, t, *carried)

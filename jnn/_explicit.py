@@ -54,7 +54,7 @@ def like_params(params: Any, *_: Any, **__: Any) -> tuple[PartitionSpec, Any]:
 
 
 def like_state(plan: Any, key: Any, state: Any, *_: Any) -> tuple[Any, PartitionSpec]:
-    """How the results of a training are split: the state as it was, its record not at all."""
+    """How the results of a training run are split: the state as it was, its record not at all."""
     del plan, key
     return jax.tree.map(spec, state), PartitionSpec()
 

@@ -1,4 +1,4 @@
-"""Paths as users write them, and folders that one training holds at a time."""
+"""Paths as users write them, and folders that one training run holds at a time."""
 
 import contextlib
 import os
@@ -55,7 +55,7 @@ def _locked(path: Path) -> int:
             holder = os.pread(file, 200, 0).decode(errors="replace") or "another process"
             os.close(file)
             raise BlockingIOError(
-                f"{path.parent} must be used by one training at a time, got {holder} there already: "
+                f"{path.parent} must be used by one training run at a time, got {holder} there already: "
                 "wait until that ends, or choose another folder"
             ) from None
         if _is_at(file, path):  # else the last holder has deleted it, between our two calls

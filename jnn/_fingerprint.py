@@ -1,4 +1,4 @@
-"""What a training was given, as short texts: equal in every process that is given the same, on any devices."""
+"""What a training run was given, as short texts: equal in every process that is given the same, on any devices."""
 
 import hashlib
 import re
@@ -37,10 +37,10 @@ def hashes(tree: Any) -> dict[str, str]:
 
 
 def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """The first thing in which a checkpoint and a training differ, for a message; "" if only versions differ."""
+    """The first thing in which a checkpoint and a training run differ, for a message; "" if only versions differ."""
     there, here = found.get("versions", {}), expected["versions"]
     if not there:
-        return "a training that an older jnn did not describe"
+        return "a training run that an older jnn did not describe"
     for what, value in expected.items():
         given = found.get(what, type(value)())
         if what == "versions" or given == value:

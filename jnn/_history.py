@@ -1,4 +1,4 @@
-"""Histories of trainings that go on: their epochs one by one, and joined."""
+"""Histories of training runs that go on: their epochs one by one, and joined."""
 
 from typing import Any
 
@@ -37,8 +37,8 @@ def check(history: History, after: History, axis: int) -> None:
     given, here = shapes(history, axis), shapes(after, axis if after.losses.ndim == history.losses.ndim else None)
     if given != here:
         raise ValueError(
-            "history must be of a training with the same mini-batches and metrics: an epoch has losses and metrics of "
-            f"shapes {here} here, got {given}"
+            "history must be of a training run with the same mini-batches and metrics: an epoch has losses and metrics "
+            f"of shapes {here} here, got {given}"
         )
 
 

@@ -1,4 +1,4 @@
-"""How to train: the arguments of a training, checked, in the form that its programs take."""
+"""How to train: the arguments of a training run, checked, in the form that its programs take."""
 
 import functools
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def make(
     shuffle: bool | None = None,
     sharding: NamedSharding | None = None,
 ) -> Plan:
-    """The plan of a training whose arguments fit together; raises as `train.epoch`, `run` and `fit` say."""
+    """The plan of a training run whose arguments fit together; raises as `train.epoch`, `run` and `fit` say."""
     _checks.key("key", key)
     _checks.examples(data)
     _checks.count("batch_size", batch_size)

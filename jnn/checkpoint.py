@@ -1,4 +1,4 @@
-"""Checkpoints of a training, written and read by orbax. Nothing is pickled.
+"""Checkpoints of a training run, written and read by orbax. Nothing is pickled.
 
 `train.fit(..., checkpoints=Checkpoints(folder))` saves what it needs to resume: parameters, optimizer state, stopping
 state, history, key and configuration. A checkpoint is written to a temporary folder that is renamed once it is
@@ -7,7 +7,7 @@ complete, so a numbered folder is always a complete checkpoint, whenever the pro
 Beside the arrays a checkpoint describes the training: configuration, key, hashes of data and first state, stopping
 criterion, and the traced program of an epoch. One that differs in any of them is not resumed.
 
-Checkpoints hold whole arrays, however they were sharded, so a training can resume on other devices. Of several
+Checkpoints hold whole arrays, however they were sharded, so a training run can resume on other devices. Of several
 processes the first writes and all read, so they must share the folder. While a training runs, a lock file in the folder
 keeps others out, except on Windows.
 """
@@ -68,7 +68,7 @@ class Checkpoints:
 
 
 class Saver:
-    """Saves and resumes one training; without checkpoints it does nothing."""
+    """Saves and resumes one training run; without checkpoints it does nothing."""
 
     def __init__(self, checkpoints: Checkpoints | None) -> None:
         self._chosen: Any = checkpoints
@@ -217,7 +217,7 @@ class Saver:
                 best_mode="min",
                 create=False,
                 # If a folder cannot be made, the threads that wait for it would keep the process alive for minutes;
-                # and trainings in several threads would wait for each other's folders.
+                # and training runs in several threads would wait for each other's folders.
                 async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
                 multiprocessing_options=_alone(ocp),
             )
@@ -267,7 +267,7 @@ def _say(message: str) -> None:
 
 
 def _resumed(folder: Path, at: Progress, epochs: int) -> str:
-    """What a training does that finds a checkpoint, for its user."""
+    """What a training run does that finds a checkpoint, for its user."""
     n = len(at.measured)
     if n > epochs:
         return f"{folder} holds {n} epochs, more than epochs={epochs}: all {n} are returned, none is trained"

@@ -161,7 +161,7 @@ def check(criterion: Criterion | None, evaluate: Evaluate | None, epochs: int) -
 
 
 def start(criterion: Criterion, params: Any, *, members: bool = False) -> Tracker:
-    """The tracker before the first epoch, of one training or of members along a leading axis."""
+    """The tracker before the first epoch, of one training run or of members along a leading axis."""
     if members:
         return jax.vmap(functools.partial(start, criterion))(params)
     zero = jnp.zeros((), int)

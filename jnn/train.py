@@ -292,7 +292,7 @@ def _epoch(plan: Plan, key: Key[Array, ""], state: StateT, data: Any) -> tuple[S
 def _tracked_epoch(
     plan: Plan, t: Int[Like, ""], data: Any, c: Any, key: Key[Array, ""], state: StateT, tracker: Tracker | None
 ) -> tuple[StateT, Tracker | None, Any, Any]:
-    """Epoch t of a training and its metrics, with early stopping if there is a tracker.
+    """Epoch t of a training run and its metrics, with early stopping if there is a tracker.
 
     With data in chunks, the training by chunk c without metrics; or, without data, the metrics after the last chunk.
     """

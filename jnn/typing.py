@@ -25,14 +25,14 @@ Evaluate = Callable[[Any], Any]
 
 
 class State(NamedTuple):
-    """The state of a training: the parameters and the optimizer's state."""
+    """The state of a training run: the parameters and the optimizer's state."""
 
     params: Any
     opt_state: Any
 
 
 class CarryState(NamedTuple):
-    """The state of a training in which `grad` also hands a carry from one mini-batch to the next."""
+    """The state of a training run in which `grad` also hands a carry from one mini-batch to the next."""
 
     params: Any
     opt_state: Any
@@ -40,11 +40,11 @@ class CarryState(NamedTuple):
 
 
 StateT = TypeVar("StateT", State, CarryState)
-"""Either state of a training."""
+"""Either state of a training run."""
 
 
 class History(NamedTuple):
-    """The record of a training: the mean cost of every mini-batch, before its step, and the metrics of `evaluate`.
+    """The record of a training run: the mean cost of every mini-batch, before its step, and the metrics of `evaluate`.
 
     The leaves of metrics have a leading axis of epochs; metrics is None without `evaluate`. `epochs` and `best` are
     None without early stopping. With it, `epochs` is how many were trained and `best` the one, counted from 1, whose

@@ -1,7 +1,7 @@
-"""Kill a training at random moments, let it go on, and compare: `python -m tests.killed --kills 100`.
+"""Kill a training run at random moments, let it go on, and compare: `python -m tests.killed --kills 100`.
 
 Every round starts a process that trains with a checkpoint after every epoch, and kills it with SIGKILL after a random
-time, until the training has ended; then its parameters must be those of a training that was left alone, bit by bit.
+time, until the training has ended; then its parameters must be those of a training run that was left alone, bit by bit.
 """
 
 import subprocess
@@ -47,7 +47,7 @@ def train(checkpoints, epochs=EPOCHS, callbacks=()):
 
 
 def full(folder):
-    """Go on with a training whose files may not grow beyond 50 bytes; exit with 3 where it says what is wrong."""
+    """Go on with a training run whose files may not grow beyond 50 bytes; exit with 3 where it says what is wrong."""
     import resource
     import signal
 
@@ -91,14 +91,14 @@ def kill(folder, kills, seed):
     """Kill `kills` times, starting a new training when one has ended. Returns what went wrong, a line each."""
     from safetensors.numpy import load_file
 
-    draw, wrong, killed, trainings = np.random.default_rng(seed), [], 0, 0
+    draw, wrong, killed, runs = np.random.default_rng(seed), [], 0, 0
     _process(folder / "compiled").wait()  # the time below is that of a process with its programs in the cache
     start = time.monotonic()
     _process(folder / "alone").wait()
     seconds = time.monotonic() - start
     wanted = load_file(folder / "alone" / "trained")
-    while killed < kills or trainings == 0:
-        there = folder / f"training {trainings}"
+    while killed < kills or runs == 0:
+        there = folder / f"training {runs}"
         process = _process(there)
         try:
             # Half of them while it trains, so while it saves, too: the first checkpoint says that it has begun.
@@ -115,8 +115,8 @@ def kill(folder, kills, seed):
         wrong += [
             f"after {killed} kills: {name} differs" for name in wanted if not np.array_equal(got[name], wanted[name])
         ]
-        trainings += 1
-    print(f"{killed} kills, {trainings} trainings ended, {len(wrong)} differences")
+        runs += 1
+    print(f"{killed} kills, {runs} training runs ended, {len(wrong)} differences")
     return wrong
 
 

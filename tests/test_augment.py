@@ -1,4 +1,4 @@
-"""Dataset augmentation (section 3.3.2): each transform by its definition, and trainings that use them."""
+"""Dataset augmentation (section 3.3.2): each transform by its definition, and training runs that use them."""
 
 import functools
 import sys

@@ -249,7 +249,7 @@ def test_other_versions(tmp_path, monkeypatch, caplog):
     about = tmp_path / "2" / "about" / "metadata"
     described = about.read_text()
     about.write_text(json.dumps({name: value for name, value in json.loads(described).items() if name != "versions"}))
-    with pytest.raises(ValueError, match="a checkpoint of a training that an older jnn did not describe: resume with"):
+    with pytest.raises(ValueError, match="of a training run that an older jnn did not describe: resume with"):
         fit(Checkpoints(tmp_path), epochs=2)
     about.write_text(described)
     here = _fingerprint.versions()
@@ -278,7 +278,7 @@ tests.fit(Checkpoints({str(tmp_path)!r}), epochs=2, evaluate=tests.vjp_error_of)
     assert epochs_in(tmp_path) == [1, 2]
 
 
-# One folder, several trainings
+# One folder, several training runs
 
 
 def test_a_folder_is_for_one_training_at_a_time(tmp_path):
@@ -292,7 +292,7 @@ def test_a_folder_is_for_one_training_at_a_time(tmp_path):
 
     whole = fit()
     assert_same_bits(fit(Checkpoints(tmp_path), callbacks=[another]), whole)
-    held = "must be used by one training at a time, got process"
+    held = "must be used by one training run at a time, got process"
     assert all(f"{held} {os.getpid()} on {platform.node()} there already: wait" in said for said in others)
     assert len(others) == 5
     assert_same_bits(fit(Checkpoints(tmp_path)), whole)

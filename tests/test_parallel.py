@@ -88,7 +88,7 @@ def unrolled(unroll, init, zero_state):
 
 
 def trained(xs, ys):
-    """A training inside of a program of the caller's, which has the data as traced arrays."""
+    """A training run inside of a program of the caller's, which has the data as traced arrays."""
     state = train.init(OPTIMIZER, mlp.init(jax.random.key(1), SIZES))
     grad = backprop.minibatch_value_and_grad
     state, losses = train.epoch(jax.random.key(0), grad, OPTIMIZER, state, (xs, ys), batch_size=6)
@@ -110,7 +110,7 @@ ON_EXPLICIT_AXES = {
         partial(augment.rows, jax.random.key(3), image_transform=partial(augment.shift, pixels=1.0), shape=(4, 4)),
         ROWS,
     ),
-    "a training": (trained, ROWS),
+    "a training run": (trained, ROWS),
 }
 
 
@@ -392,7 +392,7 @@ def test_a_sweep_traces_once(n):
     assert len(traced) <= 2  # once for CPUs, once for other platforms, and not again for other values
 
 
-# Members of a training
+# Members of a training run
 
 
 def error(params):

@@ -1,4 +1,4 @@
-"""Early stopping (section 3.3.2): both criteria by their definitions, and trainings that stop."""
+"""Early stopping (section 3.3.2): both criteria by their definitions, and training runs that stop."""
 
 import functools
 
@@ -114,7 +114,7 @@ def test_the_same_arguments_give_the_same_criterion():
     assert repr(stopping.error_change(window=3)) == "stopping.error_change(window=3, further=0)"
 
 
-# Inside a training
+# Inside a training run
 
 
 CRITERIA = (

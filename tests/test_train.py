@@ -428,7 +428,7 @@ DEBUGGING = {
 
 @pytest.mark.parametrize("flag", DEBUGGING)
 def test_every_debugging_flag_of_jax(flag):
-    """A training that stops early, on NumPy data, in mixed precision, with penalties, dropout and augmentation."""
+    """A training run that stops early, on NumPy data, in mixed precision, with penalties, dropout and augmentation."""
     picture = functools.partial(augment.distort, rotate=10.0, elastic=0.5)
 
     def transform(key, xs, ys):

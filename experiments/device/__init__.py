@@ -1,9 +1,10 @@
 """Check and measure everything on the device that JAX uses here: a GPU, a TPU or a CPU.
 
 Trains in a process that is killed and resumes it, holds the hand-derived gradients against float64 on the host, runs
-every experiment at its quick size, trains a network on host and device, and measures trainings as a share of what the
-device can do; beside torch and flax, where they are installed. <out>/device/report.md has the results; they are also in
-report.json and, drawn, in report.png. The exit code is 1 when a gradient, an experiment or a resumed training is wrong.
+every experiment at its quick size, trains a network on host and device, and measures training runs as a share of what
+the device can do; beside torch and flax, where they are installed. <out>/device/report.md has the results; they are
+also in report.json and, drawn, in report.png. The exit code is 1 when a gradient, an experiment or a resumed training
+run is wrong.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from experiments.device import curves, every, gradients, resumed, seen, speed
 from experiments.device.report import Config, Part, Report, check_device
 
 PARTS = (
-    Part("resumed", "A training that is killed and resumed", resumed, required=True),
+    Part("resumed", "A training run that is killed and resumed", resumed, required=True),
     Part("seen", "What JAX sees", seen),
     Part("gradients", "Gradients by hand, against float64 on the host", gradients, required=True),
     Part("every", "Every experiment at its quick size", every, required=True),

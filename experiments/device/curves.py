@@ -27,7 +27,7 @@ def rows(config: Config) -> Iterator[Row]:
 
 
 def trained(device: Any, epochs: int) -> tuple[Any, Any]:
-    """Random numbers drawn on the device, and the costs [epochs, steps] of a training there."""
+    """Random numbers drawn on the device, and the costs [epochs, steps] of a training run there."""
     with jax.default_device(device), jax.default_matmul_precision("highest"):
         split = data.digits().train
         optimizer = train.sgd(0.5)

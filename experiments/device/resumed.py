@@ -47,7 +47,7 @@ def trained(folder: Path, *, kill: bool = False) -> list[int]:
         errors.seek(0)
         said = errors.read().strip().splitlines()
     if kill and code == 0:
-        raise ValueError(f"a training of {EPOCHS} epochs must be killed after epoch {KILLED}, but it ended")
+        raise ValueError(f"a training run of {EPOCHS} epochs must be killed after epoch {KILLED}, but it ended")
     if code and not (kill and epochs[-1] >= KILLED):
         reason = said[-1].removeprefix("error: ").partition(" (JNN_TRACEBACK")[0] if said else f"exit code {code}"
         raise ValueError(reason)

@@ -1,6 +1,6 @@
 """Medians of runs in turns, at the precision "default", of programs that are compiled. "of product" is the share of
 the rate of the large product in the first row, "of copy" that of the copy in the third, for the operations and the
-bytes of a count by hand. The larger of the two says how near a training is; what stays in a cache moves faster than
+bytes of a count by hand. The larger of the two says how near a training run is; what stays in a cache moves faster than
 a copy. A step is a mini-batch of one network, of all networks that train side by side, or a time step of an LSTM,
 there and back. Below torch and flax is their time as a multiple of ours.
 """
@@ -69,7 +69,7 @@ class Meter:
 
 
 def rows(config: Config) -> Iterator[Row]:
-    """Yield the device's rates, then a row for each training."""
+    """Yield the device's rates, then a row for each training run."""
     meter = Meter(config)
     yield from rates(meter)
     for letter in ("a",) if meter.quick else mlp_benchmark.ROWS:

@@ -60,7 +60,7 @@ def keeping_checkpoints(folder: Path, config: Mapping[str, Any], *, resume: bool
 
 @dataclasses.dataclass(frozen=True)
 class _Folders:
-    """One folder of checkpoints for each training of the running experiment."""
+    """One folder of checkpoints for each training run of the running experiment."""
 
     parent: Path
     config: Mapping[str, Any]
@@ -70,7 +70,7 @@ class _Folders:
     def checkpoints(self, name: str) -> Checkpoints:
         folder = re.sub(r"[^\w.]+", "-", name).strip("-.").lower() or "_"
         if folder in self.used:
-            raise ValueError(f"each training of an experiment must have its own name, got {name!r} again")
+            raise ValueError(f"each training run of an experiment must have its own name, got {name!r} again")
         self.used.add(folder)
         return Checkpoints(self.parent / folder, seconds=30, resume=self.resume, config=self.config)
 

@@ -427,7 +427,8 @@ def test_only_a_run_draws_a_progress_bar(experiment, tmp_path, capfd):
 def test_each_training_has_its_own_name(experiment, names, tmp_path, capsys):
     experiment.compute = train_each(*names, epochs=1)
     assert runner.main(experiment, ["--out", str(tmp_path)]) == 2
-    message = f"error: each training of an experiment must have its own name, got {names[1].get('name', 'training')!r}"
+    name = names[1].get("name", "training")
+    message = f"error: each training run of an experiment must have its own name, got {name!r}"
     assert message in capsys.readouterr().err
 
 
@@ -441,7 +442,7 @@ def test_checkpoints_are_in_folders_of_these_names(tmp_path):
 
 
 def test_an_interrupted_run_resumes(experiment, tmp_path, monkeypatch, capfd):
-    """Ctrl-C in the second of two trainings, then --resume: the same arrays, to the last bit, as without."""
+    """Ctrl-C in the second of two training runs, then --resume: the same arrays, to the last bit, as without."""
     experiment.compute = train_each({"name": "one"}, {"name": "other"})
     flags = ["--size", "7", "--out", str(tmp_path / "again")]
     assert runner.main(experiment, [*flags[:2], "--out", str(tmp_path / "alone")]) == 0
