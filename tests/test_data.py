@@ -1,7 +1,6 @@
 import gzip
 import hashlib
 import os
-import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,17 +11,10 @@ import numpy as np
 import pytest
 
 from jnn import data
+from tests.helpers import idx
 
 NAMES = tuple(data._SHA256_OF_CONTENT)
 LABELS = "t10k-labels-idx1-ubyte"
-
-
-KINDS = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
-
-
-def idx(array):
-    start = struct.pack(f">HBB{array.ndim}I", 0, KINDS[array.dtype.name], array.ndim, *array.shape)
-    return start + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
 def stand_in(name):

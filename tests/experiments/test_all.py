@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from experiments import __main__ as command
-from experiments import backprop_check, digits, runner
-from jnn import backprop
+from experiments import backprop_check, digits, record, runner
+from jnn import backprop, data
+from tests.helpers import idx
 
 
 @pytest.mark.parametrize("name", command.names())
@@ -45,6 +46,33 @@ def test_digits_claims_can_be_false():
         claims = digits.claims(digits.Config(**changes), arrays)
         assert len(claims) == count
         assert not any(claims.values())
+
+
+def idx_folder(folder, width=8):
+    """Zeros, ones and twos of the embedded digits as a data set of the user's."""
+    for name, part in zip(("train", "t10k"), data.digits(), strict=True):
+        few = np.asarray(part.labels) < 3
+        images = np.uint8(255 * np.asarray(part.xs[few])).reshape(-1, 8, 8)[:, :, :width]
+        (folder / f"{name}-images-idx3-ubyte").write_bytes(idx(images))
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(idx(np.uint8(part.labels[few])))
+
+
+def test_record_trains_on_a_folder_of_the_users(tmp_path):
+    idx_folder(tmp_path)
+    assert runner.main(record, ["--quick", "--folder", str(tmp_path), "--out", str(tmp_path)]) == 0
+    arrays = np.load(tmp_path / "record" / "arrays.npz")
+    assert arrays["accuracy"] > 0.8
+    assert arrays["misread_as"].max(initial=0) < 3
+
+
+@pytest.mark.parametrize(
+    ("width", "says"), [(7, "images must be square, got 56 pixels"), (None, "No such file or directory")]
+)
+def test_record_says_which_folder_it_needs(width, says, tmp_path, capsys):
+    if width:
+        idx_folder(tmp_path, width)
+    assert runner.main(record, ["--quick", "--folder", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert says in capsys.readouterr().err
 
 
 def test_backprop_check_finds_a_wrong_derivation(monkeypatch):
