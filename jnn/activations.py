@@ -1,12 +1,11 @@
 """Activation functions with their derivatives, and softmax.
 
-`sigmoid`, `tanh`, `relu`, `gelu`, `identity` and `step` act elementwise on arrays of any shape: `sigmoid(z)` is
-sigma(z) and `sigmoid.prime(z)` is sigma'(z). All are finite for |z| up to 1e4. `softmax` couples the neurons of its
-layer, so it has a Jacobian instead of a derivative. TypeError for integers or booleans, except where the function is
-defined for them.
+`sigmoid`, `tanh`, `relu`, `identity` and `step` act elementwise on arrays of any shape: `sigmoid(z)` is sigma(z) and
+`sigmoid.prime(z)` is sigma'(z). All are finite for |z| up to 1e4. `softmax` couples the neurons of its layer, so it
+has a Jacobian instead of a derivative. TypeError for integers or booleans, except where the function is defined for
+them.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -55,19 +54,6 @@ def _tanh_prime(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
     return (1 - a) * (1 + a)  # 1 - a^2 without its rounding error near saturation
 
 
-def _gelu(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
-    return jnp.asarray(z) * _normal_cdf(z)
-
-
-def _gelu_prime(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
-    z = jnp.asarray(z)
-    return _normal_cdf(z) + z * jnp.exp(-z * z / 2) / (2 * math.pi) ** 0.5
-
-
-def _normal_cdf(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
-    return (1 + jax.lax.erf(jnp.asarray(z) / 2**0.5)) / 2
-
-
 sigmoid = Activation("sigmoid", jax.nn.sigmoid, _sigmoid_prime)
 """sigma(z) = 1 / (1 + exp(-z)), sigma'(z) = a (1 - a) with a = sigma(z)."""
 
@@ -76,12 +62,6 @@ tanh = Activation("tanh", jnp.tanh, _tanh_prime)
 
 relu = Activation("relu", jax.nn.relu, lambda z: jnp.where(jnp.greater(z, 0), 1.0, jnp.zeros_like(z)))
 """max(z, 0), whose derivative at the kink is taken as 0."""
-
-gelu = Activation("gelu", _gelu, _gelu_prime)
-"""z Phi(z) with the distribution function Phi of N(0, 1), a smooth relu (Hendrycks and Gimpel, 2016).
-
-gelu'(z) = Phi(z) + z phi(z) with the density phi.
-"""
 
 identity = Activation("identity", jnp.asarray, jnp.ones_like)
 """z itself: the output of a regression network."""

@@ -8,14 +8,10 @@ cost has its own delta^L.
 ValueError or TypeError for shapes and dtypes that do not fit.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import jax
 import jax.numpy as jnp
-from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float
 
 from jnn import _checks, _explicit, _xla, costs, mlp
 from jnn.activations import Activation, sigmoid
@@ -115,116 +111,32 @@ def minibatch_value_and_grad(
 
     Raises ValueError for shapes that do not fit, TypeError for xs of integers.
     """
-    m, widths = _check_batch(params, xs, ys)
-    keep = _masking(masks, m, widths)
-    zs, activations = _feedforward_rows(params, xs, hidden, keep)
-    delta = cost.delta(zs[-1], ys) / m  # (2.1); the 1/m of the mean is applied where the arrays are smallest
-    grads = _gradient_rows(params, zs, activations, delta, hidden, keep)  # (2.3), (2.7), (2.8)
-    return jnp.mean(cost.value(zs[-1], ys)), grads
-
-
-@_explicit.automatic_inside(_explicit.like_params)
-def sampled_value_and_grad(
-    params: Params,
-    xs: Float[Array, "m n_in"],
-    ys: Float[Array, "m n_out"],
-    key: Key[Array, ""],
-    *,
-    fraction: float | int,
-    cost: Cost = costs.quadratic,
-    hidden: Activation = sigmoid,
-) -> tuple[Float[Array, ""], Params]:
-    """The mean of C(x) over a mini-batch and an unbiased estimate of its gradient, from this fraction of the examples.
-
-    All m examples are fed forward, and the errors of k = ceil(fraction m) go back. Late in training most examples are
-    read without doubt and hardly change the gradient, so for a quarter of them a step takes half of the time. Which
-    ones is drawn by priority sampling (Duffield, Lund and Thorup, 2007): with s_x the sum of |delta^L| of example x and
-    u_x from U(0, 1), the k with the largest s_x / u_x are kept, and with t the largest of the others, their errors are
-    scaled by max(1, t / s_x). The mean over keys is the gradient of `minibatch_value_and_grad`, to which a fraction of
-    1 is equal. As a `grad` for training it needs the transform `regularize.append_key`.
-
-    Raises as `minibatch_value_and_grad` does, ValueError for a fraction outside (0, 1], TypeError for one that is not a
-    Python number and a key that `jax.random.key` did not make.
-    """
-    _checks.key("key", key)
-    m, _ = _check_batch(params, xs, ys)
-    k = _count_of(fraction, m)
-    zs, activations = _feedforward_rows(params, xs, hidden)
-    value, delta = jnp.mean(cost.value(zs[-1], ys)), cost.delta(zs[-1], ys) / m  # (2.1)
-    if k < m:
-        rows, scales = _priority_sample(key, jnp.sum(jnp.abs(delta), axis=1), k)
-        delta = delta[rows] * scales[:, None]
-        zs, activations = ([a[rows] for a in layers] for layers in (zs, activations))
-    return value, _gradient_rows(params, zs, activations, delta, hidden)  # (2.3), (2.7), (2.8)
-
-
-def _priority_sample(
-    key: Key[Array, ""], sizes: Float[Array, " m"], k: int
-) -> tuple[Int[Array, " k"], Float[Array, " k"]]:
-    """The k < m rows that are kept, and the scales with which a sum over them is on average the sum over all."""
-    tiny = jnp.finfo(sizes.dtype).tiny
-    priorities, rows = jax.lax.top_k(sizes / jax.random.uniform(key, sizes.shape, sizes.dtype, minval=tiny), k + 1)
-    rows = rows[:k]
-    return rows, jnp.maximum(1, priorities[k] / jnp.maximum(sizes[rows], tiny))
-
-
-def _check_batch(params: Params, xs: Any, ys: Any) -> tuple[int, Sequence[int]]:
-    """The number of examples and the widths of the hidden layers, for arrays that fit."""
     m = _checks.examples((xs, ys))
     n_in, *widths, n_out = mlp.sizes(params)
     _checks.shape("xs", xs, (m, n_in), "one row for each example; for one example use value_and_grad")
     advice = "ys[:, None] makes them from numbers" if n_out == 1 else "data.one_hot makes them from labels"
     _checks.shape("ys", ys, (m, n_out), f"one row for each example; {advice}")
     _checks.floating("xs", xs)
-    return m, widths
-
-
-def _count_of(fraction: Any, m: int) -> int:
-    """ceil(fraction m); raise ValueError unless it is at least 1 and at most m, TypeError unless a Python number."""
-    if isinstance(fraction, Tracer):
-        raise TypeError("fraction must be a Python number, but is traced: bind it with functools.partial")
-    _checks.positive("fraction", fraction)
-    _checks.in_range("fraction", fraction, most=1)
-    return math.ceil(fraction * m)
-
-
-def _unmasked(_: int, a: Array) -> Array:
-    return a
-
-
-def _feedforward_rows(
-    params: Params, xs: Array, hidden: Activation, keep: Callable[[int, Array], Array] = _unmasked
-) -> tuple[list[Array], list[Array]]:
-    """`feedforward` with a row for each example."""
+    keep = _masking(masks, m, widths)
     zs, activations = [], [xs]
     for l, (w, b) in enumerate(params):
         zs.append(activations[-1] @ w.T + b[None])
-        if l < len(params) - 1:
+        if l < len(widths):
             activations.append(keep(l, hidden(zs[-1])))
-    return zs, activations
 
-
-def _gradient_rows(
-    params: Params,
-    zs: list[Array],
-    activations: list[Array],
-    delta: Array,
-    hidden: Activation,
-    keep: Callable[[int, Array], Array] = _unmasked,
-) -> Params:
-    """The gradient, summed over the rows, from the errors delta^L of the last layer."""
+    delta = cost.delta(zs[-1], ys) / m  # (2.1); the 1/m of the mean is applied where the arrays are smallest
     grads = []
     for l in range(len(params) - 1, -1, -1):
         grads.append(layer_gradient(delta, activations[l]))  # (2.8), (2.7)
         if l > 0:
             delta = keep(l - 1, (delta @ params[l].w) * hidden.prime(zs[l - 1]))  # (2.3)
-    return tuple(grads[::-1])
+    return jnp.mean(cost.value(zs[-1], ys)), tuple(grads[::-1])
 
 
 def _masking(masks: Sequence[Array] | None, m: int, widths: Sequence[int]) -> Callable[[int, Array], Array]:
     """(l, a) -> a with the neurons dropped that the l-th mask drops, or a itself where there are no masks."""
     if masks is None:
-        return _unmasked
+        return lambda _, a: a
     if len(masks) != len(widths):
         raise ValueError(f"masks must have one array for each of {len(widths)} hidden layers, got {len(masks)}")
     for l, width in enumerate(widths):

@@ -7,8 +7,7 @@
     boxes, xs = pictures.digits(photo)
     probabilities = activations.softmax(jax.vmap(functools.partial(mlp.logits, hidden=relu), (None, 0))(params, xs))
 
-They run on the host, on NumPy arrays, since what is connected to what depends on the values of the pixels. `deskew`,
-which sets slanted digits upright, is a function of JAX arrays.
+They run on the host, on NumPy arrays, since what is connected to what depends on the values of the pixels.
 
 A picture is [H, W], or [H, W, channels] with grey, grey and alpha, RGB or RGBA, of any dtype. Unsigned integers of 8
 and 16 bits are fractions of their largest value, and numbers in [0, 1] brightnesses; others are scaled from their own
@@ -23,10 +22,10 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
 from jaxtyping import ArrayLike as Like
+from jaxtyping import Float, Int, Shaped
 
-from jnn import _checks, _paper, augment
+from jnn import _checks, _paper
 
 Picture = Shaped[Like, "H W *channels"]
 """[H, W], or [H, W, channels] with 1 to 4 channels, of any real dtype."""
@@ -132,35 +131,6 @@ def ink(picture: Picture) -> Float[np.ndarray, "h w"]:
     strokes = depth[(smooth > half) & (depth > half)]
     full = np.median(strokes) if len(strokes) else smooth.max()
     return np.clip(depth / full, 0, 1)
-
-
-def deskew(image: Float[Like, "H W"]) -> Float[Array, "H W"]:
-    """The image, 0 for paper and up to 1 for ink, with each row moved sideways until the ink does not slant.
-
-    With the ink as mass at (y, x), the slant is the covariance of y and x over the variance of y, at most 1 either way;
-    the row at the centre of mass stays (LeCun et al., 1998, trained some of their networks on such images). Bilinear;
-    pixels from outside the image repeat the border. An image without ink stays as it is.
-
-    Raises ValueError for an image that is not [H, W] of at least 2x2 pixels, TypeError for an image of integers.
-    """
-    _checks.array("image", image)
-    if jnp.ndim(image) != 2 or min(jnp.shape(image)) < 2:
-        raise ValueError(
-            f"image must have shape [H, W] with at least 2x2 pixels, got {jnp.shape(image)}: "
-            "reshape rows of pixels, and use jax.vmap for many images"
-        )
-    _checks.floating("image", image)
-    image = jnp.asarray(image)
-    y, x = jnp.indices(image.shape, image.dtype)
-    mass = jnp.sum(image)
-
-    def mean(values: Array) -> Array:
-        return jnp.sum(image * values) / jnp.where(mass > 0, mass, 1)
-
-    down = y - mean(y)
-    variance = mean(down**2)
-    slant = jnp.where(variance > 0, mean(down * (x - mean(x))) / jnp.where(variance > 0, variance, 1), 0)
-    return augment.interpolate(image, jnp.stack([y, x + jnp.clip(slant, -1, 1) * down]))
 
 
 def _grey(picture: Any) -> Float[np.ndarray, "h w"]:

@@ -184,39 +184,6 @@ def test_a_network_of_one_layer(x64):
     assert all(relative_error(way, ways["grad of mean"]) < 1e-12 for way in ways.values())
 
 
-SAMPLED = functools.partial(backprop.sampled_value_and_grad, cost=costs.log_likelihood)
-WHOLE = functools.partial(backprop.minibatch_value_and_grad, cost=costs.log_likelihood)
-
-
-def test_a_fraction_of_one_gives_the_gradient_of_all():
-    params, batch = network(0), examples(1, 6)
-    sampled, whole = SAMPLED(params, *batch, jax.random.key(2), fraction=1), WHOLE(params, *batch)
-    assert all(jax.tree.leaves(jax.tree.map(np.array_equal, sampled, whole)))
-
-
-@pytest.mark.parametrize("fraction", [0.01, 0.3, 0.8])
-def test_the_mean_over_keys_of_sampled_gradients_is_the_gradient(fraction, x64):
-    params, batch = network(0, dtype=jnp.float64), examples(1, 7, dtype=jnp.float64)
-    keys = jax.random.split(jax.random.key(2), 20_000)
-    value, grads = jax.vmap(lambda key: SAMPLED(params, *batch, key, fraction=fraction))(keys)
-    whole = WHOLE(params, *batch)
-    np.testing.assert_allclose(value, whole[0], rtol=1e-12)
-    for sampled, exact in zip(jax.tree.leaves(grads), jax.tree.leaves(whole[1]), strict=True):
-        standard_error = np.std(sampled, axis=0) / len(keys) ** 0.5
-        assert np.all(standard_error[exact != 0] > 0)
-        np.testing.assert_array_less(np.abs(np.mean(sampled, axis=0) - exact), 5 * standard_error + 1e-12)
-
-
-def test_examples_without_an_error_are_the_ones_left_out(x64):
-    """Whatever the key: so few of the others that all of them are kept."""
-    params, (xs, ys) = network(0, dtype=jnp.float64), examples(1, 12, dtype=jnp.float64)
-    logits = jax.vmap(mlp.logits, in_axes=(None, 0))(params, xs[3:])
-    ys = ys.at[3:].set(activations.softmax(logits))
-    whole = WHOLE(params, xs, ys)[1]
-    for key in jax.random.split(jax.random.key(2), 5):
-        assert relative_error(SAMPLED(params, xs, ys, key, fraction=0.25)[1], whole) < 1e-12
-
-
 def test_it_traces_once_for_one_shape():
     traces = []
 
@@ -249,22 +216,6 @@ class TestBadInput:
     def test_labels_in_place_of_ys(self):
         with pytest.raises(ValueError, match=r"ys must have shape \(6, 3\), got \(6,\).*one_hot"):
             backprop.minibatch_value_and_grad(network(0), jnp.zeros((6, 7)), jnp.zeros(6))
-
-    @pytest.mark.parametrize(
-        ("fraction", "error", "says"),
-        [
-            (0, ValueError, "fraction must be positive and finite, got 0"),
-            (1.1, ValueError, r"fraction must be in \[0, 1\], got 1.1"),
-            ("a", TypeError, "fraction must be a number"),
-        ],
-    )
-    def test_a_fraction_that_is_none(self, fraction, error, says):
-        with pytest.raises(error, match=says):
-            SAMPLED(network(0), *examples(0, 6), jax.random.key(0), fraction=fraction)
-
-    def test_a_fraction_that_is_traced(self):
-        with pytest.raises(TypeError, match=r"Python number, but is traced: bind it with functools\.partial"):
-            jax.jit(lambda fraction: SAMPLED(network(0), *examples(0, 6), jax.random.key(0), fraction=fraction))(0.5)
 
     def test_batches_of_different_sizes(self):
         with pytest.raises(ValueError, match="leading axes of data must be equal"):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jnn import data
-from tests.helpers import idx
+from tests.helpers import KINDS, idx
 
 NAMES = tuple(data._SHA256_OF_CONTENT)
 LABELS = "t10k-labels-idx1-ubyte"

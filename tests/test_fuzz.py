@@ -153,16 +153,6 @@ FUZZED = [
     of(backprop.value_and_grad, layers(), arrays(P), arrays(2), cost=COSTS, hidden=ACTIVATIONS),
     of(backprop.layer_gradient, arrays(N, 2), arrays(N, P)),
     of(backprop.minibatch_value_and_grad, layers(), arrays(N, P), arrays(N, 2), cost=COSTS, hidden=ACTIVATIONS),
-    of(
-        backprop.sampled_value_and_grad,
-        layers(),
-        arrays(N, P),
-        arrays(N, 2),
-        keys,
-        fraction=numbers(),
-        cost=COSTS,
-        hidden=ACTIVATIONS,
-    ),
     *(
         of(f, arrays(N, 2), arrays(N, 2))
         for c in (costs.quadratic, costs.cross_entropy, costs.log_likelihood)
@@ -228,7 +218,6 @@ FUZZED = [
     of(pictures.digits, images),
     of(pictures.find, images),
     of(pictures.ink, images),
-    of(pictures.deskew, images),
     of(regularize.lp_norm, arrays(3), numbers(2.0)),
     of(regularize.weights, layers()),
     of(regularize.l1, layers(), numbers()),

@@ -307,53 +307,6 @@ DOTS = np.full((400, 400), 255, np.uint8)
 DOTS[::8, ::8] = 0
 
 
-# Slant
-
-
-def slant(image):
-    """The covariance of the ink's row and column over the variance of its row."""
-    mass = np.asarray(image, float) / np.sum(image)
-    y, x = np.indices(mass.shape)
-    down, right = y - np.sum(mass * y), x - np.sum(mass * x)
-    return np.sum(mass * down * right) / np.sum(mass * down**2)
-
-
-@pytest.mark.parametrize("digit", range(10))
-def test_upright_whatever_the_slant_was(digit):
-    image = pictures.normalise(picture(digit)).reshape(28, 28)
-    upright = pictures.deskew(image)
-    assert abs(slant(upright)) < 0.02
-    for slanted in (-0.3, 0.3):
-        sheared = ndimage.affine_transform(image, [[1, 0], [slanted, 1]], [0, -slanted * 13.5], order=1)
-        assert abs(slant(sheared) - slant(image)) > 0.2
-        assert root_mean_square(pictures.deskew(sheared) - upright) < 0.08
-
-
-def test_what_is_upright_stays_and_so_does_blank_paper():
-    bar = np.zeros((9, 7), np.float32)
-    bar[1:8, 3] = bar[4, 1:6] = 1
-    np.testing.assert_array_equal(pictures.deskew(bar), bar)
-    np.testing.assert_array_equal(pictures.deskew(0 * bar), 0 * bar)
-    np.testing.assert_array_equal(
-        pictures.deskew(bar * (np.arange(9) == 4)[:, None]), bar * (np.arange(9) == 4)[:, None]
-    )
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("bad", "error", "says"),
-    [
-        (np.zeros(784, np.float32), ValueError, r"must have shape \[H, W\] .*got \(784,\).* many images"),
-        (np.zeros((1, 9), np.float32), ValueError, r"at least 2x2 pixels, got \(1, 9\)"),
-        (np.zeros((9, 9), int), TypeError, "floating"),
-        ([[0.0, 1.0], [1.0, 0.0]], TypeError, "must be an array, got a list"),
-    ],
-)
-def test_bad_input_to_deskew(bad, error, says):
-    with pytest.raises(error, match=says):
-        pictures.deskew(bad)
-
-
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("bad", "error", "says"),

@@ -66,7 +66,7 @@ def test_record_trains_on_a_folder_of_the_users(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("width", "says"), [(7, "images must be square, got 56 pixels"), (None, "No such file or directory")]
+    ("width", "says"), [(7, "images must be square, got 56 pixels"), (None, "must hold train-images-idx3-ubyte")]
 )
 def test_record_says_which_folder_it_needs(width, says, tmp_path, capsys):
     if width:
