@@ -41,7 +41,7 @@ class Config(recipes.Images):
     quick: ClassVar[dict[str, Any]] = {"data": "digits", "hidden": (100,), "epochs": 8, "seeds": 2, "elastic": 0.3}
 
     folder: Path | None = None
-    """A folder of four IDX files with square images, such as Fashion-MNIST, to read in place of `--data`."""
+    """A folder of four IDX files with square images, such as Fashion-MNIST, to read instead of MNIST."""
     validate: bool = False
     """Hold the last 10,000 training images out (at most a seventh) and measure on them instead."""
     seeds: runner.Count = 3
