@@ -7,7 +7,6 @@ that `--quick` sets; `measure(config)`, which yields `Table`s; and `PACKAGES`, w
 import dataclasses
 import importlib.util
 import json
-import os
 import platform
 import statistics
 import sys
@@ -19,6 +18,8 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import jax
 import tyro
+
+from experiments.runner.training import cores
 
 Alternatives = Mapping[str, Callable[[], Any]]
 Seconds = Mapping[str, Sequence[float]]
@@ -156,11 +157,6 @@ def _processor() -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def cores() -> int:
-    """The number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def missing(modules: Mapping[str, str]) -> Iterator[str]:

@@ -134,7 +134,7 @@ def _use_all_cores() -> None:
 
     Up to so many members have a device each, and the operating system shares the cores out among them: of three
     members on two cores with a device each, two would train side by side and then the third one alone; with three
-    devices [784, 800, 10] takes 0.83 of that time.
+    devices [784, 800, 10] takes 0.82 of that time.
     """
     chosen = ("JAX_NUM_CPU_DEVICES", ""), ("XLA_FLAGS", "xla_force_host_platform_device_count")
     if not any(name in os.environ and flag in os.environ[name] for name, flag in chosen):

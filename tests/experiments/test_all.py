@@ -13,6 +13,7 @@ import pytest
 
 from experiments import __main__ as command
 from experiments import backprop_check, digits, record, runner
+from experiments.runner import training
 from jnn import backprop, data
 from tests.helpers import idx
 
@@ -49,12 +50,12 @@ def test_digits_claims_can_be_false():
 
 
 def idx_folder(folder, width=8):
-    """Zeros, ones and twos of the embedded digits as a data set of the user's."""
+    """Zeros, ones and twos of the embedded digits as a data set of the user's, with the labels 10, 11 and 12."""
     for name, part in zip(("train", "t10k"), data.digits(), strict=True):
         few = np.asarray(part.labels) < 3
         images = np.uint8(255 * np.asarray(part.xs[few])).reshape(-1, 8, 8)[:, :, :width]
         (folder / f"{name}-images-idx3-ubyte").write_bytes(idx(images))
-        (folder / f"{name}-labels-idx1-ubyte").write_bytes(idx(np.uint8(part.labels[few])))
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(idx(np.uint8(part.labels[few] + 10)))
 
 
 def test_record_trains_on_a_folder_of_the_users(tmp_path):
@@ -62,7 +63,6 @@ def test_record_trains_on_a_folder_of_the_users(tmp_path):
     assert runner.main(record, ["--quick", "--folder", str(tmp_path), "--out", str(tmp_path)]) == 0
     arrays = np.load(tmp_path / "record" / "arrays.npz")
     assert arrays["accuracy"] > 0.8
-    assert arrays["misread_as"].max(initial=0) < 3
 
 
 @pytest.mark.parametrize(
@@ -107,6 +107,5 @@ def test_as_users_run_it(command, least, tmp_path):
     subprocess.run([sys.executable, "-m", "experiments", name, *flags, "--out", tmp_path], env=env, check=True)
     result = json.loads((tmp_path / name / "result.json").read_text())
     assert all(result["claims"].values())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert result["devices"] == 2 * cores - 1
+    assert result["devices"] == 2 * training.cores() - 1
     assert least is None or result["numbers"]["test_accuracy"] >= least
