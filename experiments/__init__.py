@@ -11,6 +11,7 @@ each claim holds; and `draw(figure, config, arrays)`.
 import gc
 import importlib.abc
 import importlib.util
+import os
 import pkgutil
 import sys
 
@@ -42,5 +43,7 @@ if _is_command():
         install = 'activate the environment in which jnn is installed, or install it: pip install ".[experiments]"'
         print(f"error: the experiments need {', '.join(missing)}; {install}", file=sys.stderr)
         raise SystemExit(2)
+    # Members factorise small matrices side by side; OpenBLAS's threads would spin while they wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.set_threshold(100_000)  # objects between collections: with 700, importing jnn takes 1.15 times as long
 sys.meta_path.append(_NoSuchExperiment())

@@ -3,7 +3,7 @@
 python -m experiments                      list the experiments
 python -m experiments digits --epochs 3    run one; its own flags: python -m experiments digits --help
 python -m experiments digits bits --quick  run several, with the flags below
-python -m experiments all                  run all
+python -m experiments all                  run all, on a CPU as many at a time as it has cores
 python -m experiments report               gather all results in one page, <out>/report.html
 python -m experiments read photo.jpg       read the digits in pictures; more: python -m experiments read --help
 python -m experiments device               check and measure everything on your GPU, TPU or CPU
@@ -54,12 +54,8 @@ def main(args: Sequence[str] | None = None) -> int:
         print("\nRead pictures of digits with python -m experiments read FILE...")
         print("Check and measure everything on your GPU, TPU or CPU with python -m experiments device")
         print("Run one with python -m experiments NAME; all that there is: python -m experiments --help")
-    codes = [0]
-    for name in chosen:
-        codes.append(runner.main(_module(name), flags))
-        if codes[-1] == runner.INTERRUPTED:
-            return runner.INTERRUPTED
-    if "report" in words:
+    codes = [0, *runner.run_each(chosen, flags)]
+    if "report" in words and runner.INTERRUPTED not in codes:
         from experiments import report  # late, as it loads what the others do not need
 
         codes.append(report.write({name: _module(name) for name in names()}, settings.out))

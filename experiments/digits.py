@@ -54,7 +54,7 @@ def compute(config: Config) -> dict[str, Any]:
     state, history = recipes.fit_images(train_keys, grad, optimizer, state, images, evaluate=evaluate, **options)
     return {
         **recipes.learning_curves("test_accuracy", history.metrics["accuracy"], history.losses),
-        "predictions": jax.vmap(mlp.classify, in_axes=(0, None))(state.params, test.xs),
+        "predictions": jax.jit(jax.vmap(mlp.classify, in_axes=(0, None)))(state.params, test.xs),
         "labels": test.labels,
         "images": test.xs[:2000],
     }

@@ -16,7 +16,7 @@ import optax
 from jax.tree_util import Partial
 
 from experiments import recipes, runner
-from jnn import activations, backprop, costs, data, mlp, regularize, ridge, train
+from jnn import activations, backprop, costs, data, mlp, parallel, regularize, ridge, train
 
 LINEAR = Partial(backprop.minibatch_value_and_grad, cost=costs.quadratic_with(activations.identity))
 
@@ -54,34 +54,36 @@ def regression(config: Config, key: Any) -> dict[str, Any]:
     ys = xs @ jax.random.normal(w_key, (config.d,)) + 0.5 * jax.random.normal(y_key, (config.examples,))
     hessian = 2 * xs.T @ xs / config.examples
     w_star = jnp.linalg.solve(hessian, 2 * xs.T @ ys / config.examples)
-    found: dict[str, list[Any]] = {name: [] for name in ("measured", "error", "exact", "trained", "ridge")}
-    for sigma in config.sigmas:
+
+    def weights_only(params: Any, xs: Any, ys: Any) -> Any:
+        value, (grads,) = LINEAR(params, xs, ys)
+        return value, (grads._replace(b=jnp.zeros(1)),)  # the notes' model w^T x has no bias
+
+    def study(sigma: Any) -> dict[str, Any]:
         optimum = ridge.solve(hessian, w_star, 2 * sigma**2)
 
-        def loss(key: Any, w: Any = optimum, sigma: float = sigma) -> Any:
+        def loss(key: Any) -> Any:
             noisy, same = regularize.input_noise(key, xs, ys, sigma=sigma)
-            return jnp.mean((noisy @ w - same) ** 2)
+            return jnp.mean((noisy @ optimum - same) ** 2)
 
-        losses = jax.jit(jax.vmap(loss))(jax.random.split(noise_key, config.draws))
+        losses = jax.vmap(loss)(jax.random.split(noise_key, config.draws))
         rate = optax.cosine_decay_schedule(0.5 / (jnp.linalg.eigvalsh(hessian)[-1] / 2 + sigma**2), config.epochs)
         optimizer = optax.sgd(rate)
         start = train.init(optimizer, (mlp.Layer(w=jnp.zeros((1, config.d)), b=jnp.zeros(1)),))
-
-        def weights_only(params: Any, xs: Any, ys: Any) -> Any:
-            value, (grads,) = LINEAR(params, xs, ys)
-            return value, (grads._replace(b=jnp.zeros(1)),)  # the notes' model w^T x has no bias
-
-        noise = functools.partial(regularize.input_noise, sigma=sigma)
+        noise = Partial(regularize.input_noise, sigma=sigma)
         training = functools.partial(train.run, epochs=config.epochs, batch_size=config.examples, transform=noise)
         state, _ = jax.vmap(training, in_axes=(0, None, None, None, None))(
             jax.random.split(train_key, config.seeds), weights_only, optimizer, start, (xs, ys[:, None])
         )
-        found["measured"].append(losses.mean())
-        found["error"].append(losses.std(ddof=1) / np.sqrt(config.draws))
-        found["exact"].append(regularize.noisy_squared_loss(optimum, xs, ys, sigma))
-        found["trained"].append(state.params[0].w[:, 0])
-        found["ridge"].append(optimum)
-    return {f"linear_{name}": jnp.stack(values) for name, values in found.items()}
+        return {
+            "measured": losses.mean(),
+            "error": losses.std(ddof=1) / np.sqrt(config.draws),
+            "exact": regularize.noisy_squared_loss(optimum, xs, ys, sigma),
+            "trained": state.params[0].w[:, 0],
+            "ridge": optimum,
+        }
+
+    return {f"linear_{name}": values for name, values in parallel.sweep(study, jnp.array(config.sigmas)).items()}
 
 
 def network(config: Config, key: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.tree_util import Partial
@@ -172,8 +171,9 @@ def train_nets(
 
 def learning_curves(name: str, accuracies: Float[Array, "seeds epochs"], losses: Any) -> dict[str, Any]:
     """The accuracies and the mean cost of every epoch, and under this name the mean of the last accuracies."""
-    last = runner.mean_and_standard_error(name, accuracies[:, -1])
-    return {**last, "accuracies": accuracies, "costs": jnp.mean(losses, axis=-1)}
+    curves = np.asarray(accuracies)  # without compiling
+    last = runner.mean_and_standard_error(name, curves[:, -1])
+    return {**last, "accuracies": curves, "costs": np.mean(np.asarray(losses), axis=-1)}
 
 
 def learning_claims(costs: np.ndarray, accuracy: float) -> dict[str, bool | np.bool]:

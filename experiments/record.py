@@ -43,7 +43,7 @@ class Config(recipes.Images):
     folder: Path | None = None
     """A folder of four IDX files with square images, such as Fashion-MNIST, to read instead of MNIST."""
     validate: bool = False
-    """Hold the last 10,000 training images out (at most a seventh) and measure on them instead."""
+    """Hold the last 10,000 training images out (at most a sixth) and measure on them instead."""
     seeds: runner.Count = 3
     hidden: runner.Counts = (800,)
     """Neurons in each hidden layer."""
@@ -93,7 +93,7 @@ def vote(networks: mlp.Params, xs: Float[Array, "N pixels"]) -> Int[Array, " N"]
 def split(config: Config) -> tuple[data.Split, data.Split]:
     """The images to train on, and those to measure on."""
     examples, test = recipes.load(config) if config.folder is None else data.idx_folder(config.folder)
-    return recipes.hold_out(examples, min(HELD_OUT, len(examples.xs) // 7)) if config.validate else (examples, test)
+    return recipes.hold_out(examples, min(HELD_OUT, len(examples.xs) // 6)) if config.validate else (examples, test)
 
 
 def compute(config: Config) -> dict[str, Any]:

@@ -29,10 +29,17 @@ def progress_bar(
         for path, leaf in jax.tree_util.tree_leaves_with_path(report.metrics):
             if jnp.ndim(leaf) < report.losses.ndim:  # one number for each member
                 numbers[jax.tree_util.keystr(path, simple=True, separator=".") or alone] = leaf
-        bar.set_postfix({name: f"{float(jnp.nanmean(value)):.4f}" for name, value in numbers.items()}, refresh=False)
+        bar.set_postfix({name: f"{_mean(value):.4f}" for name, value in numbers.items()}, refresh=False)
         bar.update()
 
     return [draw]
+
+
+def _mean(numbers: Any) -> float:
+    """Of those that are not NaN, as of members that have stopped. By NumPy, which compiles nothing."""
+    numbers = np.asarray(numbers, float)
+    kept = numbers[~np.isnan(numbers)]
+    return kept.mean() if kept.size else np.nan
 
 
 @contextlib.contextmanager

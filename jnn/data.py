@@ -142,6 +142,11 @@ def one_hot(labels: Integer[Array, "*N"], classes: int) -> Float[Array, "*N clas
         raise TypeError(f"labels must be integers, got {jnp.result_type(labels)}: convert them with labels.astype(int)")
     if not isinstance(labels, Tracer):
         _check_labels("labels", np.asarray(labels), classes)
+    return _one_hot(labels, int(classes))
+
+
+@functools.partial(jax.jit, static_argnames="classes")
+def _one_hot(labels: Integer[Array, "*N"], classes: int) -> Float[Array, "*N classes"]:
     inside = (labels >= 0) & (labels < classes)
     return jnp.where(inside[..., None], jax.nn.one_hot(labels, classes, dtype=jnp.float32), jnp.nan)
 
@@ -160,7 +165,7 @@ def read_idx(path: PathLike) -> np.ndarray:
 
 def _split(images: np.ndarray, labels: np.ndarray, white: int) -> Split:
     xs = images.reshape(len(images), -1) / np.float32(white)
-    return Split(jnp.asarray(xs, jnp.float32), jnp.asarray(labels, jnp.int32))
+    return Split(jnp.asarray(xs, jnp.float32), jnp.asarray(labels.astype(np.int32)))
 
 
 def _folder() -> Path:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float, Int, Integer, Key
 
-from jnn import _checks, _dtypes
+from jnn import _checks, _dtypes, _xla
 from jnn.activations import Activation, sigmoid
 
 
@@ -141,7 +141,12 @@ def classify(params: Params, xs: Float[Array, "m n_in"], *, hidden: Activation =
     Raises ValueError for shapes that do not fit, TypeError for xs of integers.
     """
     _checks.shape("xs", xs, (_checks.examples((xs,)), sizes(params)[0]), "one row for each example")
-    return jnp.argmax(jax.vmap(lambda x: logits(params, x, hidden=hidden))(xs), axis=-1)
+    _checks.floating("xs", xs)
+    *below, last = params
+    a = xs.T
+    for w, b in below:
+        a = hidden(_xla.weighted_inputs(w, b, a))
+    return jnp.argmax(_xla.weighted_inputs(*last, a), axis=0)
 
 
 def accuracy(

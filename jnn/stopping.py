@@ -160,8 +160,10 @@ def check(criterion: Criterion | None, evaluate: Evaluate | None, epochs: int) -
         raise ValueError(f"{criterion} needs an error, got evaluate=None: pass evaluate=..., which returns it")
 
 
-def start(criterion: Criterion, params: Any, *, members: bool = False) -> Tracker:
-    """The tracker before the first epoch, of one training run or of members along a leading axis."""
+def start(criterion: Criterion | None, params: Any, *, members: bool = False) -> Tracker | None:
+    """The tracker before the first epoch, of one training run or of members along a leading axis, if it may stop."""
+    if criterion is None:
+        return None
     if members:
         return jax.vmap(functools.partial(start, criterion))(params)
     zero = jnp.zeros((), int)

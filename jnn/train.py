@@ -231,7 +231,7 @@ def fit(
     _checks.not_traced(source.first)
     plan = _plan.make(key, grad, optimizer, state, source.first, batch_size, epochs, *options)
     plan, state = source.place(plan, state)
-    tracker = None if stopping is None else early_stopping.start(stopping, state.params, members=key.ndim > 0)
+    tracker = _plan.placed(plan, early_stopping.start(stopping, state.params, members=key.ndim > 0), ())[1]
     programs = _epochs.Programs(_members_program, plan, source, key, np.int32(first), state, tracker)
     measured = [] if history is None else _history.epochs_of(history, key.ndim)
     if history is not None:
@@ -246,7 +246,7 @@ def fit(
     if n < last and not at.ended:
         on = f"go on with epochs={last - n}, history=history"
         print(f"interrupted: train.fit returns what it had after epoch {n} of {last}; {on}", file=sys.stderr)
-    losses, metrics = jax.tree.map(lambda *leaves: jnp.stack(leaves, key.ndim), *at.measured)
+    losses, metrics = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves, key.ndim)), *at.measured)
     state, after = _history.finished(at.state, at.tracker, losses, metrics)
     return state, _history.joined(None, after, first, axis=key.ndim)
 
@@ -326,7 +326,7 @@ def _run_program(
         state, tracker, *losses_and_metrics = _tracked_epoch(plan, t, data, None, key, *carry)
         return (state, tracker), losses_and_metrics
 
-    tracker = None if plan.stopping is None else early_stopping.start(plan.stopping, state.params)
+    tracker = early_stopping.start(plan.stopping, state.params)
     ts: Any = first + jnp.arange(epochs)
     (state, tracker), losses_and_metrics = jax.lax.scan(one_epoch, (state, tracker), ts)
     return _history.finished(state, tracker, *losses_and_metrics)

@@ -429,10 +429,11 @@ def test_members_resume_on_other_devices(tmp_path):
         jax.tree.map(np.testing.assert_array_equal, members(3, stopping=None, checkpoints=saved), whole)
 
 
-def test_members_compile_once():
-    """Although the state of the first epoch is elsewhere than what an epoch returns."""
+@pytest.mark.parametrize("criterion", [None, stopping.error_change(window=3)])
+def test_members_compile_once(criterion):
+    """Although the state of the first epoch, and what tracks it, are elsewhere than what an epoch returns."""
     before = train._members_program._cache_size()
-    members(4, stopping=None)
+    members(4, stopping=criterion)
     assert train._members_program._cache_size() == before + 1
 
 

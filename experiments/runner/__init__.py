@@ -21,6 +21,7 @@ from experiments.runner.command import (
 )
 from experiments.runner.experiment import Arrays, AtLeast, Claims, Count, Counts, expanded, experiment_name
 from experiments.runner.results import format_number, format_numbers, machine, mean_and_standard_error, show
+from experiments.runner.several import run_each
 from experiments.runner.training import fit, init_members
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ __all__ = [
     "open_devices",
     "parse",
     "report_mistakes",
+    "run_each",
     "show",
 ]
 

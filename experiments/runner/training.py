@@ -44,8 +44,13 @@ def fit(
 
 def init_members(key: Any, seeds: int, init: Callable[[Any], train.State]) -> tuple[train.State, Any]:
     """The states `init(key)` of `seeds` networks side by side, and the keys that train them, for `fit`."""
-    init_keys, train_keys = jax.random.split(key, (2, seeds))
-    return jax.vmap(init)(init_keys), train_keys
+
+    @jax.jit
+    def start(key: Any) -> tuple[train.State, Any]:
+        init_keys, train_keys = jax.random.split(key, (2, seeds))
+        return jax.vmap(init)(init_keys), train_keys
+
+    return start(key)
 
 
 @contextlib.contextmanager

@@ -33,6 +33,8 @@ def ran(monkeypatch):
         return len(calls) - 1
 
     monkeypatch.setattr(runner, "main", main)
+    monkeypatch.setattr(runner.several, "main", main)
+    monkeypatch.setattr(runner.several, "cores", lambda: 1)
     monkeypatch.setattr(report, "write", lambda modules, out: calls.append((list(modules), str(out))) or 1)
     return calls
 
@@ -123,16 +125,6 @@ def test_mistakes_are_one_line(ran, args, message, capsys):
     assert not ran
 
 
-def test_an_interrupt_ends_a_run_of_several(monkeypatch, tmp_path):
-    begun = []
-    monkeypatch.setattr(
-        runner, "main", lambda module, flags: begun.append(runner.experiment_name(module)) or runner.INTERRUPTED
-    )
-    assert command.main(["bits", "digits", "report", "--out", str(tmp_path)]) == 130
-    assert begun == ["bits"]
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize(
     ("module", "names"), [("experiments.__main__", ["fig_5_1_tanh"]), ("experiments.fig_5_1_tanh", [])]
 )
@@ -177,6 +169,7 @@ def named(path):
 def accepts(monkeypatch):
     """Whether a command would run, by the parsers of the project itself."""
     monkeypatch.setattr(runner.command, "run", lambda module, config, out, resume: experiment.check(config) or True)
+    monkeypatch.setattr(runner.several, "cores", lambda: 1)
     monkeypatch.setattr(report, "write", lambda modules, out: 0)
     monkeypatch.setattr(read, "run", lambda config, start: 0)
     monkeypatch.setattr(device, "run", lambda config, folder: 0)

@@ -382,6 +382,7 @@ def configs(monkeypatch):
         return True
 
     monkeypatch.setattr(command.runner.command, "run", run)
+    monkeypatch.setattr(command.runner.several, "cores", lambda: 1)
     return ran
 
 

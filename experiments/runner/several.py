@@ -1,0 +1,77 @@
+"""Several experiments: on a CPU side by side, each in a process of its own."""
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.runner.command import DEFECT, INTERRUPTED, main, open_devices
+from experiments.runner.training import cores
+
+_Done = subprocess.CompletedProcess[str]
+
+
+def run_each(names: Sequence[str], flags: Sequence[str]) -> Iterator[int]:
+    """Run each experiment with the same flags. Yields the exit codes; after Ctrl-C no other begins.
+
+    On a CPU as many run at a time as there are cores, so that one computes while another compiles or draws. What an
+    experiment prints is shown when it ends. On an accelerator, of which one process takes all the memory, and in
+    several processes of a launcher they run one after another in this process.
+    """
+    if min(len(names), cores()) > 1 and _have_a_cpu():
+        yield from _side_by_side(names, flags)
+        return
+    for name in names:
+        yield (code := main(importlib.import_module(f"experiments.{name}"), flags))
+        if code == INTERRUPTED:
+            return
+
+
+def _have_a_cpu() -> bool:
+    """Whether JAX computes on a CPU and in this process alone; False if it finds no device, as each run then says."""
+    try:
+        open_devices()
+    except ValueError:
+        return False
+    return jax.default_backend() == "cpu" and jax.process_count() == 1
+
+
+def _side_by_side(names: Sequence[str], flags: Sequence[str]) -> Iterator[int]:
+    from tqdm import tqdm  # late, as few runs need it
+
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": path, "TQDM_DISABLE": "1"}  # one bar for all
+
+    def run(name: str) -> _Done:
+        command = [sys.executable, "-m", "experiments", name, *flags]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)  # noqa: S603
+
+    with ThreadPoolExecutor(cores()) as pool, tqdm(total=len(names), unit="experiment") as bar:
+        left = {pool.submit(run, name): name for name in names}
+        try:
+            for code in _exit_codes(left, bar):
+                yield code
+                if code == INTERRUPTED:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:  # which the terminal sends to the experiments, too
+            pool.shutdown(wait=False, cancel_futures=True)
+            yield from _exit_codes({run: name for run, name in left.items() if not run.cancelled()}, bar)
+            yield INTERRUPTED
+
+
+def _exit_codes(left: dict[Future[_Done], str], bar: Any) -> Iterator[int]:
+    """The exit codes of the runs as they end, each taken out of `left`; what they printed is shown."""
+    for run in as_completed(list(left)):
+        name, done = left.pop(run), run.result()
+        bar.write(f"--- {name}\n{done.stdout}", end="")
+        bar.write(done.stderr, file=sys.stderr, end="")
+        if done.returncode < 0:
+            bar.write(f"error: {name} was ended by signal {-done.returncode}", file=sys.stderr)
+        bar.update()
+        yield DEFECT if done.returncode < 0 else done.returncode

@@ -1,0 +1,112 @@
+"""Several experiments at one command: side by side on a CPU, one after another elsewhere."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+
+from experiments import __main__ as command
+from experiments import report, runner
+from experiments.runner import several
+
+
+@pytest.fixture
+def two_cores(monkeypatch):
+    monkeypatch.setattr(several, "cores", lambda: 2)
+
+
+@pytest.fixture
+def codes(monkeypatch, two_cores):
+    """The exit codes of the experiments, by name, instead of running them; the names of those that began."""
+    codes, begun = {}, []
+
+    def run(line, **options):
+        name = line[3]
+        begun.append(name)
+        return subprocess.CompletedProcess(line, codes.get(name, 0), f"{name} ran\n", f"{name} warned\n")
+
+    monkeypatch.setattr(several.subprocess, "run", run)
+    return codes, begun
+
+
+def test_each_runs_in_a_process_of_its_own(two_cores, tmp_path, capfd):
+    """As it runs alone: with the flags, its lines in one block, and without a bar of its own."""
+    names = ["digits", "fig_5_1_tanh", "fig_4_1_step"]
+    assert command.main([*names, "--quick", "--out", str(tmp_path)]) == 0
+    shown = capfd.readouterr()
+    for name in names:
+        assert json.loads((tmp_path / name / "result.json").read_text())["experiment"] == name
+        block = shown.out.partition(f"--- {name}\n")[2].partition("---")[0]
+        assert "ok    " in block
+        assert block.endswith(f"see {tmp_path / name}\n")
+    assert "3/3" in shown.err
+    assert "epoch" not in shown.err
+
+
+def test_the_exit_code_is_the_largest(codes, capsys):
+    codes[0].update(bits=1, digits=-9)
+    assert command.main(["bits", "digits", "rows"]) == 3
+    shown = capsys.readouterr()
+    assert sorted(shown.out.splitlines()) == sorted(
+        line for name in ("bits", "digits", "rows") for line in (f"--- {name}", f"{name} ran")
+    )
+    assert "bits warned\n" in shown.err
+    assert "error: digits was ended by signal 9\n" in shown.err
+
+
+def test_after_an_interrupt_none_begins(codes, monkeypatch):
+    codes[0].update(dict.fromkeys(command.names(), runner.INTERRUPTED))
+    monkeypatch.setattr(report, "write", lambda modules, out: pytest.fail("a report was written"))
+    assert command.main(["all", "report"]) == runner.INTERRUPTED
+    assert len(codes[1]) < len(command.names()) / 2
+
+
+@pytest.mark.parametrize("why", ["one core", "an accelerator", "several processes", "no device"])
+def test_one_after_another(why, codes, monkeypatch):
+    """In this process, where the second one is interrupted."""
+    begun = []
+
+    def main(module, flags):
+        begun.append((runner.experiment_name(module), flags))
+        return runner.INTERRUPTED if len(begun) == 2 else 1
+
+    def refuse():
+        raise ValueError("JAX_PLATFORMS must name platforms of this machine")
+
+    monkeypatch.setattr(several, "main", main)
+    monkeypatch.setattr(several, "cores", lambda: 1 if why == "one core" else 2)
+    if why == "an accelerator":
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    elif why == "several processes":
+        monkeypatch.setattr(jax, "process_count", lambda: 2)
+    elif why == "no device":
+        monkeypatch.setattr(several, "open_devices", refuse)
+    assert command.main(["bits", "rows", "digits", "--quick"]) == runner.INTERRUPTED
+    assert begun == [("bits", ["--quick"]), ("rows", ["--quick"])]
+    assert not codes[1]
+
+
+@pytest.mark.slow
+def test_an_interrupt_reaches_all(tmp_path):
+    """As Ctrl-C does, which the terminal sends to every process: both say how to resume, and the third never runs."""
+    names = ["early_stopping", "nielsen", "bits"]
+    line = [sys.executable, "-m", "experiments", *names, "--out", str(tmp_path)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(cores)[:2])
+    process = subprocess.Popen(line, **pipes, start_new_session=True)
+    os.sched_setaffinity(0, cores)
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("*/checkpoints/*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == runner.INTERRUPTED
+    for name in names[:2]:
+        assert f"resume with python -m experiments {name} --out {tmp_path} --resume" in err
+    assert not (tmp_path / "bits").exists()
