@@ -93,7 +93,7 @@ def _draw_digits(figure: SubFigure, arrays: runner.Arrays) -> None:
     side = int(np.sqrt(images.shape[1]))
     rows, columns = 5, 9
     chosen = [*range((rows - 1) * columns), *np.flatnonzero((read != labels)[: len(images)])[:columns]]
-    figure.suptitle(f"readings of the first; in orange its {np.sum(read != labels)} mistakes", fontsize="medium")
+    figure.suptitle(f"readings of the first; mistakes, {np.sum(read != labels)} in all, in orange", fontsize="medium")
     axes: Any = figure.subplots()
     for (row, column), i in zip(np.ndindex(rows, columns), chosen, strict=False):
         right = read[i] == labels[i]
