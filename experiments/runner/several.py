@@ -50,7 +50,7 @@ def _side_by_side(names: Sequence[str], flags: Sequence[str]) -> Iterator[int]:
 
     def run(name: str) -> _Done:
         command = [sys.executable, "-m", "experiments", name, *flags]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)  # noqa: S603
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
     with ThreadPoolExecutor(cores()) as pool, tqdm(total=len(names), unit="experiment") as bar:
         left = {pool.submit(run, name): name for name in names}
