@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -60,8 +61,10 @@ def _side_by_side(names: Sequence[str], flags: Sequence[str]) -> Iterator[int]:
                 if code == INTERRUPTED:
                     raise KeyboardInterrupt
         except KeyboardInterrupt:  # which the terminal sends to the experiments, too
+            handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one is for them: what they print is shown
             pool.shutdown(wait=False, cancel_futures=True)
             yield from _exit_codes({run: name for run, name in left.items() if not run.cancelled()}, bar)
+            signal.signal(signal.SIGINT, handler)
             yield INTERRUPTED
 
 
