@@ -4,8 +4,8 @@ The maths modules hold equations and nothing else; the machinery modules handle 
 the maths as function arguments.
 
 Maths: `activations`, `costs`, `mlp` and `backprop` (chapters 1 and 2); `perceptron` (the exercises of chapter 1);
-`regularize`, `ridge`, `dropout`, `augment` and `stopping` (chapter 3); `universal` (chapter 4); `rnn`, `lstm`,
-`language` and `gradient_flow` (chapter 5); `pictures` (from a photo to what MNIST holds). Machinery: `train`,
+`regularize`, `ridge`, `dropout`, `augment`, `receptive` and `stopping` (chapter 3); `universal` (chapter 4); `rnn`,
+`lstm`, `language` and `gradient_flow` (chapter 5); `pictures` (from a photo to what MNIST holds). Machinery: `train`,
 `parallel`, `checkpoint`, `convert`, `data`, `gradcheck` and `typing`.
 """
 
@@ -26,6 +26,7 @@ from jnn import (
     parallel,
     perceptron,
     pictures,
+    receptive,
     regularize,
     ridge,
     rnn,
@@ -52,6 +53,7 @@ __all__ = [
     "parallel",
     "perceptron",
     "pictures",
+    "receptive",
     "regularize",
     "ridge",
     "rnn",

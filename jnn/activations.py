@@ -1,9 +1,9 @@
 """Activation functions with their derivatives, and softmax.
 
-`sigmoid`, `tanh`, `relu`, `identity` and `step` act elementwise on arrays of any shape: `sigmoid(z)` is sigma(z) and
-`sigmoid.prime(z)` is sigma'(z). All are finite for |z| up to 1e4. `softmax` couples the neurons of its layer, so it
-has a Jacobian instead of a derivative. TypeError for integers or booleans, except where the function is defined for
-them.
+`sigmoid`, `tanh`, `relu`, `gelu`, `identity` and `step` act elementwise on arrays of any shape: `sigmoid(z)` is
+sigma(z) and `sigmoid.prime(z)` is sigma'(z). All are finite for |z| up to 1e4. `softmax` couples the neurons of its
+layer, so it has a Jacobian instead of a derivative. TypeError for integers or booleans, except where the function is
+defined for them.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 from jaxtyping import ArrayLike as Like
 
@@ -54,6 +55,18 @@ def _tanh_prime(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
     return (1 - a) * (1 + a)  # 1 - a^2 without its rounding error near saturation
 
 
+def _gelu(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+    return z * _normal_cdf(z)
+
+
+def _gelu_prime(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+    return _normal_cdf(z) + z * jnp.exp(-jnp.square(z) / 2) / (2 * np.pi) ** 0.5
+
+
+def _normal_cdf(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+    return jax.lax.erfc(-jnp.asarray(z) * 0.5**0.5) / 2
+
+
 sigmoid = Activation("sigmoid", jax.nn.sigmoid, _sigmoid_prime)
 """sigma(z) = 1 / (1 + exp(-z)), sigma'(z) = a (1 - a) with a = sigma(z)."""
 
@@ -62,6 +75,9 @@ tanh = Activation("tanh", jnp.tanh, _tanh_prime)
 
 relu = Activation("relu", jax.nn.relu, lambda z: jnp.where(jnp.greater(z, 0), 1.0, jnp.zeros_like(z)))
 """max(z, 0), whose derivative at the kink is taken as 0."""
+
+gelu = Activation("gelu", _gelu, _gelu_prime)
+"""z Phi(z), where Phi is the distribution function of N(0, 1) (Hendrycks and Gimpel, 2016): a smooth relu."""
 
 identity = Activation("identity", jnp.asarray, jnp.ones_like)
 """z itself: the output of a regression network."""

@@ -17,8 +17,8 @@ COSTS = (
     costs.cross_entropy,
     costs.log_likelihood,
 )
-ELEMENTWISE = (activations.sigmoid, activations.tanh, activations.relu, activations.identity, activations.step)
-SMOOTH = ELEMENTWISE[:4]
+SMOOTH = (activations.sigmoid, activations.tanh, activations.relu, activations.gelu, activations.identity)
+ELEMENTWISE = (*SMOOTH, activations.step)
 SIZES = (7, 5, 4, 3)  # all different, so that no transposed or swapped axis can pass
 
 

@@ -32,6 +32,7 @@ from jnn import (
     parallel,
     perceptron,
     pictures,
+    receptive,
     regularize,
     ridge,
     rnn,
@@ -39,6 +40,7 @@ from jnn import (
     train,
     universal,
 )
+from tests.helpers import ELEMENTWISE, SMOOTH
 
 DTYPES = (jnp.float32, jnp.float16, jnp.bfloat16, jnp.int32, jnp.uint8, jnp.bool_)
 ENTRIES = np.array([0.0, -0.0, 1e-38, -1e-30, 1e-8, 0.5, -0.5, 1.0, -1.0, 2.0, -3.0, 1e4, -1e4, 1e9, -1e9])
@@ -81,7 +83,7 @@ def layers(sizes=SIZES):
 
 
 keys = rarely(st.just(jax.random.key(0)), st.sampled_from([jax.random.PRNGKey(0), 0]))
-ACTIVATIONS = st.sampled_from([activations.sigmoid, activations.tanh, activations.relu, activations.identity])
+ACTIVATIONS = st.sampled_from(SMOOTH)
 COSTS = st.sampled_from([costs.quadratic, costs.cross_entropy, costs.log_likelihood])
 images = rarely(arrays(6, 5, entries=PLAIN), arrays(4, 4, 3, entries=PLAIN))
 gate = st.builds(lstm.Gate, arrays(D, P), arrays(D, D), arrays(D))
@@ -98,6 +100,7 @@ masks = st.one_of(
     st.none(), arrays(T, dtypes=[jnp.bool_]).map(lambda a: a > 0), arrays(T, B).map(lambda a: a > 0), arrays(T)
 )
 dtypes = rarely(st.just(jnp.float32), st.sampled_from(DTYPES))
+windows = st.tuples(*(arrays(n_out, n_in) for n_in, n_out in itertools.pairwise(SIZES)))
 hessians = rarely(st.just(jnp.diag(jnp.arange(1.0, 4.0))), arrays(3, 3))
 optimizers = st.sampled_from([optax.sgd(0.1), optax.adam(0.1)])
 BY_HAND = backprop.minibatch_value_and_grad
@@ -110,11 +113,8 @@ def of(f, *positional, **named):
 
 
 FUZZED = [
-    *(
-        of(a, arrays(3))
-        for a in (activations.sigmoid, activations.tanh, activations.relu, activations.identity, activations.step)
-    ),
-    *(of(a.prime, arrays(3)) for a in (activations.sigmoid, activations.tanh, activations.relu)),
+    *(of(a, arrays(3)) for a in ELEMENTWISE),
+    *(of(a.prime, arrays(3)) for a in SMOOTH[:-1]),
     of(activations.softmax, arrays(3), numbers(1.0)),
     of(activations.softmax_jacobian, arrays(3), numbers(1.0)),
     of(
@@ -218,6 +218,16 @@ FUZZED = [
     of(pictures.digits, images),
     of(pictures.find, images),
     of(pictures.ink, images),
+    of(
+        receptive.windows,
+        rarely(st.just((6, 4, 2)), st.sampled_from([(6, 2), (6,), (6.0, 4, 2), (6, 0, 2), ()])),
+        rarely(st.just((2, 3)), st.sampled_from([(6,), (3, 3), (2.0, 3), (1, 6), ()])),
+        widths=st.tuples(numbers()),
+        margin=numbers(),
+    ),
+    of(receptive.smooth, layers(), rarely(st.just((1, 3)), st.sampled_from([(3,), (2, 2), (1.0, 3)])), sigma=numbers()),
+    of(receptive.localize, layers(), windows),
+    of(receptive.localized, st.just(BY_HAND), windows, floor=numbers()),
     of(regularize.lp_norm, arrays(3), numbers(2.0)),
     of(regularize.weights, layers()),
     of(regularize.l1, layers(), numbers()),

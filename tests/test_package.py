@@ -18,7 +18,7 @@ from jnn import augment, backprop, costs, data, lstm, mlp, regularize, rnn, trai
 ROOT = Path(__file__).parent.parent
 MATHS = (
     *("activations", "costs", "mlp", "backprop", "perceptron"),
-    *("regularize", "ridge", "dropout", "augment", "stopping"),
+    *("regularize", "ridge", "dropout", "augment", "receptive", "stopping"),
     *("universal", "rnn", "lstm", "language", "gradient_flow", "pictures"),
 )
 NETWORK = (mlp.Layer(jnp.ones((1, 1)), jnp.ones(1)),)
