@@ -56,15 +56,17 @@ def _tanh_prime(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def _gelu(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+    z = jnp.asarray(z)
     return z * _normal_cdf(z)
 
 
 def _gelu_prime(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+    z = jnp.asarray(z)
     return _normal_cdf(z) + z * jnp.exp(-jnp.square(z) / 2) / (2 * np.pi) ** 0.5
 
 
-def _normal_cdf(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
-    return jax.lax.erfc(-jnp.asarray(z) * 0.5**0.5) / 2
+def _normal_cdf(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    return jax.lax.erfc(-z * 0.5**0.5) / 2
 
 
 sigmoid = Activation("sigmoid", jax.nn.sigmoid, _sigmoid_prime)

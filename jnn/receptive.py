@@ -1,9 +1,13 @@
-"""Receptive fields: how a multilayer perceptron that reads images can learn from what is near first (section 3.3.2).
+"""Receptive fields for multilayer perceptrons: hidden neurons with places on an image learn what is near them first.
 
-Each hidden neuron has a place on the image. Its weights start as those from near its place, and learn faster than those
-from afar: a prior like that of a convolution, without shared weights. No weight is left out, so what is trained is an
-ordinary network, and `jnn.mlp` reads with it. Receptive fields in the cortex (Hubel and Wiesel, 1962) led to networks
-with local connections (LeCun, 1989), which fully connected ones can also find by training (Neyshabur, 2020).
+Each hidden neuron has a place on the image. Its weights from nearby start large and learn faster than those from far
+away: a prior like that of a convolution, without shared weights. No weight is left out, so what is trained is an
+ordinary network, which `jnn.mlp` evaluates. Receptive fields in the visual cortex (Hubel and Wiesel, 1962) led to
+networks with local connections (LeCun, 1989); fully connected ones can find them by training (Neyshabur, 2020).
+
+    windows = receptive.windows(sizes, (28, 28), widths=(1.5, 2.0, 4.0), margin=4.0)
+    params = receptive.localize(receptive.smooth(mlp.init(key, sizes), (28, 28), sigma=0.7), windows)
+    grad = receptive.localized(backprop.minibatch_value_and_grad, windows, floor=0.1)
 """
 
 from collections.abc import Callable, Sequence

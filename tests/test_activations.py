@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,6 +39,12 @@ def test_dtype_is_kept(f, dtype):
 def test_sigmoid_against_its_formula():
     z = np.linspace(-20, 20, 81)
     np.testing.assert_allclose(activations.sigmoid(z), 1 / (1 + np.exp(-z)), rtol=1e-6)
+
+
+def test_gelu_against_its_formula(x64):
+    z = np.linspace(-30, 30, 61)
+    wanted = [x * (1 + math.erf(x / math.sqrt(2))) / 2 for x in z]
+    np.testing.assert_allclose(activations.gelu(jnp.asarray(z)), wanted, rtol=1e-12, atol=1e-14)
 
 
 def test_tanh_prime_where_it_saturates():

@@ -58,9 +58,10 @@ def idx_folder(folder, width=8):
         (folder / f"{name}-labels-idx1-ubyte").write_bytes(idx(np.uint8(part.labels[few] + 10)))
 
 
-def test_record_trains_on_a_folder_of_the_users(tmp_path):
+@pytest.mark.parametrize("flags", [[], ["--widths", "--activation", "relu", "--pens", "0"]], ids=["places", "plain"])
+def test_record_trains_on_a_folder_of_the_users(flags, tmp_path):
     idx_folder(tmp_path)
-    assert runner.main(record, ["--quick", "--folder", str(tmp_path), "--out", str(tmp_path)]) == 0
+    assert runner.main(record, ["--quick", "--folder", str(tmp_path), "--out", str(tmp_path), *flags]) == 0
     arrays = np.load(tmp_path / "record" / "arrays.npz")
     assert arrays["accuracy"] > 0.8
 
