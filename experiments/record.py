@@ -154,19 +154,19 @@ def compute(config: Config) -> dict[str, Any]:
     state, history = recipes.fit_images(train_keys, grad, optimizer, state, images, classes=classes, **options)
     seconds = time.perf_counter() - begin
     found = np.asarray(outputs(state.params, measured.xs, getattr(activations, config.activation)))
-    read = np.argmax(np.mean(found, axis=0), axis=-1)
-    wrong = np.flatnonzero(read != measured.labels)
-    accuracies = np.mean(np.argmax(found, axis=-1) == measured.labels, axis=-1)
+    read, labels = np.argmax(np.mean(found, axis=0), axis=-1), np.asarray(measured.labels)
+    wrong = np.flatnonzero(read != labels)
+    accuracies = np.mean(np.argmax(found, axis=-1) == labels, axis=-1)
     return {
         **runner.mean_and_standard_error("accuracy", accuracies),
         "accuracies": accuracies,
-        "accuracy_of_a_vote": np.mean(read == measured.labels),
+        "accuracy_of_a_vote": np.mean(read == labels),
         "costs": np.mean(np.asarray(history.losses), axis=-1),
         "seconds_a_network": seconds / config.seeds,
         "examples": jax.jit(distort)(key, np.repeat(images.xs[:6], 6, axis=0))[0],
         "misread": measured.xs[wrong],
         "misread_as": read[wrong],
-        "misread_labels": measured.labels[wrong],
+        "misread_labels": labels[wrong],
     }
 
 
