@@ -122,7 +122,7 @@ def _blur(n: int, sigma: Scalar) -> Float[Array, "n n"]:
 def _with_norms_of(before: Float[Array, "n_out n_in"], w: Float[Array, "n_out n_in"]) -> Float[Array, "n_out n_in"]:
     """The rows of w, each scaled to the norm of the same row of `before`, or 0 where it is 0."""
     wanted, found = (jnp.linalg.norm(a, axis=1, keepdims=True) for a in (before, w))
-    return w * (wanted / jnp.maximum(found, jnp.finfo(w.dtype).tiny))
+    return w / jnp.where(found > 0, found, 1) * wanted
 
 
 def _check_shape(shape: Sequence[int], inputs: int) -> None:

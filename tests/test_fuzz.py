@@ -100,7 +100,7 @@ masks = st.one_of(
     st.none(), arrays(T, dtypes=[jnp.bool_]).map(lambda a: a > 0), arrays(T, B).map(lambda a: a > 0), arrays(T)
 )
 dtypes = rarely(st.just(jnp.float32), st.sampled_from(DTYPES))
-windows = st.tuples(*(arrays(n_out, n_in) for n_in, n_out in itertools.pairwise(SIZES)))
+windows = st.tuples(*(arrays(n_out, n_in, entries=PLAIN) for n_in, n_out in itertools.pairwise(SIZES)))
 hessians = rarely(st.just(jnp.diag(jnp.arange(1.0, 4.0))), arrays(3, 3))
 optimizers = st.sampled_from([optax.sgd(0.1), optax.adam(0.1)])
 BY_HAND = backprop.minibatch_value_and_grad

@@ -92,7 +92,8 @@ def test_dtypes_of_weights_and_gradients_are_kept(dtype):
 
 
 def test_a_neuron_that_sees_nothing_starts_without_weights():
-    local = receptive.localize(PARAMS, (jnp.zeros((9, 42)), *WINDOWS[1:]))
+    large = (PARAMS[0]._replace(w=1e9 * PARAMS[0].w), *PARAMS[1:])
+    local = receptive.localize(large, (jnp.zeros((9, 42)), *WINDOWS[1:]))
     np.testing.assert_array_equal(local[0].w, np.zeros((9, 42)))
 
 
