@@ -38,7 +38,8 @@ def windows(sizes: Sequence[int], shape: Sequence[int], *, widths: Sequence[floa
     output neurons have none: their window is 1 everywhere. widths: one for each hidden layer, in pixels.
 
     Raises ValueError unless the first size is the number of pixels, there is one positive width for each hidden layer
-    and the margin leaves a part of the image; TypeError for sizes or a shape that are not integers.
+    and the margin leaves a part of the image; TypeError for sizes or a shape that are not integers, widths that are not
+    numbers and a margin that is not one number.
     """
     _checks.sizes(sizes)
     _check_shape(shape, sizes[0])
@@ -65,7 +66,8 @@ def smooth(params: Params, shape: Sequence[int], *, sigma: Scalar) -> Params:
     Weights that are drawn independently respond to noise between neighbouring pixels, and go on doing so after
     training. sigma: the standard deviation of the Gaussian, in pixels; its weights sum to 1 near the border too.
 
-    Raises ValueError unless shape is [H, W] with one pixel for each input, and for a negative sigma.
+    Raises ValueError unless shape is [H, W] with one pixel for each input, and for a negative sigma; TypeError for a
+    shape that does not hold integers and a sigma that is not one number.
     """
     _check_shape(shape, mlp.sizes(params)[0])
     _checks.in_range("sigma", sigma)
@@ -94,7 +96,8 @@ def localized(grad: Grad, windows: Windows, *, floor: Scalar) -> Partial:
     floor: the fraction of the learning rate that remains far away, from 0 (the network stays local) to 1. Penalties and
     noise that are added to the result act on all weights alike.
 
-    Raises ValueError for a floor outside [0, 1] and, when it is called, for shapes that do not fit.
+    Raises ValueError for a floor outside [0, 1] and, when it is called, for shapes that do not fit; TypeError for a
+    floor that is not one number.
     """
     _checks.in_range("floor", floor, most=1)
     return Partial(_localized, grad if isinstance(grad, Partial) else Partial(grad), windows, floor)
