@@ -200,11 +200,13 @@ def _draw_curves(figure: SubFigure, config: Config, arrays: runner.Arrays) -> No
     axes = figure.subplots()
     recipes.draw_curves(axes, arrays["costs"])
     axes.set(xlabel="epoch", ylabel="mean cost of distorted training images", yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     where = "held-out" if config.validate else "test"
     accuracy, vote = (
         runner.format_number(name, arrays, scale=100, unit="%") for name in ("accuracy", "accuracy_of_a_vote")
     )
-    axes.set_title(f"{where} accuracy {accuracy}, a vote {vote}", fontsize="medium")
+    axes.set_title(f"{where} accuracy {accuracy},\nby a vote of {config.seeds} {vote}", fontsize="medium")
 
 
 def _draw_images(figure: SubFigure, images: np.ndarray, columns: int, titles: list[str] | None = None) -> None:
