@@ -3,7 +3,8 @@
 The default is the net of Simard, Steinkraus and Platt (2003) with 800 hidden neurons: relu, softmax and
 log-likelihood, momentum, a learning rate that falls along a cosine, and a new affine and elastic distortion
 for every image of every mini-batch. There is no convolution. With `--widths` each hidden neuron has a place on the
-image: its weights start smooth and from nearby, and those from nearby learn faster (`jnn.receptive`).
+image: its weights start smooth and from nearby, and those from nearby learn faster (`jnn.receptive`), for example by
+`--hidden 1000 800 400 200 --widths 1.5 2 4 8 --activation gelu --pens 0.5 --eta 0.2 --epochs 20`.
 Accuracies are those of single networks after the last epoch; a vote of all networks is reported separately. The images
 to measure on are read once, after training. `--validate` holds out the last 10,000 training images and measures on
 them: all settings were chosen this way, never on the test images. Three deeper nets train in an hour on two cores:
