@@ -31,7 +31,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 from jaxtyping import ArrayLike as Like
 
-from jnn import _checks, _explicit
+from jnn import _checks, _explicit, _smoothing
 from jnn.typing import Scalar
 
 Image = Float[Array, "H W *channels"]
@@ -149,11 +149,8 @@ def blur(key: Key[Array, ""], image: ImageLike, *, sigma: Scalar) -> Image:
     """
     _checks.key("key", key)
     image = _check_image(image)
-    height, width, *_ = image.shape
     _checks.in_range("sigma", sigma)
-    drawn = jnp.maximum(sigma * jax.random.uniform(key, dtype=image.dtype), 1e-3)  # narrower ones change nothing
-    down, along = (jax.nn.softmax(_gaussian(n, drawn), axis=1) for n in (height, width))
-    return jnp.einsum("hi,ij...,wj->hw...", down, image, along)
+    return _smoothing.gaussian(image, sigma * jax.random.uniform(key, dtype=image.dtype))
 
 
 def thickness(
@@ -184,7 +181,9 @@ def thickness(
     edge_key, soft_key, p_key = jax.random.split(key, 3)
     d = jax.random.uniform(edge_key, dtype=image.dtype) * (thinner + thicker) - thinner
     fraction = softer * jax.random.uniform(soft_key, dtype=image.dtype)
-    down, along = (jnp.exp(_gaussian(n, 1.0).astype(image.dtype)) / (2 * np.pi) ** 0.5 for n in image.shape[:2])
+    down, along = (
+        jnp.exp(_smoothing.exponents(n, 1.0).astype(image.dtype)) / (2 * np.pi) ** 0.5 for n in image.shape[:2]
+    )
     peak = functools.partial(jnp.max, axis=(0, 1), keepdims=True)
     smooth = jnp.einsum("hi,ij...,wj->hw...", down, image / jnp.maximum(peak(image), 1e-6), along)
     sharp = jnp.clip((smooth - jax.scipy.stats.norm.cdf(-d)) / jax.scipy.stats.norm.pdf(d) + 0.5, 0, 1)
@@ -292,12 +291,6 @@ def _affine(
     turn = jnp.stack([c, -s, s, c]).reshape(2, 2)
     stretch = jnp.stack([1 + scale * tall, jnp.zeros_like(c), shear * slant, 1 + scale * wide]).reshape(2, 2)
     return turn @ stretch, shift * jnp.stack([down, right])
-
-
-def _gaussian(n: int, sigma: Any) -> Float[Array, "n n"]:
-    """The exponents of Gaussians of width sigma about each of n pixels."""
-    i = jnp.arange(n, dtype=jnp.result_type(sigma))
-    return -(((i[:, None] - i[None]) / sigma) ** 2) / 2
 
 
 @functools.lru_cache(maxsize=32)

@@ -13,13 +13,12 @@ networks with local connections (LeCun, 1989); fully connected ones can find the
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from jnn import _checks, mlp
+from jnn import _checks, _smoothing, mlp
 from jnn.mlp import Layer, Params
 from jnn.typing import Grad, Scalar
 
@@ -72,8 +71,8 @@ def smooth(params: Params, shape: Sequence[int], *, sigma: Scalar) -> Params:
     _check_shape(shape, mlp.sizes(params)[0])
     _checks.in_range("sigma", sigma)
     first, *others = params
-    down, along = (_blur(n, sigma).astype(first.w.dtype) for n in shape)
-    w = jnp.einsum("hi,nij,wj->nhw", down, first.w.reshape(-1, *shape), along).reshape(first.w.shape)
+    columns = first.w.T
+    w = _smoothing.gaussian(columns.reshape(*shape, -1), sigma).reshape(columns.shape).T
     return first._replace(w=_with_norms_of(first.w, w)), *others
 
 
@@ -114,12 +113,6 @@ def _localized(
         return layer._replace(w=layer.w * rate.astype(layer.w.dtype))
 
     return value, tuple(map(scaled, grads, windows))
-
-
-def _blur(n: int, sigma: Scalar) -> Float[Array, "n n"]:
-    """The weights of n pixels in each of n pixels that a Gaussian smooths."""
-    i = jnp.arange(n, dtype=jnp.float32)
-    return jax.nn.softmax(-(((i[:, None] - i[None]) / jnp.maximum(sigma, 1e-3)) ** 2) / 2, axis=1)
 
 
 def _with_norms_of(before: Float[Array, "n_out n_in"], w: Float[Array, "n_out n_in"]) -> Float[Array, "n_out n_in"]:

@@ -52,6 +52,7 @@ def test_maths_imports_maths_only():
             "_masking",
             "_paper",
             "_reverse_mode",
+            "_smoothing",
             "_xla",
             "typing",
         }, name
