@@ -1,14 +1,14 @@
 """Section 3.3.2, dataset augmentation: plain multilayer perceptrons on MNIST, trained on images that never repeat.
 
-The default is the net of Simard, Steinkraus and Platt (2003) with 800 hidden neurons: relu, softmax and
-log-likelihood, momentum, a learning rate that falls along a cosine, and a new affine and elastic distortion
-for every image of every mini-batch. There is no convolution. With `--widths` each hidden neuron has a place on the
-image: its weights start smooth and from nearby, and those from nearby learn faster (`jnn.receptive`), for example by
-`--hidden 1000 800 400 200 --widths 1.5 2 4 8 --activation gelu --pens 0.5 --eta 0.2 --epochs 20`.
+Softmax and log-likelihood, momentum, a learning rate that falls along a cosine, and for every image of every mini-batch
+a new affine and elastic distortion (Simard, Steinkraus and Platt, 2003) and, for half of them, thinner or thicker
+strokes. There is no convolution, but each hidden neuron has a place on the image: its weights start smooth and from
+nearby, and those from nearby learn faster (`jnn.receptive`). A little dropout and L2.
+
 Accuracies are those of single networks after the last epoch; a vote of all networks is reported separately. The images
 to measure on are read once, after training. `--validate` holds out the last 10,000 training images and measures on
-them: all settings were chosen this way, never on the test images. Three deeper nets train in an hour on two cores:
-`--hidden 1500 1000 500 --eta 0.05`.
+them: all settings were chosen this way, never on the test images. An hour on two cores: `--epochs 180`. The net of
+Simard et al.: `--hidden 800 --widths --activation relu --pens 0 --dropout 0 --decay 0 --eta 0.1 --epochs 200`.
 """
 
 import functools
@@ -16,18 +16,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.tree_util import Partial
 from jaxtyping import Array, Float, Key
 from matplotlib.figure import SubFigure
 
 from experiments import recipes, runner
-from jnn import activations, augment, backprop, costs, data, mlp, receptive, train
+from jnn import activations, augment, costs, data, dropout, mlp, receptive, regularize, train
 from jnn.typing import Grad, Transform
 
 SMOOTH = 0.7
@@ -42,9 +41,7 @@ class Config(recipes.Images):
     quick: ClassVar[dict[str, Any]] = {
         "data": "digits",
         "hidden": (100,),
-        "activation": "gelu",
         "widths": (1.5,),
-        "pens": 0.5,
         "epochs": 8,
         "seeds": 2,
         "elastic": 0.3,
@@ -55,11 +52,11 @@ class Config(recipes.Images):
     validate: bool = False
     """Hold the last 10,000 training images out (at most a sixth) and measure on them instead."""
     seeds: runner.Count = 3
-    hidden: runner.Counts = (800,)
+    hidden: runner.Counts = (1000, 800, 400, 200)
     """Neurons in each hidden layer."""
-    activation: Literal["relu", "gelu"] = "relu"
+    activation: Literal["relu", "gelu"] = "gelu"
     """Activation function of the hidden neurons."""
-    widths: tuple[float, ...] = ()
+    widths: tuple[float, ...] = (1.5, 2.0, 4.0, 8.0)
     """Widths of the receptive fields, in pixels, one for each hidden layer; none for neurons without a place."""
     floor: float = 0.1
     """Fraction of the learning rate that weights far outside their neuron's receptive field have."""
@@ -75,19 +72,24 @@ class Config(recipes.Images):
     """The largest shear, as a fraction."""
     shift: float = 1.0
     """The largest shift along each axis, in pixels."""
-    pens: float = 0.0
+    pens: float = 0.5
     """Fraction of the images whose strokes are made thinner or thicker, as other pens would draw them."""
-    eta: float = 0.1
+    dropout: float = 0.1
+    """Fraction of the hidden neurons that each step leaves out."""
+    decay: Annotated[float, runner.AtLeast(0)] = 2e-5
+    """alpha of L2, which acts on all weights alike."""
+    eta: float = 0.2
     """Initial learning rate, which falls to 0 along a cosine."""
     momentum: float = 0.9
     """Fraction of the previous step that the next one keeps."""
     batch_size: int = 100
     """Images in a mini-batch."""
-    epochs: int = 200
+    epochs: int = 26
     """Passes over the training images, with new distortions in each."""
 
 
-LARGE = Config(hidden=(1500, 1000, 500), eta=0.05)
+LONG = Config(epochs=180)
+"""An hour on two cores."""
 
 
 def square(pixels: int) -> tuple[int, int]:
@@ -99,21 +101,28 @@ def square(pixels: int) -> tuple[int, int]:
 
 
 def distortion(config: Config, shape: tuple[int, int]) -> Transform:
-    """The transform that distorts the images of each mini-batch at random."""
+    """The transform that distorts the images of each mini-batch at random, and appends a key for dropout."""
     fields = ("shift", "rotate", "scale", "shear", "elastic", "sigma")
     distort = functools.partial(augment.distort, **{name: getattr(config, name) for name in fields})
     if config.pens:
         pens = functools.partial(augment.thickness, thinner=0.5, thicker=0.7, p=config.pens)
         distort = augment.chain(distort, pens)
-    return functools.partial(augment.rows, image_transform=distort, shape=shape)
+
+    def transform(key: Key[Array, ""], *batch: Any) -> tuple[Any, ...]:
+        image_key, dropout_key = jax.random.split(key)
+        return regularize.append_key(
+            dropout_key, *augment.rows(image_key, *batch, image_transform=distort, shape=shape)
+        )
+
+    return transform
 
 
 def recipe(
     config: Config, sizes: tuple[int, ...], shape: tuple[int, int]
 ) -> tuple[Callable[[Key[Array, ""]], mlp.Params], Grad]:
     """How a network starts, and its gradient: with receptive fields where the digit is, if the config has widths."""
-    hidden = getattr(activations, config.activation)
-    grad = Partial(backprop.minibatch_value_and_grad, cost=costs.log_likelihood, hidden=hidden)
+    options = {"p": config.dropout, "cost": costs.log_likelihood, "hidden": getattr(activations, config.activation)}
+    grad = functools.partial(dropout.minibatch_value_and_grad, **options)
     init = functools.partial(mlp.init, sizes=sizes, weights=jax.nn.initializers.he_normal(in_axis=-1, out_axis=-2))
     if not config.widths:
         return init, grad
@@ -146,7 +155,10 @@ def compute(config: Config) -> dict[str, Any]:
     classes = int(max(jnp.max(part.labels) for part in (images, measured))) + 1
     shape, sizes = square(images.xs.shape[1]), (images.xs.shape[1], *config.hidden, classes)
     steps = config.epochs * -(-len(images.xs) // config.batch_size)
-    optimizer = optax.sgd(optax.cosine_decay_schedule(config.eta, steps), momentum=config.momentum)
+    optimizer = optax.chain(
+        optax.add_decayed_weights(config.decay, regularize.weights),
+        optax.sgd(optax.cosine_decay_schedule(config.eta, steps), momentum=config.momentum),
+    )
     init, grad = recipe(config, sizes, shape)
     key, distort = jax.random.key(config.seed), distortion(config, shape)
     begin = time.perf_counter()
@@ -154,7 +166,8 @@ def compute(config: Config) -> dict[str, Any]:
     options = {"epochs": config.epochs, "batch_size": config.batch_size, "transform": distort}
     state, history = recipes.fit_images(train_keys, grad, optimizer, state, images, classes=classes, **options)
     seconds = time.perf_counter() - begin
-    found = np.asarray(outputs(state.params, measured.xs, getattr(activations, config.activation)))
+    networks = jax.vmap(functools.partial(dropout.at_test, p=config.dropout))(state.params)
+    found = np.asarray(outputs(networks, measured.xs, getattr(activations, config.activation)))
     read, labels = np.argmax(np.mean(found, axis=0), axis=-1), np.asarray(measured.labels)
     wrong = np.flatnonzero(read != labels)
     accuracies = np.mean(np.argmax(found, axis=-1) == labels, axis=-1)
@@ -172,7 +185,7 @@ def compute(config: Config) -> dict[str, Any]:
 
 
 def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
-    """Learning lowers the cost and generalises; the defaults and the larger net reach published accuracies.
+    """Learning lowers the cost and generalises; the defaults, and training for an hour, reach published accuracies.
 
     Nothing is claimed of images from a folder.
     """
@@ -180,7 +193,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
         return {}
     mean = arrays["accuracy"]
     found = recipes.learning_claims(arrays["costs"], mean)
-    for known, least in ((Config(), 0.993), (LARGE, 0.995)):
+    for known, least in ((Config(), 0.993), (LONG, 0.995)):
         if config == replace(known, seed=config.seed, seeds=config.seeds):
             found[f"the mean test accuracy is at least {100 * least:.1f} %"] = mean >= least
     return found

@@ -119,7 +119,8 @@ def report_mistakes() -> Iterator[_Outcome]:
 
 
 def _notes(error: BaseException) -> list[str]:
-    return list(getattr(error, "__notes__", []))
+    """The error's notes, without the one that JAX adds on tracebacks."""
+    return [note for note in getattr(error, "__notes__", []) if "JAX_TRACEBACK_FILTERING" not in note]
 
 
 def open_devices() -> None:

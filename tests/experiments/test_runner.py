@@ -157,6 +157,12 @@ def test_a_run_that_is_too_large_is_one_line(experiment, error, said, tmp_path, 
     assert capsys.readouterr().err == f"error: {said} (JNN_TRACEBACK=1 shows where)\n"
 
 
+def test_a_mistake_found_while_tracing_is_one_line(experiment, tmp_path, capsys):
+    experiment.compute = jax.jit(lambda config: raises(ValueError("p must be below 1"))(), static_argnums=0)
+    assert runner.main(experiment, ["--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "error: p must be below 1 (JNN_TRACEBACK=1 shows where)\n"
+
+
 def test_a_device_that_is_missing_is_one_line(experiment, monkeypatch, capsys):
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
     monkeypatch.setattr(jax, "devices", raises(AssertionError()))  # as JAX does without a jaxlib for CUDA
