@@ -1,6 +1,6 @@
 """Augmentation: its cost in a training step, and each transform against dm-pix's, if dm-pix has one.
 
-The steps are an epoch of the network of the `record` experiment, [784, 800, 10] with mini-batches of 100 and momentum,
+The steps are an epoch of [784, 800, 10], the network of Simard et al. (2003), in mini-batches of 100 with momentum,
 without distortions and with a new distortion of each image. Each transform is one compiled call on 100 images. All
 alternatives of a table take turns in one process.
 """
@@ -27,7 +27,7 @@ PACKAGES = ("dm-pix",)
 
 @dataclass(frozen=True)
 class Config:
-    """The defaults are the network of the `record` experiment."""
+    """The defaults are the network of Simard et al. (2003)."""
 
     quick: ClassVar[Mapping[str, Any]] = {
         "sizes": (784, 30, 10),
