@@ -3,12 +3,12 @@
 Softmax and log-likelihood, momentum, a learning rate that falls along a cosine, and for every image of every mini-batch
 a new affine and elastic distortion (Simard, Steinkraus and Platt, 2003) and, for half of them, thinner or thicker
 strokes. There is no convolution, but each hidden neuron has a place on the image: its weights start smooth and from
-nearby, and those from nearby learn faster (`jnn.receptive`). A little dropout and L2.
+nearby, and those from nearby learn faster (`jnn.receptive`). Weak dropout and L2 regularise the network.
 
 Accuracies are those of single networks after the last epoch; a vote of all networks is reported separately. The images
 to measure on are read once, after training. `--validate` holds out the last 10,000 training images and measures on
-them: all settings were chosen this way, never on the test images. An hour on two cores: `--epochs 180`. The net of
-Simard et al.: `--hidden 800 --widths --activation relu --pens 0 --dropout 0 --decay 0 --eta 0.1 --epochs 200`.
+them: all settings were chosen this way, never on the test images. `--epochs 180` takes an hour on two cores. The net
+of Simard et al.: `--hidden 800 --widths --activation relu --pens 0 --dropout 0 --decay 0 --eta 0.1 --epochs 200`.
 """
 
 import functools
