@@ -55,7 +55,7 @@ wheel: $(READY)
 	$(PYTHON) -m venv out/wheel/venv
 	out/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check out/wheel/jnn-*.whl
 	cd out/wheel && venv/bin/python -c "import importlib.metadata as m, jnn; files = {str(f) for f in m.files('jnn')}; \
-	assert {'jnn/py.typed', 'jnn/reader.safetensors'} <= files and any(f.endswith('licenses/LICENSE') for f in files), files; \
+	assert {'jnn/py.typed', 'jnn/pictures/reader.safetensors'} <= files and any(f.endswith('licenses/LICENSE') for f in files), files; \
 	print('jnn', jnn.__version__, 'from its wheel reads', len(jnn.data.digits().train.xs), 'digits')"
 
 # Another Python: there each experiment runs once, to be lowered.

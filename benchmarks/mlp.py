@@ -28,7 +28,8 @@ import optax
 from jax.tree_util import Partial
 
 from benchmarks import timing
-from jnn import _xla, backprop, costs, data, mlp, train
+from jnn import backprop, costs, data, mlp, train
+from jnn._internal import xla
 
 PACKAGES = ("scikit-learn", "torch", "flax", "equinox", "optax")
 MODULES = {"sklearn": "scikit-learn", "torch": "torch", "flax": "flax", "equinox": "equinox"}
@@ -399,7 +400,7 @@ def row(config: Config, letter: str) -> timing.Table:
     square = jax.random.normal(jax.random.key(0), (2048, 2048))
     matmul = jax.jit(jnp.matmul)
     runs[MATMUL] = lambda: jax.block_until_ready(matmul(square, square))
-    shuffled = jax.jit(functools.partial(_xla.permutation, n=config.examples))
+    shuffled = jax.jit(functools.partial(xla.permutation, n=config.examples))
     runs[SHUFFLE] = lambda: jax.block_until_ready(shuffled(jax.random.key(0)))
     seconds = timing.interleaved(runs, config.rounds, warm_up=1)
     rate = 2 * 2048**3 / statistics.median(seconds.pop(MATMUL))

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from jaxtyping import ArrayLike as Like
 
-from jnn import _checks
+from jnn._internal import checks
 
 Elementwise = Callable[[Float[Like, "*shape"]], Float[Array, "*shape"]]
 """A function that acts on each entry independently."""
@@ -96,7 +96,7 @@ def softmax(z: Float[Like, "*batch J"], c: float | Float[Array, ""] = 1.0) -> Fl
 
     Raises ValueError unless c > 0, and for a z without an axis.
     """
-    _checks.positive("c", c)
+    checks.positive("c", c)
     z = jnp.asarray(z, jnp.result_type(z, float))  # unsigned integers would wrap around below the largest
     largest = jax.lax.stop_gradient(jnp.max(z, axis=-1, keepdims=True))
     e = jnp.exp(c * (z - largest))

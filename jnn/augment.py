@@ -31,7 +31,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 from jaxtyping import ArrayLike as Like
 
-from jnn import _checks, _explicit, _smoothing
+from jnn._internal import checks, smoothing
 from jnn.typing import Scalar
 
 Image = Float[Array, "H W *channels"]
@@ -72,12 +72,12 @@ def distort(
     Raises ValueError for an image that is not [H, W] or [H, W, channels] of at least 2x2 pixels, a negative amount,
     a scale above 0.99 or a sigma that is not positive; TypeError for an image of integers.
     """
-    _checks.key("key", key)
+    checks.key("key", key)
     image = _check_image(image, least=2)
     height, width, *_ = image.shape
     for name, amount in (("shift", shift), ("rotate", rotate), ("shear", shear), ("elastic", elastic)):
-        _checks.in_range(name, amount)
-    _checks.in_range("scale", scale, most=0.99)
+        checks.in_range(name, amount)
+    checks.in_range("scale", scale, most=0.99)
     affine_key, elastic_key = jax.random.split(key)
     matrix, offset = _affine(affine_key, image.dtype, shift, rotate, scale, shear)
     centre = jnp.array([(height - 1) / 2, (width - 1) / 2], image.dtype)
@@ -147,10 +147,10 @@ def blur(key: Key[Array, ""], image: ImageLike, *, sigma: Scalar) -> Image:
 
     Raises ValueError for an image that is not [H, W] or [H, W, channels] or a negative sigma.
     """
-    _checks.key("key", key)
+    checks.key("key", key)
     image = _check_image(image)
-    _checks.in_range("sigma", sigma)
-    return _smoothing.gaussian(image, sigma * jax.random.uniform(key, dtype=image.dtype))
+    checks.in_range("sigma", sigma)
+    return smoothing.gaussian(image, sigma * jax.random.uniform(key, dtype=image.dtype))
 
 
 def thickness(
@@ -172,17 +172,17 @@ def thickness(
     Raises ValueError for an image that is not [H, W] or [H, W, channels], an amount that is negative or above 3 pixels,
     or a fraction `softer` or probability p above 1.
     """
-    _checks.key("key", key)
+    checks.key("key", key)
     image = _check_image(image)
     for name, amount, most in (("thinner", thinner, 3), ("thicker", thicker, 3), ("softer", softer, 1), ("p", p, 1)):
-        _checks.in_range(name, amount, most=most)
+        checks.in_range(name, amount, most=most)
     if not any(map(_enabled, (thinner, thicker, softer))):
         return image
     edge_key, soft_key, p_key = jax.random.split(key, 3)
     d = jax.random.uniform(edge_key, dtype=image.dtype) * (thinner + thicker) - thinner
     fraction = softer * jax.random.uniform(soft_key, dtype=image.dtype)
     down, along = (
-        jnp.exp(_smoothing.exponents(n, 1.0).astype(image.dtype)) / (2 * np.pi) ** 0.5 for n in image.shape[:2]
+        jnp.exp(smoothing.exponents(n, 1.0).astype(image.dtype)) / (2 * np.pi) ** 0.5 for n in image.shape[:2]
     )
     peak = functools.partial(jnp.max, axis=(0, 1), keepdims=True)
     smooth = jnp.einsum("hi,ij...,wj->hw...", down, image / jnp.maximum(peak(image), 1e-6), along)
@@ -197,16 +197,16 @@ def noise(key: Key[Array, ""], image: ImageLike, *, sigma: Scalar) -> Image:
 
     Raises ValueError for an image that is not [H, W] or [H, W, channels] or a negative sigma.
     """
-    _checks.key("key", key)
+    checks.key("key", key)
     image = _check_image(image)
-    _checks.in_range("sigma", sigma)
+    checks.in_range("sigma", sigma)
     return image + sigma * jax.random.normal(key, image.shape, image.dtype)
 
 
 def brightness(key: Key[Array, ""], image: ImageLike, *, amount: Scalar) -> Image:
     """Add one number from [-amount, amount] to all pixels; raises as `noise` does."""
-    _checks.key("key", key)
-    _checks.in_range("amount", amount)
+    checks.key("key", key)
+    checks.in_range("amount", amount)
     return _pix(image, lambda pix, image: pix.random_brightness(key, image, max_delta=amount))
 
 
@@ -215,8 +215,8 @@ def contrast(key: Key[Array, ""], image: ImageLike, *, amount: Scalar) -> Image:
 
     Raises ValueError also for an amount above 1, which could invert the image.
     """
-    _checks.key("key", key)
-    _checks.in_range("amount", amount, most=1)
+    checks.key("key", key)
+    checks.in_range("amount", amount, most=1)
     return _pix(image, lambda pix, image: pix.random_contrast(key, image, lower=1 - amount, upper=1 + amount))
 
 
@@ -227,8 +227,8 @@ def mirror(key: Key[Array, ""], image: ImageLike, *, p: Scalar = 0.5) -> Image:
     mirroring without this exception).
     Raises ValueError for an image that is not [H, W] or [H, W, channels] or a p outside [0, 1].
     """
-    _checks.key("key", key)
-    _checks.in_range("p", p, most=1)
+    checks.key("key", key)
+    checks.in_range("p", p, most=1)
     return _pix(image, lambda pix, image: pix.random_flip_left_right(key, image, probability=p))
 
 
@@ -239,8 +239,8 @@ def colour(key: Key[Array, ""], image: Float[Like, "H W 3"], *, amount: Scalar) 
     """
     if jnp.ndim(image) != 3 or jnp.shape(image)[-1] != 3:
         raise ValueError(f"image must have shape [H, W, 3], red, green and blue, got {jnp.shape(image)}")
-    _checks.key("key", key)
-    _checks.in_range("amount", amount, most=0.5)
+    checks.key("key", key)
+    checks.in_range("amount", amount, most=0.5)
     hue_key, saturation_key = jax.random.split(key)
     rotated = _pix(image, lambda pix, image: pix.random_hue(hue_key, image, max_delta=amount))
     return _pix(
@@ -253,7 +253,6 @@ def chain(*transforms: ImageTransform) -> ImageTransform:
     return functools.partial(_chain, transforms)
 
 
-@_explicit.automatic_inside(_explicit.like_batch)
 def rows(
     key: Key[Array, ""],
     xs: Float[Like, "m pixels"],
@@ -266,7 +265,7 @@ def rows(
     Raises ValueError if the rows do not have as many pixels as `shape`, TypeError for a shape that is traced, as one
     bound by `jax.tree_util.Partial` is.
     """
-    _checks.key("key", key)
+    checks.key("key", key)
     if any(isinstance(n, Tracer) for n in shape):
         raise TypeError("shape must hold Python integers, but is traced: bind it with functools.partial")
     if jnp.ndim(xs) != 2 or jnp.shape(xs)[1] != np.prod(shape):
@@ -300,7 +299,7 @@ def _smooth_components(height: int, width: int, sigma: float) -> tuple[np.ndarra
     Smoothed white noise has the covariance exp(-d^2 / (4 sigma^2)) at a distance d, a product of one factor for each
     axis; its eigenvectors are those of the factors, multiplied, and few are needed (Karhunen and Loeve).
     """
-    _checks.positive("sigma", sigma)
+    checks.positive("sigma", sigma)
     (v, rows), (u, columns) = (np.linalg.eigh(_covariance(n, sigma)) for n in (height, width))
     shares = np.outer(v, u) / (height * width)
     largest = np.argsort(shares, axis=None)[::-1]
@@ -323,13 +322,13 @@ def _enabled(amount: Scalar) -> bool:
 
 def _check_image(image: Any, least: int = 1) -> Array:
     """`image` as an array; raise ValueError unless it is [H, W] or [H, W, channels], TypeError for integers."""
-    _checks.array("image", image)
+    checks.array("image", image)
     if jnp.ndim(image) not in (2, 3) or min(jnp.shape(image)[:2]) < least:
         raise ValueError(
             f"image must have shape [H, W] or [H, W, channels] with at least {least}x{least} pixels, got "
             f"{jnp.shape(image)}: reshape rows of pixels, and use jax.vmap or augment.rows for many images"
         )
-    _checks.floating("image", image)
+    checks.floating("image", image)
     return jnp.asarray(image)
 
 

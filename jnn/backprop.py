@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jnn import _checks, _explicit, _xla, costs, mlp
+from jnn import costs, mlp
+from jnn._internal import checks, xla
 from jnn.activations import Activation, sigmoid
 from jnn.costs import Cost
 from jnn.mlp import Layer, Params
@@ -67,9 +68,9 @@ def value_and_grad(
     Raises ValueError for shapes that do not fit, TypeError for an x of integers.
     """
     n_in, *_, n_out = mlp.sizes(params)
-    _checks.shape("x", x, (n_in,), "one example; for a batch use minibatch_value_and_grad, or jax.vmap")
-    _checks.shape("y", y, (n_out,), "one entry for each output neuron; data.one_hot makes it from a label")
-    _checks.floating("x", x)
+    checks.shape("x", x, (n_in,), "one example; for a batch use minibatch_value_and_grad, or jax.vmap")
+    checks.shape("y", y, (n_out,), "one entry for each output neuron; data.one_hot makes it from a label")
+    checks.floating("x", x)
     zs, activations = feedforward(params, x, hidden=hidden)
     deltas = errors(params, zs, y, cost=cost, hidden=hidden)
     grads = tuple(
@@ -84,10 +85,9 @@ def layer_gradient(deltas: Float[Array, "m n_out"], activations: Float[Array, "m
 
     deltas: the layer's errors delta^l. activations: those of the layer below, a^(l-1).
     """
-    return Layer(w=_xla.sum_of_outer(deltas, activations), b=jnp.sum(deltas, axis=0))  # (2.8), (2.7)
+    return Layer(w=xla.sum_of_outer(deltas, activations), b=jnp.sum(deltas, axis=0))  # (2.8), (2.7)
 
 
-@_explicit.automatic_inside(_explicit.like_params)
 def minibatch_value_and_grad(
     params: Params,
     xs: Float[Array, "m n_in"],
@@ -111,12 +111,12 @@ def minibatch_value_and_grad(
 
     Raises ValueError for shapes that do not fit, TypeError for xs of integers.
     """
-    m = _checks.examples((xs, ys))
+    m = checks.examples((xs, ys))
     n_in, *widths, n_out = mlp.sizes(params)
-    _checks.shape("xs", xs, (m, n_in), "one row for each example; for one example use value_and_grad")
+    checks.shape("xs", xs, (m, n_in), "one row for each example; for one example use value_and_grad")
     advice = "ys[:, None] makes them from numbers" if n_out == 1 else "data.one_hot makes them from labels"
-    _checks.shape("ys", ys, (m, n_out), f"one row for each example; {advice}")
-    _checks.floating("xs", xs)
+    checks.shape("ys", ys, (m, n_out), f"one row for each example; {advice}")
+    checks.floating("xs", xs)
     keep = _masking(masks, m, widths)
     zs, activations = [], [xs]
     for l, (w, b) in enumerate(params):
@@ -140,5 +140,5 @@ def _masking(masks: Sequence[Array] | None, m: int, widths: Sequence[int]) -> Ca
     if len(masks) != len(widths):
         raise ValueError(f"masks must have one array for each of {len(widths)} hidden layers, got {len(masks)}")
     for l, width in enumerate(widths):
-        _checks.shape(f"masks[{l}]", masks[l], (m, width), "one row for each example, one column for each neuron")
+        checks.shape(f"masks[{l}]", masks[l], (m, width), "one row for each example, one column for each neuron")
     return lambda l, a: jnp.where(masks[l], a, 0)

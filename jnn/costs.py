@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from jaxtyping import ArrayLike as Like
 
-from jnn import _checks, _dtypes, activations
+from jnn import activations
+from jnn._internal import checks, dtypes
 from jnn.activations import Activation
 
 
@@ -50,14 +51,14 @@ class Cost:
 def _single(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> list[Float[Array, "*batch k"]]:
     """Both in one dtype, at least float32: costs are never summed in half precision."""
     _check(z, y)
-    dtype = _dtypes.single(z, y)
+    dtype = dtypes.single(z, y)
     return [jnp.asarray(a, dtype) for a in (z, y)]
 
 
 def _check(z: Any, y: Any) -> None:
     """Raise ValueError unless there is one desired output for each z; an axis of length 1 stands for all of z's."""
-    _checks.array("z", z)
-    _checks.array("y", y)
+    checks.array("z", z)
+    checks.array("y", y)
     expected, given = jnp.shape(z), jnp.shape(y)
     fits = len(given) == len(expected) and given[-1:] == expected[-1:]
     if not fits or any(n not in (1, m) for n, m in zip(given, expected, strict=True)):

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Key
 
-from jnn import _checks, backprop, costs, mlp
+from jnn import backprop, costs, mlp
+from jnn._internal import checks
 from jnn.activations import Activation, sigmoid
 from jnn.costs import Cost
 from jnn.mlp import Layer, Params
@@ -19,7 +20,7 @@ from jnn.typing import Scalar
 
 def mask(key: Key[Array, ""], shape: tuple[int, ...], p: Scalar) -> Bool[Array, "*shape"]:
     """True for the neurons that are kept, each with probability 1 - p. Raises ValueError for p outside [0, 1)."""
-    _checks.key("key", key)
+    checks.key("key", key)
     _check_fraction(p)
     threshold = jnp.minimum(jnp.asarray(p * 2.0**32, jnp.float32), 2.0**32 - 256).astype(jnp.uint32)
     return jax.random.bits(key, shape, jnp.uint32) >= threshold  # no uniform numbers are needed
@@ -43,9 +44,9 @@ def minibatch_value_and_grad(
 
     Raises as `backprop.minibatch_value_and_grad` does, and ValueError for p outside [0, 1).
     """
-    _checks.key("key", key)
+    checks.key("key", key)
     _check_fraction(p)
-    m = _checks.examples((xs, ys))
+    m = checks.examples((xs, ys))
     widths = mlp.sizes(params)[1:-1]
     keys = jax.random.split(key, max(1, len(widths)))
     masks = [mask(k, (m, width), p) for k, width in zip(keys, widths, strict=False)]
@@ -64,6 +65,6 @@ def at_test(params: Params, p: Scalar) -> Params:
 
 
 def _check_fraction(p: Any) -> None:
-    _checks.in_range("p", p)
+    checks.in_range("p", p)
     if not isinstance(p, Tracer) and not p < 1:
         raise ValueError(f"p, the fraction dropped, must be in [0, 1), got {p}")

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jnn import _checks
+from jnn._internal import checks
 
 
 def flow(
@@ -45,7 +45,7 @@ def norms(derivatives: Any) -> Float[Array, " steps"]:
 
     Raises ValueError for leaves that do not share a leading axis of size at least 1.
     """
-    steps = _checks.examples((derivatives,), "derivatives", "step")
+    steps = checks.examples((derivatives,), "derivatives", "step")
     rows = jnp.concatenate([leaf.reshape(steps, leaf.size // steps) for leaf in jax.tree.leaves(derivatives)], axis=1)
     # Dividing by the largest before squaring avoids overflow and underflow.
     largest = jnp.max(jnp.abs(rows), axis=1, initial=0)
@@ -71,9 +71,7 @@ def chain_gradient(weights: Float[Array, "L 2"], x: Float[Array, "2"], y: Float[
 
     Raises ValueError unless weights are [L, 2].
     """
-    _checks.shape(
-        "weights", weights, (*jnp.shape(weights)[:1], 2), "one row for each layer of the chain in section 5.1"
-    )
+    checks.shape("weights", weights, (*jnp.shape(weights)[:1], 2), "one row for each layer of the chain in section 5.1")
     ones = jnp.ones((1, 2), weights.dtype)
     below = jnp.concatenate([ones, jnp.cumprod(weights[:-1], axis=0)])
     above = jnp.concatenate([jnp.cumprod(weights[:0:-1], axis=0)[::-1], ones])

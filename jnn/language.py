@@ -19,7 +19,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Integer, Key
 from jaxtyping import ArrayLike as Like
 
-from jnn import _checks, lstm, mlp
+from jnn import lstm, mlp
+from jnn._internal import checks
 from jnn.typing import Scalar
 
 States = tuple[lstm.State, ...]
@@ -42,9 +43,9 @@ def init(key: Key[Array, ""], characters: int, inputs: int, units: int, *, layer
     Raises ValueError for sizes below 1; TypeError for sizes that are not integers and a key that `jax.random.key` did
     not make.
     """
-    _checks.key("key", key)
+    checks.key("key", key)
     for name, size in (("characters", characters), ("inputs", inputs), ("units", units), ("layers", layers)):
-        _checks.count(name, size)
+        checks.count(name, size)
     embedding_key, readout_key, *keys = jax.random.split(key, 2 + layers)
     (readout,) = mlp.init(readout_key, (units, characters))
     return Params(
@@ -104,9 +105,9 @@ def generate(
     Raises as `logits` does, ValueError for a temperature that is negative or steps below 1, TypeError for those that
     are not numbers, and for a key that `jax.random.key` did not make.
     """
-    _checks.key("key", key)
-    _checks.count("steps", steps)
-    _checks.in_range("temperature", temperature)
+    checks.key("key", key)
+    checks.count("steps", steps)
+    checks.in_range("temperature", temperature)
 
     x = _characters("first", first, params)
 
@@ -118,7 +119,7 @@ def generate(
         return (states, x), x
 
     states = jax.tree.map(
-        lambda memory, zero: _checks.memory("states", memory, x.shape, len(zero)), tuple(states), zero_states(params)
+        lambda memory, zero: checks.memory("states", memory, x.shape, len(zero)), tuple(states), zero_states(params)
     )
     (states, _), written = jax.lax.scan(one, (states, x), jax.random.split(key, steps))
     return states, written
@@ -126,7 +127,7 @@ def generate(
 
 def _characters(name: str, xs: Like, params: Params) -> Int[Array, "*shape"]:
     """The characters as an array of at least 32 bits; raise TypeError or ValueError for what are none."""
-    _checks.array(name, xs)
+    checks.array(name, xs)
     if not jnp.issubdtype(dtype := jnp.result_type(xs), jnp.integer):
         raise TypeError(f"{name} must be integers, one for each character, got {dtype}")
     n = len(params.embedding)

@@ -19,7 +19,8 @@ from jax.core import Tracer
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Bool, Float, Integer, Key
 
-from jnn import _checks, _explicit, _masking, _reverse_mode, _xla
+from jnn import recurrent
+from jnn._internal import checks, xla
 from jnn.activations import sigmoid
 from jnn.mlp import orthogonal, scaled_normal
 
@@ -66,10 +67,10 @@ def init(
     Raises ValueError for sizes below 1 and a rem_bias that is not finite; TypeError for sizes that are not integers, a
     rem_bias that is not a number and a key that `jax.random.key` did not make.
     """
-    _checks.key("key", key)
-    _checks.count("inputs", inputs)
-    _checks.count("units", units)
-    _checks.number("rem_bias", rem_bias)
+    checks.key("key", key)
+    checks.count("inputs", inputs)
+    checks.count("units", units)
+    checks.number("rem_bias", rem_bias)
 
     def gate(keys: Key[Array, "2"], bias: float) -> Gate:
         return Gate(
@@ -87,7 +88,7 @@ def zero_state(units: int, batch: int | None = None, *, dtype: jax.typing.DTypeL
 
     Raises ValueError for sizes below 1, TypeError if they are not integers.
     """
-    shape = _checks.memory_shape(units, batch)
+    shape = checks.memory_shape(units, batch)
     return State(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
 
 
@@ -102,7 +103,6 @@ def step(params: Params, state: State, x: Float[Array, "*batch p"]) -> State:
     return State(ltm, wm)
 
 
-@_explicit.automatic_inside(_explicit.like_sequences)
 def scan(
     params: Params, state: State, xs: Float[Array, "T *batch p"], *, mask: Bool[Array, "T *batch"] | None = None
 ) -> tuple[State, State]:
@@ -119,13 +119,12 @@ def scan(
 
     def one(state: State, inputs: tuple[Array, Array | None]) -> tuple[State, State]:
         x, m = inputs
-        new = _masking.where(m, step(params, state, x), state)
+        new = recurrent.where(m, step(params, state, x), state)
         return new, new
 
     return jax.lax.scan(one, state, (xs, mask))
 
 
-@_explicit.automatic_inside(_explicit.like_sequences)
 def unroll(
     params: Params,
     state: State,
@@ -171,9 +170,6 @@ def unroll(
     Raises as `scan` does; ValueError for a segment below 1; TypeError in forward mode, which `scan` supports.
     """
     state, xs = _check(params, state, xs, mask)
-    params, state, xs = _reverse_mode.only(
-        "lstm.unroll supports reverse mode only: use lstm.scan for forward mode", (params, state, xs)
-    )
     if xs.ndim == 2:
         batch = jax.tree.map(lambda a: a[None], state), xs[:, None], None if mask is None else mask[:, None]
         last, states = _unroll_in_segments(params, *batch, segment)
@@ -187,8 +183,8 @@ def mask(lengths: Integer[Array, " B"], steps: int) -> Bool[Array, "steps B"]:
     Raises TypeError for lengths or steps that are not integers; ValueError for lengths that are not a vector or, unless
     they are traced, not in 0 ... steps.
     """
-    _checks.array("lengths", lengths)
-    _checks.count("steps", steps)
+    checks.array("lengths", lengths)
+    checks.count("steps", steps)
     if not jnp.issubdtype(dtype := jnp.result_type(lengths), jnp.integer) or jnp.ndim(lengths) != 1:
         error = TypeError if jnp.ndim(lengths) == 1 else ValueError
         raise error(f"lengths must be integers, one for each sequence, got {dtype}{list(jnp.shape(lengths))}")
@@ -252,7 +248,7 @@ def _unroll_in_segments(  # from here on sequences have a batch axis
 ) -> tuple[State, State]:
     if segment is None:
         return _unroll(params, state, xs, mask)
-    _checks.count("segment", segment)
+    checks.count("segment", segment)
     full = len(xs) // segment * segment
     inputs = (xs, mask)
     whole = jax.tree.map(lambda a: a[:full].reshape(-1, segment, *a.shape[1:]), inputs)
@@ -282,10 +278,10 @@ def _forward(params: Params, state: State, xs: Array, mask: Array | None) -> tup
         x, m = inputs
         z = x @ W + state.wm @ U + b[None]
         z_rem, z_save, z_focus, z_ltm = jnp.split(z, 4, axis=1)
-        rem, save, focus = _xla.sigmoid(z_rem), _xla.sigmoid(z_save), _xla.sigmoid(z_focus)  # (5.1), (5.3), (5.5)
+        rem, save, focus = xla.sigmoid(z_rem), xla.sigmoid(z_save), xla.sigmoid(z_focus)  # (5.1), (5.3), (5.5)
         candidate = jnp.tanh(z_ltm)  # (5.2)
         ltm = rem * state.ltm + save * candidate  # (5.4)
-        new = _masking.where(m, State(ltm, focus * jnp.tanh(ltm)), state)  # (5.6)
+        new = recurrent.where(m, State(ltm, focus * jnp.tanh(ltm)), state)  # (5.6)
         return new, (new, (rem, save, focus, candidate))
 
     return jax.lax.scan(one, state, (xs, mask))
@@ -318,13 +314,13 @@ def _backward(saved: Any, derivatives: tuple[State, State]) -> tuple[Params, Sta
             ],
             axis=1,
         )
-        dz = _masking.where(m, dz, jnp.zeros_like(dz))
-        return (_masking.where(m, State(dltm_gated * rem, dz @ U), State(dltm, dwm)), ltm_before), dz
+        dz = recurrent.where(m, dz, jnp.zeros_like(dz))
+        return (recurrent.where(m, State(dltm_gated * rem, dz @ U), State(dltm, dwm)), ltm_before), dz
 
     inputs = (jnp.arange(len(xs)), dstates, mask, gates)
     (dfirst, _), dz = jax.lax.scan(one, (dlast, states.ltm[-1]), inputs, reverse=True)
     wm_before = jnp.concatenate([first.wm[None], states.wm[:-1]])
-    dWU = _xla.sum_of_outer_over_time(dz, jnp.concatenate([xs, wm_before], axis=2))
+    dWU = xla.sum_of_outer_over_time(dz, jnp.concatenate([xs, wm_before], axis=2))
     dW, dU, db = dWU[:, : W.shape[1]], dWU[:, W.shape[1] :], jnp.sum(dz, axis=(0, 1))
     dparams = Params(*(Gate(*parts) for parts in zip(*(jnp.split(a, 4) for a in (dW, dU, db)), strict=True)))
     return dparams, dfirst, dz @ W, None
@@ -335,11 +331,11 @@ _unroll.defvjp(_forward_for_backward, _backward)
 
 def _check(params: Params, state: State, xs: Any, mask: Any) -> tuple[State, Array]:
     """Check shapes and dtypes; the state, with a batch axis if xs has one, and xs with 0 for what is masked."""
-    d, p = _checks.matrix("params.rem.W", params.rem.W)
+    d, p = checks.matrix("params.rem.W", params.rem.W)
     for name, gate in params._asdict().items():
         for part, expected in (("W", (d, p)), ("U", (d, d)), ("b", (d,))):
-            _checks.shape(f"params.{name}.{part}", getattr(gate, part), expected, "the four gates have the same shapes")
-    batch = _checks.sequence(xs, p)
-    _checks.one_dtype(params=params, state=state, xs=xs)
-    state = State(*(_checks.memory(f"state.{name}", value, batch, d) for name, value in state._asdict().items()))
-    return state, _masking.cleared(xs, mask)
+            checks.shape(f"params.{name}.{part}", getattr(gate, part), expected, "the four gates have the same shapes")
+    batch = checks.sequence(xs, p)
+    checks.one_dtype(params=params, state=state, xs=xs)
+    state = State(*(checks.memory(f"state.{name}", value, batch, d) for name, value in state._asdict().items()))
+    return state, recurrent.cleared(xs, mask)

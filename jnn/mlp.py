@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float, Int, Integer, Key
 
-from jnn import _checks, _dtypes, _xla
+from jnn._internal import checks, dtypes, xla
 from jnn.activations import Activation, sigmoid
 
 
@@ -41,9 +41,9 @@ def orthogonal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out
     Raises ValueError for a shape of fewer than two sizes, TypeError for a key that `jax.random.key` did not make and
     for sizes that are not integers.
     """
-    _checks.key("key", key)
+    checks.key("key", key)
     chosen = jnp.dtype(dtype or jnp.float32)
-    wide = _dtypes.single(chosen) if jnp.issubdtype(chosen, jnp.floating) else chosen
+    wide = dtypes.single(chosen) if jnp.issubdtype(chosen, jnp.floating) else chosen
     return jax.nn.initializers.orthogonal()(key, shape, wide, out_sharding).astype(chosen)
 
 
@@ -67,8 +67,8 @@ def init(
     Raises ValueError for fewer than two sizes or a size below 1, TypeError for a size that is not an integer or a key
     that `jax.random.key` did not make.
     """
-    _checks.key("key", key)
-    _checks.sizes(sizes)
+    checks.key("key", key)
+    checks.sizes(sizes)
     keys = jax.random.split(key, (len(sizes) - 1, 2))
     return tuple(
         Layer(w=weights(w_key, (n_out, n_in), dtype), b=biases(b_key, (n_out,), dtype))
@@ -92,7 +92,7 @@ def sizes(params: Params) -> tuple[int, ...]:
         advice = (
             f"one row for each of its {n_out} biases, one column for each of {widths[-1]} neurons in the layer below"
         )
-        _checks.shape(f"params[{i}].w", w, (n_out, widths[-1]), advice)
+        checks.shape(f"params[{i}].w", w, (n_out, widths[-1]), advice)
         widths.append(n_out)
     return tuple(widths)
 
@@ -105,8 +105,8 @@ def logits(params: Params, x: Float[Array, " n_in"], *, hidden: Activation = sig
 
     Raises ValueError for shapes that do not fit, TypeError for an x of integers.
     """
-    _checks.shape("x", x, sizes(params)[:1], "one example; for a batch use jax.vmap(f, in_axes=(None, 0))")
-    _checks.floating("x", x)
+    checks.shape("x", x, sizes(params)[:1], "one example; for a batch use jax.vmap(f, in_axes=(None, 0))")
+    checks.floating("x", x)
     *below, last = params
     a = x
     for w, b in below:
@@ -129,8 +129,8 @@ def linear(layer: Layer, xs: Float[Array, "*batch n_in"]) -> Float[Array, "*batc
     Raises ValueError for shapes that do not fit, TypeError for xs of integers.
     """
     n_in, _ = sizes((layer,))
-    _checks.shape("xs", xs, (*jnp.shape(xs)[:-1], n_in), "the last axis must be the layer's input")
-    _checks.floating("xs", xs)
+    checks.shape("xs", xs, (*jnp.shape(xs)[:-1], n_in), "the last axis must be the layer's input")
+    checks.floating("xs", xs)
     z = xs @ layer.w.T
     return z + jnp.broadcast_to(layer.b, z.shape)
 
@@ -140,13 +140,13 @@ def classify(params: Params, xs: Float[Array, "m n_in"], *, hidden: Activation =
 
     Raises ValueError for shapes that do not fit, TypeError for xs of integers.
     """
-    _checks.shape("xs", xs, (_checks.examples((xs,)), sizes(params)[0]), "one row for each example")
-    _checks.floating("xs", xs)
+    checks.shape("xs", xs, (checks.examples((xs,)), sizes(params)[0]), "one row for each example")
+    checks.floating("xs", xs)
     *below, last = params
     a = xs.T
     for w, b in below:
-        a = hidden(_xla.weighted_inputs(w, b, a))
-    return jnp.argmax(_xla.weighted_inputs(*last, a), axis=0)
+        a = hidden(xla.weighted_inputs(w, b, a))
+    return jnp.argmax(xla.weighted_inputs(*last, a), axis=0)
 
 
 def accuracy(
@@ -158,5 +158,5 @@ def accuracy(
 
     Raises as `classify` does, and ValueError unless there is one label for each example.
     """
-    _checks.shape("labels", labels, jnp.shape(xs)[:1], "one label for each example")
+    checks.shape("labels", labels, jnp.shape(xs)[:1], "one label for each example")
     return jnp.mean(classify(params, xs, hidden=hidden) == labels)

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jnn import _checks, _dtypes, mlp
+from jnn import mlp
+from jnn._internal import checks, dtypes
 from jnn.activations import step
 from jnn.mlp import Layer, Params
 from jnn.typing import Scalar
@@ -34,8 +35,8 @@ def scale(params: Params, c: Scalar) -> Params:
 
     Raises ValueError unless c > 0, TypeError unless it is one number.
     """
-    _checks.number("c", c)
-    _checks.positive("c", c)
+    checks.number("c", c)
+    checks.positive("c", c)
     return jax.tree.map(lambda leaf: c * leaf, params)
 
 
@@ -50,8 +51,8 @@ def bits_layer(c: Scalar = 20.0, *, dtype: jax.typing.DTypeLike = jnp.float32) -
 
     Raises ValueError unless c > 0, TypeError unless it is one number.
     """
-    _checks.number("c", c)
-    _checks.positive("c", c)
+    checks.number("c", c)
+    checks.positive("c", c)
     bits = (jnp.arange(10)[None] >> jnp.arange(4)[:, None]) & 1
     return Layer(w=jnp.asarray(c * (2.0 * bits - 1), dtype), b=jnp.zeros(4, dtype))
 
@@ -65,10 +66,10 @@ def steepest_step(gradient: Any, epsilon: Scalar) -> Any:
 
     Raises ValueError unless epsilon > 0, TypeError unless it is one number.
     """
-    _checks.number("epsilon", epsilon)
-    _checks.positive("epsilon", epsilon)
+    checks.number("epsilon", epsilon)
+    checks.positive("epsilon", epsilon)
     leaves = jax.tree.leaves(gradient)
-    wide = _dtypes.single(*leaves)
+    wide = dtypes.single(*leaves)
     # Dividing by the largest entry before squaring avoids overflow and underflow.
     largest = functools.reduce(
         jnp.maximum, [jnp.max(jnp.abs(leaf), initial=0).astype(wide) for leaf in leaves], jnp.zeros((), wide)

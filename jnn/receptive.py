@@ -18,7 +18,8 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
-from jnn import _checks, _smoothing, mlp
+from jnn import mlp
+from jnn._internal import checks, smoothing
 from jnn.mlp import Layer, Params
 from jnn.typing import Grad, Scalar
 
@@ -40,17 +41,17 @@ def windows(sizes: Sequence[int], shape: Sequence[int], *, widths: Sequence[floa
     and the margin leaves a part of the image; TypeError for sizes or a shape that are not integers, widths that are not
     numbers and a margin that is not one number.
     """
-    _checks.sizes(sizes)
+    checks.sizes(sizes)
     _check_shape(shape, sizes[0])
     if len(widths) != len(sizes) - 2:
         raise ValueError(f"widths must have one entry for each of {len(sizes) - 2} hidden layers, got {len(widths)}")
-    _checks.in_range("margin", margin)
+    checks.in_range("margin", margin)
     if 2 * margin >= min(shape):
         raise ValueError(f"margin must be below half of the image's {min(shape)} pixels, got {margin}")
     below = np.stack(np.meshgrid(*(np.arange(n) + 0.5 for n in shape), indexing="ij"), axis=-1).reshape(-1, 2)
     found = []
     for n, width in zip(sizes[1:-1], widths, strict=True):
-        _checks.positive("widths", width)
+        checks.positive("widths", width)
         unit = (np.arange(1, n + 1)[:, None] / PLASTIC ** np.arange(1, 3)) % 1
         places = margin + unit * (np.array(shape) - 2 * margin)
         squared = np.sum((places[:, None] - below[None]) ** 2, axis=-1)
@@ -69,10 +70,10 @@ def smooth(params: Params, shape: Sequence[int], *, sigma: Scalar) -> Params:
     shape that does not hold integers and a sigma that is not one number.
     """
     _check_shape(shape, mlp.sizes(params)[0])
-    _checks.in_range("sigma", sigma)
+    checks.in_range("sigma", sigma)
     first, *others = params
     columns = first.w.T
-    w = _smoothing.gaussian(columns.reshape(*shape, -1), sigma).reshape(columns.shape).T
+    w = smoothing.gaussian(columns.reshape(*shape, -1), sigma).reshape(columns.shape).T
     return first._replace(w=_with_norms_of(first.w, w)), *others
 
 
@@ -98,7 +99,7 @@ def localized(grad: Grad, windows: Windows, *, floor: Scalar) -> Partial:
     Raises ValueError for a floor outside [0, 1] and, when it is called, for shapes that do not fit; TypeError for a
     floor that is not one number.
     """
-    _checks.in_range("floor", floor, most=1)
+    checks.in_range("floor", floor, most=1)
     return Partial(_localized, grad if isinstance(grad, Partial) else Partial(grad), windows, floor)
 
 
@@ -123,7 +124,7 @@ def _with_norms_of(before: Float[Array, "n_out n_in"], w: Float[Array, "n_out n_
 
 def _check_shape(shape: Sequence[int], inputs: int) -> None:
     for n in shape:
-        _checks.count("shape", n)
+        checks.count("shape", n)
     if len(shape) != 2 or np.prod(shape) != inputs:
         raise ValueError(f"shape must be [H, W] with one pixel for each of {inputs} inputs, got {tuple(shape)}")
 
@@ -133,4 +134,4 @@ def _check(params: Params, windows: Windows) -> None:
     if len(windows) != len(params):
         raise ValueError(f"windows must have one array for each of {len(params)} layers, got {len(windows)}")
     for i, (layer, window) in enumerate(zip(params, windows, strict=True)):
-        _checks.shape(f"windows[{i}]", window, jnp.shape(layer.w), "one entry for each weight")
+        checks.shape(f"windows[{i}]", window, jnp.shape(layer.w), "one entry for each weight")

@@ -17,7 +17,7 @@ from jax.core import Tracer
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Key
 
-from jnn import _checks, _dtypes, _explicit
+from jnn._internal import checks, dtypes
 from jnn.typing import Grad, Scalar
 
 # Norms and penalties
@@ -58,13 +58,13 @@ def l1(params: Any, alpha: Scalar) -> Float[Array, ""]:
 
     Raises ValueError for a negative alpha.
     """
-    _checks.in_range("alpha", alpha)
+    checks.in_range("alpha", alpha)
     return alpha * _sum_over_weights(jnp.abs, params)
 
 
 def l1_grad(params: Any, alpha: Scalar) -> Any:
     """The gradient of `l1`: alpha sign(w) for weights, with sign(0) = 0, and 0 for biases. Raises as `l1` does."""
-    _checks.in_range("alpha", alpha)
+    checks.in_range("alpha", alpha)
     return _on_weights(lambda w: alpha * jnp.sign(w), params)
 
 
@@ -73,13 +73,13 @@ def l2(params: Any, alpha: Scalar) -> Float[Array, ""]:
 
     Nielsen's lambda for n training examples is n alpha. Raises ValueError for a negative alpha.
     """
-    _checks.in_range("alpha", alpha)
+    checks.in_range("alpha", alpha)
     return alpha / 2 * _sum_over_weights(jnp.square, params)
 
 
 def l2_grad(params: Any, alpha: Scalar) -> Any:
     """The gradient of `l2`: alpha w for weights, the last term of (3.11), and 0 for biases. Raises as `l2` does."""
-    _checks.in_range("alpha", alpha)
+    checks.in_range("alpha", alpha)
     return _on_weights(lambda w: alpha * w, params)
 
 
@@ -92,7 +92,7 @@ def penalised(grad: Grad, *, l1: Scalar | None = None, l2: Scalar | None = None)
     """
     for name, alpha in (("l1", l1), ("l2", l2)):
         if alpha is not None:
-            _checks.in_range(name, alpha)
+            checks.in_range(name, alpha)
     return Partial(_penalised, _partial(grad), l1, l2)
 
 
@@ -127,7 +127,7 @@ def gradient_noise(grad: Grad, sigma: Scalar) -> Partial:
 
     It takes a key at the end of the batch. Raises ValueError for a negative sigma.
     """
-    _checks.in_range("sigma", sigma)
+    checks.in_range("sigma", sigma)
     return Partial(_gradient_noise, _partial(grad), sigma)
 
 
@@ -136,7 +136,7 @@ def weight_noise(grad: Grad, sigma: Scalar) -> Partial:
 
     Training then finds weights that tolerate perturbation (Graves, 2011). Raises ValueError for a negative sigma.
     """
-    _checks.in_range("sigma", sigma)
+    checks.in_range("sigma", sigma)
     return Partial(_weight_noise, _partial(grad), sigma)
 
 
@@ -145,9 +145,9 @@ def noise(key: Key[Array, ""], a: Float[Array, "*shape"], sigma: Scalar) -> Floa
 
     Raises ValueError for a negative sigma.
     """
-    _checks.key("key", key)
-    _checks.in_range("sigma", sigma)
-    _checks.array("a", a)
+    checks.key("key", key)
+    checks.in_range("sigma", sigma)
+    checks.array("a", a)
     return a + sigma * jax.random.normal(key, a.shape, a.dtype)
 
 
@@ -162,7 +162,7 @@ def noisy_squared_loss(
 
     Raises ValueError for a negative sigma and for shapes that do not fit.
     """
-    _checks.in_range("sigma", sigma)
+    checks.in_range("sigma", sigma)
     return jnp.mean((xs @ w - ys) ** 2) + sigma**2 * jnp.sum(w**2)
 
 
@@ -177,7 +177,6 @@ def mix(lam: Float[Array, "*m"], a: Float[Array, "*m k"], b: Float[Array, "*m k"
     return lam * a + (1 - lam) * b
 
 
-@_explicit.automatic_inside(_explicit.like_batch)
 def mixup(
     key: Key[Array, ""], xs: Float[Array, "m n_in"], ys: Float[Array, "m n_out"], *rest: Any, beta: Scalar
 ) -> tuple[Any, ...]:
@@ -186,10 +185,10 @@ def mixup(
     The partners are a random permutation of the mini-batch, and lambda is drawn for each example from
     Beta(beta, beta) (Zhang et al., 2018). Raises ValueError unless beta > 0.
     """
-    _checks.key("key", key)
-    _checks.positive("beta", beta)
+    checks.key("key", key)
+    checks.positive("beta", beta)
     order_key, lambda_key = jax.random.split(key)
-    m = _checks.examples((xs, ys))
+    m = checks.examples((xs, ys))
     lam = jax.random.beta(lambda_key, beta, beta, (m,), xs.dtype)
     order = jax.random.permutation(order_key, m)
     return mix(lam, xs, xs[order]), mix(lam, ys, ys[order]), *rest
@@ -231,7 +230,7 @@ def _noise_everywhere(key: Key[Array, ""], tree: Any, sigma: Scalar) -> Any:
 
 def _sum_over_weights(f: Callable[[Array], Array], params: Any) -> Float[Array, ""]:
     leaves = [leaf for leaf in jax.tree.leaves(params) if jnp.ndim(leaf) >= 2]
-    wide = _dtypes.single(*leaves)
+    wide = dtypes.single(*leaves)
     return sum((jnp.sum(f(leaf)).astype(wide) for leaf in leaves), start=jnp.zeros((), wide))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 
-from jnn import _checks
+from jnn._internal import checks
 from jnn.typing import Scalar
 
 
@@ -43,8 +43,8 @@ def shrinkage(eigenvalues: Float[Array, " k"], alpha: Scalar) -> Float[Array, " 
 
     Raises ValueError for a negative alpha and, unless they are traced, for eigenvalues that are not positive.
     """
-    _checks.in_range("alpha", alpha)
-    _checks.positive("eigenvalues", eigenvalues)
+    checks.in_range("alpha", alpha)
+    checks.positive("eigenvalues", eigenvalues)
     return eigenvalues / (eigenvalues + alpha)
 
 
@@ -67,9 +67,9 @@ def lanczos(
 
     Raises ValueError unless 1 <= k <= steps <= d.
     """
-    _checks.key("key", key)
+    checks.key("key", key)
     for name, value in (("d", d), ("k", k), ("steps", steps)):
-        _checks.count(name, value)
+        checks.count(name, value)
     if not k <= steps <= d:
         raise ValueError(f"k <= steps <= d must hold, got k = {k}, steps = {steps} and d = {d}")
     start = jax.random.normal(key, (d,))
@@ -92,11 +92,11 @@ def lanczos(
 
 
 def _check_hessian(hessian: Any, w_star: Any, alpha: Any) -> None:
-    _checks.in_range("alpha", alpha)
+    checks.in_range("alpha", alpha)
     if jnp.ndim(w_star) != 1:
         raise ValueError(f"w_star must be a vector [d], got shape {jnp.shape(w_star)}")
     d = jnp.shape(w_star)[0]
-    _checks.shape("hessian", hessian, (d, d), "one row and one column for each entry of w_star")
+    checks.shape("hessian", hessian, (d, d), "one row and one column for each entry of w_star")
     if isinstance(hessian, Tracer):
         return
     matrix = np.asarray(hessian, np.float64)

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Bool, Float, Key
 
-from jnn import _checks, _explicit, _masking, _reverse_mode
+from jnn import recurrent
+from jnn._internal import checks
 from jnn.mlp import orthogonal, scaled_normal
 
 
@@ -37,9 +38,9 @@ def init(
     Raises ValueError for sizes below 1, TypeError for sizes that are not integers and for a key that
     `jax.random.key` did not make.
     """
-    _checks.key("key", key)
-    _checks.count("inputs", inputs)
-    _checks.count("units", units)
+    checks.key("key", key)
+    checks.count("inputs", inputs)
+    checks.count("units", units)
     w_key, u_key = jax.random.split(key)
     return Params(
         W=input_weights(w_key, (units, inputs), dtype),
@@ -55,7 +56,7 @@ def zero_state(
 
     Raises ValueError for sizes below 1, TypeError if they are not integers.
     """
-    return jnp.zeros(_checks.memory_shape(units, batch), dtype)
+    return jnp.zeros(checks.memory_shape(units, batch), dtype)
 
 
 def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batch p"]) -> Float[Array, "*batch d"]:
@@ -64,7 +65,6 @@ def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batc
     return jnp.tanh(z + jnp.broadcast_to(params.b, z.shape))
 
 
-@_explicit.automatic_inside(_explicit.like_sequences)
 def scan(
     params: Params,
     state: Float[Array, "*start d"],
@@ -84,7 +84,6 @@ def scan(
     return _scan(params, *_check(params, state, xs, mask), mask)
 
 
-@_explicit.automatic_inside(_explicit.like_sequences)
 def unroll(
     params: Params,
     state: Float[Array, "*start d"],
@@ -104,15 +103,13 @@ def unroll(
 
     Raises as `scan` does; TypeError in forward mode, which `scan` supports.
     """
-    arguments = (params, *_check(params, state, xs, mask))
-    message = "rnn.unroll supports reverse mode only: use rnn.scan for forward mode"
-    return _unroll(*_reverse_mode.only(message, arguments), mask)
+    return _unroll(params, *_check(params, state, xs, mask), mask)
 
 
 def _scan(params: Params, state: Array, xs: Array, mask: Array | None) -> tuple[Array, Array]:
     def one(state: Array, inputs: tuple[Array, Array | None]) -> tuple[Array, Array]:
         x, m = inputs
-        new = _masking.where(m, step(params, state, x), state)
+        new = recurrent.where(m, step(params, state, x), state)
         return new, new
 
     return jax.lax.scan(one, state, (xs, mask))
@@ -134,8 +131,8 @@ def _backward(saved: Any, derivatives: tuple[Array, Array]) -> tuple[Params, Arr
     def one(dnext: Array, inputs: tuple[Array, Array, Array | None]) -> tuple[Array, Array]:
         dhere, state, m = inputs
         dstate = dnext + dhere
-        dz = _masking.where(m, dstate * (1 - state**2), jnp.zeros_like(dstate))
-        return _masking.where(m, dz @ params.U, dstate), dz
+        dz = recurrent.where(m, dstate * (1 - state**2), jnp.zeros_like(dstate))
+        return recurrent.where(m, dz @ params.U, dstate), dz
 
     dfirst, dz = jax.lax.scan(one, dlast, (dstates, states, mask), reverse=True)
     before = jnp.concatenate([first[None], states[:-1]])
@@ -151,9 +148,9 @@ _unroll.defvjp(_forward, _backward)
 
 def _check(params: Params, state: Any, xs: Any, mask: Any) -> tuple[Array, Array]:
     """Check shapes and dtypes; the state, with a batch axis if xs has one, and xs with 0 for what is masked."""
-    d, p = _checks.matrix("params.W", params.W)
-    _checks.shape("params.U", params.U, (d, d), "d units, as in W [d, p]")
-    _checks.shape("params.b", params.b, (d,), "d units, as in W [d, p]")
-    batch = _checks.sequence(xs, p)
-    _checks.one_dtype(params=params, state=state, xs=xs)
-    return _checks.memory("state", state, batch, d), _masking.cleared(xs, mask)
+    d, p = checks.matrix("params.W", params.W)
+    checks.shape("params.U", params.U, (d, d), "d units, as in W [d, p]")
+    checks.shape("params.b", params.b, (d,), "d units, as in W [d, p]")
+    batch = checks.sequence(xs, p)
+    checks.one_dtype(params=params, state=state, xs=xs)
+    return checks.memory("state", state, batch, d), recurrent.cleared(xs, mask)

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from jaxtyping import ArrayLike as Like
 
-from jnn import _checks
+from jnn._internal import checks
 from jnn.typing import Evaluate, Scalar
 
 
@@ -69,8 +69,8 @@ def error_change(*, window: int = 10, further: int = 0) -> Criterion:
 
     Raises ValueError for a window below 1 or `further` below 0, TypeError if they are not integers.
     """
-    _checks.count("window", window)
-    _checks.count("further", further, least=0)
+    checks.count("window", window)
+    checks.count("further", further, least=0)
     return _error_change(int(window), int(further))
 
 
@@ -102,8 +102,8 @@ def weight_change(rho: Scalar, *, window: int = 10, relative: bool = False) -> C
     Raises ValueError for a window below 1 or a rho that is negative or not finite, TypeError if they are not such
     numbers.
     """
-    _checks.count("window", window)
-    _checks.in_range("rho", rho)
+    checks.count("window", window)
+    checks.in_range("rho", rho)
     return _weight_change(float(rho), int(window), bool(relative))
 
 

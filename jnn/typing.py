@@ -2,11 +2,16 @@
 
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+import optax
+from jaxtyping import Array, Float, Int, Key
+from jaxtyping import PyTree as PyTree
+
+PRNGKey = Key[Array, ""]
+"""A typed PRNG key, as `jax.random.key` makes it."""
 
 Scalar = int | float | np.number | jax.Array
 """One number, which may be traced."""
@@ -14,29 +19,32 @@ Scalar = int | float | np.number | jax.Array
 PathLike = str | os.PathLike[str]
 """A path, as text or as `pathlib.Path`."""
 
-Grad = Callable[..., tuple[Float[Array, ""], Any]]
+Optimizer = optax.GradientTransformation | optax.MultiSteps
+"""Any optimizer of optax."""
+
+Grad = Callable[..., tuple[PyTree, PyTree]]
 """(params, *batch) -> (value, gradient), as `jax.value_and_grad` returns it."""
 
-Transform = Callable[..., tuple[Any, ...]]
+Transform = Callable[..., tuple[PyTree, ...]]
 """(key, *batch) -> the arguments that `Grad` gets after params, in place of the mini-batch."""
 
-Evaluate = Callable[[Any], Any]
+Evaluate = Callable[[PyTree], PyTree]
 """params -> metrics, computed after each epoch."""
 
 
 class State(NamedTuple):
     """The state of a training run: the parameters and the optimizer's state."""
 
-    params: Any
-    opt_state: Any
+    params: PyTree
+    opt_state: PyTree
 
 
 class CarryState(NamedTuple):
     """The state of a training run in which `grad` also hands a carry from one mini-batch to the next."""
 
-    params: Any
-    opt_state: Any
-    carry: Any
+    params: PyTree
+    opt_state: PyTree
+    carry: PyTree
 
 
 StateT = TypeVar("StateT", State, CarryState)
@@ -44,24 +52,34 @@ StateT = TypeVar("StateT", State, CarryState)
 
 
 class History(NamedTuple):
-    """The record of a training run: the mean cost of every mini-batch, before its step, and the metrics of `evaluate`.
+    """The record of a training run.
 
-    The leaves of metrics have a leading axis of epochs; metrics is None without `evaluate`. `epochs` and `best` are
-    None without early stopping. With it, `epochs` is how many were trained and `best` the one, counted from 1, whose
-    parameters are returned; 0 is the start, if no error was a number. Epochs that were not trained are NaN in losses
-    and metrics, or 0 in integer metrics.
+    Attributes:
+      losses: The mean cost of every mini-batch, before its step. Epochs that were not trained are NaN.
+      metrics: What `evaluate` returned, each leaf with a leading axis of epochs; None without `evaluate`. Epochs that
+        were not trained are NaN, or 0 in integer metrics.
+      epochs: With early stopping, how many epochs were trained; else None.
+      best: With early stopping, the epoch, counted from 1, whose parameters are returned; 0 is the start, if no error
+        was a number. Else None.
     """
 
     losses: Float[Array, "*members epochs steps"]
-    metrics: Any
+    metrics: PyTree
     epochs: Int[Array, "*members"] | None = None
     best: Int[Array, "*members"] | None = None
 
 
 class Report(NamedTuple):
-    """What `fit` passes to its callbacks after an epoch, which is counted from 1."""
+    """What `fit` passes to its callbacks after an epoch.
+
+    Attributes:
+      epoch: Counted from 1.
+      state: The state after the epoch.
+      losses: The mean cost of each of its mini-batches.
+      metrics: What `evaluate` returned, or None.
+    """
 
     epoch: int
     state: State | CarryState
     losses: Float[Array, "*members steps"]
-    metrics: Any
+    metrics: PyTree

@@ -22,7 +22,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from jnn import _checks
+from jnn._internal import checks
 from jnn.mlp import Layer, Params
 from jnn.typing import Scalar
 
@@ -55,9 +55,9 @@ def step(s: Scalar, w: Scalar = 1024.0, *, dtype: jax.typing.DTypeLike = jnp.flo
 
     Raises ValueError unless w > 0 and s is finite, and when w or s w is too large or too small for dtype.
     """
-    _checks.number("s", s)
-    _checks.number("w", w)
-    _checks.positive("w", w)
+    checks.number("s", s)
+    checks.number("w", w)
+    checks.positive("w", w)
     return (_steps([np.array([s], np.float64)], np.array([w], np.float64), _real(dtype)),)
 
 
@@ -76,7 +76,7 @@ def rectangle(
 
     Raises ValueError unless s1 < s2, w > 0 and h > 0.
     """
-    _checks.below("s1", s1, "s2", s2)
+    checks.below("s1", s1, "s2", s2)
     return tower(s1, s2, w=w, h=h, dtype=dtype)
 
 
@@ -155,7 +155,7 @@ def approximate(
     message says where), and if the parameters, or the points at which f is evaluated, need more than `max_bytes`;
     TypeError for bins or samples that are not integers, and for f or a dtype that is not real.
     """
-    _checks.count("samples", samples)
+    checks.count("samples", samples)
     dtype = _real(dtype)
     lower, upper, counts = _box(lower, upper, bins)
     evaluate, n = _evaluation(f, len(counts), (lower + upper) / 2, dtype)
@@ -179,8 +179,8 @@ def leak(bins: Bins, t: Scalar, *, h: Scalar = HEIGHT) -> Float[Array, ""]:
 
     Raises ValueError unless bins >= 1, t > 0 and h > 0.
     """
-    _checks.positive("t", t)
-    _checks.positive("h", h)
+    checks.positive("t", t)
+    checks.positive("h", h)
     counts = _counts(bins)
     e = jax.nn.sigmoid(-jnp.asarray(t, float))
     return float(math.prod(counts)) * jax.nn.sigmoid(-h * (0.5 - 2 * len(counts) * e))
@@ -191,7 +191,7 @@ def parameter_bytes(bins: Bins, n: int, *, dtype: jax.typing.DTypeLike = jnp.flo
 
     Raises ValueError unless bins >= 1 and n >= 1.
     """
-    _checks.count("n", n)
+    checks.count("n", n)
     counts = _counts(bins)
     steps, cells = sum(b + 1 for b in counts), math.prod(counts)
     return jnp.dtype(dtype).itemsize * (steps * len(counts) + steps + cells * steps + cells + n * cells + n)
@@ -214,8 +214,8 @@ def _steps(knots: list[np.ndarray], w: np.ndarray, dtype: jax.typing.DTypeLike) 
 
 def _indicators(knots: list[np.ndarray], w: np.ndarray, h: Scalar, dtype: jax.typing.DTypeLike) -> Params:
     """Steps, then a neuron for each cell: sum over axes of h (a_lower - a_upper), bias -(2m-1) h/2 (section 4.3)."""
-    _checks.number("h", h)
-    _checks.positive("h", h)
+    checks.number("h", h)
+    checks.positive("h", h)
     bins = [len(s) - 1 for s in knots]
     cells = np.indices(bins).reshape(len(bins), -1)  # the last axis varies fastest
     intervals = [h * (np.eye(b, b + 1, dtype=dtype) - np.eye(b, b + 1, k=1, dtype=dtype)) for b in bins]
@@ -285,7 +285,7 @@ def _box(lower: Axes, upper: Axes, bins: Bins) -> tuple[np.ndarray, np.ndarray, 
     if len(counts) != len(lower):
         raise ValueError(f"bins must be one number, or one for each of {len(lower)} axes, got {len(counts)}")
     for k in range(len(lower)):
-        _checks.below(f"lower[{k}]", lower[k], f"upper[{k}]", upper[k])
+        checks.below(f"lower[{k}]", lower[k], f"upper[{k}]", upper[k])
     return lower, upper, counts
 
 
@@ -293,7 +293,7 @@ def _counts(bins: Bins) -> tuple[int, ...]:
     """The bins as Python integers, which do not overflow."""
     counts = np.atleast_1d(np.asarray(bins)).tolist()
     for k, b in enumerate(counts):
-        _checks.count(f"bins[{k}]", b)
+        checks.count(f"bins[{k}]", b)
     return tuple(counts)
 
 
@@ -325,7 +325,7 @@ def _weights(w: Axes | None, knots: list[np.ndarray]) -> np.ndarray:
     if w is None:
         widths = np.array([(s[-1] - s[0]) / (len(s) - 1) for s in knots])
         return np.exp2(np.ceil(np.log2(STEEPNESS / widths)))
-    _checks.positive("w", w)
+    checks.positive("w", w)
     if np.shape(w) not in ((), (len(knots),)):
         raise ValueError(f"w must be one number, or one for each of {len(knots)} axes, got shape {np.shape(w)}")
     return np.broadcast_to(np.asarray(w, np.float64), len(knots))

@@ -60,10 +60,10 @@ def pytest_runtest_call(item):
 
 def pytest_collection_modifyitems(items):
     """Skip the tests on the real MNIST without its files: no test uses the network."""
-    from jnn import data  # late: its shapes are checked if the plugin sees its first import
+    from jnn.data import mnist_files  # late: its shapes are checked if the plugin sees its first import
 
     folder = os.environ.get("JNN_DATA_DIR")
-    if not (folder and data._mnist_paths(Path(folder).expanduser(), "train-images-idx3-ubyte")):
+    if not (folder and mnist_files.paths_of(Path(folder).expanduser(), "train-images-idx3-ubyte")):
         reason = "set JNN_DATA_DIR to a folder with the four MNIST files"
         for item in items:
             if "mnist" in item.keywords:

@@ -80,9 +80,9 @@ def replaced(folder):
 
 def hold(folder):
     """Hold the folder until this process is killed."""
-    from jnn import _files
+    from jnn.checkpoint import lock
 
-    with _files.held(folder):
+    with lock.held(folder):
         print("held", flush=True)
         sys.stdin.read()
 

@@ -1,7 +1,6 @@
 """Trainings that end and go on: histories, Ctrl-C, the order of the data, a carry, and programs found again."""
 
 import functools
-import logging
 import signal
 from typing import NamedTuple
 
@@ -12,7 +11,9 @@ import optax
 import pytest
 from jax.tree_util import Partial
 
-from jnn import _known, backprop, checkpoint, costs, lstm, parallel, regularize, stopping, train
+from jnn import backprop, checkpoint, costs, gradcheck, lstm, parallel, regularize, stopping, train
+from jnn.parallel import members
+from jnn.train import loop, program
 from tests.helpers import examples, network, normal, relative_error
 
 GRAD = backprop.minibatch_value_and_grad
@@ -39,12 +40,12 @@ def equal(a, b):
 # Going on
 
 
-@pytest.mark.parametrize("program", [train.run, functools.partial(train.fit, progress=False)])
-def test_two_epochs_and_three_more_are_five(program):
+@pytest.mark.parametrize("fit", [train.run, functools.partial(train.fit, progress=False)])
+def test_two_epochs_and_three_more_are_five(fit):
     options = {"batch_size": 4, "evaluate": error, "transform": functools.partial(regularize.input_noise, sigma=0.1)}
-    whole = program(KEY, GRAD, ADAM, start(), DATA, epochs=5, **options)
-    state, history = program(KEY, GRAD, ADAM, start(), DATA, epochs=2, **options)
-    assert equal(program(KEY, GRAD, ADAM, state, DATA, epochs=3, history=history, **options), whole)
+    whole = fit(KEY, GRAD, ADAM, start(), DATA, epochs=5, **options)
+    state, history = fit(KEY, GRAD, ADAM, start(), DATA, epochs=2, **options)
+    assert equal(fit(KEY, GRAD, ADAM, state, DATA, epochs=3, history=history, **options), whole)
 
 
 def test_members_go_on_with_checkpoints(tmp_path):
@@ -86,11 +87,11 @@ def test_a_history_of_another_training():
 def test_another_learning_rate_does_not_compile_again():
     optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.01)
     state, history = train.run(KEY, GRAD, optimizer, start(optimizer), DATA, epochs=2, batch_size=4)
-    compiled = train._run_program._cache_size()
+    compiled = program.jitted_run._cache_size()
     for zero in (0.0, jnp.asarray(0.0), np.float32(0.0)):
         slower = state._replace(opt_state=optax.tree.set(state.opt_state, learning_rate=zero))
         after, _ = train.run(KEY, GRAD, optimizer, slower, DATA, epochs=2, batch_size=4, history=history)
-        assert train._run_program._cache_size() == compiled
+        assert program.jitted_run._cache_size() == compiled
         assert equal(after.params, state.params)
     assert after.opt_state.inner_state[0].count == 24
 
@@ -123,7 +124,7 @@ def test_ctrl_c_returns_what_was_trained(ctrl_c, capsys):
     state, history = fit(interrupt_in(3))
     assert (
         capsys.readouterr().err
-        == "interrupted: train.fit returns what it had after epoch 3 of 5; go on with epochs=2, history=history\n"
+        == "interrupted: train.fit returns what it had after epoch 3 of 5; continue with epochs=2, history=history\n"
     )
     assert equal((state, history), fit(epochs=3))
     options = {"batch_size": 4, "evaluate": error, "progress": False}
@@ -134,25 +135,15 @@ def test_ctrl_c_raises_where_it_is_not_caught(ctrl_c, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         fit(interrupt_in(3), catch_interrupt=False)
 
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(train, "_members_program", Interrupting(train._members_program))
+        patch.setattr(program, "train", interrupted)
         fit()  # before an epoch has ended
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(checkpoint.Saver, "_save_pending", interrupted)  # a second Ctrl-C, while the first is handled
+        patch.setattr(loop, "_save", interrupted)  # a second Ctrl-C, while the first is handled
         fit(interrupt_in(3), checkpoints=checkpoint.Checkpoints(tmp_path, seconds=1000))
-
-
-class Interrupting:
-    """A program that is traced, and interrupted."""
-
-    def __init__(self, program):
-        self.trace = program.trace
-
-    def __call__(self, *_):
-        raise KeyboardInterrupt
 
 
 def test_ctrl_c_saves_the_last_epoch(ctrl_c, tmp_path):
@@ -251,94 +242,69 @@ def test_what_grad_must_return_with_a_carry():
             train.epoch(KEY, grad, ADAM, state, DATA, batch_size=4)
 
 
-# Programs that are found again
+# Programs that are reused
 
 
-def cell(eta=0.01, cost=costs.quadratic, scale=1.0, captured=None, metric="error", program=train.run):
-    """What a cell of a notebook does each time it runs: all functions are new."""
-    captured = jnp.arange(3.0) if captured is None else captured
-
-    def mean(params):
-        return {metric: jnp.mean(params[-1].b * captured) * scale}
-
-    optimizer = optax.adam(eta)
-    grad = Partial(lambda params, xs, ys: GRAD(params, xs, ys, cost=cost))
-    return program(KEY, grad, optimizer, start(optimizer), DATA, epochs=2, batch_size=4, evaluate=mean)
+def error_over(params, xs):
+    return {"error": jnp.mean(params[0].w ** 2) + jnp.mean(xs)}
 
 
 def compiled():
-    return train._run_program._cache_size() + train._members_program._cache_size() + train._epoch_program._cache_size()
+    programs = program.jitted_epoch, program.jitted_run, program.train, program.measure, members._sweep_program
+    return sum(each._cache_size() for each in programs)
 
 
-@pytest.mark.parametrize("program", [train.run, functools.partial(train.fit, progress=False)])
-def test_a_cell_that_runs_again_compiles_nothing(program):
-    first, before = cell(program=program), compiled()
-    assert equal(cell(program=program), first)
+@pytest.mark.parametrize("fit", [train.run, functools.partial(train.fit, progress=False)])
+def test_equal_optimizers_and_bindings_reuse_the_program(fit):
+    """Arrays that are bound are arguments of the program; `sgd` of an equal number is the same optimizer."""
+
+    def trained(value):
+        optimizer, evaluate = train.sgd(0.1), Partial(error_over, xs=jnp.full(3, value))
+        grad = Partial(GRAD, cost=costs.cross_entropy)
+        state = start(optimizer)
+        return fit(KEY, grad, optimizer, state, DATA, epochs=2, batch_size=4, evaluate=evaluate)[1].metrics["error"]
+
+    first = trained(1.0)
+    before = compiled()
+    np.testing.assert_allclose(trained(2.0), first + 1, rtol=1e-6)
     assert compiled() == before
 
 
-def test_a_sweep_that_runs_again_compiles_nothing():
-    first = parallel.sweep(lambda x: jnp.sin(x) + 1, jnp.arange(3.0))
-    before = parallel._sweep_program._cache_size()
-    np.testing.assert_array_equal(parallel.sweep(lambda x: jnp.sin(x) + 1, jnp.arange(3.0)), first)
-    assert parallel._sweep_program._cache_size() == before
+def test_a_sweep_of_the_same_function_compiles_once():
+    def f(x):
+        return jnp.sin(x) + 1
 
-
-CHANGES = {
-    "learning rate": ({"eta": 0.02}, "0.01"),
-    "cost": ({"cost": costs.cross_entropy}, "had"),
-    "constant": ({"scale": 2.0}, "had"),
-    "captured array": ({"captured": jnp.arange(3.0) + 1}, "captured"),
-    "metric": ({"metric": "accuracy"}, "another tree"),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_what_differs_is_compiled_again_and_said(change, caplog):
-    options, said = CHANGES[change]
-    first, before = cell(), compiled()
-    with caplog.at_level(logging.INFO, logger="jnn._known"):
-        other = cell(**options)
-    assert compiled() == before + 1
-    assert not equal(jax.tree.leaves(other), jax.tree.leaves(first)) or change == "metric"
-    (record,) = caplog.records
-    assert record.getMessage().startswith("compiling again")
-    assert said in record.getMessage()
-
-
-class Metrics(NamedTuple):
-    error: jax.Array
-
-
-def test_the_same_name_is_not_the_same_thing():
-    """Callbacks to the host, classes of results and settings of JAX make another program of the same text."""
-    calls = []
-
-    def training(i, kind=Metrics):
-        def mean(params):
-            result = jax.pure_callback(
-                lambda b: calls.append(i) or np.float32(i), jax.ShapeDtypeStruct((), "float32"), 0
-            )
-            return kind(result)
-
-        return train.run(KEY, GRAD, ADAM, start(), DATA, epochs=1, batch_size=4, evaluate=mean)[1].metrics
-
-    assert float(training(1).error[0]) == 1
-    assert float(training(2).error[0]) == 2
-    other = type("Metrics", (Metrics,), {})
-    assert type(training(2, other)) is other
-
-    def product(precision):
-        return lambda params: jnp.sum(jnp.matmul(params[0].w, params[0].w.T, precision=precision))
-
-    def run(evaluate):
-        return train.run(KEY, GRAD, ADAM, start(), DATA, epochs=1, batch_size=4, evaluate=evaluate)
-
-    with jax.default_matmul_precision("highest"):
-        run(product(None))
+    first = parallel.sweep(f, jnp.arange(3.0))
     before = compiled()
-    run(product("highest"))  # GRAD's products are not the same
-    assert compiled() == before + 1
+    np.testing.assert_array_equal(parallel.sweep(f, jnp.arange(3.0)), first)
+    assert compiled() == before
+
+
+class Pair(NamedTuple):
+    a: jax.Array
+    b: jax.Array
+
+
+def test_each_function_is_called_with_its_own_kind_of_tree():
+    """The same formula on a dict and on a NamedTuple, with parts that are None, or not, is two programs."""
+
+    def loss_of(a, b, xs, mask=None):
+        return jnp.sum((a * xs + b) ** 2) if mask is None else jnp.sum(mask * (a * xs + b) ** 2)
+
+    def of_dict(params, xs):
+        return loss_of(params["a"], params["b"], xs)
+
+    def of_pair(params, xs, mask=None):
+        return loss_of(params.a, params.b, xs, mask)
+
+    values = {"a": jnp.ones(()), "b": jnp.ones(())}
+    xs = jnp.arange(4.0)
+    for f, params in ((of_dict, values), (of_pair, Pair(**values))):
+        gradcheck.assert_ok(f, jax.grad(f), params, xs)
+        fitted, optimizer = functools.partial(train.fit, epochs=1, batch_size=2, progress=False), train.sgd(0.01)
+        state, _ = fitted(KEY, jax.value_and_grad(f), optimizer, train.init(optimizer, params), (xs,))
+        assert type(state.params) is type(params)
+    fitted(KEY, jax.value_and_grad(of_pair), optimizer, state, (xs, None))
 
 
 def test_a_learning_rate_that_is_traced():
@@ -355,8 +321,3 @@ def test_a_learning_rate_that_is_traced():
         np.testing.assert_array_equal(transformed(etas), first)
         assert first[0] != first[1]
     np.testing.assert_allclose(jax.vmap(last_loss)(etas), [last_loss(eta) for eta in (0.1, 0.2)], rtol=1e-5)
-
-
-def test_only_so_many_programs_are_kept():
-    assert _known._traced.maxlen == 64
-    assert len(_known._traced) <= 64

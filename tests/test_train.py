@@ -489,8 +489,8 @@ WRONG_STATES = {
         ADAM,
         start(ADAM)._replace(opt_state=ADAM.init(network(0, (6, 4, 4, 3)))),
     ),
-    r"optimizer must be one of optax, such as train.sgd\(0.5\), got <function sgd.*>: call it": (optax.sgd, start()),
-    r"optimizer must be one of optax, such as train.sgd\(0.5\), got 0.1$": (0.1, start()),
+    r"optimizer must be an optax.GradientTransformation, such as train.sgd\(0.5\), got <function sgd.*>: call it": (optax.sgd, start()),
+    r"optimizer must be an optax.GradientTransformation, such as train.sgd\(0.5\), got 0.1$": (0.1, start()),
 }
 
 

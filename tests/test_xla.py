@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnn import _xla, activations
+from jnn import activations
+from jnn._internal import xla
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 255, 256, 257, 60_000, 65_536, 65_537, 2**17 + 1])
@@ -13,7 +14,7 @@ def test_the_order_is_that_of_jax_random_permutation(n):
     """Bit for bit, on either side of the sizes at which a sort has room for one digit less."""
     for seed in range(3):
         key = jax.random.key(seed)
-        order = jax.jit(_xla.permutation, static_argnums=1)(key, n)
+        order = jax.jit(xla.permutation, static_argnums=1)(key, n)
         wanted = jax.random.permutation(key, n)
         assert order.dtype == wanted.dtype
         np.testing.assert_array_equal(order, wanted)
@@ -25,20 +26,20 @@ def test_keys_that_tie_leave_their_places_as_they_stand(monkeypatch):
     for keys in (np.zeros(n), np.arange(n) % 2, (np.arange(n) % 3) << 30, (np.arange(n) % 5) << 22):
         bits = jnp.asarray(keys, jnp.uint32)
         monkeypatch.setattr(jax.random, "bits", lambda key, shape, dtype, bits=bits: bits)
-        np.testing.assert_array_equal(_xla.permutation(jax.random.key(0), n), np.argsort(keys, kind="stable"))
+        np.testing.assert_array_equal(xla.permutation(jax.random.key(0), n), np.argsort(keys, kind="stable"))
 
 
 @pytest.mark.parametrize("m", [3, 2000])
 def test_sums_of_outer_products(m, x64):
     left, right = (jax.random.normal(jax.random.key(seed), (m, n)) for seed, n in ((0, 4), (1, 5)))
     expected = sum(np.outer(a, b) for a, b in zip(left, right, strict=True))
-    np.testing.assert_allclose(jax.jit(_xla.sum_of_outer)(left, right), expected, rtol=1e-11, atol=1e-11)
-    over_time = jax.jit(_xla.sum_of_outer_over_time)(left[None], right[None])
+    np.testing.assert_allclose(jax.jit(xla.sum_of_outer)(left, right), expected, rtol=1e-11, atol=1e-11)
+    over_time = jax.jit(xla.sum_of_outer_over_time)(left[None], right[None])
     np.testing.assert_allclose(over_time, expected, rtol=1e-11, atol=1e-11)
-    several = jax.jit(_xla.sum_of_outer_over_time)(jnp.stack([left, 2 * left]), jnp.stack([right, right]))
+    several = jax.jit(xla.sum_of_outer_over_time)(jnp.stack([left, 2 * left]), jnp.stack([right, right]))
     np.testing.assert_allclose(several, 3 * expected, rtol=1e-11, atol=1e-11)
 
 
 def test_sigmoid():
     z = jnp.linspace(-20, 20, 1001)
-    np.testing.assert_allclose(_xla.sigmoid(z), activations.sigmoid(z), atol=2.0**-22)
+    np.testing.assert_allclose(xla.sigmoid(z), activations.sigmoid(z), atol=2.0**-22)

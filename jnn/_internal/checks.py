@@ -129,45 +129,6 @@ def examples(data: Any, name: str = "data", each: str = "example") -> int:
     return n
 
 
-def value_and_grad(found: Any, params: Any, carry: tuple[Any, ...] = ()) -> tuple[Any, Any, tuple[Any, ...]]:
-    """The value, the gradient and, as a tuple of one, the next carry, if there is one, of what `grad` returned.
-
-    Raises TypeError unless `grad` returned a number and a tree of arrays like `params`, and a carry like `carry`.
-    """
-
-    def shapes(tree: Any) -> tuple[Any, list[tuple[int, ...]]]:
-        return jax.tree.structure(tree), [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]
-
-    ahead, grads = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
-    value, *after = ahead if isinstance(ahead, tuple) and len(ahead) == 2 else (ahead,)
-    right = shapes(value) == shapes(0.0) and shapes(grads) == shapes(params)
-    if right and shapes(tuple(after)) == shapes(carry):
-        return value, grads, tuple(after)
-    form, meaning = "(value, gradient)", "a number and a tree of arrays like params"
-    if carry:
-        form, meaning = "((value, carry), gradient)", "a number, a tree like the carry, and one like params"
-    if right and not carry:
-        what = "((value, aux), gradient): drop has_aux, or pass a carry to train.init"
-    elif shapes(found) == shapes(params):
-        what = "a gradient alone: use jax.value_and_grad instead of jax.grad"
-    elif shapes(found) == shapes(0.0):
-        what = "a value alone: use jax.value_and_grad(loss)"
-    elif shapes(found) == shapes((params, 0.0)):
-        what = "(gradient, value): swap them"
-    elif right:
-        back = jax.tree.map(jnp.shape, after[0]) if after else "none, as without has_aux=True"
-        what = f"another carry: {jax.tree.map(jnp.shape, carry[0])} went in, and came back as {back}"
-    elif jax.tree.structure(grads) == jax.tree.structure(params):
-        pairs = zip(*(jax.tree_util.tree_leaves_with_path(tree) for tree in (grads, params)), strict=True)
-        path, shape, expected = next(
-            (p, jnp.shape(g), jnp.shape(w)) for (p, g), (_, w) in pairs if jnp.shape(g) != jnp.shape(w)
-        )
-        what = f"a gradient whose {leaf_name(path)} has shape {shape} instead of {expected}"
-    else:
-        what = f"{jax.tree.map(jnp.shape, found)}"
-    raise TypeError(f"grad must return {form}, {meaning}; got {what}")
-
-
 def sequence(xs: Any, p: int) -> tuple[int, ...]:
     """The batch axes () or (B,) of sequences [T, p] or [T, B, p]; raise ValueError for others and for T = 0."""
     array("xs", xs)

@@ -1,34 +1,14 @@
-"""A picture of handwriting, as a photo or a scan, to the images that MNIST holds.
-
-`normalise` makes of a picture of one digit what a network trained on MNIST expects, by the rules that MNIST was made by
-(LeCun et al., 1998): scaled to fit 20x20 pixels with its proportions kept, its centre of mass in the middle of 28x28.
-`find` gives the box of each digit in a picture of several, and `digits` both:
-
-    boxes, xs = pictures.digits(photo)
-    probabilities = activations.softmax(jax.vmap(functools.partial(mlp.logits, hidden=relu), (None, 0))(params, xs))
-
-They run on the host, on NumPy arrays, since what is connected to what depends on the values of the pixels.
-
-A picture is [H, W], or [H, W, channels] with grey, grey and alpha, RGB or RGBA, of any dtype. Unsigned integers of 8
-and 16 bits are fractions of their largest value, and numbers in [0, 1] brightnesses; others are scaled from their own
-range to that. What is transparent is white. Ink may be dark on light or light on dark, but must cover less than half of
-the picture, otherwise the paper is taken for the ink. The light may fall off across it, and a shadow may fall on it;
-what covers most of a side of the picture, such as a table beside the paper, is left out. Ruled lines are ignored where
-they are less than a quarter as dark as the ink. Digits that touch each other, or a frame, are not separated.
-"""
+"""From ink to digits: connected strokes, joined, in reading order, each as MNIST holds it."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike as Like
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 
-from jnn import _checks, _paper
-
-Picture = Shaped[Like, "H W *channels"]
-"""[H, W], or [H, W, channels] with 1 to 4 channels, of any real dtype."""
+from jnn.pictures import paper
+from jnn.pictures.paper import FAINT
+from jnn.pictures.photo import Picture, ink, reduction
 
 SIDE = 28
 """The side of MNIST's images, in pixels."""
@@ -36,22 +16,15 @@ SIDE = 28
 FIT = 20
 """The side of the square that a digit is scaled to fit, in pixels."""
 
-FAINT = _paper.FAINT
-"""Ink above this is part of a stroke; fainter ink counts only beside one."""
-
 STRONG = 0.5
 """A stroke must have some ink above this, otherwise it is dropped."""
 
 BESIDE = 0.03
 """Ink is beside a stroke up to this distance, as a fraction of the digit's size; so wide are gaps that are closed."""
 
-LARGEST = 1500
-"""The longest side that is not reduced, in pixels: larger pictures are averaged over squares of pixels."""
-
 MOST = 1000
 """The largest number of separate strokes."""
 
-_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _NEIGHBOURS = np.ones((3, 3), bool)
 
 
@@ -101,91 +74,12 @@ def digits(picture: Picture) -> Digits:
     order = _reading_order(boxes)
     xs = np.stack([_cut(shown, owners, boxes[i], i) for i in order])
     height, width = np.shape(picture)[:2]
-    return Digits(np.minimum(boxes[order] * _step(np.shape(picture)), [height, width, height, width]), xs)
-
-
-def ink(picture: Picture) -> Float[np.ndarray, "h w"]:
-    """How much ink is where: 0 on the paper, 1 in the strokes. Uneven light is taken out, and either polarity found.
-
-    The light is a quadratic in the row and the column, fitted to the paper; where medians of parts of the picture
-    separate ink and paper better, it is these. [h, w] is [H, W] divided by a whole number, so that it is at most
-    `LARGEST`; what rows and columns remain are cut off. Raises as `normalise` does.
-    """
-    ndimage, grey = _paper.ndimage(), _grey(picture)
-    paper = _paper.paper(grey)
-    above = grey - paper
-    smooth = ndimage.uniform_filter(above, 3) if min(grey.shape) > _paper.SMALL else above
-    some = (slice(None, None, 1 + n // 300) for n in grey.shape)
-    noise = 1.5 * np.median(np.abs(above - smooth)[*some])
-    floor = max(0.04, 6 * noise)
-    marks = smooth[np.abs(smooth) > floor]
-    darker, lighter = (np.sum((np.abs(a) - floor) ** 2) for a in (marks[marks < 0], marks[marks > 0]))
-    if not len(marks):
-        raise ValueError(
-            f"picture must show ink on paper: its contrast must be above {floor:.2g} of white, "
-            f"got {np.abs(smooth).max():.2g}"
-        )
-    light = np.maximum(paper, 0.05) * (-1 if darker > lighter else 1)  # ink changes any light by the same factor
-    depth, smooth = above / light, smooth / light
-    half = smooth.max() / 2
-    strokes = depth[(smooth > half) & (depth > half)]
-    full = np.median(strokes) if len(strokes) else smooth.max()
-    return np.clip(depth / full, 0, 1)
-
-
-def _grey(picture: Any) -> Float[np.ndarray, "h w"]:
-    """The brightness, from 0 to 1, of a picture that is reduced where it is large."""
-    _checks.array("picture", picture)
-    pixels = np.asarray(picture)
-    if (pixels.dtype != bool and not jnp.issubdtype(pixels.dtype, jnp.number)) or np.iscomplexobj(pixels):
-        raise TypeError(f"picture must be an array of real numbers, got dtype {pixels.dtype}")
-    if pixels.ndim not in (2, 3) or min(pixels.shape[:2]) < 2 or not 1 <= (*pixels.shape, 1)[2] <= 4:
-        raise ValueError(
-            f"picture must have shape [H, W] or [H, W, channels], with at least 2x2 pixels and 1 to 4 channels, "
-            f"got {pixels.shape}"
-        )
-    largest = {"b1": 1, "u1": 255, "u2": 65535}.get(pixels.dtype.str[1:])
-    step = _step(pixels.shape)
-    if step > 1:
-        pixels = _block_means(pixels, step)
-    with np.errstate(over="ignore"):
-        pixels = pixels.astype(np.float32)
-    least, most = pixels.min(), pixels.max()
-    if not np.isfinite(least + most):
-        raise ValueError("picture must have finite pixels, got NaN or infinity")
-    if largest is None and (least < 0 or most > 1):
-        pixels, largest = pixels - least, most - least
-    pixels = pixels / (largest or 1)
-    colours = pixels.reshape(*pixels.shape[:2], -1)
-    alpha = colours.shape[2] in (2, 4)
-    solid = colours[..., : colours.shape[2] - alpha]
-    grey = solid @ _LUMINANCE if solid.shape[2] == 3 else solid[..., 0]
-    if not alpha:
-        return grey
-    on_white = grey * colours[..., -1] + 1 - colours[..., -1]
-    return on_white if np.ptp(on_white) > 0.02 else 1 - colours[..., -1]  # white ink on nothing
-
-
-def _block_means(pixels: np.ndarray, step: int) -> np.ndarray:
-    """The means of blocks of step x step pixels: of 12 million pixels, eight times as fast as a mean over two axes."""
-    height, width = (n // step * step for n in pixels.shape[:2])
-    with np.errstate(over="ignore"):
-        rows = pixels[:height:step].astype(np.float32)
-        for i in range(1, step):
-            rows += pixels[i:height:step]
-        sums = rows[:, :width:step].copy()
-        for i in range(1, step):
-            sums += rows[:, i:width:step]
-    return sums / step**2
-
-
-def _step(shape: tuple[int, ...]) -> int:
-    return min(*shape[:2], -(-max(shape[:2]) // LARGEST))
+    return Digits(np.minimum(boxes[order] * reduction(np.shape(picture)), [height, width, height, width]), xs)
 
 
 def _parts(shown: Float[np.ndarray, "h w"]) -> tuple[Int[np.ndarray, "h w"], Int[np.ndarray, "K 4"]]:
     """Connected ink, numbered from 1, without specks, and the box of each."""
-    labels, count = _paper.ndimage().label(shown > FAINT, _NEIGHBOURS)
+    labels, count = paper.ndimage().label(shown > FAINT, _NEIGHBOURS)
     strong = np.bincount(labels[shown > STRONG], minlength=count + 1)[1:] > 0
     boxes = _boxes(labels)
     sides = np.max(boxes[:, 2:] - boxes[:, :2], axis=1)
@@ -204,7 +98,7 @@ def _parts(shown: Float[np.ndarray, "h w"]) -> tuple[Int[np.ndarray, "h w"], Int
 
 
 def _boxes(labels: Int[np.ndarray, "h w"]) -> Int[np.ndarray, "K 4"]:
-    return np.array([[y.start, x.start, y.stop, x.stop] for y, x in _paper.ndimage().find_objects(labels)]).reshape(
+    return np.array([[y.start, x.start, y.stop, x.stop] for y, x in paper.ndimage().find_objects(labels)]).reshape(
         -1, 4
     )
 
@@ -235,7 +129,7 @@ def _joined(parts: Int[np.ndarray, "h w"], boxes: Int[np.ndarray, "K 4"]) -> Int
         & (along >= -0.3 * typical)
         & (tall <= 1.4 * typical)
     )
-    ndimage, reach = _paper.ndimage(), max(3, 2 * round(BESIDE * _weighted_median(sides, areas)) + 1)
+    ndimage, reach = paper.ndimage(), max(3, 2 * round(BESIDE * _weighted_median(sides, areas)) + 1)
     islands, _ = ndimage.label(ndimage.maximum_filter(parts > 0, reach), _NEIGHBOURS)
     island = np.zeros(len(boxes) + 1, int)
     island[parts] = islands
@@ -270,7 +164,7 @@ def _cut(
     top, left, bottom, right = box
     reach = max(1, round(BESIDE * max(bottom - top, right - left)))
     region = (slice(max(0, top - reach), bottom + reach), slice(max(0, left - reach), right + reach))
-    digit = shown[region] * _paper.ndimage().maximum_filter(owners[region] == i, 2 * reach + 1)
+    digit = shown[region] * paper.ndimage().maximum_filter(owners[region] == i, 2 * reach + 1)
     rows, columns = (np.flatnonzero(np.any(digit > FAINT, axis=axis)) for axis in (1, 0))
     digit = digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.float64)
     scale = FIT / max(digit.shape)

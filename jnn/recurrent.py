@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jnn import _checks
+from jnn._internal import checks
 
 
 def cleared(xs: Float[Array, "T *batch p"], mask: Any) -> Float[Array, "T *batch p"]:
@@ -17,7 +17,7 @@ def cleared(xs: Float[Array, "T *batch p"], mask: Any) -> Float[Array, "T *batch
     if mask is None:
         return xs
     advice = "one entry for each time and sequence, time first as in xs [T, B, p], False after its end"
-    _checks.shape("mask", mask, xs.shape[:-1], advice)
+    checks.shape("mask", mask, xs.shape[:-1], advice)
     if not jnp.issubdtype(jnp.result_type(mask), jnp.bool_):
         raise TypeError(f"mask must be boolean, got {jnp.result_type(mask)}: convert it with mask.astype(bool)")
     return where(mask, xs, jnp.zeros_like(xs))

@@ -17,7 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jnn import _checks, _files, _structure, costs, lstm, mlp
+from jnn import costs, lstm, mlp
+from jnn._internal import checks, files
+from jnn.convert import structure
 from jnn.typing import PathLike
 
 _FLAX_GATES = {"rem": "f", "save": "i", "focus": "o", "ltm": "g"}
@@ -35,7 +37,7 @@ def to_torch(params: lstm.Params, *, layer: int = 0) -> dict[str, Float[Array, "
 
     Raises ValueError for a layer below 0, TypeError if it is not an integer.
     """
-    _checks.count("layer", layer, least=0)
+    checks.count("layer", layer, least=0)
     gates = (params.save, params.rem, params.ltm, params.focus)  # torch's order: i, f, g, o
     b = jnp.concatenate([gate.b for gate in gates])
     return {
@@ -61,9 +63,9 @@ def from_torch(arrays: Mapping[str, Any], *, layer: int = 0, reverse: bool = Fal
     if missing := [name for name in names if name not in arrays]:
         raise ValueError(f"{', '.join(missing)} must be in the state_dict of an LSTM, got {', '.join(arrays)}")
     w, u, b_ih, b_hh = (jnp.asarray(arrays[name]) for name in names)
-    rows, p = _checks.matrix(names[0], w)
+    rows, p = checks.matrix(names[0], w)
     for name, value, expected in zip(names[1:], (u, b_ih, b_hh), ((rows, rows // 4), (rows,), (rows,)), strict=True):
-        _checks.shape(name, value, expected, f"{names[0]} holds four gates [d, {p}] in its {rows} rows")
+        checks.shape(name, value, expected, f"{names[0]} holds four gates [d, {p}] in its {rows} rows")
     save, rem, ltm, focus = (
         lstm.Gate(*parts) for parts in zip(*(jnp.split(a, 4) for a in (w, u, b_ih + b_hh)), strict=True)
     )
@@ -113,10 +115,10 @@ def export(path: PathLike, params: Any, metadata: Mapping[str, Any] | None = Non
     metadata that JSON cannot hold; ValueError for leaves of the same name, and OSError if the file cannot be written.
     Needs safetensors: pip install safetensors.
     """
-    path = _files.expanded("path", path)
+    path = files.expanded("path", path)
     arrays: dict[str, np.ndarray] = {}
     for where, leaf in jax.tree_util.tree_leaves_with_path(params):
-        name = _checks.leaf_name(where)
+        name = checks.leaf_name(where)
         if name in arrays or name == "__metadata__":
             raise ValueError(f"the names of arrays must differ, and not be __metadata__, got {name!r}: rename a key")
         arrays[name] = _plain(f"params{jax.tree_util.keystr(where)}", leaf)
@@ -129,7 +131,7 @@ def export(path: PathLike, params: Any, metadata: Mapping[str, Any] | None = Non
     except (TypeError, ValueError) as error:
         raise TypeError(f"metadata must be a dict of what JSON holds: {error}") from error
     with contextlib.suppress(TypeError):
-        about |= {"structure": json.dumps(_structure.encode(params)), "names": json.dumps(list(arrays))}
+        about |= {"structure": json.dumps(structure.encode(params)), "names": json.dumps(list(arrays))}
     _write(path, lambda file: _safetensors().save_file(arrays, str(file), about))
 
 
@@ -154,11 +156,11 @@ def load(path: PathLike, like: Any = None) -> Any:
     if like is None:
         return _restored(path, arrays)
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    named = {_checks.leaf_name(where): leaf for where, leaf in leaves}
+    named = {checks.leaf_name(where): leaf for where, leaf in leaves}
     expected = {name: _described(f"like.{name}", leaf) for name, leaf in named.items()}
     found = {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
     if found != expected:
-        difference = _checks.difference("arrays", found, expected)
+        difference = checks.difference("arrays", found, expected)
         raise ValueError(f"{path} holds {difference}: pass `like` with the same sizes")
     return jax.tree.unflatten(structure, [_as(leaf, arrays[name]) for name, leaf in named.items()])
 
@@ -181,7 +183,7 @@ def export_network2(path: PathLike, params: mlp.Params, cost: costs.Cost) -> Non
 
     Raises ValueError for another cost and for shapes that do not fit, OSError if the file cannot be written.
     """
-    path, sizes = _files.expanded("path", path), mlp.sizes(params)
+    path, sizes = files.expanded("path", path), mlp.sizes(params)
     name = next((name for name, known in _NETWORK2.items() if known is cost), None)
     if name is None:
         raise ValueError(f"cost must be costs.quadratic or costs.cross_entropy, which the book has, got {cost!r}")
@@ -222,7 +224,7 @@ def load_network2(path: PathLike, *, dtype: jax.typing.DTypeLike = jnp.float32) 
 
 
 def _existing(path: PathLike) -> Path:
-    path = _files.expanded("path", path)
+    path = files.expanded("path", path)
     if not path.is_file():
         raise FileNotFoundError(f"path must be a file that jnn.convert wrote, got {path}, which does not exist")
     return path
@@ -257,12 +259,12 @@ def _restored(path: Path, arrays: Mapping[str, np.ndarray]) -> Any:
     if "structure" not in about:
         raise ValueError(f"{path} does not hold the structure of its tree: pass `like`, a tree like the one written")
     try:
-        leaves, structure = jax.tree.flatten(_structure.decode(about["structure"]))
+        leaves, tree = jax.tree.flatten(structure.decode(about["structure"]))
         named = [arrays[name] for name in about["names"]]
         kinds: list[Any] = [0 if leaf == "number" else array for leaf, array in zip(leaves, named, strict=True)]
     except (ValueError, KeyError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-    return jax.tree.unflatten(structure, list(map(_as, kinds, named)))
+    return jax.tree.unflatten(tree, list(map(_as, kinds, named)))
 
 
 def _plain(name: str, leaf: Any) -> np.ndarray:

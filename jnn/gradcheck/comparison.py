@@ -1,105 +1,21 @@
-"""A hand-derived gradient against autodiff against finite differences, leaf by leaf.
-
-    report = gradcheck.compare(f, grad_f, params, x, y)
-    print(report)                                     # a table: leaf, shape, errors, index of the largest
-    gradcheck.assert_ok(f, grad_f, params, x, y)      # the same in a test
-
-`f(params, *rest)` is a scalar; `grad_f(params, *rest)` is its gradient by `params`, any pytree, either alone, as
-`jax.grad(f)` returns it, or as the pair (value, gradient), as `jax.value_and_grad(f)` does and `train` takes it.
-"""
+"""A hand-derived gradient, autodiff and finite differences, compared leaf by leaf."""
 
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
-from jnn import _diagnosis, _known
+from jnn.gradcheck import diagnosis
+from jnn.gradcheck.report import Difference, Leaf, Report
 
 _CHUNK = 256
 
 _KINK = 1e-3
 """How far one-sided differences must be apart at a kink, over the largest; those of smooth functions are closer."""
-
-
-class Difference(NamedTuple):
-    """The distance of one array from its reference.
-
-    absolute: the largest |a - b|. relative: that over the largest |b| of the array (of the whole gradient if the array
-    is all zeros), so that entries near zero do not inflate it. where: the index of the largest |a - b|. compared: how
-    many entries were compared. rounding: how large `absolute` can be from rounding in the reference alone.
-    """
-
-    absolute: float
-    relative: float
-    where: tuple[int, ...]
-    compared: int
-    rounding: float = 0.0
-
-    def within(self, tolerance: float) -> bool:
-        """True if the relative difference is within tolerance, or the absolute one within rounding; never for NaN."""
-        return self.relative <= tolerance or self.absolute <= self.rounding
-
-
-class Leaf(NamedTuple):
-    """One row of the table: a leaf's path and shape, and the hand-derived gradient against both references.
-
-    got: the shape of the hand-derived gradient; if it differs from that of the leaf, the differences are infinite.
-    kinks: the entries at a kink of f, as where a relu's z is exactly 0. Their one-sided differences disagree and the
-    hand-derived gradient lies between them, so they are compared with autodiff only.
-    diagnosis: the mistake that a wrong gradient looks like, such as the transpose or a constant factor; "" if unknown.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    got: tuple[int, ...]
-    autodiff: Difference
-    finite: Difference
-    kinks: int = 0
-    diagnosis: str = ""
-
-
-class Report(NamedTuple):
-    """The rows, their tolerances, and `.ok`. Printing it shows the table."""
-
-    leaves: tuple[Leaf, ...]
-    tolerance: float
-    finite_tolerance: float
-
-    @property
-    def ok(self) -> bool:
-        """True if every leaf is within both tolerances."""
-        return not self.wrong
-
-    def __bool__(self) -> bool:
-        """The same as `ok`."""
-        return self.ok
-
-    @property
-    def wrong(self) -> tuple[Leaf, ...]:
-        """The leaves that exceed a tolerance."""
-        return tuple(
-            leaf
-            for leaf in self.leaves
-            if not (leaf.autodiff.within(self.tolerance) and leaf.finite.within(self.finite_tolerance))
-        )
-
-    def __str__(self) -> str:
-        head = ("leaf", "shape", "autodiff: abs", "rel", "where", "finite diff.: abs", "rel", "where", "")
-        rows = [
-            head,
-            *(_row(leaf, "WRONG" if leaf in self.wrong else "ok", self.finite_tolerance) for leaf in self.leaves),
-        ]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        lines += [f"{leaf.path or '(it)'}: {leaf.diagnosis}" for leaf in self.wrong if leaf.diagnosis]
-        verdict = f"{len(self.wrong)} of {len(self.leaves)} leaves wrong" if self.wrong else "all leaves ok"
-        held = f"tolerances {self.tolerance:g} against autodiff, {self.finite_tolerance:g} against finite differences"
-        return "\n".join([*lines, f"{verdict} ({held})"])
 
 
 def compare(
@@ -138,7 +54,7 @@ def compare(
         _check_first(f, args)
         value_by_hand, gradient = _value_and_gradient(grad_f, args)
         hand, anew = jax.tree.leaves(gradient), _anew(f)
-        value, auto = _value_and_grad(_known.known(_value_and_grad, anew, *args), *args)
+        value, auto = jax.jit(jax.value_and_grad(anew))(*args)
         paths, auto = zip(*jax.tree_util.tree_leaves_with_path(auto), strict=True)
         scale = max(float(np.max(np.abs(leaf), initial=0.0)) for leaf in auto)
         rows = []
@@ -165,29 +81,29 @@ def compare(
         return report if report.ok else _diagnosed(report, hand, auto, f, args)
 
 
-def _diagnosed(report: Report, hand: list[Any], auto: Any, f: Callable[..., Any], args: tuple[Any, ...]) -> Report:
-    """The report with a diagnosis of each wrong leaf."""
-    right = {leaf.path: np.asarray(gradient) for leaf, gradient in zip(report.leaves, auto, strict=False)}
-    rules = _diagnosis.custom_rules(f, args)
-    above = _diagnosis.right_layers(args[0], [leaf.path for leaf in report.wrong])
-    leaves = []
-    for leaf, gradient in zip(report.leaves, hand, strict=False):  # the value, if it is wrong, has no gradient
-        line = ""
-        if leaf in report.wrong and not leaf.autodiff.within(report.tolerance):
-            others = {path: other for path, other in right.items() if path != leaf.path}
-            line = _diagnosis.diagnose(np.asarray(gradient), right[leaf.path], others, _diagnosis.counts_of(args))
-            line = line or above.get(leaf.path, "")
-        elif leaf in report.wrong and rules:
-            line = f"autodiff was compared with itself: it uses the derivative that f defines for {', '.join(rules)}"
-        leaves.append(leaf._replace(diagnosis=line))
-    return report._replace(leaves=(*leaves, *report.leaves[len(leaves) :]))
-
-
 def assert_ok(f: Callable[..., Any], grad_f: Callable[..., Any], *args: Any, **options: Any) -> None:
     """Raise AssertionError with the table unless `compare` with the same arguments is ok."""
     report = compare(f, grad_f, *args, **options)
     if not report.ok:
         raise AssertionError(f"the gradient is wrong\n{report}")
+
+
+def _diagnosed(report: Report, hand: list[Any], auto: Any, f: Callable[..., Any], args: tuple[Any, ...]) -> Report:
+    """The report with a diagnosis of each wrong leaf."""
+    right = {leaf.path: np.asarray(gradient) for leaf, gradient in zip(report.leaves, auto, strict=False)}
+    rules = diagnosis.custom_rules(f, args)
+    above = diagnosis.right_layers(args[0], [leaf.path for leaf in report.wrong])
+    leaves = []
+    for leaf, gradient in zip(report.leaves, hand, strict=False):  # the value, if it is wrong, has no gradient
+        line = ""
+        if leaf in report.wrong and not leaf.autodiff.within(report.tolerance):
+            others = {path: other for path, other in right.items() if path != leaf.path}
+            line = diagnosis.diagnose(np.asarray(gradient), right[leaf.path], others, diagnosis.counts_of(args))
+            line = line or above.get(leaf.path, "")
+        elif leaf in report.wrong and rules:
+            line = f"autodiff was compared with itself: it uses the derivative that f defines for {', '.join(rules)}"
+        leaves.append(leaf._replace(diagnosis=line))
+    return report._replace(leaves=(*leaves, *report.leaves[len(leaves) :]))
 
 
 def _to_double(leaf: Any) -> Any:
@@ -211,18 +127,13 @@ def _check_first(f: Callable[..., Any], args: tuple[Any, ...]) -> None:
         raise ValueError(f"f must return one scalar, got {out}: sum or average it inside f")
 
 
-def _anew(f: Callable[..., Any]) -> Partial:
-    """A function that is traced at each call of `compare`, as what f refers to may have changed, but compiled once."""
+def _anew(f: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that JAX traces at each call of `compare`, as what f refers to may have changed."""
 
     def call(*args: Any) -> Any:
         return f(*args)
 
-    return Partial(call)
-
-
-@jax.jit
-def _value_and_grad(f: Callable[..., Any], *args: Any) -> Any:
-    return jax.value_and_grad(f)(*args)
+    return call
 
 
 def _value_and_gradient(grad_f: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, Any]:
@@ -275,13 +186,12 @@ def _one_sided_differences(
         return np.zeros((2, 0)), 0.0
     epsilon = float(jnp.finfo(jax.tree.leaves(args[0])[i].dtype).eps)
     cube_root = epsilon ** (1 / 3)
-    given = (args, jnp.asarray(entries), i, cube_root)
-    sides = _slopes(_known.known(_slopes, f, *given), *given)
+    slopes = jax.jit(functools.partial(_slopes, f, i, cube_root))
+    sides = slopes(args, jnp.asarray(entries))
     return np.asarray(sides).T, 8 * epsilon * abs(value) / cube_root
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4))
-def _slopes(f: Callable[..., Any], args: tuple[Any, ...], entries: jax.Array, i: int, cube_root: float) -> jax.Array:
+def _slopes(f: Callable[..., Any], i: int, cube_root: float, args: tuple[Any, ...], entries: jax.Array) -> jax.Array:
     leaves, tree = jax.tree.flatten(args[0])
     flat = jnp.ravel(leaves[i])
 
@@ -311,19 +221,3 @@ def _kinks(
     a, low, high = np.ravel(a)[entries], *np.sort(sides, axis=0)
     off = np.abs(a - (low + high) / 2) > margin
     return off & (low - margin <= a) & (a <= high + margin) & (high - low > _KINK * max(scale, margin))
-
-
-def _row(leaf: Leaf, verdict: str, finite_tolerance: float) -> tuple[str, ...]:
-    def numbers(d: Difference) -> tuple[str, str, str]:
-        return f"{d.absolute:.1e}", f"{d.relative:.1e}", str(list(d.where))
-
-    if leaf.got != leaf.shape:
-        verdict = f"{verdict}: gradient of shape {leaf.got}"
-    sampled = leaf.finite.compared + leaf.kinks < leaf.autodiff.compared
-    partial = f" ({leaf.finite.compared} entries)" if sampled else ""
-    if leaf.kinks:
-        verdict = f"{verdict}, {leaf.kinks} at a kink"
-    if verdict.startswith("ok") and leaf.finite.relative > finite_tolerance:
-        verdict = f"{verdict}, within the rounding of f, {leaf.finite.rounding:.1e}"
-    absolute, relative, where = numbers(leaf.finite)
-    return (leaf.path or "(it)", str(leaf.shape), *numbers(leaf.autodiff), absolute, relative, where + partial, verdict)

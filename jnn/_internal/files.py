@@ -1,0 +1,16 @@
+"""Paths as users write them."""
+
+import os
+from pathlib import Path
+
+from jnn.typing import PathLike
+
+
+def expanded(name: str, path: PathLike) -> Path:
+    """The absolute path, "~" being the user's home. Raises TypeError unless it is a path, ValueError without a home."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{name} must be a path, got {path!r}")
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError(f"{name} must start with a home folder that exists, got {path}: write it without ~") from None

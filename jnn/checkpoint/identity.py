@@ -1,0 +1,122 @@
+"""What a training run was given, as short texts: equal in every process that is given the same, on any devices."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+
+from jnn._internal import checks
+from jnn.typing import PyTree
+
+
+def describe(
+    config: Mapping[str, Any],
+    key: jax.Array,
+    start: PyTree,
+    inputs: PyTree,
+    programs: Sequence[jax.stages.Traced],
+    **settings: Any,
+) -> dict[str, Any]:
+    """The description of a training run, in types that JSON has.
+
+    Args:
+      config: The user's.
+      key: The key or keys of the run.
+      start: The first state.
+      inputs: The data, and the functions with the arrays that are bound to them.
+      programs: The traced programs.
+      **settings: What else must be the same, by what messages call it.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(start)
+    arrays = {checks.leaf_name(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
+    return {
+        "config": json.loads(json.dumps(dict(config), default=str)),
+        "key": np.asarray(jax.random.key_data(key)).tolist(),
+        "arrays": arrays,
+        "inputs": hashes(inputs),
+        "initial arrays": hashes(start),
+        **settings,
+        "program": digest_of_programs(programs),
+        "versions": versions(),
+    }
+
+
+def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """The first thing in which a checkpoint and a training run differ, for a message; "" if only versions differ."""
+    if "program" not in found:
+        return "a training run that an older jnn described in another way"
+    for what in expected:
+        if what == "versions" or found.get(what) == expected[what]:
+            continue
+        message = checks.difference(what, found.get(what), expected[what])
+        if what != "program":
+            return message
+        program = "another program: its gradient, optimizer, batch size, transform or evaluate differs"
+        same = found["versions"] == expected["versions"]
+        return program if same else f"{program}, perhaps only because of {other_versions(found, expected)}"
+    return ""
+
+
+def other_versions(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """The first library of another version, for a message."""
+    return checks.difference("versions", found["versions"], expected["versions"])
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that turn functions into a program."""
+    return {name: version(name) for name in ("jax", "optax")}
+
+
+def digest_of_programs(programs: Sequence[jax.stages.Traced]) -> str:
+    """A hash of the programs' equations and of the arrays that they captured."""
+    whole = hashlib.sha256()
+    for traced in programs:
+        text = traced.jaxpr.pretty_print(use_color=False)
+        whole.update(re.sub(r" at 0x[0-9a-f]+", "", text).encode())
+        whole.update(digest(*_captured(traced.jaxpr)).encode())
+    return whole.hexdigest()
+
+
+def hashes(tree: PyTree) -> dict[str, str]:
+    """A hash of each array, by its name; without those that are split between processes, which none holds whole."""
+    return {
+        checks.leaf_name(path): f"sha256:{digest(leaf)[:16]}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated
+    }
+
+
+def digest(*arrays: jax.typing.ArrayLike) -> str:
+    """The SHA-256 of the arrays' bytes."""
+    whole = hashlib.sha256()
+    for array in arrays:
+        whole.update(np.ascontiguousarray(plain(array)).reshape(-1).view(np.uint8).data)
+    return whole.hexdigest()
+
+
+def plain(leaf: jax.typing.ArrayLike) -> np.ndarray:
+    """The leaf as a NumPy array; of keys, their data."""
+    return np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
+
+
+def is_key(leaf: PyTree) -> bool:
+    """Whether the leaf holds random keys."""
+    return jnp.issubdtype(getattr(leaf, "dtype", None) or jnp.result_type(leaf), jax.dtypes.prng_key)
+
+
+def _captured(jaxpr: PyTree) -> Iterator[jax.Array]:
+    """The constants of a program and of those in it, which its text does not show."""
+    if isinstance(jaxpr, core.ClosedJaxpr):
+        yield from jaxpr.consts
+        jaxpr = jaxpr.jaxpr
+    if isinstance(jaxpr, core.Jaxpr):
+        for equation in jaxpr.eqns:
+            for part in jax.tree.leaves(equation.params):
+                yield from _captured(part)

@@ -1,0 +1,134 @@
+"""IDX files, the format of MNIST, and folders of four of them."""
+
+import functools
+import gzip
+import math
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jnn._internal import files
+from jnn.data.arrays import Dataset, Split, split
+from jnn.typing import PathLike
+
+_IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def idx_folder(folder: PathLike, *, prefix: str = "", transpose: bool = False) -> Dataset:
+    """A data set in four IDX files like MNIST's: Fashion-MNIST, KMNIST, EMNIST or your own, in any image size.
+
+    In the folder are train-images-idx3-ubyte and train-labels-idx1-ubyte, and two files with t10k or test in place of
+    train, after the prefix. They may be gzipped or not, whatever their names end in, and have a dot before idx. Images
+    are unsigned bytes [N, H, W], which become rows of H W pixels in [0, 1]; labels are integers [N], left as they are.
+
+    EMNIST has a prefix for each of its data sets, and images whose rows are the columns of the letter, which
+    `transpose` turns upright: `idx_folder(folder, prefix="emnist-letters-", transpose=True)`. The labels of its letters
+    are 1 ... 26, so that the desired outputs are `one_hot(labels - 1, 26)`.
+
+    Raises ValueError for a file that is damaged or holds something else, and for a folder that starts with ~ where the
+    user has no home folder; OSError if a file is missing (the message lists the prefixes in the folder) or cannot be
+    read.
+    """
+    path = files.expanded("folder", folder)
+    held_out = "test" if spellings(path, f"{prefix}test-images-idx3-ubyte") else "t10k"
+    train, test = (_idx_split(path, prefix + part, transpose) for part in ("train", held_out))
+    if train.xs.shape[1] != test.xs.shape[1]:
+        raise ValueError(
+            f"the images for training and testing in {path} must have the same number of pixels, got "
+            f"{train.xs.shape[1]} and {test.xs.shape[1]}"
+        )
+    return Dataset(train, test)
+
+
+def read_idx(path: PathLike) -> np.ndarray:
+    """The array in an IDX file, gzipped or not, whatever its name ends in; [N, H, W] for N images.
+
+    The format: two zero bytes; 0x08 for uint8, 0x09 for int8, 0x0b for int16, 0x0c for int32, 0x0d for float32 or 0x0e
+    for float64; the number of axes; each axis as a 32-bit integer; the entries. All numbers are big-endian in the file,
+    and in the machine's order in the array.
+
+    Raises ValueError for a file that is damaged or has another format; OSError if it cannot be read.
+    """
+    return parse(content(Path(path)), path)
+
+
+def spellings(folder: Path, name: str) -> list[Path]:
+    """The files in the folder that are called `name`, also with a dot before idx, also with .gz."""
+    names = (name, ".idx".join(name.rsplit("-idx", 1)))
+    paths = [folder / f"{spelling}{suffix}" for spelling in names for suffix in (".gz", "")]
+    return [path for path in paths if path.is_file()]
+
+
+def prefixes(folder: Path) -> list[str]:
+    """The prefixes of the data sets in the folder."""
+    return sorted({path.name.rpartition("train-images")[0] for path in folder.glob("*train-images?idx*")} - {""})
+
+
+def first_good(paths: Sequence[Path], read: Callable[[Path], np.ndarray]) -> np.ndarray:
+    """What `read` reads from the first path that it accepts: a file may be there twice, gzipped and not."""
+    refused = []
+    for path in paths:
+        try:
+            return read(path)
+        except ValueError as error:
+            refused.append(str(error))
+    raise ValueError("; ".join(refused))
+
+
+def content(path: Path) -> bytes:
+    raw = path.read_bytes()
+    try:
+        return gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path} is a truncated or damaged gzip file ({error})") from error
+
+
+def parse(content: bytes, path: PathLike) -> np.ndarray:
+    kind, axes = content[2:4] if len(content) >= 4 else (0, 0)
+    if content[:2] != b"\0\0" or kind not in _IDX_DTYPES or not 1 <= axes <= 64:  # the most axes that NumPy has
+        raise ValueError(
+            f"{path} must be an IDX file, gzipped or not, and start with 0x0000, a type from 0x08 to 0x0e and the "
+            f"number of axes, got 0x{content[:4].hex()}"
+        )
+    start, dtype = 4 + 4 * axes, np.dtype(_IDX_DTYPES[kind])
+    shape = struct.unpack(f">{axes}I", content[4:start]) if len(content) >= start else ()
+    if not shape or len(content) - start != math.prod(shape) * dtype.itemsize:
+        raise ValueError(
+            f"{path} is truncated or too long: it has {len(content)} bytes for {dtype.name} of shape {shape}"
+        )
+    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def _idx_split(folder: Path, part: str, transpose: bool) -> Split:
+    images = first_good(_present(folder, f"{part}-images-idx3-ubyte"), _read_images)
+    read_labels = functools.partial(_read_labels, n=len(images))
+    labels = first_good(_present(folder, f"{part}-labels-idx1-ubyte"), read_labels)
+    return split(images.swapaxes(1, 2) if transpose else images, labels, 255)
+
+
+def _present(folder: Path, name: str) -> list[Path]:
+    if paths := spellings(folder, name):
+        return paths
+    others = [repr(prefix) for prefix in prefixes(folder) if not name.startswith(prefix)]
+    advice = f": for what is there, pass prefix={' or '.join(others)}" if others else ""
+    name = name.replace("t10k-", "t10k- or test-")
+    raise FileNotFoundError(f"{folder} must hold {name}, gzipped or not{advice}")
+
+
+def _read_images(path: Path) -> np.ndarray:
+    images = read_idx(path)
+    if images.dtype != np.uint8 or images.ndim != 3 or images.size == 0:
+        given = f"{images.dtype} of shape {images.shape}"
+        raise ValueError(f"{path} must hold uint8 of shape [N, H, W], each at least 1, got {given}")
+    return images
+
+
+def _read_labels(path: Path, n: int) -> np.ndarray:
+    labels = read_idx(path)
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != (n,):
+        given = f"{labels.dtype} of shape {labels.shape}"
+        raise ValueError(f"{path} must hold integers of shape ({n},), one for each image, got {given}")
+    return labels

@@ -1,0 +1,139 @@
+"""MNIST, from a folder or downloaded once."""
+
+import functools
+import hashlib
+import importlib.util
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from jnn._internal import files
+from jnn.data import idx
+from jnn.data.arrays import Dataset, split
+
+MIRRORS = (
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+)
+"""Where `mnist` downloads from, in order of preference. The original host refuses automated downloads."""
+
+_SHA256_OF_CONTENT = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+
+
+def mnist(mirrors: Sequence[str] = MIRRORS) -> Dataset:
+    """MNIST: 60,000 images of 28x28 pixels to train on, 10,000 to test on (LeCun, Cortes and Burges, CC BY-SA 3.0).
+
+    The four IDX files are read from the folder $JNN_DATA_DIR, or from the user's cache folder if that is not set, or
+    from raw/ or MNIST/raw/ below it, where torchvision keeps them. They may be gzipped or not, whatever their names
+    end in, and be called train-images-idx3-ubyte or train-images.idx3-ubyte. A missing file is downloaded into the
+    folder from the first of `mirrors` that serves it completely, and gets its name only after its content has been
+    verified. The files that are there are verified first, and none of them is changed.
+
+    Raises ValueError for a file that is damaged or of another data set, and for a $JNN_DATA_DIR that starts with ~ if
+    the user has no home folder; OSError if a file cannot be read, downloaded from any mirror, or written, or if there
+    is no home folder and $JNN_DATA_DIR is not set; ImportError if pooch is missing and $JNN_DATA_DIR is not set or a
+    file must be downloaded.
+    """
+    folder = _folder()
+    arrays = {name: _mnist_file(paths, name) for name in _SHA256_OF_CONTENT if (paths := paths_of(folder, name))}
+    if not arrays and (others := idx.prefixes(folder)):
+        raise ValueError(
+            f"{folder} must hold MNIST's files, got those with prefix {', '.join(others)}: data.idx_folder(folder, "
+            "prefix=...) reads them; for MNIST, set JNN_DATA_DIR to another folder"
+        )
+    train_images, train_labels, test_images, test_labels = (
+        arrays[name] if name in arrays else _download(folder, name, mirrors) for name in _SHA256_OF_CONTENT
+    )
+    return Dataset(split(train_images, train_labels, 255), split(test_images, test_labels, 255))
+
+
+def paths_of(folder: Path, name: str) -> list[Path]:
+    return [path for below in ("", "raw", "MNIST/raw") for path in idx.spellings(folder / below, name)]
+
+
+def _folder() -> Path:
+    if chosen := os.environ.get("JNN_DATA_DIR"):
+        return files.expanded("JNN_DATA_DIR", chosen)
+    try:
+        return Path(_pooch().os_cache("jnn")).expanduser() / "mnist"
+    except RuntimeError as error:
+        raise OSError("there is no home folder to cache MNIST in: set JNN_DATA_DIR to a folder for it") from error
+
+
+def _pooch() -> ModuleType:
+    try:
+        import pooch
+    except ImportError as error:
+        raise ImportError(
+            "data.mnist needs pooch: pip install pooch requests, or set JNN_DATA_DIR to a folder with the four files"
+        ) from error
+    pooch.get_logger().setLevel("WARNING")
+    return pooch
+
+
+def _mnist_file(paths: Sequence[Path], name: str) -> np.ndarray:
+    try:
+        return idx.first_good(paths, functools.partial(_check_mnist, name=name))
+    except ValueError as error:
+        raise ValueError(
+            f"{error}: to have MNIST downloaded, move the file away, or set JNN_DATA_DIR to another folder"
+        ) from error
+
+
+def _check_mnist(path: Path, name: str) -> np.ndarray:
+    """The array in the file at `path`, which must have the content of MNIST's file `name`."""
+    found = idx.content(path)
+    array = idx.parse(found, path)
+    if hashlib.sha256(found).hexdigest() != _SHA256_OF_CONTENT[name]:
+        raise ValueError(
+            f"{path} must have the content of MNIST's {name}, got {array.dtype} of shape {array.shape} with another "
+            "SHA-256; data.idx_folder reads other data sets, such as Fashion-MNIST"
+        )
+    return array
+
+
+def _download(folder: Path, name: str, mirrors: Sequence[str]) -> np.ndarray:
+    """Download into a temporary folder beside the target, verify the content there, and only then rename it."""
+    pooch = _pooch()
+    filename = f"{name}.gz"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(dir=folder, prefix=".download-")
+    except OSError as error:
+        raise OSError(
+            f"{filename} is missing and cannot be written to {folder} ({error}): set JNN_DATA_DIR to a folder that has "
+            "it, or that is writable"
+        ) from error
+    failures = []
+    with scratch as workplace:
+        downloader = pooch.HTTPDownloader(progressbar=importlib.util.find_spec("tqdm") is not None, timeout=60)
+        for i, mirror in enumerate(mirrors):
+            fetched = Path(workplace) / str(i) / filename
+            try:
+                pooch.retrieve(mirror + filename, None, filename, fetched.parent, downloader=downloader)
+                array = _check_mnist(fetched, name)
+                fetched.replace(folder / filename)
+                return array
+            except (OSError, ValueError) as error:
+                failures.append(f"{mirror}: {_root(error)}".replace(f"{fetched.parent}{os.sep}", ""))
+    reasons = "; ".join(failures) or "no mirrors were given"
+    raise OSError(
+        f"cannot download {filename} to {folder} ({reasons}): put the four MNIST files into a folder and set "
+        "JNN_DATA_DIR to it"
+    )
+
+
+def _root(error: BaseException) -> BaseException:
+    """The innermost cause of a network library's error; ValueErrors are our own and complete."""
+    while not isinstance(error, ValueError) and error.__context__ is not None:
+        error = error.__context__
+    return error

@@ -1,0 +1,15 @@
+"""A hand-derived gradient compared with autodiff and with finite differences, leaf by leaf.
+
+    report = gradcheck.compare(f, grad_f, params, x, y)
+    print(report)                                     # a table: leaf, shape, errors, index of the largest
+    gradcheck.assert_ok(f, grad_f, params, x, y)      # the same in a test
+
+`f(params, *rest)` is a scalar; `grad_f(params, *rest)` is its gradient with respect to `params`, any pytree, either
+alone, as `jax.grad(f)` returns it, or as the pair (value, gradient), as `jax.value_and_grad(f)` does and `train` takes
+it.
+"""
+
+from jnn.gradcheck.comparison import assert_ok, compare
+from jnn.gradcheck.report import Difference, Leaf, Report
+
+__all__ = ["Difference", "Leaf", "Report", "assert_ok", "compare"]

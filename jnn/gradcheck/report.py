@@ -1,0 +1,95 @@
+"""The report of a comparison: a row for each leaf, printed as a table."""
+
+from typing import NamedTuple
+
+
+class Difference(NamedTuple):
+    """The distance of one array from its reference.
+
+    absolute: the largest |a - b|. relative: that over the largest |b| of the array (of the whole gradient if the array
+    is all zeros), so that entries near zero do not inflate it. where: the index of the largest |a - b|. compared: how
+    many entries were compared. rounding: how large `absolute` can be from rounding in the reference alone.
+    """
+
+    absolute: float
+    relative: float
+    where: tuple[int, ...]
+    compared: int
+    rounding: float = 0.0
+
+    def within(self, tolerance: float) -> bool:
+        """True if the relative difference is within tolerance, or the absolute one within rounding; never for NaN."""
+        return self.relative <= tolerance or self.absolute <= self.rounding
+
+
+class Leaf(NamedTuple):
+    """One row of the table: a leaf's path and shape, and the hand-derived gradient against both references.
+
+    got: the shape of the hand-derived gradient; if it differs from that of the leaf, the differences are infinite.
+    kinks: the entries at a kink of f, as where a relu's z is exactly 0. Their one-sided differences disagree and the
+    hand-derived gradient lies between them, so they are compared with autodiff only.
+    diagnosis: the mistake that a wrong gradient looks like, such as the transpose or a constant factor; "" if unknown.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    got: tuple[int, ...]
+    autodiff: Difference
+    finite: Difference
+    kinks: int = 0
+    diagnosis: str = ""
+
+
+class Report(NamedTuple):
+    """The rows, their tolerances, and `.ok`. Printing it shows the table."""
+
+    leaves: tuple[Leaf, ...]
+    tolerance: float
+    finite_tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """True if every leaf is within both tolerances."""
+        return not self.wrong
+
+    def __bool__(self) -> bool:
+        """The same as `ok`."""
+        return self.ok
+
+    @property
+    def wrong(self) -> tuple[Leaf, ...]:
+        """The leaves that exceed a tolerance."""
+        return tuple(
+            leaf
+            for leaf in self.leaves
+            if not (leaf.autodiff.within(self.tolerance) and leaf.finite.within(self.finite_tolerance))
+        )
+
+    def __str__(self) -> str:
+        head = ("leaf", "shape", "autodiff: abs", "rel", "where", "finite diff.: abs", "rel", "where", "")
+        rows = [
+            head,
+            *(_row(leaf, "WRONG" if leaf in self.wrong else "ok", self.finite_tolerance) for leaf in self.leaves),
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines += [f"{leaf.path or '(it)'}: {leaf.diagnosis}" for leaf in self.wrong if leaf.diagnosis]
+        verdict = f"{len(self.wrong)} of {len(self.leaves)} leaves wrong" if self.wrong else "all leaves ok"
+        held = f"tolerances {self.tolerance:g} against autodiff, {self.finite_tolerance:g} against finite differences"
+        return "\n".join([*lines, f"{verdict} ({held})"])
+
+
+def _row(leaf: Leaf, verdict: str, finite_tolerance: float) -> tuple[str, ...]:
+    def numbers(d: Difference) -> tuple[str, str, str]:
+        return f"{d.absolute:.1e}", f"{d.relative:.1e}", str(list(d.where))
+
+    if leaf.got != leaf.shape:
+        verdict = f"{verdict}: gradient of shape {leaf.got}"
+    sampled = leaf.finite.compared + leaf.kinks < leaf.autodiff.compared
+    partial = f" ({leaf.finite.compared} entries)" if sampled else ""
+    if leaf.kinks:
+        verdict = f"{verdict}, {leaf.kinks} at a kink"
+    if verdict.startswith("ok") and leaf.finite.relative > finite_tolerance:
+        verdict = f"{verdict}, within the rounding of f, {leaf.finite.rounding:.1e}"
+    absolute, relative, where = numbers(leaf.finite)
+    return (leaf.path or "(it)", str(leaf.shape), *numbers(leaf.autodiff), absolute, relative, where + partial, verdict)

@@ -1,0 +1,101 @@
+"""Meshes of devices, and the one function that places an array on them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
+
+from jnn._internal import checks
+from jnn.typing import PyTree
+
+BATCH = "batch"
+"""The axis of a mesh over which a mini-batch is split."""
+
+MODEL = "model"
+"""The axis of a mesh over which a wide layer may be split."""
+
+
+def mesh(*, model: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
+    """A mesh of axes ("batch", "model").
+
+    Args:
+      model: The number of devices along the second axis.
+      devices: All devices of all processes by default.
+
+    Raises:
+      ValueError: If `model` does not divide the number of devices.
+      TypeError: If it is not an integer.
+    """
+    checks.count("model", model)
+    chosen = np.array(jax.devices() if devices is None else devices, object)
+    if not chosen.size or chosen.size % model:
+        raise ValueError(f"model must divide the number of devices, got {model} and {chosen.size} devices")
+    return Mesh(chosen.reshape(-1, model), (BATCH, MODEL))
+
+
+def batches(mesh: Mesh) -> NamedSharding:
+    """The sharding of a mini-batch on the mesh: its first axis split over "batch"."""
+    return NamedSharding(mesh, PartitionSpec(BATCH))
+
+
+def place(mesh: Mesh, tree: PyTree, spec: PyTree = None) -> PyTree:
+    """The arrays of `tree` on the mesh: replicated by default, or split according to `spec`.
+
+    Several processes all call this with the same arrays, and each copies the parts that belong on its own devices.
+
+    Args:
+      mesh: The devices.
+      tree: Arrays.
+      spec: A `PartitionSpec` for all leaves or a tree of them that matches `tree`: PartitionSpec("batch") gives every
+        device, and so every process, only its part of the rows of a data set; (Layer(PartitionSpec("model", None),
+        PartitionSpec("model")), Layer(PartitionSpec(None, "model"), PartitionSpec())) splits a wide hidden layer.
+
+    Raises:
+      ValueError: If the mesh does not divide an axis.
+    """
+    spec = PartitionSpec() if spec is None else spec
+    specs = jax.tree.map(lambda _: spec, tree) if isinstance(spec, PartitionSpec) else spec
+    return jax.tree.map(lambda leaf, spec: put(leaf, NamedSharding(mesh, spec)), tree, specs)
+
+
+def put(leaf: PyTree, sharding: Sharding) -> jax.Array:
+    """One array, which every process holds whole, with this sharding; each process copies to its own devices."""
+    if sharding.is_fully_addressable or jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
+        return jax.device_put(leaf, sharding)
+    whole = np.asarray(leaf)
+    return jax.make_array_from_callback(whole.shape, sharding, lambda part: whole[part])
+
+
+def place_on(sharding: NamedSharding | None, *trees: PyTree) -> tuple[PyTree, ...]:
+    """The trees with their arrays replicated on the mesh of `sharding`, except those that are on it already.
+
+    Without a sharding, and under a transformation of the caller's, they stay where they are. Axes of a mesh that are
+    explicit, as `jax.make_mesh` makes them, become automatic.
+    """
+
+    def placed(leaf: PyTree) -> PyTree:
+        if isinstance(leaf, Tracer) or not isinstance(leaf, jax.Array | np.ndarray):
+            return leaf
+        leaf = _with_automatic_axes(leaf) if isinstance(leaf, jax.Array) else leaf
+        if sharding is None or (isinstance(leaf, jax.Array) and getattr(leaf.sharding, "mesh", None) == sharding.mesh):
+            return leaf
+        return put(leaf, NamedSharding(sharding.mesh, PartitionSpec()))
+
+    return jax.tree.map(placed, trees)
+
+
+def automatic(sharding: NamedSharding) -> NamedSharding:
+    """The same sharding on a mesh whose axes are automatic: XLA, not the types of arrays, then splits the work."""
+    mesh: Any = sharding.mesh
+    return NamedSharding(Mesh(mesh.devices, mesh.axis_names), sharding.spec)
+
+
+def _with_automatic_axes(leaf: jax.Array) -> jax.Array:
+    if not isinstance(leaf.sharding, NamedSharding) or (sharding := automatic(leaf.sharding)) == leaf.sharding:
+        return leaf
+    shards = [part.data for part in leaf.addressable_shards]
+    return jax.make_array_from_single_device_arrays(leaf.shape, sharding, shards)

@@ -1,0 +1,70 @@
+"""The processes of a launcher: how they find each other, and what each has of arrays that span them."""
+
+import os
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jnn.typing import PyTree
+
+
+def start() -> bool:
+    """Connects the processes of a launcher with `jax.distributed.initialize`.
+
+    Plain processes are identified by the variables JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES
+    and JAX_PROCESS_ID; under SLURM, Open MPI and on TPU pods JAX detects them. Does nothing without a launcher, or if
+    the processes are connected already.
+
+    Returns:
+      Whether there are several processes.
+
+    Raises:
+      ValueError: If variables are missing or not integers.
+    """
+    if jax.distributed.is_initialized():
+        return jax.process_count() > 1
+    if "JAX_COORDINATOR_ADDRESS" in os.environ:
+        jax.distributed.initialize(
+            os.environ["JAX_COORDINATOR_ADDRESS"], _integer("JAX_NUM_PROCESSES"), _integer("JAX_PROCESS_ID")
+        )
+    elif any(_several(name) for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES")):
+        jax.distributed.initialize()
+    else:
+        return False
+    return jax.process_count() > 1
+
+
+def local(tree: PyTree) -> PyTree:
+    """The arrays of `tree` whole in every process: those that span processes, as NumPy arrays.
+
+    All processes must call this together, since arrays that are split between them are sent to all.
+    """
+
+    def whole(leaf: PyTree) -> PyTree:
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+            return leaf
+        if leaf.is_fully_replicated:
+            return np.asarray(leaf.addressable_data(0))
+        return multihost_utils.process_allgather(leaf, tiled=True)
+
+    return jax.tree.map(whole, tree)
+
+
+def broadcast(value: int) -> int:
+    """Process 0's value in every process, for decisions that depend on a clock or a disk. All must call it together."""
+    if jax.process_count() == 1:
+        return value
+    return int(multihost_utils.broadcast_one_to_all(np.asarray(value)))
+
+
+def _integer(name: str) -> int:
+    text = os.environ.get(name, "")
+    if not text.isdecimal():
+        raise ValueError(f"{name} must be an integer if JAX_COORDINATOR_ADDRESS is set, got {text!r}")
+    return int(text)
+
+
+def _several(name: str) -> bool:
+    text = os.environ.get(name, "")
+    return int(text) > 1 if text.isdecimal() else "," in text

@@ -1,0 +1,38 @@
+"""A picture of handwriting, as a photo or a scan, to the images that MNIST holds.
+
+`normalise` makes of a picture of one digit what a network trained on MNIST expects, by the rules that MNIST was made by
+(LeCun et al., 1998): scaled to fit 20x20 pixels with its proportions kept, its centre of mass in the middle of 28x28.
+`find` gives the box of each digit in a picture of several, and `digits` both:
+
+    boxes, xs = pictures.digits(photo)
+    probabilities = activations.softmax(jax.vmap(functools.partial(mlp.logits, hidden=relu), (None, 0))(params, xs))
+
+They run on the host, on NumPy arrays, since what is connected to what depends on the values of the pixels.
+
+A picture is [H, W], or [H, W, channels] with grey, grey and alpha, RGB or RGBA, of any dtype. Unsigned integers of 8
+and 16 bits are fractions of their largest value, and numbers in [0, 1] brightnesses; others are scaled from their own
+range to that. What is transparent is white. Ink may be dark on light or light on dark, but must cover less than half of
+the picture, otherwise the paper is taken for the ink. The light may fall off across it, and a shadow may fall on it;
+what covers most of a side of the picture, such as a table beside the paper, is left out. Ruled lines are ignored where
+they are less than a quarter as dark as the ink. Digits that touch each other, or a frame, are not separated.
+"""
+
+from jnn.pictures.paper import FAINT
+from jnn.pictures.photo import LARGEST, Picture, ink
+from jnn.pictures.strokes import BESIDE, FIT, MOST, SIDE, STRONG, Digits, digits, find, normalise
+
+__all__ = [
+    "BESIDE",
+    "FAINT",
+    "FIT",
+    "LARGEST",
+    "MOST",
+    "SIDE",
+    "STRONG",
+    "Digits",
+    "Picture",
+    "digits",
+    "find",
+    "ink",
+    "normalise",
+]

@@ -1,0 +1,364 @@
+"""Mini-batch training of any gradient with any optax optimizer: step -> epoch -> run, and fit on the host.
+
+`data` is a tuple of arrays that share a leading axis of N examples, usually (xs, ys). `grad(params, *batch)` returns
+(value, gradient): `backprop.minibatch_value_and_grad`, or `jax.value_and_grad` of a loss of your own.
+
+An epoch visits every example once, in an order drawn from its key. If batch_size does not divide N, the last mini-batch
+is smaller; with a batch_size above N there is one mini-batch of all N.
+
+`grad`, `transform` and `evaluate` are compiled into the program. As everywhere in JAX, the program is reused while they
+are the same objects, and recompiles for a function that was made anew, such as a lambda or a `functools.partial` in a
+cell of a notebook that runs again. Two lines keep compiled programs on disk, where such a function finds them again:
+
+    jax.config.update("jax_compilation_cache_dir", "/tmp/jax_cache")
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+Bind the arrays that functions need with `jax.tree_util.Partial(f, xs=xs)`: they are then arguments of the program, and
+partials of the same function are the same to it; captured by a lambda they are constants, which compile slowly. Bind
+Python values with `functools.partial`. For a search over learning rates, `optax.inject_hyperparams` makes them a part
+of the optimizer's state, so that one program serves all.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Sequence
+from typing import overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import NamedSharding
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Key
+
+from jnn import stopping as early_stopping
+from jnn._internal import checks
+from jnn.checkpoint import Checkpoints
+from jnn.checkpoint.saver import saver
+from jnn.stopping import Criterion
+from jnn.train import arguments, loop, monitor, program
+from jnn.train import history as histories
+from jnn.train.chunks import Chunks
+from jnn.train.program import step
+from jnn.typing import (
+    CarryState,
+    Evaluate,
+    Grad,
+    History,
+    Optimizer,
+    PRNGKey,
+    PyTree,
+    Report,
+    State,
+    StateT,
+    Transform,
+)
+
+__all__ = ["epoch", "fit", "init", "mixed", "run", "sgd", "step"]  # help() shows these; the types are in jnn.typing
+
+
+def sgd(eta: float | Float[Array, ""]) -> optax.GradientTransformation:
+    """Stochastic gradient descent of section 2.2: w <- w - eta (1/m) sum_x dC/dw (the notes lost the minus signs).
+
+    Args:
+      eta: The learning rate. Equal Python numbers give the same optimizer, so that programs are reused.
+
+    Raises:
+      ValueError: Unless eta > 0; a traced eta, as under `jax.vmap` over learning rates, is not checked.
+      TypeError: If it is not a number.
+
+    Example:
+      >>> train.sgd(0.5) is train.sgd(0.5)
+      True
+    """
+    checks.positive("eta", eta)
+    return _sgd(eta) if isinstance(eta, int | float) else optax.sgd(eta)
+
+
+@overload
+def init(optimizer: Optimizer, params: PyTree, carry: None = None) -> State: ...
+@overload
+def init(optimizer: Optimizer, params: PyTree, carry: object) -> CarryState: ...
+def init(optimizer: Optimizer, params: PyTree, carry: PyTree = None) -> State | CarryState:
+    """The state before the first step.
+
+    With a carry, such as the state of a recurrent net that reads a text window by window, `grad(params, carry, *batch)`
+    returns ((value, next carry), gradient), as `jax.value_and_grad(loss, has_aux=True)` does. The next mini-batch gets
+    the next carry, and the first one of an epoch that of the last one of the epoch before; the order of the data is
+    kept. For B texts at once, one in each row of xs [B, W T], the mini-batches of B windows are those of
+
+        windows = xs.reshape(B, W, T).swapaxes(0, 1).reshape(W * B, T)
+        state = train.init(optimizer, params, carry=lstm.zero_state(units, B))
+        state, history = train.fit(key, grad, optimizer, state, (windows,), batch_size=B, ...)
+
+    where B must divide the number of windows, as the carry has a row for each text.
+
+    Args:
+      optimizer: Any optimizer of optax.
+      params: The parameters, any pytree.
+      carry: The first carry, or None.
+
+    Returns:
+      A `State`, or a `CarryState` if there is a carry.
+
+    Example:
+      >>> train.init(train.sgd(0.5), {"w": 1.0}).params
+      {'w': 1.0}
+    """
+    opt_state = optimizer.init(params)
+    return State(params, opt_state) if carry is None else CarryState(params, opt_state, carry)
+
+
+def epoch(
+    key: PRNGKey,
+    grad: Grad,
+    optimizer: Optimizer,
+    state: StateT,
+    data: PyTree,
+    *,
+    batch_size: int,
+    transform: Transform | None = None,
+    shuffle: bool | None = None,
+    sharding: NamedSharding | None = None,
+) -> tuple[StateT, Float[Array, " steps"]]:
+    """Visits every example once, in a fresh order, as one `lax.scan` in one program.
+
+    Args:
+      key: Draws the order and what `transform` needs.
+      grad: `grad(params, *batch)` returns (value, gradient), or ((value, carry), gradient) for a state with a carry.
+      optimizer: Any optimizer of optax.
+      state: What `init` or the last epoch returned.
+      data: A tuple of arrays with a leading axis of N examples.
+      batch_size: Examples in a mini-batch.
+      transform: `transform(key, *batch)` returns the arguments that `grad` gets in place of the mini-batch, with a new
+        key at each step: for augmentation or noise, or to append the key for a `grad` that draws random numbers.
+      shuffle: False keeps the order of the data, as it is kept for a state with a carry unless this is True.
+      sharding: Of a mini-batch over several devices, as `parallel.batches(mesh)`, or over any axes of a mesh of your
+        own; state and data that are not on its mesh yet are replicated there. A smaller last mini-batch is not split.
+
+    Returns:
+      The new state, and the value of each of the ceil(N / batch_size) mini-batches, before its update.
+
+    Raises:
+      ValueError: For data without examples or with leading axes that differ, a batch_size below 1 or that the devices
+        of `sharding` do not divide, and a state of another optimizer or of other parameters.
+      TypeError: For data that are not a tuple or list of arrays, a batch_size that is not an integer, a key that is not
+        a typed PRNG key (`jax.random.key`), a state that `init` did not make, a transform that does not return a tuple,
+        and a `grad` that returns anything else.
+
+    Example:
+      >>> from jnn import backprop, mlp
+      >>> optimizer = train.sgd(0.5)
+      >>> state = train.init(optimizer, mlp.init(jax.random.key(0), (3, 4, 2)))
+      >>> examples = jnp.ones((10, 3)), jnp.zeros((10, 2))
+      >>> grad = backprop.minibatch_value_and_grad
+      >>> state, values = train.epoch(jax.random.key(1), grad, optimizer, state, examples, batch_size=4)
+      >>> values.shape
+      (3,)
+    """
+    plan = arguments.plan(
+        key, grad, optimizer, state, data, batch_size, transform=transform, shuffle=shuffle, sharding=sharding
+    )
+    return program.jitted_epoch(plan, key, *arguments.placed(plan, state, data))
+
+
+def run(
+    key: PRNGKey,
+    grad: Grad,
+    optimizer: Optimizer,
+    state: StateT,
+    data: PyTree,
+    *,
+    epochs: int,
+    batch_size: int,
+    transform: Transform | None = None,
+    evaluate: Evaluate | None = None,
+    stopping: Criterion | None = None,
+    shuffle: bool | None = None,
+    sharding: NamedSharding | None = None,
+    history: History | None = None,
+) -> tuple[StateT, History]:
+    """A whole training run as one program; `jax.vmap` it over keys, learning rates or regularisation strengths.
+
+    Epoch t = 0, 1, ... uses `jax.random.fold_in(key, t)`, so a longer run starts with the shorter one. It recompiles
+    when the number of epochs changes, Ctrl-C loses what was trained, and a cost that is NaN is only seen in the
+    history: outside of transformations, as in a notebook, `fit` is the better choice.
+
+    Args:
+      key: Draws the orders of the examples and what `transform` needs.
+      grad: As in `epoch`.
+      optimizer: As in `epoch`.
+      state: As in `epoch`.
+      data: As in `epoch`.
+      epochs: How many times every example is visited.
+      batch_size: As in `epoch`.
+      transform: As in `epoch`.
+      evaluate: `evaluate(params)` returns metrics, any pytree of arrays. It is called after each epoch, traced.
+      stopping: A criterion from `jnn.stopping`. Its error is what `evaluate` returns, or the metric named "error". Once
+        it is met, the state does not change any more and, outside of `jax.vmap`, nothing is computed; the returned
+        state has the parameters with the lowest error, or the last ones without `evaluate`. It is reset where a run
+        continues a history.
+      shuffle: As in `epoch`.
+      sharding: As in `epoch`.
+      history: That of the epochs so far, to continue from. Five epochs, and five more with the history of the first
+        five, are bitwise identical to one ten-epoch run; without it the first orders are drawn again.
+
+    Returns:
+      The last state, and the history of all epochs: losses [epochs, steps].
+
+    Raises:
+      ValueError: As `epoch` does, and for `epochs` as for `batch_size`; for a `stopping` window longer than `epochs`,
+        for a missing error and for a history of other mini-batches or metrics.
+      TypeError: As `epoch` does.
+
+    Example:
+      >>> from jnn import backprop, mlp
+      >>> optimizer = train.sgd(0.5)
+      >>> state = train.init(optimizer, mlp.init(jax.random.key(0), (3, 4, 2)))
+      >>> examples = jnp.ones((10, 3)), jnp.zeros((10, 2))
+      >>> fixed = jax.random.key(1), backprop.minibatch_value_and_grad, optimizer
+      >>> state, history = train.run(*fixed, state, examples, epochs=2, batch_size=4)
+      >>> state, history = train.run(*fixed, state, examples, epochs=2, batch_size=4, history=history)
+      >>> history.losses.shape
+      (4, 3)
+    """
+    options = transform, evaluate, stopping, shuffle, sharding
+    plan = arguments.plan(key, grad, optimizer, state, data, batch_size, epochs, *options)
+    first = np.int32(histories.length(history))
+    given = plan, key, *arguments.placed(plan, state, data), first, epochs
+    if history is not None:
+        losses, metrics, *_ = program.jitted_run.eval_shape(*given)[1]
+        histories.check(history, jax.tree.map(lambda leaf: leaf.shape[1:], (losses, metrics)), axis=0)
+    state, after = program.jitted_run(*given)
+    return state, histories.joined(history, after, int(first), axis=0)
+
+
+def fit(
+    key: Key[Array, "*members"],
+    grad: Grad,
+    optimizer: Optimizer,
+    state: StateT,
+    data: PyTree,
+    *,
+    epochs: int,
+    batch_size: int,
+    transform: Transform | None = None,
+    evaluate: Evaluate | None = None,
+    stopping: Criterion | None = None,
+    shuffle: bool | None = None,
+    sharding: NamedSharding | None = None,
+    history: History | None = None,
+    callbacks: Sequence[Callable[[Report], object]] = (),
+    checkpoints: Checkpoints | None = None,
+    progress: bool = True,
+    catch_interrupt: bool = True,
+) -> tuple[StateT, History]:
+    """The same training run as `run`, driven from the host one epoch at a time.
+
+    To continue under another learning rate, with the same optimizer's state and without recompiling, make it a part of
+    that state and replace it there:
+
+        optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.01)
+        state = state._replace(opt_state=optax.tree.set(state.opt_state, learning_rate=0.001))
+
+    Args:
+      key: As in `run`. A key of shape [S] trains S members together: the leaves of state, and of the returned state and
+        history, then have a leading axis S. As in `parallel.sweep`, each local device trains its share of them, unless
+        there is a `sharding`.
+      grad: As in `epoch`.
+      optimizer: As in `epoch`.
+      state: As in `epoch`.
+      data: As in `epoch`, or in chunks, each such a tuple, for more examples than fit in memory: a list of chunks, a
+        data loader, which is iterated once an epoch, or a function of the epoch t = 0, 1, ... that returns an iterable.
+        Chunk c is trained on as `epoch` does with the key `fold_in(fold_in(key, t), c)`, so examples are shuffled
+        within chunks. The next chunk is read, and NumPy arrays and what converts to them are copied, while one trains.
+        The program recompiles for each size of a chunk. Checkpoints are saved after chunks, too, and named by their
+        number; to resume, the same chunks must come in the same order.
+      epochs: As in `run`.
+      batch_size: As in `epoch`.
+      transform: As in `epoch`.
+      evaluate: As in `run`; with chunks, it is called after the last one of an epoch.
+      stopping: As in `run`; training ends when every member has stopped.
+      shuffle: As in `epoch`.
+      sharding: As in `epoch`.
+      history: As in `run`.
+      callbacks: Each is called with a `Report` after every epoch; training stops when one returns True, and only then.
+      checkpoints: Where to save what is needed to resume (`jnn.checkpoint`). A call with the same arguments resumes
+        from the newest checkpoint there, and ends with the same bits as one that was never interrupted.
+      progress: Show a bar on stderr, if tqdm is installed, with the mean cost and the scalar metrics over the members.
+      catch_interrupt: Ctrl-C ends the run after the last whole epoch and returns its state and history, and a line on
+        stderr reports it; a second Ctrl-C raises KeyboardInterrupt, as the first one does before an epoch has ended,
+        with several processes, or if this is False.
+
+    Returns:
+      As `run` does.
+
+    Raises:
+      ValueError: As `run` and `checkpoint.Checkpoints` do; for epochs without a chunk or with other numbers of
+        mini-batches, for chunks of other shapes or dtypes than the first, and for an iterator, which gives its chunks
+        once, if epochs is more than 1.
+      TypeError: As `run` does, and for an object that is not a chunk.
+      FloatingPointError: When a value is NaN or infinite, naming the epoch, the mini-batch and the likely cause.
+
+    Example:
+      >>> from jnn import backprop, mlp
+      >>> optimizer = train.sgd(0.5)
+      >>> state = train.init(optimizer, mlp.init(jax.random.key(0), (3, 4, 2)))
+      >>> examples = jnp.ones((10, 3)), jnp.zeros((10, 2))
+      >>> grad = backprop.minibatch_value_and_grad
+      >>> options = {"epochs": 2, "batch_size": 4, "progress": False}
+      >>> state, history = train.fit(jax.random.key(1), grad, optimizer, state, examples, **options)
+      >>> history.losses.shape
+      (2, 3)
+    """
+    options = transform, evaluate, stopping, shuffle, sharding
+    checks.not_traced((key, state))
+    first = histories.length(history)
+    chunks, last = Chunks(data, first, epochs), first + epochs
+    checks.not_traced(chunks.first)
+    plan = arguments.plan(key, grad, optimizer, state, chunks.first, batch_size, epochs, *options)
+    (state,) = arguments.placed(plan, state)
+    if chunks.stay:
+        (chunks.first,) = arguments.placed(plan, chunks.first)
+    (tracker,) = arguments.placed(plan, early_stopping.start(stopping, state.params, members=key.ndim > 0))
+    before = [] if history is None else histories.epochs_of(history, key.ndim)
+    at = loop.Progress(state, tracker, before, first if chunks.stay else 0)
+    if history is not None:
+        losses, metrics = jax.tree.map(lambda leaf: leaf.shape, loop.shapes(plan, key, chunks.first, at))
+        steps = losses[-1:] if chunks.stay else history.losses.shape[-1:]  # later chunks are not known yet
+        histories.check(history, ((*losses[:-1], *steps), metrics), axis=key.ndim)
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(saver(checkpoints, unit="epoch" if chunks.stay else "chunk"))
+        at = at if opened is None else loop.resumed(opened, plan, key, chunks, at, last)
+        bar = monitor.progress_bar(last, len(at.measured), evaluate, stack, shown=progress)
+        epochs_left, listeners = range(first, last), [*callbacks, *bar]
+        at = loop.train(plan, key, chunks, at, epochs_left, opened, listeners, catch_interrupt=catch_interrupt)
+    loop.say_if_interrupted(at, last)
+    losses, metrics = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves, key.ndim)), *at.measured)
+    state, after = histories.finished(at.state, at.tracker, losses, metrics)
+    return state, histories.joined(None, after, first, axis=key.ndim)
+
+
+def mixed(grad: Grad) -> Partial:
+    """The gradient in mixed precision, for `epoch`, `run` and `fit`: bfloat16 arithmetic, float32 parameters.
+
+    `grad` gets parameters and mini-batch rounded to bfloat16, whose matrix products accumulate in float32, and its
+    result is cast back to the parameters' dtype, so that updates are not rounded. `jnn.costs` return values in float32.
+    Fast on hardware with such products; no loss scaling is needed, as bfloat16 has float32's range.
+
+    Args:
+      grad: As in `epoch`.
+
+    Example:
+      >>> from jnn import backprop, mlp
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
+      >>> grad = train.mixed(backprop.minibatch_value_and_grad)
+      >>> value, grads = grad(params, jnp.ones((5, 3)), jnp.zeros((5, 2)))
+      >>> grads[0].w.dtype
+      dtype('float32')
+    """
+    return Partial(program.mixed, grad if isinstance(grad, Partial) else Partial(grad))
+
+
+_sgd = functools.lru_cache(maxsize=64)(optax.sgd)

@@ -1,0 +1,122 @@
+"""Where each epoch's data come from: data in memory are one chunk that stays, other chunks are read one by one."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnn._internal import checks
+from jnn.checkpoint import identity
+from jnn.typing import PyTree
+
+
+class Chunks:
+    """Data in memory, or a function of the epoch, or an iterable that restarts with each epoch.
+
+    Attributes:
+      stay: Whether the data are in memory.
+      first: The data, or the first chunk of the first epoch.
+    """
+
+    def __init__(self, data: PyTree, epoch: int, epochs: int) -> None:
+        self.stay, self.first = not _are_chunks(data), data
+        if self.stay:
+            return
+        self._data, self._kind = data, ""
+        if isinstance(data, Iterator) and epochs > 1:
+            raise ValueError(
+                f"an iterator gives its chunks once, got one for epochs={epochs}: pass a list, a data loader, or a "
+                "function of the epoch, such as lambda t: read(folder)"
+            )
+        self._begun = epoch, self._begin(epoch)
+        self.first = self._next(*self._begun, 0)
+        if self.first is None:
+            raise ValueError("data must hold at least one chunk, got none")
+        self._kind = _kind(self.first)
+
+    def epoch(self, t: int, trained: int = 0, last: str = "") -> Iterator[tuple[np.int32 | None, PyTree, str]]:
+        """The chunks of epoch t: the number of each, None for data in memory; the chunk; and a mark to know it by.
+
+        Args:
+          t: The epoch, counted from 0.
+          trained: How many chunks of this epoch were trained on already: they are read, but not given.
+          last: The mark of the last of them.
+        """
+        if self.stay:
+            yield None, self.first, ""
+            return
+        c = 0
+        (epoch, chunks), chunk = self._begun, self.first
+        self._begun, self.first = (-1, iter(())), None  # not kept in memory
+        if epoch != t:
+            chunks, chunk = self._begin(t), None
+        while (chunk := self._next(t, chunks, c) if chunk is None else chunk) is not None:
+            c += 1
+            if c >= trained:
+                mark = _mark(chunk)
+                if c > trained:
+                    yield np.int32(c - 1), chunk, mark
+                elif mark != last:
+                    raise ValueError(
+                        f"to resume, data must give the same chunks in the same order, got another chunk {c} of epoch "
+                        f"{t + 1} than the one that was trained on"
+                    )
+            chunk = None
+        if c < max(1, trained):
+            raise ValueError(f"data must give at least {max(1, trained)} chunks in epoch {t + 1}, got {c}")
+
+    def _begin(self, t: int) -> Iterator[PyTree]:
+        chunks = self._data(t) if callable(self._data) else self._data
+        if not isinstance(chunks, Iterable):
+            raise TypeError(f"a function of the epoch must return an iterable of chunks, got {type(chunks).__name__}")
+        return iter(chunks)
+
+    def _next(self, t: int, chunks: Iterator[PyTree], c: int) -> PyTree:
+        """The next chunk as a tuple of arrays, or None at the end; like the first one but for the number of rows."""
+        try:
+            chunk = next(chunks, None)
+            if chunk is None:
+                return None
+            chunk = tuple(chunk) if type(chunk) is list else chunk
+            checks.examples(chunk)
+            chunk = jax.tree.map(_copied, chunk)
+        except Exception as error:
+            error.add_note(f"in chunk {c + 1} of epoch {t + 1}")
+            raise
+        if self._kind and (given := _kind(chunk)) != self._kind:
+            raise ValueError(
+                f"chunks must be alike but for the number of examples, got {given} in chunk {c + 1} of epoch {t + 1} "
+                f"after {self._kind}"
+            )
+        return chunk
+
+
+def _are_chunks(data: PyTree) -> bool:
+    """Whether data hold chunks: a tuple or a list of arrays is the data, other iterables hold chunks of it."""
+    if isinstance(data, list):
+        return bool(data) and all(isinstance(part, tuple) for part in data)
+    iterates = callable(data) or isinstance(data, Iterable)
+    return iterates and not (isinstance(data, tuple | str | bytes | Mapping) or hasattr(data, "dtype"))
+
+
+def _copied(leaf: PyTree) -> jax.Array | np.ndarray:
+    """A JAX array as it is, others as a copy, as loaders use their memory again, of a dtype that JAX has."""
+    if isinstance(leaf, jax.Array):
+        return leaf
+    leaf = np.asarray(leaf)
+    return leaf.astype(jnp.result_type(leaf))
+
+
+def _mark(chunk: PyTree) -> str:
+    """A short hash of the chunk's shapes, first rows and last rows."""
+    ends = [np.asarray(leaf[np.array([0, -1])]) for leaf in jax.tree.leaves(chunk)]
+    shapes = np.array([n for leaf in jax.tree.leaves(chunk) for n in leaf.shape])
+    return identity.digest(shapes, *ends)[:16]
+
+
+def _kind(chunk: PyTree) -> str:
+    def kind(leaf: PyTree) -> str:
+        return f"{jnp.result_type(leaf)}[{', '.join(map(str, ('N', *leaf.shape[1:])))}]"
+
+    return str(jax.tree.map(kind, chunk)).replace("'", "")

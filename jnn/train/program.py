@@ -1,0 +1,191 @@
+"""The programs of a training run, pure functions of arrays: step, epoch, run, and the parts that `fit` calls."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Int, Key
+from jaxtyping import ArrayLike as Like
+
+from jnn import stopping
+from jnn._internal import checks, dtypes, xla
+from jnn.parallel.members import replicated, spread
+from jnn.stopping import Tracker
+from jnn.train import arguments, history
+from jnn.train.arguments import Plan
+from jnn.typing import Grad, History, Optimizer, PRNGKey, PyTree, StateT
+
+
+def step(grad: Grad, optimizer: Optimizer, state: StateT, batch: PyTree) -> tuple[StateT, Float[Array, ""]]:
+    """One update by one mini-batch (section 2.2, step 2), for a training loop of your own.
+
+    Not compiled: call it inside `jax.jit`. Optimizers that use the value or search along a line get what they need. Of
+    optax only `lookahead`, whose parameters are pairs, and an opaque `contrib.sam` inside of another do not fit.
+
+    Args:
+      grad: `grad(params, *batch)` returns (value, gradient), or ((value, carry), gradient) for a state with a carry.
+      optimizer: Any optimizer of optax.
+      state: What `init` or the last step returned.
+      batch: A tuple of arrays.
+
+    Returns:
+      The new state, and the value before the update.
+
+    Raises:
+      TypeError: If `grad` returns anything else.
+
+    Example:
+      >>> from jnn import backprop, mlp
+      >>> optimizer = train.sgd(0.5)
+      >>> state = train.init(optimizer, mlp.init(jax.random.key(0), (3, 4, 2)))
+      >>> update = jax.jit(functools.partial(train.step, backprop.minibatch_value_and_grad, optimizer))
+      >>> state, value = update(state, (jnp.ones((5, 3)), jnp.zeros((5, 2))))
+      >>> value.shape
+      ()
+    """
+    carry = state[2:]
+
+    def of(params: PyTree) -> tuple[PyTree, PyTree, tuple[PyTree, ...]]:
+        with checks.noted(f"grad was called with a mini-batch of shapes {jax.tree.map(jnp.shape, batch)}"):
+            returned = grad(params, *carry, *batch)
+        return arguments.value_and_grad(returned, params, carry)
+
+    value, grads, carry_after = of(state.params)
+    extra: dict[str, PyTree] = {"value": value, "grad": grads, "value_fn": lambda params: of(params)[0]}
+    if "grad_fn" in inspect.signature(optimizer.update).parameters:
+        extra = {"grad_fn": lambda params, _: of(params)[1]}
+    extended = optimizer if isinstance(optimizer, optax.MultiSteps) else optax.with_extra_args_support(optimizer)
+    updates, opt_state = extended.update(grads, state.opt_state, state.params, **extra)
+    return type(state)(optax.apply_updates(state.params, updates), opt_state, *carry_after), value
+
+
+def mixed(grad: Grad, params: PyTree, *batch: PyTree) -> tuple[PyTree, PyTree]:
+    """What `grad` returns of parameters and a mini-batch in bfloat16, in the dtypes of the arguments."""
+
+    def half(leaf: Array) -> Array:
+        return leaf.astype(jnp.bfloat16) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    def cast_back(tree: PyTree, like: PyTree) -> PyTree:
+        return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), tree, like)
+
+    ahead, grads = grad(*jax.tree.map(half, (params, *batch)))
+    value, *carry = ahead if isinstance(ahead, tuple) else (ahead,)
+    value = value.astype(dtypes.single(value))
+    return (value, cast_back(carry[0], batch[0])) if carry else value, cast_back(grads, params)
+
+
+def epoch(plan: Plan, key: PRNGKey, state: StateT, data: PyTree) -> tuple[StateT, Float[Array, " steps"]]:
+    """Every mini-batch of the data once, in one `lax.scan`."""
+    n = checks.examples(data)
+    arguments.check_opt_state(plan.optimizer, state)
+    order_key, transform_key = jax.random.split(key)
+    order = xla.permutation(order_key, n) if plan.shuffle else jnp.arange(n)
+
+    def one_step(state: StateT, i_and_rows: tuple[Int[Array, ""], Int[Array, " m"]]) -> tuple[StateT, Float[Array, ""]]:
+        i, rows = i_and_rows
+        batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), data)
+        if plan.sharding is not None and len(rows) == plan.batch_size:
+            batch = jax.lax.with_sharding_constraint(batch, plan.sharding)
+        if plan.transform is not None:
+            batch = plan.transform(jax.random.fold_in(transform_key, i), *batch)
+            if not isinstance(batch, tuple):
+                raise TypeError(f"transform must return a tuple, such as (xs, ys), got {type(batch).__name__}")
+        return step(plan.grad, plan.optimizer, state, batch)
+
+    full, rest = divmod(n, plan.batch_size)
+    rows = order[: full * plan.batch_size].reshape(full, plan.batch_size)
+    steps: PyTree = (jnp.arange(full), rows)
+    state, losses = jax.lax.scan(one_step, state, steps)
+    if rest:
+        state, value = one_step(state, (jnp.asarray(full), order[-rest:]))
+        losses = jnp.append(losses, value)
+    return state, losses
+
+
+def run(
+    plan: Plan, key: PRNGKey, state: StateT, data: PyTree, first: Int[Like, ""], epochs: int
+) -> tuple[StateT, History]:
+    """A whole training run, whose epochs are counted from `first`."""
+
+    def one_epoch(
+        carry: tuple[StateT, Tracker | None], t: Int[Array, ""]
+    ) -> tuple[tuple[StateT, Tracker | None], PyTree]:
+        state, losses = _train(plan, t, None, data, key, *carry)
+        tracker, metrics = _measure(plan, state, carry[1])
+        return (state, tracker), (losses, metrics)
+
+    tracker = stopping.start(plan.stopping, state.params)
+    ts: PyTree = first + jnp.arange(epochs)
+    (state, tracker), losses_and_metrics = jax.lax.scan(one_epoch, (state, tracker), ts)
+    return history.finished(state, tracker, *losses_and_metrics)
+
+
+@jax.jit
+def train(
+    plan: Plan,
+    key: Key[Array, "*members"],
+    t: Int[Like, ""],
+    c: Int[Like, ""] | None,
+    state: StateT,
+    tracker: Tracker | None,
+    data: PyTree,
+) -> tuple[StateT, PyTree]:
+    """The state and losses of all members after chunk c of epoch t, or after all of it if c is None."""
+    return _over_members(plan, Partial(_train_once, replace(plan, members=None), t, c, data), (key, state, tracker))
+
+
+@jax.jit
+def measure(plan: Plan, state: StateT, tracker: Tracker | None) -> tuple[Tracker | None, PyTree]:
+    """What is known of all members at the end of an epoch: early stopping's tracker, and metrics."""
+    return _over_members(plan, Partial(_measure_once, replace(plan, members=None)), (state, tracker))
+
+
+def _train(
+    plan: Plan,
+    t: Int[Like, ""],
+    c: Int[Like, ""] | None,
+    data: PyTree,
+    key: PRNGKey,
+    state: StateT,
+    tracker: Tracker | None,
+) -> tuple[StateT, PyTree]:
+    epoch_key = jax.random.fold_in(key, t)
+    chunk_key = epoch_key if c is None else jax.random.fold_in(epoch_key, c)
+    if tracker is None:
+        return epoch(plan, chunk_key, state, data)
+    trained = stopping.unless_stopped(None, lambda state: (*epoch(plan, chunk_key, state, data), None), state, tracker)
+    return trained[0], trained[2]
+
+
+def _measure(plan: Plan, state: StateT, tracker: Tracker | None) -> tuple[Tracker | None, PyTree]:
+    def metrics(state: StateT) -> PyTree:
+        if plan.evaluate is None:
+            return None
+        with checks.noted("evaluate was called with the parameters alone, traced: it must return JAX arrays of them"):
+            return jax.tree.map(jnp.asarray, plan.evaluate(state.params))
+
+    if tracker is None:
+        return None, metrics(state)
+    measured = stopping.unless_stopped(plan.stopping, lambda state: (state, None, metrics(state)), state, tracker)
+    return measured[1], measured[3]
+
+
+def _over_members(plan: Plan, f: Callable[..., PyTree], members: PyTree) -> PyTree:
+    if not plan.together:
+        return f(*members)
+    if plan.sharding is not None:
+        return jax.vmap(f)(*members)
+    return replicated(spread(f, members, plan.members), plan.members)
+
+
+# Traced once, for members one after another and for members together.
+_train_once = jax.jit(_train, inline=True)
+_measure_once = jax.jit(_measure, inline=True)
+
+jitted_epoch = jax.jit(epoch)
+jitted_run = functools.partial(jax.jit, static_argnames="epochs")(run)
