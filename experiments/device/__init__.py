@@ -16,7 +16,8 @@ import jax
 
 from experiments import runner
 from experiments.device import curves, every, gradients, resumed, seen, speed
-from experiments.device.report import Config, Part, Report, check_device
+from experiments.device.report import Part, Report, check_device
+from experiments.device.rows import Config
 
 PARTS = (
     Part("resumed", "A training run that is killed and resumed", resumed, required=True),

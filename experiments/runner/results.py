@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import inspect
 import json
 import os
 import platform
@@ -16,7 +17,7 @@ import numpy as np
 
 from experiments.runner import files
 from experiments.runner.experiment import Arrays, Experiment, check, experiment_name
-from experiments.runner.training import keeping_checkpoints
+from experiments.runner.training import ALONE, Training
 from jnn import __version__, parallel
 
 if TYPE_CHECKING:
@@ -35,13 +36,12 @@ def run(experiment: Experiment, config: Any, out: Path, *, resume: bool = False)
     """
     check(config)
     folder = out / experiment_name(experiment)
-    with files.room(folder) as taken:
+    with files.writable(folder):
         start = time.perf_counter()
-        with keeping_checkpoints(folder / "checkpoints", dataclasses.asdict(config), resume=resume):
-            arrays = _compute(experiment, config)
+        training = Training(folder / "checkpoints", dataclasses.asdict(config), resume)
+        arrays = _compute(experiment, config, training)
         if jax.process_index():
             return all(_check_claims(experiment, config, arrays).values())
-        taken.close()
         with files.put(folder, arrays) as scratch:
             claims = _check_claims(experiment, config, arrays)
             scalars = {key: value.item() for key, value in arrays.items() if value.ndim == 0}
@@ -103,9 +103,10 @@ def format_numbers(numbers: Arrays) -> dict[str, str]:
     return {key.replace("_", " "): format_number(key, numbers) for key in numbers if not key.endswith(_ERROR)}
 
 
-def _compute(experiment: Experiment, config: Any) -> dict[str, np.ndarray]:
+def _compute(experiment: Experiment, config: Any, training: Training = ALONE) -> dict[str, np.ndarray]:
+    handed = {"training": training} if "training" in inspect.signature(experiment.compute).parameters else {}
     with jax.default_matmul_precision("highest"):
-        return {key: np.asarray(parallel.local(value)) for key, value in experiment.compute(config).items()}
+        return {key: np.asarray(parallel.local(value)) for key, value in experiment.compute(config, **handed).items()}
 
 
 def _check_claims(experiment: Experiment, config: Any, arrays: Arrays) -> dict[str, bool]:
