@@ -71,8 +71,8 @@ def hold_out(split: data.Split, count: int) -> tuple[data.Split, data.Split]:
 
 
 def init_networks(
-    key: Any, seeds: int, optimizer: optax.GradientTransformation, sizes: tuple[int, ...], **options: Any
-) -> tuple[train.State, Any]:
+    key: Key[Array, ""], seeds: int, optimizer: optax.GradientTransformation, sizes: tuple[int, ...], **options: Any
+) -> tuple[train.State, Key[Array, " seeds"]]:
     """Networks of these layers side by side, by `mlp.init`, and the keys that train them."""
     return runner.init_members(key, seeds, lambda key: train.init(optimizer, mlp.init(key, sizes, **options)))
 
@@ -81,7 +81,7 @@ def fit_images(
     training: runner.Training,
     train_keys: Key[Array, " seeds"],
     grad: Grad,
-    optimizer: Any,
+    optimizer: optax.GradientTransformation,
     state: train.State,
     images: data.Split,
     *,
@@ -94,7 +94,7 @@ def fit_images(
 
 
 def train_network(
-    init_key: Any, train_key: Any, images: data.Split, *, hidden: int, eta: float, epochs: int
+    init_key: Key[Array, ""], train_key: Key[Array, ""], images: data.Split, *, hidden: int, eta: float, epochs: int
 ) -> mlp.Params:
     """A single network after training with the cross-entropy cost and mini-batches of 10."""
     optimizer = train.sgd(eta)
@@ -146,25 +146,25 @@ def memories(cell: lstm.Params | rnn.Params, xs: Float[Array, "T B p"]) -> Float
 
 def train_nets(
     training: runner.Training,
-    config: Any,
-    init_keys: Any,
-    train_keys: Any,
-    init: Callable[[Any], Net],
+    init_keys: Key[Array, " seeds"],
+    train_keys: Key[Array, " seeds"],
+    init: Callable[[Key[Array, ""]], Net],
     grad: Grad,
-    examples: tuple[Any, ...],
+    examples: tuple[Array, ...],
     *,
-    eta: float | None = None,
+    eta: float,
+    epochs: int,
+    batch_size: int,
     **options: Any,
 ) -> tuple[train.State, train.History]:
     """Train nets side by side by Adam, on gradients clipped to a norm of 1; eta falls to 0 along a cosine.
 
-    The config has the epochs, the batch_size and, unless it is given, eta.
+    The options are those of `Training.fit`.
     """
-    steps = config.epochs * -(-len(examples[0]) // config.batch_size)
-    schedule = optax.cosine_decay_schedule(config.eta if eta is None else eta, steps)
+    schedule = optax.cosine_decay_schedule(eta, epochs * -(-len(examples[0]) // batch_size))
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
     state = jax.jit(jax.vmap(lambda key: train.init(optimizer, init(key))))(init_keys)
-    options |= {"epochs": config.epochs, "batch_size": config.batch_size, "recurrent": True}
+    options |= {"epochs": epochs, "batch_size": batch_size, "recurrent": True}
     return training.fit(train_keys, grad, optimizer, state, examples, **options)
 
 

@@ -27,7 +27,8 @@ PROJECT = {
 }
 ROW = (
     r"| (2.3) | a \| b | [`layer.cost`](../jnn/layer.py), [`layer.errors`](../jnn/layer.py) "
-    "| [`deep/test_layer.py::test_errors`](../tests/deep/test_layer.py) | [`digits`](../experiments/chapter_1/digits.py) | no |\n"
+    "| [`deep/test_layer.py::test_errors`](../tests/deep/test_layer.py) "
+    "| [`digits`](../experiments/chapter_1/digits.py) | no |\n"
 )
 
 

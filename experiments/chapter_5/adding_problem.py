@@ -74,13 +74,15 @@ def learn(training: runner.Training, config: Config, length: int, kind: str) -> 
     biases = {"rem_bias": config.rem_bias, "save_bias": -config.rem_bias}
     _, history = common.train_nets(
         training,
-        config,
         jax.random.split(init_key, config.seeds),
         jax.random.split(train_key, config.seeds),
         partial(common.init_net, inputs=2, units=config.units, outputs=1, kind=kind, **biases),
         jax.value_and_grad(loss),
         (jnp.arange(config.steps * config.batch_size),),
         name=f"{kind}-{length}",
+        eta=config.eta,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
         transform=partial(examples, length=length),
         evaluate=Partial(loss, xs=test[0], ys=test[1]),
     )

@@ -104,14 +104,15 @@ def learn(
     sizes = {"inputs": config.alphabet + 2, "units": config.units, "outputs": config.alphabet + 1}
     state, history = common.train_nets(
         training,
-        config,
         jax.random.split(init_key, config.seeds),
         jax.random.split(train_key, config.seeds),
         partial(common.init_net, kind=kind, rem_bias=config.rem_bias, save_bias=config.save_bias, **sizes),
         jax.value_and_grad(loss),
         (jnp.arange(config.steps * config.batch_size),),
         name=kind,
-        eta=config.rnn_eta if kind == "rnn" else None,
+        eta=config.rnn_eta if kind == "rnn" else config.eta,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
         transform=partial(examples, config=config),
         evaluate=Partial(partial(measure, symbols=config.symbols), xs=test[0], ys=test[1]),
     )

@@ -89,12 +89,14 @@ def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[st
     init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
     state, history = common.train_nets(
         training,
-        config,
         init_keys,
         train_keys,
         partial(common.init_net, rem_bias=config.rem_bias, **sizes),
         regularize.weight_noise(jax.value_and_grad(partial(loss, longest=config.trained)), config.noise),
         (1 + jnp.arange(config.steps * config.batch_size) % config.trained,),
+        eta=config.eta,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
         transform=regularize.append_key,
         evaluate=Partial(partial(correct, longest=longest), ns=jnp.arange(1, longest + 1)),
     )

@@ -79,12 +79,14 @@ def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[st
     init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
     state, history = common.train_nets(
         training,
-        config,
         init_keys,
         train_keys,
         partial(common.init_net, inputs=round(examples.xs.shape[1] ** 0.5), units=config.units, outputs=10),
         jax.value_and_grad(loss),
         tuple(examples),
+        eta=config.eta,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
         evaluate=Partial(accuracy, xs=test.xs, labels=test.labels),
     )
     first = jax.tree.map(lambda a: np.asarray(a)[0], state.params)

@@ -36,8 +36,8 @@ class Flags(Config):
     """Folder for the results, which go into its folder device."""
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Check and measure, with the flags `args`, by default those of the command line. Returns the exit code."""
+def main(args: Sequence[str]) -> int:
+    """Check and measure, with the flags `args`. Returns the exit code."""
     runner.cache_compilations()
     with runner.report_mistakes() as outcome:
         flags = runner.parse(Flags, "device", __doc__, args)

@@ -5,27 +5,6 @@ page to draw on.
 """
 
 from experiments.read.command import main
-from experiments.read.reader import (
-    SHEET,
-    Network,
-    Reading,
-    answers,
-    line,
-    load_network,
-    load_picture,
-    probabilities,
-    read,
-)
+from experiments.read.reader import SHEET, answers, line, load_network, load_picture, probabilities, read
 
-__all__ = [
-    "SHEET",
-    "Network",
-    "Reading",
-    "answers",
-    "line",
-    "load_network",
-    "load_picture",
-    "main",
-    "probabilities",
-    "read",
-]
+__all__ = ["SHEET", "answers", "line", "load_network", "load_picture", "main", "probabilities", "read"]

@@ -38,8 +38,8 @@ class Config:
     """Folder for the results, which go into its folder read."""
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Read pictures, with the flags `args`, by default those of the command line. Returns the exit code."""
+def main(args: Sequence[str]) -> int:
+    """Read pictures, with the flags `args`. Returns the exit code."""
     start = time.perf_counter()
     runner.cache_compilations()
     with runner.report_mistakes() as outcome:

@@ -19,17 +19,8 @@ from experiments.runner.command import (
     parse,
     report_mistakes,
 )
-from experiments.runner.experiment import (
-    Arrays,
-    AtLeast,
-    Claims,
-    Count,
-    Counts,
-    Experiment,
-    expanded,
-    experiment_name,
-)
-from experiments.runner.results import format_number, format_numbers, machine, mean_and_standard_error, show
+from experiments.runner.experiment import Arrays, AtLeast, Claims, Count, Counts, expanded, experiment_name
+from experiments.runner.results import format_number, machine, mean_and_standard_error, show
 from experiments.runner.several import run_each
 from experiments.runner.training import ALONE, Training, init_members
 
@@ -46,7 +37,6 @@ __all__ = [
     "Claims",
     "Count",
     "Counts",
-    "Experiment",
     "Figure",
     "Settings",
     "Training",
@@ -54,7 +44,6 @@ __all__ = [
     "expanded",
     "experiment_name",
     "format_number",
-    "format_numbers",
     "init_members",
     "machine",
     "main",

@@ -84,9 +84,8 @@ def main(experiment: Experiment, args: Sequence[str]) -> int:
     return outcome.code
 
 
-def parse(flags: type[F], name: str, description: str | None, args: Sequence[str] | None, **options: Any) -> F:
-    """The flags of `python -m experiments NAME`, by default those of the command line, as an object of this class."""
-    args = sys.argv[1:] if args is None else args
+def parse(flags: type[F], name: str, description: str | None, args: Sequence[str], **options: Any) -> F:
+    """The flags of `python -m experiments NAME` as an object of this class."""
     off = (tyro.conf.FlagCreatePairsOff,)
     prog = f"python -m experiments {name}"
     return tyro.cli(flags, prog=prog, description=description, args=args, config=off, **options)

@@ -44,24 +44,20 @@ def run(experiment: Experiment, config: Any, out: Path, *, resume: bool = False)
             return all(_check_claims(experiment, config, arrays).values())
         with files.put(folder, arrays) as scratch:
             claims = _check_claims(experiment, config, arrays)
-            scalars = {key: value.item() for key, value in arrays.items() if value.ndim == 0}
-            texts = {key: value for key, value in scalars.items() if isinstance(value, str)}
-            numbers = {key: value for key, value in scalars.items() if key not in texts}
             result = {
                 "experiment": folder.name,
                 "config": dataclasses.asdict(config),
                 "claims": claims,
-                "numbers": numbers,
-                "texts": texts,
+                **_scalars(arrays),
                 "seconds": time.perf_counter() - start,
                 **machine(),
             }
             (scratch / "result.json").write_text(json.dumps(result, indent=2, default=str) + "\n")
             _drawn(experiment, config, arrays).savefig(scratch / "figure.png", metadata={"Software": None})
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    for label, number in format_numbers(numbers).items():
+    for label, number in format_numbers(result["numbers"]).items():
         print(f"{label}: {number}")
-    for key, text in texts.items():
+    for key, text in result["texts"].items():
         print(f"{key.replace('_', ' ')}:\n{text}")
     _print_claims(claims)
     print(f"{folder.name}: {result['seconds']:.1f} s on {result['device']}; see {folder}")
@@ -111,6 +107,12 @@ def _compute(experiment: Experiment, config: Any, training: Training = ALONE) ->
 
 def _check_claims(experiment: Experiment, config: Any, arrays: Arrays) -> dict[str, bool]:
     return {claim: bool(holds) for claim, holds in experiment.claims(config, arrays).items()}
+
+
+def _scalars(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    scalars = {key: value.item() for key, value in arrays.items() if value.ndim == 0}
+    texts = {key: value for key, value in scalars.items() if isinstance(value, str)}
+    return {"numbers": {key: value for key, value in scalars.items() if key not in texts}, "texts": texts}
 
 
 def _print_claims(claims: Mapping[str, bool]) -> None:

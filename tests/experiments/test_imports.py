@@ -33,13 +33,6 @@ def test_imports_have_no_circle():
     graphlib.TopologicalSorter(graph).prepare()  # raises where there is one
 
 
-def test_only_the_experiments_and_the_device_know_experiments():
-    chapters = {name for name in MODULES if name.startswith("experiments.chapter_")}
-    for name in MODULES.keys() - chapters:
-        if not name.startswith("experiments.device"):
-            assert not chapters & set(imported(MODULES[name])), name
-
-
 def test_the_command_does_not_load_the_reader_of_pictures():
     code = "import sys, experiments.__main__; print({'PIL', 'jax', 'experiments.read'} & sys.modules.keys())"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
