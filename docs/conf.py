@@ -14,7 +14,8 @@ from sphinx.application import Sphinx
 from sphinx.util.typing import stringify_annotation
 
 import jnn
-from experiments import page, read
+from experiments import read
+from experiments.read import page
 from jnn import typing
 
 project, author, version = "jnn", "the jnn authors", jnn.__version__

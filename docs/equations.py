@@ -103,13 +103,18 @@ def tests(root: Path) -> Places:
     return {label: sorted(names) for label, names in found.items()}
 
 
+def experiments(root: Path) -> dict[str, str]:
+    """The file of each experiment, below the root, by its name."""
+    return {path.stem: path.relative_to(root).as_posix() for path in root.glob("experiments/chapter_*/[!_]*.py")}
+
+
 def page(root: Path = ROOT) -> str:
     """The text of equations.md. Raises ValueError for a number without code or test, and for one that is unknown."""
     named_by, tested_by = functions(root), tests(root)
     public = {number: [name for name in names if PUBLIC.fullmatch(name)] for number, names in named_by.items()}
     if wrong := "\n".join(_mistakes(root, named_by, public, tested_by)):
         raise ValueError(wrong)
-    parts = [HEAD]
+    parts, scripts = [HEAD], experiments(root)
     for chapter, entries in chapters(root).items():
         parts.append(f"\n## Chapter {chapter}: {entries.pop('title', '')}\n")
         parts.append(f"\n[Notebook](../notebooks/chapter_{chapter}.ipynb)\n")
@@ -121,7 +126,7 @@ def page(root: Path = ROOT) -> str:
                 entry["what"],
                 ", ".join(f"[`{name}`](../jnn/{name.partition('.')[0]}.py)" for name in names),
                 ", ".join(f"[`{name}`](../tests/{name.partition('::')[0]})" for name in tested_by[label]),
-                ", ".join(f"[`{name}`](../experiments/{name}.py)" for name in entry.get("experiments", [])),
+                ", ".join(f"[`{name}`](../{scripts[name]})" for name in entry.get("experiments", [])),
                 entry.get("erratum", ""),
             ]
             parts.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |\n")
@@ -139,8 +144,8 @@ def _mistakes(root: Path, named_by: Places, public: Places, tested_by: Places) -
         if label not in tested_by:
             yield f'no test holds {label}: mark one with @pytest.mark.equation("{label.strip("()")}")'
         for name in row.get("experiments", []):
-            if not (root / f"experiments/{name}.py").is_file():
-                yield f"{label} of equations.toml names the experiment {name}, got no experiments/{name}.py"
+            if name not in experiments(root):
+                yield f"{label} of equations.toml names the experiment {name}, got no experiments/chapter_*/{name}.py"
     for number, names in listed.items():
         if not public.get(number):
             yield f"no public function of jnn/ names {number}: name it in a docstring or a comment"

@@ -17,53 +17,57 @@ defect; 130 after Ctrl-C.
 """
 
 import importlib
+import importlib.util
 import itertools
+import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
-import tyro
-
-from experiments import names, read, runner
+from experiments import load, names
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Do what the words of the command line say. Returns the exit code."""
     args = list(sys.argv[1:] if args is None else args)
-    if args[:1] == ["read"]:
-        return read.main(args[1:])
-    if args[:1] == ["device"]:
-        return _module("device").main(args[1:])
+    if args[:1] in (["read"], ["device"]):
+        return importlib.import_module(f"experiments.{args[0]}").main(args[1:])
     words, flags = _split(args)
     if unknown := [word for word in words if word not in (*names(), "all", "report")]:
         print(f"error: no experiment {', '.join(unknown)}; there are: {', '.join(names())}", file=sys.stderr)
         return 2
-    chosen = names() if "all" in words else [name for name in dict.fromkeys(words) if name != "report"]
-    if words == chosen and len(words) == 1:
-        return runner.main(_module(*words), flags)
+    if len(words) == 1 and words[0] in names():
+        from experiments import runner  # late, as it needs packages that may not be installed
+
+        return runner.main(load(*words), flags)
     if {"--help", "-h"} & set(flags):
         print(__doc__)
         return 0
+    return _run(words, flags)
+
+
+def _run(words: Sequence[str], flags: Sequence[str]) -> int:
+    """List the experiments if there are no words; else run those that the words name, and write the report."""
+    import tyro
+
+    from experiments import runner
+
     settings, others = tyro.cli(runner.Settings, args=flags, return_unknown_args=True, add_help=False)
     if others:
         print(f"error: {others[0]} is not a flag of the command, only of a single experiment", file=sys.stderr)
         return 2
     if not words:
         for name in names():
-            print(f"{name:20} {(_module(name).__doc__ or '').splitlines()[0]}")
+            print(f"{name:20} {(load(name).__doc__ or '').splitlines()[0]}")
         print("\nRead pictures of digits with python -m experiments read FILE...")
         print("Check and measure everything on your GPU, TPU or CPU with python -m experiments device")
         print("Run one with python -m experiments NAME; all that there is: python -m experiments --help")
+    chosen = names() if "all" in words else [name for name in dict.fromkeys(words) if name != "report"]
     codes = [0, *runner.run_each(chosen, flags)]
     if "report" in words and runner.INTERRUPTED not in codes:
-        from experiments import report  # late, as it loads what the others do not need
+        from experiments.runner import report  # late, as it loads what the others do not need
 
-        codes.append(report.write({name: _module(name) for name in names()}, settings.out))
+        codes.append(report.write({name: load(name) for name in names()}, settings.out))
     return max(codes)
-
-
-def _module(name: str) -> Any:
-    return importlib.import_module(f"experiments.{name}")
 
 
 def _split(args: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -81,5 +85,16 @@ def _split(args: Sequence[str]) -> tuple[list[str], list[str]]:
     return names, flags
 
 
+def _is_missing() -> bool:
+    """Whether a package is missing that every experiment needs, which is reported in a line."""
+    missing = [name for name in ("jax", "matplotlib", "tyro") if importlib.util.find_spec(name) is None]
+    if missing:
+        install = 'activate the environment in which jnn is installed, or install it: pip install ".[experiments]"'
+        print(f"error: the experiments need {', '.join(missing)}; {install}", file=sys.stderr)
+    return bool(missing)
+
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    # Members factorise small matrices side by side; OpenBLAS's threads would spin while they wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    raise SystemExit(2 if _is_missing() else main())

@@ -49,7 +49,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import bits, digits, read, runner, sigmoid_limit, specimens, steepest_descent
+from experiments import read, runner
+from experiments.chapter_1 import bits, digits, sigmoid_limit, steepest_descent
+from experiments.read import drawing, specimens
 from jnn import activations, backprop, data, mlp, perceptron
 
 # %% [markdown]
@@ -208,7 +210,7 @@ FILE = None  # such as "photo.jpg"
 network = read.load_network()
 reading = read.read(network, FILE or read.SHEET, read.load_picture(Path(FILE)) if FILE else specimens.sheet())
 print(read.line(reading, network.sure))
-read.figure([reading], network.sure)
+drawing.figure([reading], network.sure)
 
 # %% [markdown]
 # `python -m experiments read photo.jpg` does the same, and `python -m experiments read --page` writes a page on which

@@ -36,7 +36,8 @@ from jax.tree_util import Partial
 from matplotlib import rcParams
 from matplotlib.figure import Figure
 
-from experiments import backprop_check, runner
+from experiments import runner
+from experiments.chapter_2 import backprop_check
 from jnn import activations, backprop, costs, data, gradcheck, mlp, train
 
 rcParams.update(runner.STYLE)

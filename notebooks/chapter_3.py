@@ -35,13 +35,13 @@ from jax.tree_util import Partial
 from matplotlib import rcParams
 from matplotlib.figure import Figure
 
-from experiments import (
+from experiments import runner
+from experiments.chapter_3 import (
     early_stopping,
     fig_3_1_binary_entropy,
     l2_spectrum,
     noise_is_l2,
     overfitting,
-    runner,
     slow_start,
     softmax_limit,
 )

@@ -41,7 +41,8 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from experiments import (
+from experiments import runner
+from experiments.chapter_4 import (
     approximate_2d,
     approximate_3d,
     fig_4_1_step,
@@ -49,7 +50,6 @@ from experiments import (
     fig_4_5_approximation,
     fig_4_7_tower,
     refine,
-    runner,
 )
 from jnn import activations, backprop, costs, gradcheck, mlp, universal
 

@@ -42,7 +42,8 @@ import jax.numpy as jnp
 import optax
 from jax.tree_util import Partial
 
-from experiments import counting, fig_5_1_tanh, gradient_through_time, runner, vanishing_gradient
+from experiments import runner
+from experiments.chapter_5 import counting, fig_5_1_tanh, gradient_through_time, vanishing_gradient
 from jnn import activations, gradcheck, gradient_flow, language, lstm, mlp, rnn, train
 
 # %% [markdown]

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import jnn
-from experiments import names
+from experiments import paths
 
 ROOT = Path(__file__).parent.parent
 MODULES = {name: getattr(jnn, name) for name in jnn.__all__}
@@ -104,8 +104,8 @@ def test_what_can_raise_says_so():
 def test_the_gallery_shows_every_experiment_in_its_own_words():
     page = (ROOT / "docs/gallery.md").read_text(encoding="utf-8")
     sections = dict(re.findall(r"^### (\w+)\n\n(.*?)(?=\n##|\Z)", page, re.S | re.M))
-    assert set(sections) == set(names())
+    assert set(sections) == set(paths())
     for name, section in sections.items():
-        said = ast.get_docstring(ast.parse((ROOT / f"experiments/{name}.py").read_text(encoding="utf-8")))
+        said = ast.get_docstring(ast.parse(paths()[name].read_text(encoding="utf-8")))
         sentence = " ".join(said.split("\n\n")[0].split())
         assert re.fullmatch(rf"{re.escape(sentence)}\n\n!\[\w.+\]\(\.\./figures/{name}\.png\)\s*", section), name

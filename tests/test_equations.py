@@ -21,13 +21,14 @@ PROJECT = {
     "jnn/layer.py": 'cost = 1\n"""(2.2) to (2.3)."""\n\n\ndef errors():\n    delta = slope(2.9)  # (2.3)\n\n\n'
     'def _helper():\n    """(2.3)."""\n',
     "tests/deep/test_layer.py": '@pytest.mark.equation("2.2", "2.3")\ndef test_errors():\n    pass\n',
-    "experiments/digits.py": "",
+    "experiments/chapter_1/digits.py": "",
     "docs/equations.toml": '[2]\ntitle = "backpropagation"\n[2."(2.2)"]\nwhat = "outputs"\n'
     '[2."(2.3)"]\nwhat = "a | b"\nexperiments = ["digits"]\nerratum = "no"\n',
 }
 ROW = (
     r"| (2.3) | a \| b | [`layer.cost`](../jnn/layer.py), [`layer.errors`](../jnn/layer.py) "
-    "| [`deep/test_layer.py::test_errors`](../tests/deep/test_layer.py) | [`digits`](../experiments/digits.py) | no |\n"
+    "| [`deep/test_layer.py::test_errors`](../tests/deep/test_layer.py) "
+    "| [`digits`](../experiments/chapter_1/digits.py) | no |\n"
 )
 
 
@@ -90,7 +91,7 @@ def test_the_command_writes_the_page_and_lines_that_move_change_nothing(project)
         ("jnn/layer.py", "def errors()", "def errors(", "(layer.py, line 5)"),
         ("tests/deep/test_layer.py", '"2.2", ', "", 'no test holds (2.2): mark one with @pytest.mark.equation("2.2")'),
         ("tests/deep/test_layer.py", '"2.2", ', '"2.2", "2.1", ', "::test_errors is marked with (2.1), which"),
-        ("docs/equations.toml", '["digits"]', '["digit"]', "got no experiments/digit.py"),
+        ("docs/equations.toml", '["digits"]', '["digit"]', "got no experiments/chapter_*/digit.py"),
         ("docs/equations.toml", "what", "who", "(2.2) of equations.toml must have `what`"),
         ("docs/equations.toml", 'erratum = "no"', 'functions = ["layer.cost"]', "named by layer.cost, layer.errors;"),
         ("docs/equations.toml", "(2.2)", "(2.3)", "docs/equations.toml: Cannot declare"),

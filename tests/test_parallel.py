@@ -295,7 +295,7 @@ def test_two_processes_of_two_devices_over_loopback(tmp_path):
 @pytest.mark.slow
 def test_an_experiment_under_a_launcher(tmp_path):
     """The same command as on one device: the same accuracies to what summation leaves, written and said once."""
-    command = ["-m", "experiments.digits", "--quick", "--out"]
+    command = ["-m", "experiments", "digits", "--quick", "--out"]
     first, second = together([*command, str(tmp_path / "two")])
     subprocess.run([sys.executable, *command, str(tmp_path / "one")], check=True, capture_output=True)
     one, two = (np.load(tmp_path / name / "digits" / "arrays.npz") for name in ("one", "two"))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from experiments import specimens
+from experiments.read import specimens
 from jnn import data, pictures
 
 

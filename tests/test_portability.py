@@ -1,6 +1,5 @@
 """Training programs are lowered for other platforms than this machine's, and the lowered modules are checked."""
 
-import importlib
 import types
 from functools import partial
 
@@ -10,8 +9,7 @@ import optax
 import pytest
 from jax.tree_util import Partial
 
-from experiments import __main__ as command
-from experiments import recipes, runner
+from experiments import common, load, names, runner
 from jnn import (
     activations,
     augment,
@@ -146,11 +144,11 @@ def test_a_training_lowers_for_every_platform(name):
 
 @pytest.mark.slow
 @pytest.mark.lowering
-@pytest.mark.parametrize("name", command.names())
+@pytest.mark.parametrize("name", names())
 def test_an_experiment_lowers_for_every_platform(name, tmp_path):
     """All that its quick run compiles, without float64; backprop_check alone has it, to compare the two dtypes."""
-    experiment = importlib.import_module(f"experiments.{name}")
-    with recorded(experiment, recipes, train, gradcheck) as programs:
+    experiment = load(name)
+    with recorded(experiment, common, train, gradcheck) as programs:
         assert runner.main(experiment, ["--quick", "--out", str(tmp_path)]) == 0
     for program, args, kwargs in programs:
         leaves = jax.tree.leaves(args)

@@ -16,7 +16,8 @@ import jax
 
 from experiments import runner
 from experiments.device import curves, every, gradients, resumed, seen, speed
-from experiments.device.report import Config, Part, Report, check_device
+from experiments.device.report import Part, Report, check_device
+from experiments.device.rows import Config
 
 PARTS = (
     Part("resumed", "A training run that is killed and resumed", resumed, required=True),
@@ -35,8 +36,8 @@ class Flags(Config):
     """Folder for the results, which go into its folder device."""
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Check and measure, with the flags `args`, by default those of the command line. Returns the exit code."""
+def main(args: Sequence[str]) -> int:
+    """Check and measure, with the flags `args`. Returns the exit code."""
     runner.cache_compilations()
     with runner.report_mistakes() as outcome:
         flags = runner.parse(Flags, "device", __doc__, args)

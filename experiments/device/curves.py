@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.tree_util import Partial
 
-from experiments.device.report import Config, Row
+from experiments.device.rows import Config, Row
 from jnn import backprop, costs, data, mlp, train
 
 

@@ -1,7 +1,6 @@
 """Each runs as `python -m experiments NAME --quick`: claims that hold, of all that it makes."""
 
 import contextlib
-import importlib
 import io
 import json
 import tempfile
@@ -9,8 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments import names, runner
-from experiments.device.report import Config, Row
+from experiments import load, names, runner
+from experiments.device.rows import Config, Row
 
 QUICK = ("bits", "steepest_descent")
 
@@ -24,7 +23,7 @@ def rows(config: Config) -> Iterator[Row]:
 
 def one(name: str, out: Path) -> Row:
     """Run an experiment. Of one that fails the last line that it printed is shown."""
-    module, said, start = importlib.import_module(f"experiments.{name}"), io.StringIO(), time.perf_counter()
+    module, said, start = load(name), io.StringIO(), time.perf_counter()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         code = runner.main(module, ["--quick", "--out", str(out)])
     if code == runner.INTERRUPTED:

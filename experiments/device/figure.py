@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import recipes
-from experiments.device.report import Row
+from experiments import common
+from experiments.device.rows import Row
 from experiments.runner import figures
 
 
@@ -17,7 +17,7 @@ def drawn(parts: Mapping[str, Sequence[Row]]) -> Figure:
 
 
 def _draw(figure: Figure, parts: Mapping[str, Sequence[Row]]) -> None:
-    above, below = recipes.parts(figure, (12, 8), 2, 1, height_ratios=(1, 1.3))
+    above, below = common.parts(figure, (12, 8), 2, 1, height_ratios=(1, 1.3))
     errors, curves = above.subplots(1, 2)
     _errors(errors, parts.get("gradients", ()))
     _curves(curves, [row for row in parts.get("curves", ()) if row["epoch"]])

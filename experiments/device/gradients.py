@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import backprop_check
+from experiments.chapter_2 import backprop_check
 from experiments.device import seen
-from experiments.device.report import Config, Row
+from experiments.device.rows import Config, Row
 from jnn import activations, backprop, costs, dropout, lstm, mlp, rnn, train
 
 FACTOR = 16

@@ -4,7 +4,6 @@ import dataclasses
 import datetime
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,18 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import runner
+from experiments.device.rows import Config, Row
 from experiments.runner import files
-
-Row = dict[str, Any]
-"""A row of a table: a number, a text or nothing in each column. `holds` says whether it is as it must be."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """What all parts get."""
-
-    quick: bool = False
-    """Use small sizes that still exercise everything."""
 
 
 class Measurement(Protocol):
@@ -75,11 +64,7 @@ class Report:
         self.path, self.config, self.found = folder / "report.md", config, list[Found]()
         self.machine: dict[str, Any] = {}
         self._start = time.perf_counter()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            raise OSError(f"cannot write to {folder} ({error}); choose another --out") from error
+        files.make(folder)
 
     def run(self, part: Part) -> None:
         """Measure. An error ends the part and is in the report; it is raised where the device does not answer then."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from experiments import runner
-from experiments.device.report import Config, Row
+from experiments.device.rows import Config, Row
 
 EPOCHS = 40
 KILLED = 10

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.device.report import Config, Row
+from experiments.device.rows import Config, Row
 
 PRECISIONS = ("default", "high", "highest")
 

@@ -20,8 +20,8 @@ from benchmarks import lstm as lstm_benchmark
 from benchmarks import mlp as mlp_benchmark
 from benchmarks import sweep as sweep_benchmark
 from benchmarks import timing
-from experiments import roofline
-from experiments.device.report import Config, Row
+from experiments.chapter_2 import roofline
+from experiments.device.rows import Config, Row
 from jnn import backprop, costs, mlp, parallel, train
 
 EXAMPLES = {"a": 12_000, "b": 12_000, "c": 12_800, "d": 3_840}

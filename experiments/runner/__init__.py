@@ -20,14 +20,15 @@ from experiments.runner.command import (
     report_mistakes,
 )
 from experiments.runner.experiment import Arrays, AtLeast, Claims, Count, Counts, expanded, experiment_name
-from experiments.runner.results import format_number, format_numbers, machine, mean_and_standard_error, show
+from experiments.runner.results import format_number, machine, mean_and_standard_error, show
 from experiments.runner.several import run_each
-from experiments.runner.training import fit, init_members
+from experiments.runner.training import ALONE, Training, init_members
 
 if TYPE_CHECKING:
     from experiments.runner.figures import STYLE, Figure
 
 __all__ = [
+    "ALONE",
     "INTERRUPTED",
     "MISTAKES",
     "STYLE",
@@ -38,12 +39,11 @@ __all__ = [
     "Counts",
     "Figure",
     "Settings",
+    "Training",
     "cache_compilations",
     "expanded",
     "experiment_name",
-    "fit",
     "format_number",
-    "format_numbers",
     "init_members",
     "machine",
     "main",

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import jax
 import tyro
 
-from experiments.runner.experiment import expanded, experiment_name
+from experiments.runner.experiment import Experiment, expanded, experiment_name
 from experiments.runner.results import run
 from experiments.runner.training import cores
 from jnn import parallel
@@ -66,13 +66,8 @@ class _Outcome:
     resume: str = ""
 
 
-def main(experiment: Any = None, args: Sequence[str] | None = None) -> int:
-    """Run an experiment with the flags `args`. Returns the exit code.
-
-    The defaults are the module that runs as a script, and the flags of the command line.
-    """
-    experiment = sys.modules["__main__"] if experiment is None else experiment
-    args = sys.argv[1:] if args is None else args
+def main(experiment: Experiment, args: Sequence[str]) -> int:
+    """Run an experiment with the flags `args`. Returns the exit code."""
     command = ["python", "-m", "experiments", experiment_name(experiment)]
     cache_compilations()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -89,9 +84,8 @@ def main(experiment: Any = None, args: Sequence[str] | None = None) -> int:
     return outcome.code
 
 
-def parse(flags: type[F], name: str, description: str | None, args: Sequence[str] | None, **options: Any) -> F:
-    """The flags of `python -m experiments NAME`, by default those of the command line, as an object of this class."""
-    args = sys.argv[1:] if args is None else args
+def parse(flags: type[F], name: str, description: str | None, args: Sequence[str], **options: Any) -> F:
+    """The flags of `python -m experiments NAME` as an object of this class."""
     off = (tyro.conf.FlagCreatePairsOff,)
     prog = f"python -m experiments {name}"
     return tyro.cli(flags, prog=prog, description=description, args=args, config=off, **options)

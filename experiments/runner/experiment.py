@@ -1,7 +1,7 @@
 """What an experiment is: a module with a config, a computation, claims about its numbers and a figure."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, get_type_hints
 
@@ -21,13 +21,15 @@ class Experiment(Protocol):
     """A module with four names, and a docstring that `--help`, the list and the report show.
 
     `Config` is a frozen dataclass whose fields are the flags; its `quick` holds the fields that `--quick` changes.
+    `compute(config)` has a second parameter, `training`, if it trains; see `Training`.
     """
 
     __doc__: str | None
     __file__: str
     Config: Any
 
-    def compute(self, config: Any) -> dict[str, Any]: ...
+    @property
+    def compute(self) -> Callable[..., dict[str, Any]]: ...
     def claims(self, config: Any, arrays: Arrays, /) -> Claims: ...
     def draw(self, figure: "Figure", config: Any, arrays: Arrays, /) -> None: ...
 
@@ -61,5 +63,5 @@ def expanded(name: str, path: Path) -> Path:
 
 
 def experiment_name(experiment: Experiment) -> str:
-    """`digits` for experiments/digits.py, also when that runs as a script."""
+    """`digits` for experiments/chapter_1/digits.py."""
     return Path(experiment.__file__).stem

@@ -1,7 +1,6 @@
-"""The files of a run: there is room for them before it computes, and what it computed is kept whatever fails after."""
+"""The files of a run: its folder is writable before it computes, and what it computed is kept whatever fails after."""
 
 import contextlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,28 +14,21 @@ from experiments.runner.experiment import Arrays
 FILES = ("figure.png", "arrays.npz", "result.json")
 """In the order in which they are put in place."""
 
-_ROOM = 2**22  # bytes; a figure takes some 100,000, and arrays mostly less
-
 
 @contextlib.contextmanager
-def room(folder: Path) -> Iterator[contextlib.ExitStack]:
-    """Make the folder and fill the room that its files need, until the block closes what it is given, to write them.
+def writable(folder: Path) -> Iterator[None]:
+    """Makes the folder, and removes the folders that it made, where they are empty, if the block fails.
 
-    If this or the block fails, the folders that it made are removed where they are empty. Of several processes the
-    first one does this. Raises OSError when the folder is not writable or has no room.
+    Of several processes the first one does this.
+
+    Raises:
+      OSError: If a file cannot be written in the folder.
     """
-    made: list[Path] = []
+    made = [] if jax.process_index() else [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        with contextlib.ExitStack() as taken:
-            if jax.process_index() == 0:
-                made += [path for path in (folder, *folder.parents) if not path.exists()]
-                with _explained(folder):
-                    _make(folder)
-                    file = taken.enter_context(tempfile.TemporaryFile(dir=folder))
-                    # A full disk takes an empty file, and a disk that compresses takes zeros.
-                    file.write(os.urandom(_ROOM))
-                    file.flush()
-            yield taken
+        if jax.process_index() == 0:
+            make(folder)
+        yield
     except BaseException:
         with contextlib.suppress(OSError):
             for path in made:
@@ -44,16 +36,14 @@ def room(folder: Path) -> Iterator[contextlib.ExitStack]:
         raise
 
 
-def _make(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    if blocked := [file for file in FILES if (folder / file).is_dir()]:
-        raise IsADirectoryError(f"{blocked[0]} is a folder")
-
-
-@contextlib.contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def make(folder: Path) -> None:
+    """Makes the folder, and writes and removes a file in it. Raises OSError if this fails."""
     try:
-        yield
+        folder.mkdir(parents=True, exist_ok=True)
+        if blocked := [file for file in FILES if (folder / file).is_dir()]:
+            raise IsADirectoryError(f"{blocked[0]} is a folder")
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"0")  # a full disk takes an empty file
     except OSError as error:
         raise OSError(f"cannot write to {folder} ({error}); choose another --out") from error
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import inspect
 import json
 import os
 import platform
@@ -16,7 +17,7 @@ import numpy as np
 
 from experiments.runner import files
 from experiments.runner.experiment import Arrays, Experiment, check, experiment_name
-from experiments.runner.training import keeping_checkpoints
+from experiments.runner.training import ALONE, Training
 from jnn import __version__, parallel
 
 if TYPE_CHECKING:
@@ -35,33 +36,28 @@ def run(experiment: Experiment, config: Any, out: Path, *, resume: bool = False)
     """
     check(config)
     folder = out / experiment_name(experiment)
-    with files.room(folder) as taken:
+    with files.writable(folder):
         start = time.perf_counter()
-        with keeping_checkpoints(folder / "checkpoints", dataclasses.asdict(config), resume=resume):
-            arrays = _compute(experiment, config)
+        training = Training(folder / "checkpoints", dataclasses.asdict(config), resume)
+        arrays = _compute(experiment, config, training)
         if jax.process_index():
             return all(_check_claims(experiment, config, arrays).values())
-        taken.close()
         with files.put(folder, arrays) as scratch:
             claims = _check_claims(experiment, config, arrays)
-            scalars = {key: value.item() for key, value in arrays.items() if value.ndim == 0}
-            texts = {key: value for key, value in scalars.items() if isinstance(value, str)}
-            numbers = {key: value for key, value in scalars.items() if key not in texts}
             result = {
                 "experiment": folder.name,
                 "config": dataclasses.asdict(config),
                 "claims": claims,
-                "numbers": numbers,
-                "texts": texts,
+                **_scalars(arrays),
                 "seconds": time.perf_counter() - start,
                 **machine(),
             }
             (scratch / "result.json").write_text(json.dumps(result, indent=2, default=str) + "\n")
             _drawn(experiment, config, arrays).savefig(scratch / "figure.png", metadata={"Software": None})
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    for label, number in format_numbers(numbers).items():
+    for label, number in format_numbers(result["numbers"]).items():
         print(f"{label}: {number}")
-    for key, text in texts.items():
+    for key, text in result["texts"].items():
         print(f"{key.replace('_', ' ')}:\n{text}")
     _print_claims(claims)
     print(f"{folder.name}: {result['seconds']:.1f} s on {result['device']}; see {folder}")
@@ -103,13 +99,20 @@ def format_numbers(numbers: Arrays) -> dict[str, str]:
     return {key.replace("_", " "): format_number(key, numbers) for key in numbers if not key.endswith(_ERROR)}
 
 
-def _compute(experiment: Experiment, config: Any) -> dict[str, np.ndarray]:
+def _compute(experiment: Experiment, config: Any, training: Training = ALONE) -> dict[str, np.ndarray]:
+    handed = {"training": training} if "training" in inspect.signature(experiment.compute).parameters else {}
     with jax.default_matmul_precision("highest"):
-        return {key: np.asarray(parallel.local(value)) for key, value in experiment.compute(config).items()}
+        return {key: np.asarray(parallel.local(value)) for key, value in experiment.compute(config, **handed).items()}
 
 
 def _check_claims(experiment: Experiment, config: Any, arrays: Arrays) -> dict[str, bool]:
     return {claim: bool(holds) for claim, holds in experiment.claims(config, arrays).items()}
+
+
+def _scalars(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    scalars = {key: value.item() for key, value in arrays.items() if value.ndim == 0}
+    texts = {key: value for key, value in scalars.items() if isinstance(value, str)}
+    return {"numbers": {key: value for key, value in scalars.items() if key not in texts}, "texts": texts}
 
 
 def _print_claims(claims: Mapping[str, bool]) -> None:

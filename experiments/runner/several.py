@@ -1,6 +1,5 @@
 """Several experiments: on a CPU side by side, each in a process of its own."""
 
-import importlib
 import os
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from typing import Any
 
 import jax
 
+from experiments import load
 from experiments.runner.command import DEFECT, INTERRUPTED, main, open_devices
 from experiments.runner.training import cores
 
@@ -29,7 +29,7 @@ def run_each(names: Sequence[str], flags: Sequence[str]) -> Iterator[int]:
         yield from _side_by_side(names, flags)
         return
     for name in names:
-        yield (code := main(importlib.import_module(f"experiments.{name}"), flags))
+        yield (code := main(load(name), flags))
         if code == INTERRUPTED:
             return
 

@@ -1,13 +1,11 @@
 """Training within an experiment: members side by side, on all devices, with checkpoints when the runner keeps them."""
 
-import contextlib
-import contextvars
 import dataclasses
 import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,65 +17,84 @@ from jnn import parallel, train
 from jnn.checkpoint import Checkpoints
 
 
-def fit(
-    key: Key[Array, "*members"], *args: Any, name: str = "training", recurrent: bool = False, **options: Any
-) -> tuple[train.State, train.History]:
-    """`train.fit` on all devices, with checkpoints in the folder of the running experiment.
-
-    Members are spread over the devices, or mini-batches split where there are fewer members than devices: on a CPU
-    only those of a single recurrent net, as others are slower split. Every process gets the whole state.
-
-    name: what to call this training among those of the experiment; it names the checkpoints' folder.
-    Without a running experiment, as in a notebook, there are no checkpoints and no progress bar.
-
-    Ctrl-C raises KeyboardInterrupt.
-
-    Raises ValueError when the experiment has already used the name.
-    """
-    shared = _sharding(key.size, options["batch_size"], recurrent=recurrent)
-    options = {"catch_interrupt": False, "sharding": shared, **options}
-    folders = _folders.get()
-    if folders is None:
-        return parallel.local(train.fit(key, *args, **{"progress": False, **options}))
-    return parallel.local(train.fit(key, *args, checkpoints=folders.checkpoints(name), **options))
-
-
-def init_members(key: Any, seeds: int, init: Callable[[Any], train.State]) -> tuple[train.State, Any]:
-    """The states `init(key)` of `seeds` networks side by side, and the keys that train them, for `fit`."""
-
-    @jax.jit
-    def start(key: Any) -> tuple[train.State, Any]:
-        init_keys, train_keys = jax.random.split(key, (2, seeds))
-        return jax.vmap(init)(init_keys), train_keys
-
-    return start(key)
-
-
-@contextlib.contextmanager
-def keeping_checkpoints(folder: Path, config: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
-    """Within the block, each `fit` keeps its checkpoints in a folder of its own and, if wanted, resumes from them."""
-    token = _folders.set(_Folders(folder, config, resume))
-    try:
-        yield
-    finally:
-        _folders.reset(token)
-
-
 @dataclasses.dataclass(frozen=True)
-class _Folders:
-    """One folder of checkpoints for each training run of the running experiment."""
+class Training:
+    """How an experiment trains: on all devices and, where it has a folder, with checkpoints and a progress bar.
 
-    parent: Path
-    config: Mapping[str, Any]
-    resume: bool
+    The runner hands one to every `compute` that has a parameter `training`, whose default is `ALONE`.
+
+    Attributes:
+      folder: Where each training run keeps its checkpoints, in a folder of its own; None for a run without.
+      config: The config of the experiment, which the checkpoints hold.
+      resume: Whether to continue from the checkpoints.
+      used: The folders' names so far.
+    """
+
+    folder: Path | None = None
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    resume: bool = False
     used: set[str] = dataclasses.field(default_factory=set)
 
-    def checkpoints(self, name: str) -> Checkpoints:
+    def fit(
+        self,
+        key: Key[Array, "*members"],
+        *args: Any,
+        batch_size: int,
+        name: str = "training",
+        recurrent: bool = False,
+        **options: Any,
+    ) -> tuple[train.State, train.History]:
+        """`train.fit` on all devices. Every process gets the whole state.
+
+        Members are spread over the devices, or mini-batches split where there are fewer members than devices: on a CPU
+        only those of a single recurrent net, as others are slower split.
+
+        Args:
+          key: A key for each member.
+          args: What else `train.fit` takes by position.
+          batch_size: The number of examples in a mini-batch.
+          name: The name of this training run among those of the experiment.
+          recurrent: Whether the net is recurrent.
+          options: Those of `train.fit`.
+
+        Returns:
+          The state and the history.
+
+        Raises:
+          ValueError: If the experiment has already used the name.
+          KeyboardInterrupt: After Ctrl-C.
+        """
+        checkpoints = self.checkpoints(name)
+        shared = _sharding(key.size, batch_size, recurrent=recurrent)
+        options = {"progress": checkpoints is not None, "catch_interrupt": False, "sharding": shared, **options}
+        return parallel.local(train.fit(key, *args, batch_size=batch_size, checkpoints=checkpoints, **options))
+
+    def checkpoints(self, name: str) -> Checkpoints | None:
+        """The checkpoints of the training run of this name. Raises ValueError when the name has already been used."""
+        if self.folder is None:
+            return None
         folder = re.sub(r"[^\w.]+", "-", name).strip("-.").lower() or "_"
         if folder in self.used:
             raise ValueError(f"each training run of an experiment must have its own name, got {name!r} again")
         self.used.add(folder)
-        return Checkpoints(self.parent / folder, seconds=30, resume=self.resume, config=self.config)
+        return Checkpoints(self.folder / folder, seconds=30, resume=self.resume, config=self.config)
+
+
+ALONE = Training()
+"""Without a running experiment, as in a notebook: no checkpoints and no progress bar."""
+
+
+def init_members(
+    key: Key[Array, ""], seeds: int, init: Callable[[Key[Array, ""]], train.State]
+) -> tuple[train.State, Key[Array, " seeds"]]:
+    """The states `init(key)` of `seeds` networks side by side, and the keys that train them, for `Training.fit`."""
+
+    @jax.jit
+    def start(key: Key[Array, ""]) -> tuple[train.State, Key[Array, " seeds"]]:
+        init_keys, train_keys = jax.random.split(key, (2, seeds))
+        return jax.vmap(init)(init_keys), train_keys
+
+    return start(key)
 
 
 def _sharding(members: int, batch_size: int, *, recurrent: bool) -> NamedSharding | None:
@@ -106,6 +123,3 @@ def _sharding(members: int, batch_size: int, *, recurrent: bool) -> NamedShardin
 def cores() -> int:
     """The CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-_folders: contextvars.ContextVar[_Folders | None] = contextvars.ContextVar("_folders", default=None)

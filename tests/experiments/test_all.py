@@ -1,6 +1,5 @@
 """Every experiment at its quick size: the claims hold and the figure is drawn."""
 
-import importlib
 import json
 import os
 import re
@@ -11,16 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import __main__ as command
-from experiments import backprop_check, digits, record, runner
+from experiments import load, names, runner
+from experiments.chapter_1 import digits
+from experiments.chapter_2 import backprop_check
+from experiments.chapter_3 import record
 from experiments.runner import training
 from jnn import backprop, data
 from tests.helpers import idx
 
 
-@pytest.mark.parametrize("name", command.names())
+@pytest.mark.parametrize("name", names())
 def test_quick(name, tmp_path):
-    experiment = importlib.import_module(f"experiments.{name}")
+    experiment = load(name)
     assert runner.main(experiment, ["--quick", "--out", str(tmp_path)]) == 0
     result = json.loads((tmp_path / name / "result.json").read_text())
     assert result["claims"]
@@ -28,9 +29,9 @@ def test_quick(name, tmp_path):
     assert (tmp_path / name / "figure.png").stat().st_size > 5000
 
 
-@pytest.mark.parametrize("name", command.names())
+@pytest.mark.parametrize("name", names())
 def test_a_line_for_the_list_and_a_text_for_the_figure(name):
-    experiment = importlib.import_module(f"experiments.{name}")
+    experiment = load(name)
     assert re.fullmatch(r"[^\n]+\.\n(\n.*)?", experiment.__doc__, re.S)
     assert re.fullmatch(r"(\S+\s+){4,}\S+\.", experiment.draw.__doc__)
 

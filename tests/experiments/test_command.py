@@ -16,11 +16,11 @@ import pytest
 from benchmarks import __main__ as benchmarks
 from benchmarks import timing
 from experiments import __main__ as command
-from experiments import device, read, report, runner
-from experiments.runner import experiment
+from experiments import device, names, paths, read, runner
+from experiments.runner import experiment, report
 from experiments.runner.command import cache_compilations
 
-NAMES = command.names()
+NAMES = names()
 
 
 @pytest.fixture
@@ -44,24 +44,12 @@ def test_the_list(capsys):
     shown = capsys.readouterr().out
     assert all(f"\n{name} " in f"\n{shown}" for name in NAMES)
     assert {"digits", "backprop_check"} <= set(NAMES)
-    assert not {"runner", "recipes", "report", "__main__"} & set(NAMES)
+    assert not {"corpus", "common", "report", "__init__"} & set(NAMES)
 
 
-@pytest.mark.parametrize("name", ["nosuch", "digit"])
-def test_a_module_that_is_not_there(name, capsys, monkeypatch):
-    """As Python calls it for `python -m experiments.nosuch`."""
-    monkeypatch.setattr(sys, "argv", ["-m"])
-    with pytest.raises(SystemExit, match="^2$"):
-        runpy.run_module(f"experiments.{name}", run_name="__main__")
-    assert capsys.readouterr().err.startswith(f"error: no experiment {name}; there are: adding_problem, ")
-    monkeypatch.setattr(sys, "argv", ["script.py"])
-    with pytest.raises(ImportError, match=f"experiments.{name}"):
-        importlib.import_module(f"experiments.{name}")
-
-
-@pytest.mark.parametrize("module", ["experiments", "experiments.digits"])
-def test_outside_of_its_environment_a_line_says_what_to_install(module):
-    done = subprocess.run([sys.executable, "-S", "-m", module], capture_output=True, text=True, check=False, cwd=ROOT)
+def test_outside_of_its_environment_a_line_says_what_to_install():
+    command = [sys.executable, "-S", "-m", "experiments"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 2
     assert re.fullmatch(r"error: the experiments need jax, .*tyro; activate .*pip install \S+\n", done.stderr)
 
@@ -125,15 +113,12 @@ def test_mistakes_are_one_line(ran, args, message, capsys):
     assert not ran
 
 
-@pytest.mark.parametrize(
-    ("module", "names"), [("experiments.__main__", ["fig_5_1_tanh"]), ("experiments.fig_5_1_tanh", [])]
-)
-def test_both_commands_run_the_experiment(module, names, tmp_path, monkeypatch, capsys):
+def test_the_command_runs_the_experiment(tmp_path, monkeypatch, capsys):
     """As `python -m` does: the module runs under the name __main__, and exits."""
-    monkeypatch.setattr(sys, "argv", ["", *names, "--quick", "--out", str(tmp_path)])
-    monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setattr(sys, "argv", ["", "fig_5_1_tanh", "--quick", "--out", str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "experiments.__main__", raising=False)
     with pytest.raises(SystemExit, match="^0$"):
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        runpy.run_module("experiments.__main__", run_name="__main__", alter_sys=True)
     assert "fig_5_1_tanh: " in capsys.readouterr().out
     assert (tmp_path / "fig_5_1_tanh" / "result.json").exists()
 
@@ -141,10 +126,11 @@ def test_both_commands_run_the_experiment(module, names, tmp_path, monkeypatch, 
 # The commands that pages, docstrings and messages name
 
 ROOT = Path(__file__).parents[2]
-MODULES = {("experiments", name) for name in NAMES} | {("benchmarks", name) for name in benchmarks.names()}
+EXPERIMENTS = set(paths().values())
+BENCHMARKS = {("benchmarks", name) for name in benchmarks.names()}
 COMMAND = re.compile(r"""python -m (\w[\w.]*)((?: [^\s`";:|(){}#]+)*)|`(--[^`]+)`""")
 PACKAGES = ("experiments", "benchmarks", "notebooks", "docs", "tests")
-STANDS_FOR = {"experiments.NAME": "experiments.digits", "benchmarks.NAME": "benchmarks.mlp", "NAME": "digits"}
+STANDS_FOR = {"benchmarks.NAME": "benchmarks.mlp", "NAME": "digits"}
 TEXTS = [path for pattern in ("*.md", "docs/*.md", "Makefile") for path in ROOT.glob(pattern)]
 TEXTS += [path for package in (*PACKAGES[:4], "jnn") for path in ROOT.glob(f"{package}/**/*.py")]
 
@@ -154,8 +140,9 @@ def named(path):
     text = path.read_text()
     if path.suffix == ".md":
         text = re.sub(r" #.*", "", text)
-    package, name = path.parent.name, path.stem
-    last = (f"{package}.{name}", []) if (package, name) in MODULES else ("experiments", ["digits"])
+    last = ("experiments", [path.stem if path in EXPERIMENTS else "digits"])
+    if (path.parent.name, path.stem) in BENCHMARKS:
+        last = (f"benchmarks.{path.stem}", [])
     for module, arguments, flags in COMMAND.findall(text):
         if flags:
             yield last[0], [*last[1], *shlex.split(flags)]
@@ -171,7 +158,7 @@ def accepts(monkeypatch):
     monkeypatch.setattr(runner.command, "run", lambda module, config, out, resume: experiment.check(config) or True)
     monkeypatch.setattr(runner.several, "cores", lambda: 1)
     monkeypatch.setattr(report, "write", lambda modules, out: 0)
-    monkeypatch.setattr(read, "run", lambda config, start: 0)
+    monkeypatch.setattr(read.command, "run", lambda config, start: 0)
     monkeypatch.setattr(device, "run", lambda config, folder: 0)
     monkeypatch.setattr(timing, "_write", lambda *result: None)
 
@@ -179,11 +166,9 @@ def accepts(monkeypatch):
         package, _, name = module.partition(".")
         if module == "experiments":
             return command.main(arguments)
-        if (package, name) not in MODULES:
+        if (package, name) not in BENCHMARKS:
             return int(importlib.util.find_spec(module) is None)
         script = importlib.import_module(module)
-        if package == "experiments":
-            return runner.main(script, arguments)
         monkeypatch.setattr(script, "measure", lambda config: [])
         return timing.main(script, arguments)
 

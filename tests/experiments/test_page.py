@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import page
+from experiments.read import page
 from jnn import activations, mlp, pictures
 
 SURE = 0.5

@@ -10,7 +10,9 @@ from jax import random
 from PIL import Image
 
 from experiments import __main__ as command
-from experiments import handwriting, read, specimens
+from experiments import read
+from experiments.chapter_3 import handwriting
+from experiments.read import drawing, samples, specimens
 from jnn import convert, data, mlp
 
 
@@ -114,7 +116,7 @@ def test_many_digits(network, sheet):
     """More than the figure shows, and a number for which no program was compiled before."""
     reading = read.read(network, "many", np.tile(sheet[350:500], (8, 1, 1)))
     assert len(reading.xs) == 80
-    figure = read.figure([reading, reading], network.sure)
+    figure = drawing.figure([reading, reading], network.sure)
     assert "the first 60 of 80" in figure.subfigs[0].subfigs[1].axes[0].get_title()
 
 
@@ -206,17 +208,17 @@ def test_it_reads_digits_that_it_has_never_seen(kind, least, network):
     (small, other) = data.digits()
     every = data.Split(*(np.concatenate([a, b]) for a, b in zip(small, other, strict=True)))
     made = {
-        "digits": lambda: handwriting.scans(every),
-        "fonts": lambda: handwriting.in_fonts("0123456789", handwriting.SIZES),
+        "digits": lambda: samples.scans(every),
+        "fonts": lambda: samples.in_fonts("0123456789", handwriting.SIZES),
     }[kind]()
-    assert accuracy(network, handwriting.normalised(made)) >= least
+    assert accuracy(network, samples.normalised(made)) >= least
 
 
 @pytest.mark.slow
 @pytest.mark.mnist
 def test_it_reads_mnist(network):
     test = data.mnist().test
-    assert accuracy(network, handwriting.Seen(*map(np.asarray, test))) >= 0.992
+    assert accuracy(network, samples.Seen(*map(np.asarray, test))) >= 0.992
 
 
 def test_weights_go_where_a_folder_is(tmp_path):

@@ -3,7 +3,6 @@
 import dataclasses
 import html
 import html.parser
-import importlib
 import itertools
 import json
 import re
@@ -17,7 +16,8 @@ import pytest
 import tyro
 
 from experiments import __main__ as command
-from experiments import report
+from experiments import load, names, paths, runner
+from experiments.runner import report
 from experiments.runner.command import Flags
 
 
@@ -58,12 +58,16 @@ RESULT = {
 }
 
 
+REAL = names()
+CHAPTERS = {"alpha": "chapter_1", "beta": "chapter_3", "gamma": "chapter_2"}
+
+
 def module(name, doc):
     def draw(figure, config, arrays):
         """A line that rises, "steeply"."""
 
     made = types.ModuleType(name, doc)
-    made.__file__ = f"experiments/{name}.py"
+    made.__file__ = f"experiments/{CHAPTERS[name]}/{name}.py"
     made.Config, made.draw = Config, draw
     return made
 
@@ -161,13 +165,15 @@ def test_chapters_are_those_of_the_notes(tmp_path):
     keep(tmp_path, "alpha")
     report.write(MODULES, tmp_path)
     said = read(tmp_path).said
-    places = [said.rindex(words) for words in ("Chapter 1", "alpha <is>", "Chapter 3", "beta.", "Beyond", "gamma 4")]
+    places = [said.rindex(words) for words in ("Chapter 1", "alpha <is>", "Chapter 2", "gamma 4", "Chapter 3", "beta.")]
     assert places == sorted(places)
-    assert "Chapter 2" not in said
-    chapters = {name: report.entry(importlib.import_module(f"experiments.{name}"), tmp_path).chapter for name in REAL}
-    assert {name for name, chapter in chapters.items() if not chapter} == {"roofline"}
-    assert {chapters[name] for name in REAL if re.match(r"fig_\d", name)} == {"3", "4", "5"}
-    assert all(chapters[name] == name[4] for name in REAL if re.match(r"fig_\d", name))
+    assert "Chapter 4" not in said
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_an_experiment_is_in_the_chapter_that_its_first_line_names(name):
+    chapter = re.search(r"\d", load(name).__doc__.partition(":")[0])
+    assert paths()[name].parent.name == f"chapter_{chapter.group() if chapter else 2}"  # roofline names none
 
 
 def test_a_false_claim_is_the_exit_code_and_is_said_in_words(tmp_path, capsys):
@@ -318,8 +324,6 @@ def test_all_text_has_the_contrast_that_wcag_asks_for(tmp_path):
 
 # The command that made a result
 
-REAL = command.names()
-
 
 @pytest.mark.parametrize(
     ("config", "flags"),
@@ -350,7 +354,7 @@ def other(value):
 @pytest.mark.parametrize("name", REAL)
 def test_the_command_gives_the_config_back(name):
     """By the runner's own flags, for the defaults, the quick size, and every field that can be changed, changed."""
-    experiment = importlib.import_module(f"experiments.{name}")
+    experiment = load(name)
     defaults = experiment.Config()
     changes = {key: other(value) for key, value in dataclasses.asdict(defaults).items()}
     assert any(changes[key] != value for key, value in dataclasses.asdict(defaults).items())
@@ -378,11 +382,11 @@ def configs(monkeypatch):
     ran = {}
 
     def run(module, config, out, resume):
-        ran[command.runner.experiment_name(module)] = config
+        ran[runner.experiment_name(module)] = config
         return True
 
-    monkeypatch.setattr(command.runner.command, "run", run)
-    monkeypatch.setattr(command.runner.several, "cores", lambda: 1)
+    monkeypatch.setattr(runner.command, "run", run)
+    monkeypatch.setattr(runner.several, "cores", lambda: 1)
     return ran
 
 
@@ -391,7 +395,7 @@ def test_the_commands_on_a_page_run_what_it_shows(changed, tmp_path, configs):
     """With and without results, above all for fields of several values."""
     expected = {}
     for name in REAL:
-        config = command._module(name).Config
+        config = load(name).Config
         fields = {
             "quick": config.quick,
             "several": {"only": ("100 images", "30 hidden")}
@@ -405,7 +409,7 @@ def test_the_commands_on_a_page_run_what_it_shows(changed, tmp_path, configs):
         expected[name] = config(**fields)
         if changed != "not run" or name == "digits":
             keep(tmp_path, name, config=dataclasses.asdict(expected[name]))
-    assert report.write({name: command._module(name) for name in REAL}, tmp_path) == 0
+    assert report.write({name: load(name) for name in REAL}, tmp_path) == 0
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for line in re.findall(r"<pre><code>(.*?)</code></pre>", page, re.S):
         assert command.main(shlex.split(html.unescape(line))[3:]) == 0, line
@@ -415,7 +419,7 @@ def test_the_commands_on_a_page_run_what_it_shows(changed, tmp_path, configs):
 def test_the_commands_in_messages_write_where_it_was_read(tmp_path, configs, capsys, monkeypatch):
     out = tmp_path / "two words"
     out.mkdir()
-    modules = {name: command._module(name) for name in ("digits", "nielsen")}
+    modules = {name: load(name) for name in ("digits", "nielsen")}
     assert report.write(modules, out) == 2
     said = [re.search(r"first: (python .*?) \(JNN_TRACEBACK", capsys.readouterr().err).group(1)]
     for name, module in modules.items():

@@ -17,7 +17,8 @@ import matplotlib
 import numpy as np
 import pytest
 
-from experiments import digits, nielsen, runner
+from experiments import runner
+from experiments.chapter_1 import digits, nielsen
 from experiments.runner import command, files, training
 from jnn import train
 
@@ -48,7 +49,7 @@ def draw(figure, config, arrays):
 def experiment(monkeypatch):
     monkeypatch.delenv("JNN_QUICK", raising=False)
     module = types.ModuleType("squares", "Squares, for the tests.")
-    module.__file__ = "experiments/squares.py"
+    module.__file__ = "experiments/chapter_1/squares.py"
     module.Config, module.compute, module.draw = Config, compute, draw
     module.claims = lambda config, arrays: {"the claim holds": config.holds, "squares grow": arrays["squares"][-1] >= 1}
     return module
@@ -356,14 +357,14 @@ def test_figures_do_not_depend_on_the_settings_of_the_user(experiment, tmp_path)
 def train_each(*names, epochs=4):
     """A `compute` that trains once for each of these options of `fit`, on numbers in random order."""
 
-    def compute_by_training(config):
+    def compute_by_training(config, training=runner.ALONE):
         optimizer, numbers = train.sgd(0.1), (jnp.arange(config.size + 2.0),)
         grad = jax.value_and_grad(lambda w, x: jnp.sum((w - x) ** 2))
         found = {"squares": jnp.ones(1)}
         for i, name in enumerate(names):
             state = train.init(optimizer, jnp.zeros(()))
             options = {"epochs": epochs, "batch_size": 1, **name}
-            state, history = runner.fit(jax.random.key(i), grad, optimizer, state, numbers, **options)
+            state, history = training.fit(jax.random.key(i), grad, optimizer, state, numbers, **options)
             found |= {f"params_{i}": state.params, f"losses_{i}": history.losses}
         return found
 
@@ -439,7 +440,7 @@ def test_each_training_has_its_own_name(experiment, names, tmp_path, capsys):
 
 
 def test_checkpoints_are_in_folders_of_these_names(tmp_path):
-    folders = training._Folders(tmp_path, {}, resume=False)
+    folders = runner.Training(tmp_path)
     for name in nielsen.ROWS:
         folders.checkpoints(name)
     assert {"30-hidden-quadratic", "1-000-images-lambda-0.1", "100-hidden-1-sqrt-n"} < folders.used

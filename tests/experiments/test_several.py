@@ -12,8 +12,8 @@ import jax
 import pytest
 
 from experiments import __main__ as command
-from experiments import report, runner
-from experiments.runner import several
+from experiments import names, runner
+from experiments.runner import report, several
 
 
 @pytest.fixture
@@ -62,10 +62,10 @@ def test_the_exit_code_is_the_largest(codes, capsys):
 
 
 def test_after_an_interrupt_none_begins(codes, monkeypatch):
-    codes[0].update(dict.fromkeys(command.names(), runner.INTERRUPTED))
+    codes[0].update(dict.fromkeys(names(), runner.INTERRUPTED))
     monkeypatch.setattr(report, "write", lambda modules, out: pytest.fail("a report was written"))
     assert command.main(["all", "report"]) == runner.INTERRUPTED
-    assert len(codes[1]) < len(command.names()) / 2
+    assert len(codes[1]) < len(names()) / 2
 
 
 @pytest.mark.parametrize("why", ["one core", "an accelerator", "several processes", "no device"])

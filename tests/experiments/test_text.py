@@ -12,7 +12,9 @@ import numpy as np
 import optax
 import pytest
 
-from experiments import corpus, runner, text
+from experiments import runner
+from experiments.chapter_5 import corpus, text
+from experiments.chapter_5.corpus import texts
 from jnn import convert, language, train
 
 SIZE = ("--units", "12", "--rows", "4", "--window", "16", "--written", "30", "--eta", "0.03")
@@ -29,7 +31,7 @@ def run(*flags, out):
 
 
 def small(train_text, held_out):
-    return corpus._corpus(train_text, held_out, "a test")
+    return texts._corpus(train_text, held_out, "a test")
 
 
 # Texts
@@ -293,6 +295,6 @@ def test_other_mistakes(flags, message, tmp_path, capsys):
 
 
 def test_a_python_without_its_source(monkeypatch, tmp_path):
-    monkeypatch.setattr(corpus.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(texts.sysconfig, "get_path", lambda name: str(tmp_path))
     with pytest.raises(ValueError, match="source of Python's standard library must be in .*: name another text"):
         corpus.standard_library(100)

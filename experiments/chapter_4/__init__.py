@@ -1,0 +1,1 @@
+"""Chapter 4: networks that compute any function."""

@@ -1,0 +1,58 @@
+"""Other ways to predict the held-out text, in bits per character."""
+
+import bz2
+import lzma
+
+import numpy as np
+from jaxtyping import Integer
+
+from experiments.chapter_5.corpus.texts import Corpus
+
+
+def xz(corpus: Corpus) -> float:
+    """`xz -9`, by how much longer its output is with the held-out text after the last 64 MiB of the training text."""
+    past, everything = (corpus.decode(part).encode() for part in (corpus.train, np.concatenate(corpus[:2])))
+    return 8 * (len(lzma.compress(everything, preset=9)) - len(lzma.compress(past, preset=9))) / len(corpus.held_out)
+
+
+def bzip2(corpus: Corpus) -> float:
+    """`bzip2 -9`, on the held-out text alone, as it never sees more than 900 kB at once."""
+    return 8 * len(bz2.compress(corpus.decode(corpus.held_out).encode())) / len(corpus.held_out)
+
+
+def counts(corpus: Corpus, order: int = 5) -> float:
+    """The frequencies, in the training text, of each character after the `order` characters before it, smoothed.
+
+    Where a context occurred N times, before t different characters, the prediction from the context shorter by one
+    character has the weight t / (N + t), and the frequencies the rest (Witten and Bell, 1991). The shortest prediction
+    is the uniform one.
+    """
+    n = len(corpus.alphabet)
+    train, held_out = corpus.train.astype(np.int64), corpus.held_out.astype(np.int64)
+    p = np.full(len(held_out), 1 / n)
+    for k in range(order + 1):
+        grams, occurrences = np.unique(_grams(train, k + 1, n), return_counts=True)
+        starts = np.flatnonzero(np.diff(grams // n, prepend=-1))
+        contexts, different = grams[starts] // n, np.diff(starts, append=len(grams))
+        asked = _grams(held_out, k + 1, n)
+        seen = _look_up(grams, occurrences, asked)
+        N, t = (
+            _look_up(contexts, of_context, asked // n)
+            for of_context in (np.add.reduceat(occurrences, starts), different)
+        )
+        p[k:] = np.where(N > 0, (seen + t * p[k:]) / np.maximum(N + t, 1), p[k:])
+    return float(-np.mean(np.log2(p)))
+
+
+def _grams(text: Integer[np.ndarray, " N"], width: int, n: int) -> Integer[np.ndarray, " windows"]:
+    """Each `width` characters in a row as one number in base n, whose last digit is the last character."""
+    found = np.zeros(len(text) - width + 1, np.int64)
+    for i in range(width):
+        found = found * n + text[i : len(text) - width + 1 + i]
+    return found
+
+
+def _look_up(keys: np.ndarray, values: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """The value of each key asked for, or 0 for one that is not there."""
+    i = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
+    return np.where(keys[i] == asked, values[i], 0)
