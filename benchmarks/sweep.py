@@ -44,7 +44,9 @@ def one(
     """A training run of one epoch."""
     init_key, train_key = jax.random.split(key)
     optimizer = train.sgd(eta)
-    grad = regularize.penalised(Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy), l2=lam)
+    grad = regularize.penalised(
+        Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy), regularize.l2(lam)
+    )
     state = train.init(optimizer, mlp.init(init_key, (784, hidden, 10)))
     return train.run(train_key, grad, optimizer, state, (xs, ys), epochs=1, batch_size=10)
 

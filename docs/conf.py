@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+import importlib
 import inspect
+import pkgutil
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import jax
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.typing import stringify_annotation
 
 import jnn
@@ -20,7 +23,14 @@ from jnn import typing
 
 project, author, version = "jnn", "the jnn authors", jnn.__version__
 project_copyright = "the jnn authors"
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode", "myst_nb"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "myst_nb",
+]
+autosummary_context = {"packages": [f"jnn.{name}" for name in jnn.__all__ if hasattr(getattr(jnn, name), "__path__")]}
 root_doc = "docs/index"
 include_patterns = ["docs/**", "notebooks/*.ipynb", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
 exclude_patterns = ["docs/templates"]
@@ -68,8 +78,12 @@ def plain_text(*event: Any) -> None:
     names = ()
     with contextlib.suppress(TypeError, ValueError):  # where there is no signature
         names = inspect.signature(obj).parameters
-    found, before, indent, block = [], "", "", False
+    found, before, indent, block, example = [], "", "", False, False
     for line in lines:
+        example = example or line == "Example:"
+        if example:  # code
+            found.append(line)
+            continue
         begins, is_indented = re.match(r"(\w+): ", line), line.startswith("    ")
         is_parameter = begins is not None and begins[1] in names
         if is_parameter:
@@ -85,6 +99,16 @@ def plain_text(*event: Any) -> None:
     lines[:] = found
 
 
+def where_it_is_defined(*event: Any) -> None:
+    """Take the description of a constant of a package from the module that defines it."""
+    _, what, full_name, _, _, lines = event
+    package, _, name = full_name.rpartition(".")
+    if what == "data" and package in autosummary_context["packages"]:
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+            if described := ModuleAnalyzer.for_module(module.name).find_attr_docs().get(("", name)):
+                lines[:] = described
+
+
 def _literal(match: re.Match[str]) -> str:
     text = match[0]
     return f"`{text}`" if text.startswith("`") else f"\\{text}"
@@ -93,7 +117,7 @@ def _literal(match: re.Match[str]) -> str:
 def linked(*event: Any) -> None:
     """Let the functions in the index of equations lead to the reference instead of the source."""
     source = event[-1]
-    source[0] = re.sub(r"\[`([\w.]+)`\]\(\.\./jnn/\w+\.py\)", r"{py:obj}`\1 <jnn.\1>`", source[0])
+    source[0] = re.sub(r"\[`([\w.]+)`\]\(\.\./jnn/[\w/]+\.py\)", r"{py:obj}`\1 <jnn.\1>`", source[0])
 
 
 @functools.cache
@@ -127,7 +151,8 @@ def setup(app: Sphinx) -> None:
     jax.Array.__qualname__ = "Array"  # not jaxlib._jax.Array
     app.add_html_math_renderer("mathml", inline_renderers=(mathml, None), block_renderers=(mathml, None))
     app.connect("source-read", linked)
-    app.connect("autodoc-process-docstring", plain_text)
+    app.connect("autodoc-process-docstring", where_it_is_defined, priority=300)
+    app.connect("autodoc-process-docstring", plain_text, priority=400)  # before napoleon
     app.connect("autodoc-process-signature", as_written)
     app.connect("autodoc-skip-member", skip_fields)
     app.connect("build-finished", page_to_draw_on)

@@ -62,11 +62,26 @@ def named(text: str) -> set[str]:
 def functions(root: Path) -> Places:
     """For each number, the definitions in jnn/ whose docstring or comments name it, the private ones too."""
     found = defaultdict(set)
-    for path in (root / "jnn").glob("*.py"):
+    for path in modules(root):
+        room = path.relative_to(root / "jnn").parts[0].removesuffix(".py")
         for name, text in _prose(path).items():
             for number in named(text):
-                found[number].add(f"{path.stem}.{name}")
+                found[number].add(f"{room}.{name}")
     return {number: sorted(names) for number, names in found.items()}
+
+
+def modules(root: Path) -> list[Path]:
+    """The modules of jnn, without those of its private folder."""
+    return sorted(path for path in (root / "jnn").rglob("*.py") if "_internal" not in path.parts)
+
+
+def files(root: Path) -> dict[str, str]:
+    """The file of each definition, below the root, by its public module and name."""
+    return {
+        f"{path.relative_to(root / 'jnn').parts[0].removesuffix('.py')}.{name}": path.relative_to(root).as_posix()
+        for path in modules(root)
+        for name in _prose(path)
+    }
 
 
 def _prose(path: Path) -> dict[str, str]:
@@ -114,7 +129,7 @@ def page(root: Path = ROOT) -> str:
     public = {number: [name for name in names if PUBLIC.fullmatch(name)] for number, names in named_by.items()}
     if wrong := "\n".join(_mistakes(root, named_by, public, tested_by)):
         raise ValueError(wrong)
-    parts, scripts = [HEAD], experiments(root)
+    parts, scripts, places = [HEAD], experiments(root), files(root)
     for chapter, entries in chapters(root).items():
         parts.append(f"\n## Chapter {chapter}: {entries.pop('title', '')}\n")
         parts.append(f"\n[Notebook](../notebooks/chapter_{chapter}.ipynb)\n")
@@ -124,7 +139,7 @@ def page(root: Path = ROOT) -> str:
             cells = [
                 label,
                 entry["what"],
-                ", ".join(f"[`{name}`](../jnn/{name.partition('.')[0]}.py)" for name in names),
+                ", ".join(f"[`{name}`](../{places[name]})" for name in names),
                 ", ".join(f"[`{name}`](../tests/{name.partition('::')[0]})" for name in tested_by[label]),
                 ", ".join(f"[`{name}`](../{scripts[name]})" for name in entry.get("experiments", [])),
                 entry.get("erratum", ""),

@@ -7,8 +7,8 @@ of (key, *batch), or a gradient that takes a key at the end of its batch, which 
 All raise TypeError for a strength that is not one number and for a key that `jax.random.key` did not make.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Key
 
 from jnn._internal import checks, dtypes
-from jnn.typing import Grad, Scalar
+from jnn.typing import Grad, PyTree, Scalar
 
 # Norms and penalties
 
@@ -45,66 +45,123 @@ def lp_norm(w: Float[Array, " d"], p: Scalar) -> Float[Array, ""]:
     return jnp.where(largest > 0, scale * jnp.where(largest > 0, total, 1) ** (1 / p), 0)
 
 
-def weights(params: Any) -> Any:
+def weights(params: PyTree) -> PyTree:
     """A mask in the form that optax takes: True for the leaves that are penalised, those with two axes or more.
 
-    `optax.add_decayed_weights(alpha, regularize.weights)` adds `l2_grad` to the updates of an optimizer.
+    `optax.add_decayed_weights(alpha, regularize.weights)` adds the gradient of `l2` to the updates of an optimizer.
     """
     return jax.tree.map(lambda leaf: jnp.ndim(leaf) >= 2, params)
 
 
-def l1(params: Any, alpha: Scalar) -> Float[Array, ""]:
-    """The penalty alpha ||w||_1 over all weights, by (3.8) with p = 1 (section 3.3).
+class Penalty(NamedTuple):
+    """A term that is added to the cost, with its hand-derived gradient; write your own as these two functions.
 
-    Raises ValueError for a negative alpha.
+    Attributes:
+      value: params -> a number.
+      grad: params -> its gradient with respect to params, a tree like them.
+    """
+
+    value: Callable[[PyTree], Float[Array, ""]]
+    grad: Callable[[PyTree], PyTree]
+
+
+def l1(alpha: Scalar) -> Penalty:
+    """Alpha ||w||_1 over all weights, by (3.8) with p = 1 (section 3.3).
+
+    Its gradient is alpha sign(w) for weights, with sign(0) = 0, and 0 for biases.
+
+    Args:
+      alpha: The strength.
+
+    Raises:
+      ValueError: If alpha is negative.
+
+    Example:
+      >>> params = {"w": jnp.array([[1.0, -2.0]]), "b": jnp.ones(1)}
+      >>> float(regularize.l1(0.5).value(params))
+      1.5
     """
     checks.in_range("alpha", alpha)
-    return alpha * _sum_over_weights(jnp.abs, params)
+    return Penalty(Partial(_l1, alpha), Partial(_l1_grad, alpha))
 
 
-def l1_grad(params: Any, alpha: Scalar) -> Any:
-    """The gradient of `l1`: alpha sign(w) for weights, with sign(0) = 0, and 0 for biases. Raises as `l1` does."""
-    checks.in_range("alpha", alpha)
-    return _on_weights(lambda w: alpha * jnp.sign(w), params)
+def l2(alpha: Scalar) -> Penalty:
+    """(alpha/2) ||w||_2^2 over all weights, by (3.8) with p = 2 (section 3.3).
 
+    Its gradient is alpha w for weights, the last term of (3.11), and 0 for biases. Nielsen's lambda for n training
+    examples is n alpha. With plain gradient descent it is the same as weight decay,
+    `optax.add_decayed_weights(alpha, weights)`; with other optimizers it is not.
 
-def l2(params: Any, alpha: Scalar) -> Float[Array, ""]:
-    """The penalty (alpha/2) ||w||_2^2 over all weights, by (3.8) with p = 2 (section 3.3).
+    Args:
+      alpha: The strength.
 
-    Nielsen's lambda for n training examples is n alpha. Raises ValueError for a negative alpha.
+    Raises:
+      ValueError: If alpha is negative.
+
+    Example:
+      >>> params = {"w": jnp.array([[1.0, -2.0]]), "b": jnp.ones(1)}
+      >>> regularize.l2(0.5).grad(params)["w"].tolist()
+      [[0.5, -1.0]]
     """
     checks.in_range("alpha", alpha)
-    return alpha / 2 * _sum_over_weights(jnp.square, params)
+    return Penalty(Partial(_l2, alpha), Partial(_l2_grad, alpha))
 
 
-def l2_grad(params: Any, alpha: Scalar) -> Any:
-    """The gradient of `l2`: alpha w for weights, the last term of (3.11), and 0 for biases. Raises as `l2` does."""
-    checks.in_range("alpha", alpha)
-    return _on_weights(lambda w: alpha * w, params)
+def lp(alpha: Scalar, p: Scalar) -> Penalty:
+    """(alpha/p) ||w||_p^p over all weights for real p >= 1, by (3.8): `l1` and `l2` are those of p = 1 and 2.
 
+    Its gradient is alpha sign(w) |w|^(p-1) for weights, with sign(0) = 0, and 0 for biases.
 
-def penalised(grad: Grad, *, l1: Scalar | None = None, l2: Scalar | None = None) -> Partial:
-    """`grad` of the regularised cost (section 3.3): the L1 and L2 penalties of these strengths, in value and gradient.
+    Args:
+      alpha: The strength.
+      p: The exponent.
 
-    The strengths alpha are leaves of the returned `Partial`, so `jax.vmap` can run over them. With plain gradient
-    descent L2 is the same as weight decay, `optax.add_decayed_weights(alpha, weights)`; with other optimizers it is
-    not. Raises ValueError for a negative strength.
+    Raises:
+      ValueError: If alpha is negative, or p is below 1 or not finite; traced ones are not checked.
+
+    Example:
+      >>> params = {"w": jnp.array([[1.0, -2.0]]), "b": jnp.ones(1)}
+      >>> regularize.lp(0.5, 3).grad(params)["w"].tolist()
+      [[0.5, -2.0]]
     """
-    for name, alpha in (("l1", l1), ("l2", l2)):
-        if alpha is not None:
-            checks.in_range(name, alpha)
-    return Partial(_penalised, _partial(grad), l1, l2)
+    checks.in_range("alpha", alpha)
+    checks.in_range("p", p, least=1)
+    return Penalty(Partial(_lp, alpha, p), Partial(_lp_grad, alpha, p))
+
+
+def penalised(grad: Grad, *penalties: Penalty) -> Partial:
+    """`grad` of the regularised cost (section 3.3): with the penalties, in value and gradient.
+
+    Args:
+      grad: `grad(params, *batch)` returns (value, gradient), or ((value, carry), gradient).
+      *penalties: What to add. Strengths are leaves of the returned `Partial`, so `jax.vmap` can run over them.
+
+    Raises:
+      TypeError: If a penalty is not a `Penalty`.
+
+    Example:
+      >>> from jnn import backprop, mlp
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
+      >>> grad = regularize.penalised(backprop.minibatch_value_and_grad, regularize.l2(1e-4), regularize.l1(1e-5))
+      >>> value, grads = grad(params, jnp.ones((5, 3)), jnp.zeros((5, 2)))
+      >>> grads[0].w.shape
+      (4, 3)
+    """
+    for penalty in penalties:
+        if not isinstance(penalty, Penalty):
+            raise TypeError(f"penalties must be of regularize.Penalty, such as regularize.l2(1e-4), got {penalty!r}")
+    return Partial(_penalised, _partial(grad), [tuple(map(_partial, penalty)) for penalty in penalties])
 
 
 # Noise and mixup
 
 
-def append_key(key: Key[Array, ""], *batch: Any) -> tuple[Any, ...]:
+def append_key(key: Key[Array, ""], *batch: PyTree) -> tuple[PyTree, ...]:
     """The transform for a gradient that draws random numbers: (*batch, key)."""
     return *batch, key
 
 
-def input_noise(key: Key[Array, ""], xs: Float[Array, "m n_in"], *rest: Any, sigma: Scalar) -> tuple[Any, ...]:
+def input_noise(key: Key[Array, ""], xs: Float[Array, "m n_in"], *rest: PyTree, sigma: Scalar) -> tuple[PyTree, ...]:
     """The transform that adds N(0, sigma^2) to the inputs, the epsilon of (3.18): of mean 0 along any w, (3.20).
 
     Raises ValueError for a negative sigma.
@@ -113,8 +170,8 @@ def input_noise(key: Key[Array, ""], xs: Float[Array, "m n_in"], *rest: Any, sig
 
 
 def label_noise(
-    key: Key[Array, ""], xs: Float[Array, "m n_in"], ys: Float[Array, "m n_out"], *rest: Any, sigma: Scalar
-) -> tuple[Any, ...]:
+    key: Key[Array, ""], xs: Float[Array, "m n_in"], ys: Float[Array, "m n_out"], *rest: PyTree, sigma: Scalar
+) -> tuple[PyTree, ...]:
     """The transform that adds N(0, sigma^2) to the desired outputs (section 3.3.2).
 
     Raises ValueError for a negative sigma.
@@ -178,8 +235,8 @@ def mix(lam: Float[Array, "*m"], a: Float[Array, "*m k"], b: Float[Array, "*m k"
 
 
 def mixup(
-    key: Key[Array, ""], xs: Float[Array, "m n_in"], ys: Float[Array, "m n_out"], *rest: Any, beta: Scalar
-) -> tuple[Any, ...]:
+    key: Key[Array, ""], xs: Float[Array, "m n_in"], ys: Float[Array, "m n_out"], *rest: PyTree, beta: Scalar
+) -> tuple[PyTree, ...]:
     """The transform that mixes every example with another of its mini-batch, (3.14) and (3.15).
 
     The partners are a random permutation of the mini-batch, and lambda is drawn for each example from
@@ -195,44 +252,67 @@ def mixup(
 
 
 def _penalised(
-    grad: Grad, l1_alpha: Scalar | None, l2_alpha: Scalar | None, params: Any, *batch: Any
-) -> tuple[Any, Any]:
+    grad: Grad, penalties: Sequence[tuple[Partial, Partial]], params: PyTree, *batch: PyTree
+) -> tuple[PyTree, PyTree]:
     ahead, grads = grad(params, *batch)
     value, *carry = ahead if isinstance(ahead, tuple) else (ahead,)
-    for alpha, penalty, penalty_grad in ((l1_alpha, l1, l1_grad), (l2_alpha, l2, l2_grad)):
-        if alpha is not None:
-            value = value + penalty(params, alpha)
-            grads = jax.tree.map(jnp.add, grads, penalty_grad(params, alpha))
+    for penalty, penalty_grad in penalties:
+        value = value + penalty(params)
+        grads = jax.tree.map(jnp.add, grads, penalty_grad(params))
     return (value, *carry) if carry else value, grads
 
 
-def _partial(grad: Callable[..., Any]) -> Partial:
+def _l1(alpha: Scalar, params: PyTree) -> Float[Array, ""]:
+    return alpha * _sum_over_weights(jnp.abs, params)
+
+
+def _l1_grad(alpha: Scalar, params: PyTree) -> PyTree:
+    return _on_weights(lambda w: alpha * jnp.sign(w), params)
+
+
+def _l2(alpha: Scalar, params: PyTree) -> Float[Array, ""]:
+    return alpha / 2 * _sum_over_weights(jnp.square, params)
+
+
+def _l2_grad(alpha: Scalar, params: PyTree) -> PyTree:
+    return _on_weights(lambda w: alpha * w, params)
+
+
+def _lp(alpha: Scalar, p: Scalar, params: PyTree) -> Float[Array, ""]:
+    return alpha / p * _sum_over_weights(lambda w: jnp.abs(w) ** p, params)
+
+
+def _lp_grad(alpha: Scalar, p: Scalar, params: PyTree) -> PyTree:
+    return _on_weights(lambda w: alpha * jnp.sign(w) * jnp.abs(w) ** (p - 1), params)
+
+
+def _partial(grad: Callable[..., PyTree]) -> Partial:
     """A function as a pytree of the arrays bound to it; a Partial of a Partial would hide them."""
     return grad if isinstance(grad, Partial) else Partial(grad)
 
 
-def _gradient_noise(grad: Grad, sigma: Scalar, params: Any, *batch_and_key: Any) -> tuple[Float[Array, ""], Any]:
+def _gradient_noise(grad: Grad, sigma: Scalar, params: PyTree, *batch_and_key: PyTree) -> tuple[PyTree, PyTree]:
     *batch, key = batch_and_key
     value, grads = grad(params, *batch)
     return value, _noise_everywhere(key, grads, sigma)
 
 
-def _weight_noise(grad: Grad, sigma: Scalar, params: Any, *batch_and_key: Any) -> tuple[Float[Array, ""], Any]:
+def _weight_noise(grad: Grad, sigma: Scalar, params: PyTree, *batch_and_key: PyTree) -> tuple[PyTree, PyTree]:
     *batch, key = batch_and_key
     return grad(_noise_everywhere(key, params, sigma), *batch)
 
 
-def _noise_everywhere(key: Key[Array, ""], tree: Any, sigma: Scalar) -> Any:
+def _noise_everywhere(key: Key[Array, ""], tree: PyTree, sigma: Scalar) -> PyTree:
     leaves, structure = jax.tree.flatten(tree)
     keys = jax.random.split(key, len(leaves))
     return structure.unflatten(noise(k, leaf, sigma) for k, leaf in zip(keys, leaves, strict=True))
 
 
-def _sum_over_weights(f: Callable[[Array], Array], params: Any) -> Float[Array, ""]:
+def _sum_over_weights(f: Callable[[Array], Array], params: PyTree) -> Float[Array, ""]:
     leaves = [leaf for leaf in jax.tree.leaves(params) if jnp.ndim(leaf) >= 2]
     wide = dtypes.single(*leaves)
     return sum((jnp.sum(f(leaf)).astype(wide) for leaf in leaves), start=jnp.zeros((), wide))
 
 
-def _on_weights(f: Callable[[Array], Array], params: Any) -> Any:
+def _on_weights(f: Callable[[Array], Array], params: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: f(leaf) if jnp.ndim(leaf) >= 2 else jnp.zeros_like(leaf), params)

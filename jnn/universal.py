@@ -128,7 +128,7 @@ def approximate(
 
     Steep steps, the default, approximate best, but have almost no gradient. For training, `soft=True` makes steps of
     weight 4 / (bin width) and h = 16. With Nielsen's f, 10 bins and 1,000 steps of Adam the root-mean-square error of
-    steep steps goes from 0.076 to 0.073, that of soft ones from 0.084 to 0.017 (`experiments/refine.py` trains longer):
+    steep steps goes from 0.076 to 0.073, that of soft ones from 0.084 to 0.017 (the experiment `refine` trains longer):
 
         net = universal.approximate(f, 0.0, 1.0, 10, soft=True)
         xs = jnp.linspace(0, 1, 2000)[:, None]

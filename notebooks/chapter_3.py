@@ -236,11 +236,10 @@ figure
 # becomes that of the regularised cost by `regularize.penalised`:
 
 # %%
+l1, l2 = regularize.l1(0.01), regularize.l2(0.1)
 report = gradcheck.compare(
-    lambda params, xs, ys: (
-        mean_cost(params, xs, ys, costs.cross_entropy) + regularize.l1(params, 0.01) + regularize.l2(params, 0.1)
-    ),
-    regularize.penalised(Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy), l1=0.01, l2=0.1),
+    lambda params, xs, ys: mean_cost(params, xs, ys, costs.cross_entropy) + l1.value(params) + l2.value(params),
+    regularize.penalised(Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy), l1, l2),
     params,
     xs,
     ys,

@@ -259,9 +259,7 @@ def test_other_versions(tmp_path, monkeypatch, caplog):
     there = f"jax is {here['jax']} there and 99 here"
     fit(Checkpoints(tmp_path), epochs=2)
     assert f"{tmp_path / '2'} was saved with other versions: {there}: the last bits may differ" in caplog.messages
-    with pytest.raises(
-        ValueError, match=f"another program: .*, perhaps only because of other versions: {there}"
-    ):
+    with pytest.raises(ValueError, match=f"another program: .*, perhaps only because of other versions: {there}"):
         fit(Checkpoints(tmp_path), epochs=2, optimizer=optax.adam(0.02))
 
 

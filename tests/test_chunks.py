@@ -320,9 +320,9 @@ def test_what_is_no_chunk():
     with pytest.raises(TypeError, match="data must be a tuple") as raised:
         fit(lambda t: [XS])
     assert raised.value.__notes__ == ["in chunk 1 of epoch 1"]
-    for program in (train.epoch, functools.partial(train.run, epochs=1)):
+    for trains in (train.epoch, functools.partial(train.run, epochs=1)):
         with pytest.raises(TypeError, match=r"tuple of arrays.*only train.fit takes chunks"):
-            program(KEY, GRAD, ADAM, start(), Loader(), batch_size=4)
+            trains(KEY, GRAD, ADAM, start(), Loader(), batch_size=4)
 
 
 @pytest.mark.bad_input

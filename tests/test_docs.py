@@ -1,7 +1,6 @@
 """The docstrings: every public name is described, with types, shapes and errors."""
 
 import ast
-import inspect
 import re
 from pathlib import Path
 
@@ -15,6 +14,8 @@ MODULES = {name: getattr(jnn, name) for name in jnn.__all__}
 def defined(body, prefix):
     """The public names of a module and of its classes, each with its node and its docstring."""
     for node, after in zip(body, [*body[1:], None], strict=True):
+        if "overload" in map(ast.unparse, getattr(node, "decorator_list", [])):
+            continue
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             yield prefix + node.name, node, ast.get_docstring(node)
             if isinstance(node, ast.ClassDef):
@@ -27,8 +28,30 @@ def defined(body, prefix):
                         yield prefix + name.id, node, below
 
 
-SOURCE = {name: ast.parse(inspect.getsource(module)) for name, module in MODULES.items()}
-PUBLIC = [row for name, tree in SOURCE.items() for row in defined(tree.body, f"{name}.")]
+def public(name, module):
+    """The public names of a module; of a package those that it exports, from where they are defined."""
+    for place, tree in SOURCE[name].items():
+        for row in defined(tree.body, f"{name}."):
+            top = row[0].split(".")[1]
+            home = getattr(getattr(module, top, None), "__module__", place)
+            if not hasattr(module, "__path__") or (top in module.__all__ and home in (place, "pathlib")):
+                yield row
+
+
+def files(name, module):
+    """Where the names of a module are defined: in its file, or in those of a package."""
+    path = Path(module.__file__)
+    if not hasattr(module, "__path__"):
+        return {module.__name__: path}
+    inner = {path.stem: path for path in sorted(path.parent.glob("*.py"))}
+    return {f"jnn.{name}" + f".{stem}" * (stem != "__init__"): path for stem, path in inner.items()}
+
+
+SOURCE = {
+    name: {place: ast.parse(path.read_text()) for place, path in files(name, module).items()}
+    for name, module in MODULES.items()
+}
+PUBLIC = [row for name, module in MODULES.items() for row in public(name, module)]
 FUNCTIONS = {name: node for name, node, _ in PUBLIC if isinstance(node, ast.FunctionDef)}
 FIELDS = {name: node for name, node, _ in PUBLIC if name.count(".") == 2 and isinstance(node, ast.AnnAssign)}
 
@@ -58,14 +81,18 @@ def shapes(annotation):
 
 
 def raising(tree):
-    """The functions and classes of a module that raise, call jnn._checks, or call a private helper that does."""
-    found, before = {"_checks"}, None
+    """The functions and classes of a module that raise, call `checks`, or call a private helper that does."""
+    found, before = {"checks"}, None
     while found != before:
         before = set(found)
         for node in tree.body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 inner = [part for statement in node.body for part in ast.walk(statement)]
-                helpers = {part.id for part in inner if isinstance(part, ast.Name) and part.id.startswith("_")}
+                helpers = {
+                    part.id
+                    for part in inner
+                    if isinstance(part, ast.Name) and (part.id.startswith("_") or part.id == "checks")
+                }
                 if helpers & found or any(isinstance(part, ast.Raise) and part.exc for part in inner):
                     found.add(node.name)
     return found
@@ -95,7 +122,9 @@ def test_no_signature_names_what_is_private():
 
 
 def test_what_can_raise_says_so():
-    found = {f"{module}.{name}" for module, tree in SOURCE.items() for name in raising(tree)} & FUNCTIONS.keys()
+    found = {
+        f"{module}.{name}" for module, trees in SOURCE.items() for tree in trees.values() for name in raising(tree)
+    } & FUNCTIONS.keys()
     assert len(found) > len(FUNCTIONS) / 3
     silent = [name for name in found if not re.search(r"\b[Rr]aises?\b", ast.get_docstring(FUNCTIONS[name]) or "")]
     assert not silent, silent

@@ -38,8 +38,8 @@ def test_dropout_by_hand_equals_autodiff(cost, hidden, sizes, x64):
     @jax.jit
     def ways(params, xs, ys):
         value, wanted = jax.value_and_grad(dropped_out)(params, xs, ys, masks_of(KEY, params, 6, 0.4), cost, hidden)
-        penalised = jax.tree.map(jnp.add, wanted, regularize.l2_grad(params, 0.3))
-        by_hand = grad(params, xs, ys, KEY), regularize.penalised(grad, l2=0.3)(params, xs, ys, KEY)[1]
+        penalised = jax.tree.map(jnp.add, wanted, regularize.l2(0.3).grad(params))
+        by_hand = grad(params, xs, ys, KEY), regularize.penalised(grad, regularize.l2(0.3))(params, xs, ys, KEY)[1]
         return by_hand, ((value, wanted), penalised)
 
     (got, both), (wanted, penalised) = ways(params, xs, ys)

@@ -67,17 +67,17 @@ def test_stopping_begins_anew():
     """The epochs are counted from the first of all."""
     options = {"batch_size": 4, "evaluate": error, "stopping": stopping.error_change(window=2)}
     state, history = train.run(KEY, GRAD, ADAM, start(), DATA, epochs=3, batch_size=4, evaluate=error)
-    for program in (train.run, functools.partial(train.fit, progress=False)):
-        _, after = program(KEY, GRAD, ADAM, state, DATA, epochs=4, history=history, **options)
+    for trains in (train.run, functools.partial(train.fit, progress=False)):
+        _, after = trains(KEY, GRAD, ADAM, state, DATA, epochs=4, history=history, **options)
         assert after.losses.shape[0] == 7 or after.epochs == after.losses.shape[0]
         assert 3 <= after.best <= after.epochs <= 7
         assert np.array_equal(after.losses[:3], history.losses)
 
 
 def test_a_history_of_another_training():
-    for program in (train.run, functools.partial(train.fit, progress=False)):
-        state, history = program(KEY, GRAD, ADAM, start(), DATA, epochs=2, batch_size=4)
-        on = functools.partial(program, KEY, GRAD, ADAM, state, DATA, epochs=2, history=history)
+    for trains in (train.run, functools.partial(train.fit, progress=False)):
+        state, history = trains(KEY, GRAD, ADAM, start(), DATA, epochs=2, batch_size=4)
+        on = functools.partial(trains, KEY, GRAD, ADAM, state, DATA, epochs=2, history=history)
         with pytest.raises(ValueError, match=r"same mini-batches and metrics: .* \(\(3,\), None\) here, got \(\(6,\)"):
             on(batch_size=8)
         with pytest.raises(ValueError, match="same mini-batches and metrics"):
@@ -161,8 +161,8 @@ def test_the_order_of_the_data_is_kept():
         return xs[0, 0], jax.tree.map(jnp.zeros_like, params)
 
     xs = (jnp.arange(10.0)[:, None],)
-    for program in (train.run, functools.partial(train.fit, progress=False)):
-        _, history = program(KEY, first, ADAM, start(), xs, epochs=2, batch_size=4, shuffle=False)
+    for trains in (train.run, functools.partial(train.fit, progress=False)):
+        _, history = trains(KEY, first, ADAM, start(), xs, epochs=2, batch_size=4, shuffle=False)
         np.testing.assert_array_equal(history.losses, [[0, 4, 8], [0, 4, 8]])
     _, values = train.epoch(KEY, first, ADAM, start(), xs, batch_size=4, shuffle=False)
     np.testing.assert_array_equal(values, [0, 4, 8])
@@ -213,7 +213,7 @@ def test_text_window_by_window():
     assert relative_error((trained.params, trained.carry), (params, zero)) < 1e-5
 
 
-@pytest.mark.parametrize("wrapped", [train.mixed, functools.partial(regularize.penalised, l2=0.1)])
+@pytest.mark.parametrize("wrapped", [train.mixed, lambda grad: regularize.penalised(grad, regularize.l2(0.1))])
 def test_gradients_with_a_carry_can_be_wrapped(wrapped):
     def grad(params, carry, xs, ys):
         value, grads = GRAD(params, xs, ys)

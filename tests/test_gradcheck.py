@@ -250,17 +250,14 @@ def test_float32_has_tolerances_of_its_own():
     assert not any("times the right one" in leaf.diagnosis for leaf in tight.leaves)
 
 
-def test_a_second_comparison_compiles_nothing_and_sees_what_changed():
+def test_a_second_comparison_sees_what_changed():
+    """What f refers to, as when a cell of a notebook runs again that defines it."""
     power = 3
 
     def f(p):
         return jnp.sum(p**power)
 
-    compiled = gradcheck._slopes._cache_size, gradcheck._value_and_grad._cache_size
     assert gradcheck.compare(f, lambda p: 3 * p**2, jnp.array([1.0, 2.0]))
-    before = [size() for size in compiled]
-    assert not gradcheck.compare(f, lambda p: 2 * p**2, jnp.array([1.0, 2.0]))
-    assert [size() for size in compiled] == before
     power = 2
     assert gradcheck.compare(f, lambda p: 2 * p, jnp.array([1.0, 2.0]))
 

@@ -1,5 +1,6 @@
 """The package as users get it: imports, the wheel, the README's examples."""
 
+import ast
 import os
 import pydoc
 import re
@@ -19,8 +20,15 @@ ROOT = Path(__file__).parent.parent
 MATHS = (
     *("activations", "costs", "mlp", "backprop", "perceptron"),
     *("regularize", "ridge", "dropout", "augment", "receptive", "stopping"),
-    *("universal", "rnn", "lstm", "language", "gradient_flow", "pictures"),
+    *("universal", "recurrent", "rnn", "gru", "lstm", "language", "gradient_flow"),
 )
+BELOW = {"typing": set(), "_internal": {"typing"}}
+BELOW |= {room: {"typing", "_internal", *MATHS} for room in MATHS}
+BELOW |= {room: {"typing", "_internal"} for room in ("gradcheck", "data", "pictures", "parallel")}
+BELOW["checkpoint"] = {"typing", "_internal", "parallel"}
+BELOW["train"] = {"typing", "_internal", "parallel", "checkpoint", "stopping"}
+BELOW["convert"] = {"typing", "_internal", *MATHS}
+"""What each file of mathematics and each folder of machinery imports at most, beside itself."""
 NETWORK = (mlp.Layer(jnp.ones((1, 1)), jnp.ones(1)),)
 
 
@@ -29,7 +37,7 @@ def python(code, **options):
 
 
 def test_every_module_comes_with_the_package():
-    assert set(jnn.__all__) == {path.stem for path in (ROOT / "jnn").glob("[!_]*.py")}
+    assert set(jnn.__all__) == {room for room, _ in rooms()} - {"_internal"}
 
 
 def test_the_import_loads_no_optional_package():
@@ -37,27 +45,64 @@ def test_the_import_loads_no_optional_package():
     assert not {"matplotlib", "sklearn", "pooch", "requests", "tqdm", "tyro", "pytest", "scipy.ndimage"} & set(loaded)
 
 
-def test_maths_imports_maths_only():
-    """No optimizer, no file, no device: imports point one way."""
-    for name in MATHS:
-        text = (ROOT / f"jnn/{name}.py").read_text()
-        imported = re.findall(r"^(?:from|import) ([\w.]+)(?: import (.*))?", text, re.M)
-        own = {word for package, names in imported if package == "jnn" for word in names.split(", ")}
-        own |= {package.removeprefix("jnn.") for package, _ in imported if package.startswith("jnn.")}
-        assert own <= {
-            *MATHS,
-            "_checks",
-            "_dtypes",
-            "_explicit",
-            "_masking",
-            "_paper",
-            "_reverse_mode",
-            "_smoothing",
-            "_xla",
-            "typing",
-        }, name
-        others = {package.split(".")[0] for package, _ in imported} - {"jnn"}
-        assert others <= {"jax", "jaxtyping", "numpy", *sys.stdlib_module_names}, name
+def imports(path):
+    """The modules that a file imports, at its top or late."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rooms():
+    """Each file of jnn but its front door, by the name of its room."""
+    for path in (ROOT / "jnn").rglob("*.py"):
+        if path != ROOT / "jnn/__init__.py":
+            yield path.relative_to(ROOT / "jnn").parts[0].removesuffix(".py"), path
+
+
+def test_imports_point_one_way():
+    assert {room for room, _ in rooms()} == set(BELOW)
+    for room, path in rooms():
+        own = {name.split(".")[1] for name in imports(path) if name.startswith("jnn.")}
+        assert own <= {*BELOW[room], room}, path
+
+
+def test_mathematics_knows_neither_meshes_nor_optimizers_nor_files():
+    for room, path in rooms():
+        if room in MATHS:
+            names = set(imports(path))
+            tops = {name.split(".")[0] for name in names} - {"jnn"}
+            assert tops <= {
+                "jax",
+                "jaxtyping",
+                "numpy",
+                "functools",
+                "math",
+                "typing",
+                "collections",
+                "dataclasses",
+                "dm_pix",
+            }, path
+            assert not {name for name in names if name.startswith(("jax.sharding", "jax.distributed"))}, path
+
+
+def test_no_module_imports_itself_in_a_circle():
+    """Within a room, too: files of mathematics, and the inner modules of a folder."""
+    files = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for _, path in rooms()
+    }
+    below = {
+        name: {
+            max((other for other in files if f"{used}.".startswith(f"{other}.")), key=len, default=None)
+            for used in imports(path)
+        }
+        - {None, name, *(name.rsplit(".", i)[0] for i in range(1, name.count(".")))}
+        for name, path in files.items()
+    }
+    while ready := {name for name, others in below.items() if not others & below.keys()}:
+        below = {name: others for name, others in below.items() if name not in ready}
+    assert not below
 
 
 def test_the_readme_examples_print_what_the_readme_says():
@@ -142,7 +187,7 @@ def test_params_of_another_kind():
         mlp.sizes(((1.0, 2.0),))
 
 
-def test_help_shows_functions_first():
-    shown = pydoc.plain(pydoc.render_doc(train)).splitlines()
-    assert "CLASSES" not in shown
-    assert len(shown) < 200
+@pytest.mark.parametrize("module", [train, lstm, rnn, gru, mlp, language])
+def test_help_shows_functions_first(module):
+    sections = re.findall(r"^[A-Z]+$", pydoc.plain(pydoc.render_doc(module)), re.M)
+    assert [name for name in sections if name in ("CLASSES", "FUNCTIONS")] == ["FUNCTIONS"]

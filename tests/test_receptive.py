@@ -78,7 +78,7 @@ def test_localized_gradient_is_the_gradient_times_a_rate(floor):
 def test_a_penalty_on_top_acts_on_all_weights_alike():
     xs, ys = examples(0, 4, SIZES)
     local = receptive.localized(GRAD, WINDOWS, floor=0.0)
-    _, with_penalty = regularize.penalised(local, l2=0.5)(PARAMS, xs, ys)
+    _, with_penalty = regularize.penalised(local, regularize.l2(0.5))(PARAMS, xs, ys)
     _, without = local(PARAMS, xs, ys)
     np.testing.assert_allclose(with_penalty[0].w - without[0].w, 0.5 * PARAMS[0].w, rtol=1e-4, atol=1e-6)
 

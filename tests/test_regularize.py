@@ -55,24 +55,37 @@ def test_lp_norm_is_a_norm(seed, p, c):
 
 @pytest.mark.equation("3.8")
 def test_penalties_see_weights_only():
-    """They are (3.8) with p = 1 and 2, of all weights and no bias."""
+    """They are (3.8) with p = 1, 2 and others, of all weights and no bias."""
     params = network(0)
     flat = jnp.concatenate([layer.w.ravel() for layer in params])
-    np.testing.assert_allclose(regularize.l1(params, 0.3), 0.3 * regularize.lp_norm(flat, 1), rtol=1e-6)
-    np.testing.assert_allclose(regularize.l2(params, 0.3), 0.15 * regularize.lp_norm(flat, 2) ** 2, rtol=1e-6)
+    for p, penalty in ((1, regularize.l1(0.3)), (2, regularize.l2(0.3)), (1.5, regularize.lp(0.3, 1.5))):
+        np.testing.assert_allclose(penalty.value(params), 0.3 / p * regularize.lp_norm(flat, p) ** p, rtol=1e-6)
     assert jax.tree.leaves(regularize.weights(params)) == [True, False] * 3
     cell = lstm.init(KEY, 3, 4)
     assert regularize.weights(cell).rem == lstm.Gate(W=True, U=True, b=False)
 
 
 @pytest.mark.equation("section 3.3")
-@pytest.mark.parametrize("name", ["l1", "l2"])
-def test_gradients_of_penalties_by_hand(name, x64):
+@pytest.mark.parametrize("penalty", [regularize.l1(0.3), regularize.l2(0.3), regularize.lp(0.3, 1.5)])
+def test_gradients_of_penalties_by_hand(penalty, x64):
     params = network(0, dtype=jnp.float64)
-    by_hand = getattr(regularize, f"{name}_grad")(params, 0.3)
-    assert relative_error(by_hand, jax.grad(getattr(regularize, name))(params, 0.3)) < 1e-15
+    by_hand = penalty.grad(params)
+    assert relative_error(by_hand, jax.grad(penalty.value)(params)) < 1e-15
     assert all(not layer.b.any() for layer in by_hand)
-    assert not regularize.l1_grad((mlp.Layer(jnp.zeros((2, 3)), jnp.zeros(2)),), 1.0)[0].w.any()
+    assert not penalty.grad((mlp.Layer(jnp.zeros((2, 3)), jnp.zeros(2)),))[0].w.any()
+
+
+def test_a_penalty_of_the_users():
+    """Two functions; here biases are held near 1."""
+    near_one = regularize.Penalty(
+        lambda params: sum(jnp.sum((layer.b - 1) ** 2) for layer in params),
+        lambda params: tuple(mlp.Layer(jnp.zeros_like(layer.w), 2 * (layer.b - 1)) for layer in params),
+    )
+    params, data = network(0), examples(1, 6)
+    value, grads = GRAD(params, *data)
+    penalised, with_penalty = regularize.penalised(GRAD, near_one, regularize.l1(0.0))(params, *data)
+    assert penalised == value + near_one.value(params)
+    assert relative_error(with_penalty, jax.tree.map(jnp.add, grads, near_one.grad(params))) == 0
 
 
 def regularised(params, xs, ys, cost, hidden, l1, l2):
@@ -89,12 +102,12 @@ def test_penalised_gradients_equal_autodiff(cost, hidden, x64):
     params, (xs, ys) = network(0, dtype=jnp.float64), examples(1, 6, dtype=jnp.float64)
     grad = Partial(GRAD, cost=cost, hidden=hidden)
 
-    @functools.partial(jax.jit, static_argnames=("l1", "l2"))
+    @jax.jit
     def both(params, l1, l2):
-        by_hand = regularize.penalised(grad, l1=l1, l2=l2)(params, xs, ys)
-        return by_hand, jax.value_and_grad(regularised)(params, xs, ys, cost, hidden, l1 or 0.0, l2 or 0.0)
+        by_hand = regularize.penalised(grad, regularize.l1(l1), regularize.l2(l2))(params, xs, ys)
+        return by_hand, jax.value_and_grad(regularised)(params, xs, ys, cost, hidden, l1, l2)
 
-    for l1, l2 in ((0.03, None), (None, 0.2), (0.03, 0.2)):
+    for l1, l2 in ((0.03, 0.0), (0.0, 0.2), (0.03, 0.2)):
         (value, grads), (wanted, autodiff) = both(params, l1, l2)
         np.testing.assert_allclose(value, wanted, rtol=1e-13)
         assert relative_error(grads, autodiff) < 1e-12
@@ -106,7 +119,7 @@ def test_strengths_may_be_vmapped():
 
     @jax.jit
     def at(alpha):
-        return regularize.penalised(GRAD, l2=alpha)(params, *data)
+        return regularize.penalised(GRAD, regularize.l2(alpha))(params, *data)
 
     together = jax.vmap(at)(alphas)
     for i, alpha in enumerate(alphas):
@@ -116,7 +129,7 @@ def test_strengths_may_be_vmapped():
 def test_l2_is_weight_decay_for_gradient_descent():
     """The mask `weights` makes optax's weight decay the L2 penalty, biases left alone."""
     state, data = train.init(train.sgd(0.5), network(0)), examples(1, 12)
-    penalised = regularize.penalised(GRAD, l2=0.02)
+    penalised = regularize.penalised(GRAD, regularize.l2(0.02))
     one, _ = train.run(KEY, penalised, train.sgd(0.5), state, data, epochs=3, batch_size=4)
     decayed = optax.chain(optax.add_decayed_weights(0.02, regularize.weights), train.sgd(0.5))
     other, _ = train.run(KEY, GRAD, decayed, train.init(decayed, network(0)), data, epochs=3, batch_size=4)
@@ -211,7 +224,7 @@ def test_3_22_against_monte_carlo():
         losses = jax.jit(jax.vmap(loss))(jax.random.split(noise_key, 20_000))
         exact = regularize.noisy_squared_loss(w, xs, ys, sigma)
         assert abs(losses.mean() - exact) <= 4 * losses.std() / np.sqrt(len(losses)) + 1e-5
-        l2 = jnp.mean((xs @ w - ys) ** 2) + regularize.l2(w[None], 2 * sigma**2)
+        l2 = jnp.mean((xs @ w - ys) ** 2) + regularize.l2(2 * sigma**2).value(w[None])
         np.testing.assert_allclose(exact, l2, rtol=1e-6)
 
 
@@ -288,7 +301,7 @@ def test_everything_at_once_trains():
     def member(key, alpha, p):
         grad = Partial(dropout.minibatch_value_and_grad, p=p, cost=costs.cross_entropy)
         state = train.init(optimizer, mlp.init(KEY, (42, 6, 3)))
-        grad = regularize.penalised(grad, l1=alpha, l2=alpha)
+        grad = regularize.penalised(grad, regularize.l1(alpha), regularize.l2(alpha))
         return train.run(key, grad, optimizer, state, (xs, ys), epochs=2, batch_size=5, transform=transform)
 
     arguments = jax.random.split(KEY, 3), jnp.array([0.0, 0.01, 0.1]), jnp.array([0.0, 0.2, 0.5])
@@ -306,9 +319,10 @@ def test_everything_at_once_trains():
     [
         (lambda: regularize.lp_norm(jnp.ones(3), 0.5), "p must be at least 1, got 0.5"),
         (lambda: regularize.lp_norm(jnp.ones((3, 2)), 2), r"w must be a vector \[d\], got shape \(3, 2\)"),
-        (lambda: regularize.l1(network(0), -1.0), "alpha must be at least 0, got -1.0"),
-        (lambda: regularize.l2_grad(network(0), -1.0), "alpha must be at least 0, got -1.0"),
-        (lambda: regularize.penalised(GRAD, l2=-1.0), "l2 must be at least 0, got -1.0"),
+        (lambda: regularize.l1(-1.0), "alpha must be at least 0, got -1.0"),
+        (lambda: regularize.l2(-1.0), "alpha must be at least 0, got -1.0"),
+        (lambda: regularize.lp(-1.0, 2), "alpha must be at least 0, got -1.0"),
+        (lambda: regularize.lp(1.0, 0.5), "p must be at least 1, got 0.5"),
         (lambda: regularize.noise(KEY, jnp.ones(3), -0.1), "sigma must be at least 0, got -0.1"),
         (lambda: regularize.gradient_noise(GRAD, -0.1), "sigma must be at least 0, got -0.1"),
         (lambda: regularize.weight_noise(GRAD, -0.1), "sigma must be at least 0, got -0.1"),
@@ -321,3 +335,9 @@ def test_everything_at_once_trains():
 def test_bad_values(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+@pytest.mark.bad_input
+def test_another_kind_of_penalty():
+    with pytest.raises(TypeError, match=r"penalties must be of regularize.Penalty, such as .*, got 0.1"):
+        regularize.penalised(GRAD, 0.1)

@@ -65,9 +65,9 @@ def test_the_regularised_gradient_vanishes_at_the_optimum(f, x64):
     hessian, w_star = quadratic(7)
     loss, alpha = quadratic_loss(hessian, w_star), 0.7
     optimum = f(hessian, w_star, alpha)
-    np.testing.assert_allclose(jax.grad(loss)(optimum) + regularize.l2_grad(optimum[None], alpha)[0], 0, atol=1e-13)
+    np.testing.assert_allclose(jax.grad(loss)(optimum) + regularize.l2(alpha).grad(optimum[None])[0], 0, atol=1e-13)
     np.testing.assert_allclose(
-        jax.grad(lambda w: loss(w) + regularize.l2(w[None], alpha))(optimum), jnp.zeros(6), atol=1e-13
+        jax.grad(lambda w: loss(w) + regularize.l2(alpha).value(w[None]))(optimum), jnp.zeros(6), atol=1e-13
     )
 
 

@@ -437,7 +437,7 @@ def test_every_debugging_flag_of_jax(flag):
         return regularize.append_key(noise_key, xs, ys)
 
     grad = Partial(dropout.minibatch_value_and_grad, p=0.3, cost=costs.log_likelihood)
-    grad = train.mixed(regularize.penalised(grad, l1=0.01, l2=0.01))
+    grad = train.mixed(regularize.penalised(grad, regularize.l1(0.01), regularize.l2(0.01)))
     options = {"epochs": 3, "batch_size": 8, "transform": transform}
     by_error = {"evaluate": lambda params: jnp.ones(()), "stopping": stopping.error_change(window=1)}
     by_weights = {"stopping": stopping.weight_change(1e6, window=2), "progress": False}
@@ -489,7 +489,10 @@ WRONG_STATES = {
         ADAM,
         start(ADAM)._replace(opt_state=ADAM.init(network(0, (6, 4, 4, 3)))),
     ),
-    r"optimizer must be an optax.GradientTransformation, such as train.sgd\(0.5\), got <function sgd.*>: call it": (optax.sgd, start()),
+    r"optimizer must be an optax.GradientTransformation, such as train.sgd\(0.5\), got <function sgd.*>: call it": (
+        optax.sgd,
+        start(),
+    ),
     r"optimizer must be an optax.GradientTransformation, such as train.sgd\(0.5\), got 0.1$": (0.1, start()),
 }
 

@@ -121,7 +121,8 @@ def reproduce(
     )
     grad = Partial(backprop.minibatch_value_and_grad, cost=COSTS[row.cost])
     evaluate = Partial(mlp.accuracy, xs=measured.xs, labels=measured.labels)
-    grad = regularize.penalised(grad, l2=row.lambda_ / len(examples.xs)) if row.lambda_ else grad
+    if row.lambda_:
+        grad = regularize.penalised(grad, regularize.l2(row.lambda_ / len(examples.xs)))
     options = {"epochs": epochs, "evaluate": evaluate if epochs <= MAX_MEASURED else None, "name": name}
     state, history = common.fit_images(training, train_keys, grad, optimizer, state, examples, **options)
     curves = jax.vmap(evaluate)(state.params)[:, None] if history.metrics is None else history.metrics

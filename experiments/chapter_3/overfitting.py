@@ -62,8 +62,8 @@ def methods(config: Config, pixels: int) -> dict[str, tuple[Any, Any]]:
     )
     return {
         "nothing": (PLAIN, None),
-        "L1": (regularize.penalised(PLAIN, l1=config.l1), None),
-        "L2": (regularize.penalised(PLAIN, l2=config.l2), None),
+        "L1": (regularize.penalised(PLAIN, regularize.l1(config.l1)), None),
+        "L2": (regularize.penalised(PLAIN, regularize.l2(config.l2)), None),
         "dropout": (Partial(dropout.minibatch_value_and_grad, p=config.dropout, cost=COST), regularize.append_key),
         "noise on inputs": (PLAIN, functools.partial(regularize.input_noise, sigma=config.noise)),
         "mixup": (PLAIN, functools.partial(regularize.mixup, beta=config.mixup)),
