@@ -45,6 +45,8 @@ viewcode_follow_imported_members = False
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 default_role = "code"
+napoleon_numpy_docstring = napoleon_attr_annotations = False
+napoleon_use_ivar = True
 python_maximum_signature_line_length = 80
 
 html_theme = "furo"

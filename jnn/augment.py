@@ -22,7 +22,6 @@ did not make.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +31,7 @@ from jaxtyping import Array, Float, Key
 from jaxtyping import ArrayLike as Like
 
 from jnn._internal import checks, smoothing
-from jnn.typing import Scalar
+from jnn.typing import PyTree, Scalar
 
 Image = Float[Array, "H W *channels"]
 """[H, W], or [H, W, channels], with pixels in [0, 1]."""
@@ -108,7 +107,7 @@ def interpolate(image: ImageLike, yx: Float[Like, "2 h w"]) -> Float[Array, "h w
     down, right = ((a - i.astype(a.dtype)).reshape(*a.shape, *channels) for a, i in ((y, top), (x, left)))
     pixels = image.reshape(-1, *image.shape[2:])
 
-    def row(i: Any) -> Array:
+    def row(i: PyTree) -> Array:
         start = i * width + left
         a, b = (pixels.at[start + k].get(mode="promise_in_bounds") for k in (0, 1))
         return a + right * (b - a)
@@ -256,10 +255,10 @@ def chain(*transforms: ImageTransform) -> ImageTransform:
 def rows(
     key: Key[Array, ""],
     xs: Float[Like, "m pixels"],
-    *rest: Any,
+    *rest: PyTree,
     image_transform: ImageTransform,
     shape: Sequence[int],
-) -> tuple[Any, ...]:
+) -> tuple[PyTree, ...]:
     """A `transform` for training: `image_transform` of each row of xs, reshaped to `shape`; the rest is unchanged.
 
     Raises ValueError if the rows do not have as many pixels as `shape`, TypeError for a shape that is traced, as one
@@ -275,14 +274,14 @@ def rows(
     return images.reshape(jnp.shape(xs)), *rest
 
 
-def _chain(transforms: tuple[ImageTransform, ...], key: Key[Array, ""], image: Any) -> Image:
+def _chain(transforms: tuple[ImageTransform, ...], key: Key[Array, ""], image: PyTree) -> Image:
     for transform, transform_key in zip(transforms, jax.random.split(key, len(transforms)), strict=True):
         image = transform(transform_key, image)
     return image
 
 
 def _affine(
-    key: Key[Array, ""], dtype: Any, shift: Scalar, rotate: Scalar, scale: Scalar, shear: Scalar
+    key: Key[Array, ""], dtype: jax.typing.DTypeLike, shift: Scalar, rotate: Scalar, scale: Scalar, shear: Scalar
 ) -> tuple[Float[Array, "2 2"], Float[Array, "2"]]:
     """The matrix and offset that map a pixel's position, relative to the centre, to its source."""
     angle, slant, tall, wide, down, right = jax.random.uniform(key, (6,), dtype, minval=-1)
@@ -320,7 +319,7 @@ def _enabled(amount: Scalar) -> bool:
     return not isinstance(amount, int | float | np.number) or amount != 0
 
 
-def _check_image(image: Any, least: int = 1) -> Array:
+def _check_image(image: PyTree, least: int = 1) -> Array:
     """`image` as an array; raise ValueError unless it is [H, W] or [H, W, channels], TypeError for integers."""
     checks.array("image", image)
     if jnp.ndim(image) not in (2, 3) or min(jnp.shape(image)[:2]) < least:
@@ -332,7 +331,7 @@ def _check_image(image: Any, least: int = 1) -> Array:
     return jnp.asarray(image)
 
 
-def _pix(image: ImageLike, change: Callable[[Any, Array], Array]) -> Image:
+def _pix(image: ImageLike, change: Callable[[PyTree, Array], Array]) -> Image:
     """`change(dm_pix, image)`, with the channel axis that dm-pix needs."""
     image = _check_image(image)
     try:

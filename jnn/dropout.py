@@ -3,8 +3,6 @@
 Both random functions raise TypeError for a p that is not one number and a key that `jax.random.key` did not make.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
@@ -15,7 +13,7 @@ from jnn._internal import checks
 from jnn.activations import Activation, sigmoid
 from jnn.costs import Cost
 from jnn.mlp import Layer, Params
-from jnn.typing import Scalar
+from jnn.typing import PyTree, Scalar
 
 
 def mask(key: Key[Array, ""], shape: tuple[int, ...], p: Scalar) -> Bool[Array, "*shape"]:
@@ -64,7 +62,7 @@ def at_test(params: Params, p: Scalar) -> Params:
     return first, *(Layer(w=(1 - p) * w, b=b) for w, b in rest)
 
 
-def _check_fraction(p: Any) -> None:
+def _check_fraction(p: PyTree) -> None:
     checks.in_range("p", p)
     if not isinstance(p, Tracer) and not p < 1:
         raise ValueError(f"p, the fraction dropped, must be in [0, 1), got {p}")

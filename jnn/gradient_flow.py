@@ -5,18 +5,18 @@ and dtypes that do not fit.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jnn._internal import checks
+from jnn.typing import PyTree
 
 
 def flow(
-    step: Callable[[Any, Any], Any], state: Any, inputs: Any, loss: Callable[[Any], Float[Array, ""]]
-) -> tuple[Any, Any]:
+    step: Callable[[PyTree, PyTree], PyTree], state: PyTree, inputs: PyTree, loss: Callable[[PyTree], Float[Array, ""]]
+) -> tuple[PyTree, PyTree]:
     """The states s_0, ..., s_L of any chain s_l = step(s_(l-1), inputs_l), and the loss's derivative by each of them.
 
     Section 5.1 for any network. In a deep network each layer is one step, with the layers' parameters, stacked along a
@@ -26,7 +26,7 @@ def flow(
     """
     last, states = jax.lax.scan(lambda s, x: (step(s, x), s), state, inputs)
 
-    def back(cotangent: Any, s_and_x: tuple[Any, Any]) -> tuple[Any, Any]:
+    def back(cotangent: PyTree, s_and_x: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
         s, x = s_and_x
         _, pull = jax.vjp(lambda s: step(s, x), s)
         return pull(cotangent)[0], cotangent
@@ -38,7 +38,7 @@ def flow(
     )
 
 
-def norms(derivatives: Any) -> Float[Array, " steps"]:
+def norms(derivatives: PyTree) -> Float[Array, " steps"]:
     """The Euclidean norm over all other axes and all leaves, at each index of the leading axis (section 5.1).
 
     The gradient of a norm of 0 is taken as 0.

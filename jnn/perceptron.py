@@ -4,7 +4,6 @@ A network of perceptrons is an ordinary `mlp` network with the step activation i
 """
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,7 @@ from jnn import mlp
 from jnn._internal import checks, dtypes
 from jnn.activations import step
 from jnn.mlp import Layer, Params
-from jnn.typing import Scalar
+from jnn.typing import PyTree, Scalar
 
 
 def forward(params: Params, x: Float[Array, " n_in"]) -> Float[Array, " n_out"]:
@@ -57,7 +56,7 @@ def bits_layer(c: Scalar = 20.0, *, dtype: jax.typing.DTypeLike = jnp.float32) -
     return Layer(w=jnp.asarray(c * (2.0 * bits - 1), dtype), b=jnp.zeros(4, dtype))
 
 
-def steepest_step(gradient: Any, epsilon: Scalar) -> Any:
+def steepest_step(gradient: PyTree, epsilon: Scalar) -> PyTree:
     """The step dv of length epsilon for which grad C . dv is least: dv = -epsilon grad C / |grad C| (exercise 1.4).
 
     `gradient` is any pytree, and so is the step; norms are over all leaves together. The product is then

@@ -11,7 +11,6 @@ networks with local connections (LeCun, 1989); fully connected ones can find the
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +20,7 @@ from jaxtyping import Array, Float
 from jnn import mlp
 from jnn._internal import checks, smoothing
 from jnn.mlp import Layer, Params
-from jnn.typing import Grad, Scalar
+from jnn.typing import Grad, PyTree, Scalar
 
 Windows = tuple[Float[Array, "_ _"], ...]
 """For every layer, how near each neuron is to each neuron of the layer below: from 0 to 1 at the same place."""
@@ -104,8 +103,8 @@ def localized(grad: Grad, windows: Windows, *, floor: Scalar) -> Partial:
 
 
 def _localized(
-    grad: Callable[..., Any], windows: Windows, floor: Scalar, params: Params, *batch: Any
-) -> tuple[Any, Params]:
+    grad: Callable[..., PyTree], windows: Windows, floor: Scalar, params: Params, *batch: PyTree
+) -> tuple[PyTree, Params]:
     _check(params, windows)
     value, grads = grad(params, *batch)
 

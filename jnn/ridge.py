@@ -4,7 +4,6 @@ All raise TypeError for an alpha that is not one number and for a key that `jax.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 
 from jnn._internal import checks
-from jnn.typing import Scalar
+from jnn.typing import PyTree, Scalar
 
 
 def solve(hessian: Float[Array, "d d"], w_star: Float[Array, " d"], alpha: Scalar) -> Float[Array, " d"]:
@@ -48,7 +47,7 @@ def shrinkage(eigenvalues: Float[Array, " k"], alpha: Scalar) -> Float[Array, " 
     return eigenvalues / (eigenvalues + alpha)
 
 
-def hvp(loss: Callable[[Any], Float[Array, ""]], params: Any, v: Any) -> Any:
+def hvp(loss: Callable[[PyTree], Float[Array, ""]], params: PyTree, v: PyTree) -> PyTree:
     """The Hessian-vector product H v of `loss` at params, for v a tree like params.
 
     It is the derivative of the gradient along v; H is that of the expansion (3.9), and of the gradient H (w - w*) near
@@ -74,7 +73,7 @@ def lanczos(
         raise ValueError(f"k <= steps <= d must hold, got k = {k}, steps = {steps} and d = {d}")
     start = jax.random.normal(key, (d,))
 
-    def step(carry: Any, i: Any) -> tuple[Any, Any]:
+    def step(carry: PyTree, i: PyTree) -> tuple[PyTree, PyTree]:
         basis, v = carry
         basis = basis.at[i].set(v)
         w = matvec(v)
@@ -91,7 +90,7 @@ def lanczos(
     return eigenvalues[: -k - 1 : -1], basis.T @ vectors[:, : -k - 1 : -1]
 
 
-def _check_hessian(hessian: Any, w_star: Any, alpha: Any) -> None:
+def _check_hessian(hessian: PyTree, w_star: PyTree, alpha: PyTree) -> None:
     checks.in_range("alpha", alpha)
     if jnp.ndim(w_star) != 1:
         raise ValueError(f"w_star must be a vector [d], got shape {jnp.shape(w_star)}")

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxtyping import ArrayLike as Like
 
 from jnn._internal import checks
-from jnn.typing import Evaluate, Scalar
+from jnn.typing import Evaluate, PyTree, Scalar
 
 
 @jax.tree_util.register_static
@@ -34,14 +34,14 @@ class Criterion:
     name: str
     window: int
     needs_error: bool
-    init: Callable[[Any], Any]
-    update: Callable[[Any, Any, Any], tuple[Any, Bool[Array, ""]]]
-    made_by: tuple[Callable[..., Any], tuple[Any, ...]] | None = None
+    init: Callable[[PyTree], PyTree]
+    update: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, Bool[Array, ""]]]
+    made_by: tuple[Callable[..., PyTree], tuple[PyTree, ...]] | None = None
 
     def __repr__(self) -> str:
         return f"stopping.{self.name}"
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> PyTree:
         """By the function that made it and its arguments."""
         return self.made_by or (Criterion, (self.name, self.window, self.needs_error, self.init, self.update))
 
@@ -57,7 +57,7 @@ class Errors(NamedTuple):
 class Weights(NamedTuple):
     """The parameters of the last epochs, each leaf with a leading axis [window], and the epochs so far."""
 
-    last: Any
+    last: PyTree
     epochs: Int[Array, ""]
 
 
@@ -76,11 +76,11 @@ def error_change(*, window: int = 10, further: int = 0) -> Criterion:
 
 @functools.cache
 def _error_change(window: int, further: int) -> Criterion:
-    def init(params: Any) -> Errors:
+    def init(params: PyTree) -> Errors:
         del params
         return Errors(_no_error(), jnp.full((), -1), jnp.full((), -1))
 
-    def update(state: Errors, params: Any, error: Float[Like, ""]) -> tuple[Errors, Bool[Array, ""]]:
+    def update(state: Errors, params: PyTree, error: Float[Like, ""]) -> tuple[Errors, Bool[Array, ""]]:
         del params
         dropped = jnp.less(error, state.lowest)
         since = jnp.where(dropped, 0, state.since + 1)
@@ -109,18 +109,18 @@ def weight_change(rho: Scalar, *, window: int = 10, relative: bool = False) -> C
 
 @functools.cache
 def _weight_change(rho: float, window: int, relative: bool) -> Criterion:
-    def init(params: Any) -> Weights:
-        def first(leaf: Any) -> Any:
+    def init(params: PyTree) -> Weights:
+        def first(leaf: PyTree) -> PyTree:
             return jnp.zeros((window, *jnp.shape(leaf)), jnp.result_type(leaf)).at[0].set(leaf)
 
         return Weights(jax.tree.map(first, params), jnp.zeros((), int))
 
-    def update(state: Weights, params: Any, error: Any) -> tuple[Weights, Bool[Array, ""]]:
+    def update(state: Weights, params: PyTree, error: PyTree) -> tuple[Weights, Bool[Array, ""]]:
         del error
         t = state.epochs + 1
         slot = t % window  # which holds w^(t - window), and receives w^(t)
 
-        def still(old: Any, new: Any) -> Bool[Array, ""]:
+        def still(old: PyTree, new: PyTree) -> Bool[Array, ""]:
             bound = rho * jnp.linalg.norm(new.ravel()) if relative else rho
             return jnp.linalg.norm((old[slot] - new).ravel()) <= bound
 
@@ -139,12 +139,12 @@ class Tracker(NamedTuple):
     error, whose parameters are kept; 0 is the start.
     """
 
-    criterion: Any
+    criterion: PyTree
     active: Bool[Array, "*members"]
     epochs: Int[Array, "*members"]
     best: Int[Array, "*members"]
     error: Float[Array, "*members"]
-    params: Any
+    params: PyTree
 
 
 def check(criterion: Criterion | None, evaluate: Evaluate | None, epochs: int) -> None:
@@ -160,7 +160,7 @@ def check(criterion: Criterion | None, evaluate: Evaluate | None, epochs: int) -
         raise ValueError(f"{criterion} needs an error, got evaluate=None: pass evaluate=..., which returns it")
 
 
-def start(criterion: Criterion | None, params: Any, *, members: bool = False) -> Tracker | None:
+def start(criterion: Criterion | None, params: PyTree, *, members: bool = False) -> Tracker | None:
     """The tracker before the first epoch, of one training run or of members along a leading axis, if it may stop."""
     if criterion is None:
         return None
@@ -170,7 +170,7 @@ def start(criterion: Criterion | None, params: Any, *, members: bool = False) ->
     return Tracker(criterion.init(params), jnp.asarray(True), zero, zero, _no_error(), params)
 
 
-def observe(criterion: Criterion, tracker: Tracker, params: Any, metrics: Any) -> Tracker:
+def observe(criterion: Criterion, tracker: Tracker, params: PyTree, metrics: PyTree) -> Tracker:
     """The tracker after one more epoch: ask the criterion, and keep the parameters if the error is the lowest so far.
 
     metrics: the error, a dict with one under "error", or None, which keeps the last parameters. Raises ValueError for
@@ -189,20 +189,23 @@ def observe(criterion: Criterion, tracker: Tracker, params: Any, metrics: Any) -
 
 
 def unless_stopped(
-    criterion: Criterion | None, train: Callable[[Any], tuple[Any, Any, Any]], state: Any, tracker: Tracker
-) -> tuple[Any, Tracker, Any, Any]:
+    criterion: Criterion | None,
+    train: Callable[[PyTree], tuple[PyTree, PyTree, PyTree]],
+    state: PyTree,
+    tracker: Tracker,
+) -> tuple[PyTree, Tracker, PyTree, PyTree]:
     """One epoch, `train(state)` -> (state, losses, metrics), and the tracker after it, unless training has stopped.
 
     Then state and tracker do not change, and losses and metrics are NaN, or 0 if they are integers or jax_debug_nans
     forbids NaN. Without a criterion, as within an epoch, the tracker does not change. Raises as `observe` does.
     """
 
-    def active(state: Any, tracker: Tracker) -> tuple[Any, Tracker, Any, Any]:
+    def active(state: PyTree, tracker: Tracker) -> tuple[PyTree, Tracker, PyTree, PyTree]:
         state, losses, metrics = train(state)
         after = tracker if criterion is None else observe(criterion, tracker, state.params, metrics)
         return state, after, losses, metrics
 
-    def stopped(state: Any, tracker: Tracker) -> tuple[Any, Tracker, Any, Any]:
+    def stopped(state: PyTree, tracker: Tracker) -> tuple[PyTree, Tracker, PyTree, PyTree]:
         _, *shapes = jax.eval_shape(train, state)
         losses, metrics = jax.tree.map(_not_trained, shapes)
         return state, tracker, losses, metrics
@@ -210,7 +213,7 @@ def unless_stopped(
     return jax.lax.cond(tracker.active, active, stopped, state, tracker)
 
 
-def _error(metrics: Any) -> Float[Array, ""]:
+def _error(metrics: PyTree) -> Float[Array, ""]:
     """What `evaluate` returns, or the metric named "error": one number."""
     error = metrics.get("error") if isinstance(metrics, dict) else metrics
     if not isinstance(error, jax.Array | np.ndarray | np.number | float | int) or jnp.ndim(error) != 0:

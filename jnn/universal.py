@@ -14,7 +14,6 @@ not real.
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +23,7 @@ from jaxtyping import Array, Float
 
 from jnn._internal import checks
 from jnn.mlp import Layer, Params
-from jnn.typing import Scalar
+from jnn.typing import PyTree, Scalar
 
 Axes = Scalar | Sequence[int | float] | np.ndarray
 """One number for each axis of R^m, or a single number: for m = 1, or one weight for all axes."""
@@ -104,7 +103,7 @@ def tower(
 
 
 def approximate(
-    f: Callable[[Float[Array, " m"]], Any],
+    f: Callable[[Float[Array, " m"]], PyTree],
     lower: Axes,
     upper: Axes,
     bins: Bins,
@@ -228,7 +227,7 @@ def _indicators(knots: list[np.ndarray], w: np.ndarray, h: Scalar, dtype: jax.ty
 
 
 def _heights(
-    evaluate: Callable[[Any], Any], knots: list[np.ndarray], samples: int, dtype: jax.typing.DTypeLike
+    evaluate: Callable[[PyTree], PyTree], knots: list[np.ndarray], samples: int, dtype: jax.typing.DTypeLike
 ) -> Array:
     """The mean of f over the `samples`^m midpoints of every cell [B, n], or [B]; with one sample its centre."""
     offsets = (np.arange(samples) + 0.5) / samples
@@ -250,7 +249,7 @@ def _heights(
 
 
 def _evaluation(
-    f: Callable[[Any], Any], m: int, point: np.ndarray, dtype: jax.typing.DTypeLike
+    f: Callable[[PyTree], PyTree], m: int, point: np.ndarray, dtype: jax.typing.DTypeLike
 ) -> tuple[Callable[[np.ndarray], Array], int]:
     """The function of a matrix of points, one in each row, and n; f of `point` tells whether f is one of NumPy."""
     try:
@@ -265,7 +264,7 @@ def _evaluation(
     return lambda grid: jax.vmap(f)(jnp.asarray(grid, dtype)), _outputs(out, m)
 
 
-def _outputs(out: Any, m: int) -> int:
+def _outputs(out: PyTree, m: int) -> int:
     """n, from the shape of the value of f."""
     if not isinstance(out, jax.ShapeDtypeStruct) or out.ndim > 1 or out.size == 0:
         raise ValueError(f"f must return a number or an array [n], got {out} for x of shape {(m,)}")

@@ -6,11 +6,12 @@ runs.
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
+
+from jnn.typing import PyTree
 
 _SMALL = 512
 
@@ -81,16 +82,16 @@ def permutation(key: Key[Array, ""], n: int) -> Int[Array, " n"]:
     return order.astype(int)
 
 
-def map_members(f: Callable[..., Any], members: Any) -> Any:
+def map_members(f: Callable[..., PyTree], members: PyTree) -> PyTree:
     """f(*member) for each entry of the leading axis: one after another on a CPU, under one `jax.vmap` elsewhere.
 
     Small networks then stay in a core's cache: 16 networks [784, 30, 10] take 0.57 of the time of one `vmap`.
     """
 
-    def one_by_one(f: Callable[..., Any], members: Any) -> Any:
+    def one_by_one(f: Callable[..., PyTree], members: PyTree) -> PyTree:
         return jax.lax.map(lambda member: f(*member), members)
 
-    def together(f: Callable[..., Any], members: Any) -> Any:
+    def together(f: Callable[..., PyTree], members: PyTree) -> PyTree:
         return jax.vmap(f)(*members)
 
     return jax.lax.platform_dependent(f, members, cpu=one_by_one, default=together)

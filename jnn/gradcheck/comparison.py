@@ -3,7 +3,6 @@
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ import numpy as np
 
 from jnn.gradcheck import diagnosis
 from jnn.gradcheck.report import Difference, Leaf, Report
+from jnn.typing import PyTree
 
 _CHUNK = 256
 
@@ -19,9 +19,9 @@ _KINK = 1e-3
 
 
 def compare(
-    f: Callable[..., Any],
-    grad_f: Callable[..., Any],
-    *args: Any,
+    f: Callable[..., PyTree],
+    grad_f: Callable[..., PyTree],
+    *args: PyTree,
     tolerance: float | None = None,
     finite_tolerance: float | None = None,
     double: bool = True,
@@ -81,14 +81,16 @@ def compare(
         return report if report.ok else _diagnosed(report, hand, auto, f, args)
 
 
-def assert_ok(f: Callable[..., Any], grad_f: Callable[..., Any], *args: Any, **options: Any) -> None:
+def assert_ok(f: Callable[..., PyTree], grad_f: Callable[..., PyTree], *args: PyTree, **options: PyTree) -> None:
     """Raise AssertionError with the table unless `compare` with the same arguments is ok."""
     report = compare(f, grad_f, *args, **options)
     if not report.ok:
         raise AssertionError(f"the gradient is wrong\n{report}")
 
 
-def _diagnosed(report: Report, hand: list[Any], auto: Any, f: Callable[..., Any], args: tuple[Any, ...]) -> Report:
+def _diagnosed(
+    report: Report, hand: list[PyTree], auto: PyTree, f: Callable[..., PyTree], args: tuple[PyTree, ...]
+) -> Report:
     """The report with a diagnosis of each wrong leaf."""
     right = {leaf.path: np.asarray(gradient) for leaf, gradient in zip(report.leaves, auto, strict=False)}
     rules = diagnosis.custom_rules(f, args)
@@ -106,12 +108,12 @@ def _diagnosed(report: Report, hand: list[Any], auto: Any, f: Callable[..., Any]
     return report._replace(leaves=(*leaves, *report.leaves[len(leaves) :]))
 
 
-def _to_double(leaf: Any) -> Any:
+def _to_double(leaf: PyTree) -> PyTree:
     floats = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
     return jnp.asarray(leaf, jnp.float64) if floats else leaf
 
 
-def _check_first(f: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _check_first(f: Callable[..., PyTree], args: tuple[PyTree, ...]) -> None:
     if not args:
         raise ValueError("args must have at least one argument, the one to differentiate by, got none")
     for path, leaf in jax.tree_util.tree_leaves_with_path(args[0]):
@@ -127,16 +129,16 @@ def _check_first(f: Callable[..., Any], args: tuple[Any, ...]) -> None:
         raise ValueError(f"f must return one scalar, got {out}: sum or average it inside f")
 
 
-def _anew(f: Callable[..., Any]) -> Callable[..., Any]:
+def _anew(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
     """A function that JAX traces at each call of `compare`, as what f refers to may have changed."""
 
-    def call(*args: Any) -> Any:
+    def call(*args: PyTree) -> PyTree:
         return f(*args)
 
     return call
 
 
-def _value_and_gradient(grad_f: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, Any]:
+def _value_and_gradient(grad_f: Callable[..., PyTree], args: tuple[PyTree, ...]) -> tuple[PyTree, PyTree]:
     """Both, or None and the gradient. A tree never equals the pair (leaf, that tree), so the forms differ."""
     out, expected = grad_f(*args), jax.tree.structure(args[0])
     if jax.tree.structure(out) == expected:
@@ -158,7 +160,7 @@ def _entries(size: int, most: int | None = None) -> np.ndarray:
 
 
 def _difference(
-    a: Any, shape: tuple[int, ...], b: np.ndarray, entries: np.ndarray, scale_of_all: float, rounding: float = 0.0
+    a: PyTree, shape: tuple[int, ...], b: np.ndarray, entries: np.ndarray, scale_of_all: float, rounding: float = 0.0
 ) -> Difference:
     """`a`, which should have `shape`, at the flat `entries` against `b`, which holds only those entries."""
     a = np.asarray(a)
@@ -175,7 +177,7 @@ def _difference(
 
 
 def _one_sided_differences(
-    f: Callable[..., Any], args: tuple[Any, ...], i: int, entries: np.ndarray, value: float
+    f: Callable[..., PyTree], args: tuple[PyTree, ...], i: int, entries: np.ndarray, value: float
 ) -> tuple[np.ndarray, float]:
     """(f(x) - f(x - h e)) / h and (f(x + h e) - f(x)) / h along the flat `entries` of leaf i of args[0], [2, entries].
 
@@ -191,11 +193,13 @@ def _one_sided_differences(
     return np.asarray(sides).T, 8 * epsilon * abs(value) / cube_root
 
 
-def _slopes(f: Callable[..., Any], i: int, cube_root: float, args: tuple[Any, ...], entries: jax.Array) -> jax.Array:
+def _slopes(
+    f: Callable[..., PyTree], i: int, cube_root: float, args: tuple[PyTree, ...], entries: jax.Array
+) -> jax.Array:
     leaves, tree = jax.tree.flatten(args[0])
     flat = jnp.ravel(leaves[i])
 
-    def at(moved: jax.Array) -> Any:
+    def at(moved: jax.Array) -> PyTree:
         return f(jax.tree.unflatten(tree, [*leaves[:i], moved.reshape(leaves[i].shape), *leaves[i + 1 :]]), *args[1:])
 
     def slope(k: jax.Array) -> jax.Array:
@@ -208,7 +212,7 @@ def _slopes(f: Callable[..., Any], i: int, cube_root: float, args: tuple[Any, ..
 
 
 def _kinks(
-    a: Any, shape: tuple[int, ...], sides: np.ndarray, entries: np.ndarray, tolerance: float, rounding: float
+    a: PyTree, shape: tuple[int, ...], sides: np.ndarray, entries: np.ndarray, tolerance: float, rounding: float
 ) -> np.ndarray:
     """Whether f has a kink at each of the `entries`.
 

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from jax.extend import core
 
+from jnn.typing import PyTree
+
 
 def diagnose(hand: np.ndarray, right: np.ndarray, others: Mapping[str, np.ndarray], counts: Mapping[str, int]) -> str:
     """One line on how the hand-derived gradient of a leaf differs from the right one; "" if that is not known.
@@ -34,7 +36,7 @@ def diagnose(hand: np.ndarray, right: np.ndarray, others: Mapping[str, np.ndarra
     )
 
 
-def custom_rules(f: Any, args: tuple[Any, ...]) -> list[str]:
+def custom_rules(f: PyTree, args: tuple[PyTree, ...]) -> list[str]:
     """The names of functions in `f` that have a derivative of their own, which autodiff uses."""
     found: dict[str, None] = {}
 
@@ -121,7 +123,7 @@ def _factors(hand: np.ndarray, right: np.ndarray) -> str:
     return ""
 
 
-def right_layers(params: Any, wrong: Sequence[str]) -> dict[str, str]:
+def right_layers(params: PyTree, wrong: Sequence[str]) -> dict[str, str]:
     """What to say of the highest wrong layer, where `params` are layers and those above it are right."""
     if not isinstance(params, tuple | list) or not wrong:
         return {}
@@ -133,7 +135,7 @@ def right_layers(params: Any, wrong: Sequence[str]) -> dict[str, str]:
     return {path: said for path in wrong if path.startswith(f"[{top}]")}
 
 
-def counts_of(args: Sequence[Any]) -> dict[str, int]:
+def counts_of(args: Sequence[PyTree]) -> dict[str, int]:
     """The leading axis of each array after the first argument."""
     return {
         f"the length of axis 0 of args[{i}]": np.shape(leaf)[0]
