@@ -19,7 +19,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Integer, Key
 from jaxtyping import ArrayLike as Like
 
-from jnn import _checks, lstm, mlp
+from jnn import _checks, lstm, mlp, recurrent
 from jnn.typing import Scalar
 
 States = tuple[lstm.State, ...]
@@ -118,7 +118,7 @@ def generate(
         return (states, x), x
 
     states = jax.tree.map(
-        lambda memory, zero: _checks.memory("states", memory, x.shape, len(zero)), tuple(states), zero_states(params)
+        lambda memory, zero: recurrent.memory("states", memory, x.shape, len(zero)), tuple(states), zero_states(params)
     )
     (states, _), written = jax.lax.scan(one, (states, x), jax.random.split(key, steps))
     return states, written

@@ -10,13 +10,12 @@ import optax
 import pytest
 
 from jnn import backprop, convert, costs, language, lstm, mlp, rnn, train
-from tests.helpers import relative_error
+from tests.helpers import cell_case, normal, relative_error
 from tests.test_checkpoint import SIZES, assert_same_bits
-from tests.test_lstm import case
 
 
 def test_torch_layout_there_and_back():
-    (params, _, _), _ = case(14)
+    params, _, _ = cell_case(lstm, 14)
     arrays = convert.to_torch(params)
     assert {name: a.shape for name, a in arrays.items()} == {
         "weight_ih_l0": (20, 3),
@@ -34,7 +33,7 @@ def test_torch_layout_there_and_back():
 
 
 def test_torch_without_biases_and_in_both_directions():
-    (params, _, _), _ = case(14)
+    params, _, _ = cell_case(lstm, 14)
     backwards = jax.tree.map(lambda leaf: leaf + 1, params)
     arrays = {name: np.asarray(a) for name, a in convert.to_torch(params).items()}
     both = arrays | {f"{name}_reverse": np.asarray(a) for name, a in convert.to_torch(backwards).items()}
@@ -46,23 +45,24 @@ def test_torch_without_biases_and_in_both_directions():
 
 
 def test_flax_layout_there_and_back():
-    (params, _, _), _ = case(15)
+    params, _, _ = cell_case(lstm, 15)
     assert relative_error(convert.from_flax(convert.to_flax(params)), params) == 0
 
 
 def test_against_torch():
     torch = pytest.importorskip("torch")
-    (params, state, xs), weights = case(16, T=20, B=6)
+    params, state, xs = cell_case(lstm, 16, T=20, B=6)
+    weights = normal(16, 20, 6, 5)
     net = torch.nn.LSTM(3, 5)
     net.load_state_dict({name: torch.tensor(np.asarray(a)) for name, a in convert.to_torch(params).items()})
     x = torch.tensor(np.asarray(xs), requires_grad=True)
     start = [torch.tensor(np.asarray(memory)[None], requires_grad=True) for memory in (state.wm, state.ltm)]
     output, (_, _) = net(x, tuple(start))
-    loss = (output * torch.tensor(np.asarray(weights[0][1]))).sum()
+    loss = (output * torch.tensor(np.asarray(weights))).sum()
     loss.backward()
 
     def ours(params, state, xs):
-        return jnp.sum(lstm.unroll(params, state, xs)[1].wm * weights[0][1])
+        return jnp.sum(lstm.unroll(params, state, xs)[1].wm * weights)
 
     value, (dparams, dstate, dxs) = jax.value_and_grad(ours, argnums=(0, 1, 2))(params, state, xs)
     theirs = convert.from_torch({name: np.asarray(p.grad) for name, p in net.named_parameters()})
@@ -95,7 +95,7 @@ def test_a_language_model_of_two_layers_against_torch():
 @pytest.mark.parametrize("cell", ["LSTMCell", "OptimizedLSTMCell"])
 def test_against_flax(cell):
     linen = pytest.importorskip("flax.linen")
-    (params, state, xs), _ = case(17, T=20, B=6)
+    params, state, xs = cell_case(lstm, 17, T=20, B=6)
     _, output = linen.RNN(getattr(linen, cell)(5), time_major=True, return_carry=True).apply(
         {"params": {"cell": convert.to_flax(params)}}, xs, initial_carry=tuple(state)
     )
@@ -335,11 +335,11 @@ def test_files_that_do_not_fit(tmp_path):
 
 @pytest.mark.bad_input
 def test_missing_weights():
-    arrays = convert.to_torch(case(0)[0][0])
+    arrays = convert.to_torch(cell_case(lstm, 0)[0])
     del arrays["bias_hh_l0"]
     with pytest.raises(ValueError, match="bias_hh_l0 must be in the state_dict of an LSTM, got weight_ih_l0"):
         convert.from_torch(arrays)
-    cell = convert.to_flax(case(0)[0][0])
+    cell = convert.to_flax(cell_case(lstm, 0)[0])
     del cell["hf"]["bias"]
     with pytest.raises(ValueError, match="hf.bias must be in the parameters of an LSTMCell, got if.kernel, hf.kernel"):
         convert.from_flax(cell)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 MATHS = (
     *("activations", "costs", "mlp", "backprop", "perceptron"),
     *("regularize", "ridge", "dropout", "augment", "receptive", "stopping"),
-    *("universal", "rnn", "lstm", "language", "gradient_flow", "pictures"),
+    *("universal", "recurrent", "rnn", "lstm", "language", "gradient_flow", "pictures"),
 )
 NETWORK = (mlp.Layer(jnp.ones((1, 1)), jnp.ones(1)),)
 
@@ -49,9 +49,7 @@ def test_maths_imports_maths_only():
             "_checks",
             "_dtypes",
             "_explicit",
-            "_masking",
             "_paper",
-            "_reverse_mode",
             "_smoothing",
             "_xla",
             "typing",

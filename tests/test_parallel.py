@@ -97,12 +97,12 @@ def trained(xs, ys):
 
 SEQUENCES = normal(0, 5, 8, 3), normal(1, 5, 8) > 0
 ROWS = examples(2, 40, SIZES)
-ON_EXPLICIT_AXES = {
+RECURRENT = {
     "lstm.unroll": (unrolled(lstm.unroll, lstm.init, lstm.zero_state), SEQUENCES),
     "lstm.unroll in segments": (unrolled(partial(lstm.unroll, segment=2), lstm.init, lstm.zero_state), SEQUENCES),
-    "lstm.scan": (unrolled(lstm.scan, lstm.init, lstm.zero_state), SEQUENCES),
     "rnn.unroll": (unrolled(rnn.unroll, rnn.init, rnn.zero_state), SEQUENCES),
-    "rnn.scan": (unrolled(rnn.scan, rnn.init, rnn.zero_state), SEQUENCES),
+}
+ON_EXPLICIT_AXES = {
     "backprop": (partial(backprop.minibatch_value_and_grad, network(1, SIZES)), ROWS),
     "dropout": (partial(dropout.minibatch_value_and_grad, network(1, SIZES), key=jax.random.key(3), p=0.5), ROWS),
     "mixup": (partial(regularize.mixup, jax.random.key(3), beta=0.2), ROWS),
@@ -118,7 +118,7 @@ ON_EXPLICIT_AXES = {
 def test_functions_on_explicit_axes(name):
     """The same values; what has a row for each example stays split, the rest is whole."""
     f, (first, second) = ON_EXPLICIT_AXES[name]
-    spec = P("data") if first is ROWS[0] else P(None, "data")
+    spec = P("data")
     mesh = jax.make_mesh((4,), ("data",), devices=jax.devices()[:4])
     whole = jax.jit(f)(first, second)
     split = jax.jit(f)(*jax.device_put((first, second), NamedSharding(mesh, spec)))
@@ -129,10 +129,10 @@ def test_functions_on_explicit_axes(name):
         assert leaf.sharding.is_equivalent_to(NamedSharding(mesh, expected), leaf.ndim)
 
 
-@pytest.mark.parametrize("name", ["lstm.unroll", "lstm.unroll in segments", "rnn.unroll", "backprop", "dropout"])
+@pytest.mark.parametrize("name", [*RECURRENT, "backprop", "dropout"])
 def test_devices_that_share_a_batch_send_only_sums(name):
     """Each computes the gradient of its rows: none gathers the rows of others."""
-    f, (first, second) = ON_EXPLICIT_AXES[name]
+    f, (first, second) = (RECURRENT | ON_EXPLICIT_AXES)[name]
     spec = P("batch") if first is ROWS[0] else P(None, "batch")
     split = parallel.place(parallel.mesh(devices=jax.devices()[:4]), (first, second), spec)
     program = jax.jit(f).lower(*split).compile().as_text()
