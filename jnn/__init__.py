@@ -5,8 +5,8 @@ the maths as function arguments.
 
 Maths: `activations`, `costs`, `mlp` and `backprop` (chapters 1 and 2); `perceptron` (the exercises of chapter 1);
 `regularize`, `ridge`, `dropout`, `augment`, `receptive` and `stopping` (chapter 3); `universal` (chapter 4);
-`recurrent`, `rnn`, `lstm`, `language` and `gradient_flow` (chapter 5); `pictures` (from a photo to what MNIST holds).
-Machinery: `train`, `parallel`, `checkpoint`, `convert`, `data`, `gradcheck` and `typing`.
+`recurrent`, `rnn`, `gru`, `lstm`, `language` and `gradient_flow` (chapter 5); `pictures` (from a photo to what MNIST
+holds). Machinery: `train`, `parallel`, `checkpoint`, `convert`, `data`, `gradcheck` and `typing`.
 """
 
 from jnn import (
@@ -20,6 +20,7 @@ from jnn import (
     dropout,
     gradcheck,
     gradient_flow,
+    gru,
     language,
     lstm,
     mlp,
@@ -48,6 +49,7 @@ __all__ = [
     "dropout",
     "gradcheck",
     "gradient_flow",
+    "gru",
     "language",
     "lstm",
     "mlp",

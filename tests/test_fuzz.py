@@ -26,6 +26,7 @@ from jnn import (
     costs,
     dropout,
     gradient_flow,
+    gru,
     language,
     lstm,
     mlp,
@@ -96,6 +97,7 @@ language_params = st.builds(
 characters = arrays(T, entries=np.arange(-1.0, 4.0), dtypes=[jnp.int32]).map(lambda a: a.astype(int))
 CELLS = {
     rnn: st.builds(rnn.Params, arrays(D, P), arrays(D, D), arrays(D)),
+    gru: st.builds(gru.Params, gate, gate, gate, arrays(D)),
     lstm: lstm_params,
 }
 sequences = rarely(arrays(T, P), arrays(T, B, P))

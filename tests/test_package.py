@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 MATHS = (
     *("activations", "costs", "mlp", "backprop", "perceptron"),
     *("regularize", "ridge", "dropout", "augment", "receptive", "stopping"),
-    *("universal", "recurrent", "rnn", "lstm", "language", "gradient_flow", "pictures"),
+    *("universal", "recurrent", "rnn", "gru", "lstm", "language", "gradient_flow", "pictures"),
 )
 NETWORK = (mlp.Layer(jnp.ones((1, 1)), jnp.ones(1)),)
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
-from jnn import lstm, recurrent, rnn
+from jnn import gru, lstm, recurrent, rnn
 from tests.helpers import cell_case, relative_error
 
-CELLS = {"rnn": rnn, "lstm": lstm}
+CELLS = {"rnn": rnn, "gru": gru, "lstm": lstm}
 LENGTHS = [6, 1, 4, 2]
 MASK = np.arange(6)[:, None] < np.array(LENGTHS)
 
