@@ -22,6 +22,9 @@ from jaxtyping import ArrayLike as Like
 from jnn import _checks, lstm, mlp, recurrent
 from jnn.typing import Scalar
 
+# The class is left out so that help() starts with the functions: pydoc lists classes first.
+__all__ = ["cost", "generate", "init", "logits", "zero_states"]
+
 States = tuple[lstm.State, ...]
 """The memories of each layer, [d] for one text or [B, d] for several."""
 

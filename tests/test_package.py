@@ -1,5 +1,6 @@
 """The package as users get it: imports, the wheel, the README's examples."""
 
+import inspect
 import os
 import pydoc
 import re
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import pytest
 
 import jnn
-from jnn import augment, backprop, costs, data, lstm, mlp, regularize, rnn, train
+from jnn import activations, augment, backprop, costs, data, gru, lstm, mlp, regularize, rnn, stopping, train
 
 ROOT = Path(__file__).parent.parent
 MATHS = (
@@ -47,6 +48,7 @@ def test_maths_imports_maths_only():
         assert own <= {
             *MATHS,
             "_checks",
+            "_described",
             "_dtypes",
             "_explicit",
             "_paper",
@@ -140,7 +142,39 @@ def test_params_of_another_kind():
         mlp.sizes(((1.0, 2.0),))
 
 
-def test_help_shows_functions_first():
-    shown = pydoc.plain(pydoc.render_doc(train)).splitlines()
-    assert "CLASSES" not in shown
-    assert len(shown) < 200
+@pytest.mark.parametrize("name", ["train", "lstm", "rnn", "gru", "recurrent", "mlp", "language"])
+def test_help_shows_functions_first(name):
+    module = getattr(jnn, name)
+    assert "CLASSES" not in pydoc.plain(pydoc.render_doc(module)).splitlines()
+
+
+def test_help_of_train_is_short():
+    assert len(pydoc.plain(pydoc.render_doc(train)).splitlines()) < 200
+
+
+@pytest.mark.parametrize(
+    ("thing", "said"),
+    [
+        (costs.cross_entropy, "C = -sum_j [y_j ln a_j + (1 - y_j) ln(1 - a_j)]"),
+        (costs.quadratic_with(activations.tanh), "C = 1/2 ||y - a||^2 with a = activations.tanh(z)"),
+        (activations.relu, "max(z, 0), whose derivative"),
+        (mlp.orthogonal, "Random orthogonal weights"),
+        (stopping.error_change(window=3), "The error-change criterion"),
+    ],
+    ids=repr,
+)
+def test_help_describes_the_object_and_not_its_class(thing, said):
+    shown = pydoc.plain(pydoc.render_doc(thing))
+    assert f"    {said}" in shown
+    assert type(thing).__doc__.splitlines()[0] not in shown
+
+
+def test_doc_is_not_compared():
+    relu = activations.relu
+    other = activations.Activation(relu.name, relu.value, relu.prime, doc="another")
+    assert (other, hash(other), repr(other)) == (relu, hash(relu), repr(relu))
+
+
+@pytest.mark.parametrize("init", [mlp.init, rnn.init, gru.init, lstm.init])
+def test_defaults_of_init_print_short(init):
+    assert " at 0x" not in str(inspect.signature(init))
