@@ -4,9 +4,9 @@ The maths modules hold equations and nothing else; the machinery modules handle 
 the maths as function arguments.
 
 Maths: `activations`, `costs`, `mlp` and `backprop` (chapters 1 and 2); `perceptron` (the exercises of chapter 1);
-`regularize`, `ridge`, `dropout`, `augment`, `receptive` and `stopping` (chapter 3); `universal` (chapter 4); `rnn`,
-`lstm`, `language` and `gradient_flow` (chapter 5); `pictures` (from a photo to what MNIST holds). Machinery: `train`,
-`parallel`, `checkpoint`, `convert`, `data`, `gradcheck` and `typing`.
+`regularize`, `ridge`, `dropout`, `augment`, `receptive` and `stopping` (chapter 3); `universal` (chapter 4);
+`recurrent`, `rnn`, `gru`, `lstm`, `language` and `gradient_flow` (chapter 5); `pictures` (from a photo to what MNIST
+holds). Machinery: `train`, `parallel`, `checkpoint`, `convert`, `data`, `gradcheck` and `typing`.
 """
 
 from jnn import (
@@ -20,6 +20,7 @@ from jnn import (
     dropout,
     gradcheck,
     gradient_flow,
+    gru,
     language,
     lstm,
     mlp,
@@ -27,6 +28,7 @@ from jnn import (
     perceptron,
     pictures,
     receptive,
+    recurrent,
     regularize,
     ridge,
     rnn,
@@ -47,6 +49,7 @@ __all__ = [
     "dropout",
     "gradcheck",
     "gradient_flow",
+    "gru",
     "language",
     "lstm",
     "mlp",
@@ -54,6 +57,7 @@ __all__ = [
     "perceptron",
     "pictures",
     "receptive",
+    "recurrent",
     "regularize",
     "ridge",
     "rnn",

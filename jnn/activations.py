@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from jaxtyping import ArrayLike as Like
 
 from jnn._internal import checks
+from jnn._internal.described import Described
 
 Elementwise = Callable[[Float[Like, "*shape"]], Float[Array, "*shape"]]
 """A function that acts on each entry independently."""
@@ -24,10 +25,11 @@ Elementwise = Callable[[Float[Like, "*shape"]], Float[Array, "*shape"]]
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
-class Activation:
+class Activation(Described):
     """An elementwise activation: calling it gives sigma(z), `prime` gives sigma'(z); shapes are kept.
 
-    It is a static pytree without leaves, so it passes through `jax.jit` as an ordinary argument.
+    It is a static pytree without leaves, so it passes through `jax.jit` as an ordinary argument. `doc` is what `help`
+    shows.
     """
 
     name: str
@@ -69,23 +71,53 @@ def _normal_cdf(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jax.lax.erfc(-z * 0.5**0.5) / 2
 
 
-sigmoid = Activation("sigmoid", jax.nn.sigmoid, _sigmoid_prime)
-"""sigma(z) = 1 / (1 + exp(-z)), sigma'(z) = a (1 - a) with a = sigma(z)."""
+sigmoid = Activation(
+    "sigmoid",
+    jax.nn.sigmoid,
+    _sigmoid_prime,
+    doc="""sigma(z) = 1 / (1 + exp(-z)), sigma'(z) = a (1 - a) with a = sigma(z).""",
+)
 
-tanh = Activation("tanh", jnp.tanh, _tanh_prime)
-"""tanh(z), with tanh'(z) = 1 - tanh(z)^2 (exercise 5.1, figure 5.1); tanh'(0) is 1, not below 1 as in the notes."""
+tanh = Activation(
+    "tanh",
+    jnp.tanh,
+    _tanh_prime,
+    doc="""tanh(z), with tanh'(z) = 1 - tanh(z)^2 (exercise 5.1, figure 5.1).
 
-relu = Activation("relu", jax.nn.relu, lambda z: jnp.where(jnp.greater(z, 0), 1.0, jnp.zeros_like(z)))
-"""max(z, 0), whose derivative at the kink is taken as 0."""
+    tanh'(0) is 1, not below 1 as in the notes.
+    """,
+)
 
-gelu = Activation("gelu", _gelu, _gelu_prime)
-"""z Phi(z), where Phi is the distribution function of N(0, 1) (Hendrycks and Gimpel, 2016): a smooth relu."""
+relu = Activation(
+    "relu",
+    jax.nn.relu,
+    lambda z: jnp.where(jnp.greater(z, 0), 1.0, jnp.zeros_like(z)),
+    doc="""max(z, 0), whose derivative at the kink is taken as 0.""",
+)
 
-identity = Activation("identity", jnp.asarray, jnp.ones_like)
-"""z itself: the output of a regression network."""
+gelu = Activation(
+    "gelu",
+    _gelu,
+    _gelu_prime,
+    doc="""z Phi(z), where Phi is the distribution function of N(0, 1) (Hendrycks and Gimpel, 2016): a smooth relu.""",
+)
 
-step = Activation("step", lambda z: jnp.where(jnp.greater(z, 0), 1.0, jnp.zeros_like(z)), jnp.zeros_like)
-"""The perceptron of exercise 1.1: 1 where z > 0, else 0 (also at z = 0); its derivative is 0 wherever it exists."""
+identity = Activation(
+    "identity",
+    jnp.asarray,
+    jnp.ones_like,
+    doc="""z itself: the output of a regression network.""",
+)
+
+step = Activation(
+    "step",
+    lambda z: jnp.where(jnp.greater(z, 0), 1.0, jnp.zeros_like(z)),
+    jnp.zeros_like,
+    doc="""The perceptron of exercise 1.1: 1 where z > 0, else 0 (also at z = 0).
+
+    Its derivative is 0 wherever it exists.
+    """,
+)
 
 
 def softmax(z: Float[Like, "*batch J"], c: float | Float[Array, ""] = 1.0) -> Float[Array, "*batch J"]:

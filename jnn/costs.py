@@ -18,17 +18,18 @@ from jaxtyping import ArrayLike as Like
 
 from jnn import activations
 from jnn._internal import checks, dtypes
+from jnn._internal.described import Described
 from jnn.activations import Activation
 
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
-class Cost:
+class Cost(Described):
     """One example's cost C as three functions of z = z^L and the desired output y.
 
     output: a^L [..., k]. value: C [...], in nats for the two entropies. delta: dC/dz^L [..., k], the error of section
     2.1: (2.1) for outputs that act elementwise, (2.2) with a full Jacobian for softmax. Like an `Activation` it is a
-    static pytree without leaves.
+    static pytree without leaves. `doc` is what `help` shows.
     """
 
     name: str
@@ -91,7 +92,9 @@ def quadratic_with(output: Activation) -> Cost:
         return -minus_error * output.prime(z)  # (2.1)
 
     name = "quadratic" if output is activations.sigmoid else f"quadratic_with({output!r})"
-    return Cost(name, output, value, delta)
+    a = "a = sigma(z)" if output is activations.sigmoid else f"a = {output!r}(z)"
+    doc = f"C = 1/2 ||y - a||^2 with {a}; delta = (a - y) da/dz (section 2.1)."
+    return Cost(name, output, value, delta, doc=doc)
 
 
 quadratic = quadratic_with(activations.sigmoid)
@@ -109,15 +112,20 @@ def _cross_entropy_delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"])
     return activations.sigmoid(z) - y
 
 
-cross_entropy = Cost("cross_entropy", activations.sigmoid, _cross_entropy, _cross_entropy_delta)
-"""C = -sum_j [y_j ln a_j + (1 - y_j) ln(1 - a_j)] with a = sigma(z), for y in [0, 1]; delta = a - y (exercise 3.2).
+cross_entropy = Cost(
+    "cross_entropy",
+    activations.sigmoid,
+    _cross_entropy,
+    _cross_entropy_delta,
+    doc="""C = -sum_j [y_j ln a_j + (1 - y_j) ln(1 - a_j)] with a = sigma(z), for y in [0, 1] (exercise 3.2).
 
-For one neuron it is the cost with dC/dw_j = x_j (a - y), (3.1), where the notes print dC/dw_i, and
-dC/db = a - y, (3.2): its derivative by a cancels the factor a (1 - a) of (3.3).
+    The error is delta = a - y. For one neuron it is the cost with dC/dw_j = x_j (a - y), (3.1), where the notes print
+    dC/dw_i, and dC/db = a - y, (3.2): its derivative with respect to a cancels the factor a (1 - a) of (3.3).
 
-The notes find the stationary point a = y (exercise 3.1). C is convex in a; for y in {0, 1} there is no stationary
-point and the infimum 0 lies at the boundary; for y inside (0, 1) the minimum is `binary_entropy(y)`, not 0.
-"""
+    The notes find the stationary point a = y (exercise 3.1). C is convex in a; for y in {0, 1} there is no stationary
+    point and the infimum 0 lies at the boundary; for y inside (0, 1) the minimum is `binary_entropy(y)`, not 0.
+    """,
+)
 
 
 def _log_likelihood(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
@@ -130,13 +138,19 @@ def _log_likelihood_delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]
     return jnp.sum(jnp.asarray(y), axis=-1, keepdims=True) * activations.softmax(z) - y  # (3.6), where the sum is 1
 
 
-log_likelihood = Cost("log_likelihood", activations.softmax, _log_likelihood, _log_likelihood_delta)
-"""C = -ln a_r with a = softmax(z) and y one-hot at r (section 3.2); delta = a - y, (3.4) to (3.6).
+log_likelihood = Cost(
+    "log_likelihood",
+    activations.softmax,
+    _log_likelihood,
+    _log_likelihood_delta,
+    doc="""C = -ln a_r with a = softmax(z) and y one-hot at r (section 3.2); delta = a - y, (3.4) to (3.6).
 
-With (2.8) that makes the weights' gradient dC/dw_jk = a_k (a_j - y_j), (3.7).
+    With (2.8) that makes the weights' gradient dC/dw_jk = a_k (a_j - y_j), (3.7).
 
-For soft y it is C = -sum_j y_j ln a_j, with delta = (sum_j y_j) a - y: exact also where rounding leaves a sum near 1.
-"""
+    For soft y it is C = -sum_j y_j ln a_j, with delta = (sum_j y_j) a - y: exact also where rounding leaves a sum
+    near 1.
+    """,
+)
 
 
 def binary_entropy(y: Float[Like, "*shape"]) -> Float[Array, "*shape"]:

@@ -19,9 +19,12 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Integer, Key
 from jaxtyping import ArrayLike as Like
 
-from jnn import lstm, mlp
+from jnn import lstm, mlp, recurrent
 from jnn._internal import checks
 from jnn.typing import Scalar
+
+# The class is left out so that help() starts with the functions: pydoc lists classes first.
+__all__ = ["cost", "generate", "init", "logits", "zero_states"]
 
 States = tuple[lstm.State, ...]
 """The memories of each layer, [d] for one text or [B, d] for several."""
@@ -119,7 +122,7 @@ def generate(
         return (states, x), x
 
     states = jax.tree.map(
-        lambda memory, zero: checks.memory("states", memory, x.shape, len(zero)), tuple(states), zero_states(params)
+        lambda memory, zero: recurrent.memory("states", memory, x.shape, len(zero)), tuple(states), zero_states(params)
     )
     (states, _), written = jax.lax.scan(one, (states, x), jax.random.split(key, steps))
     return states, written

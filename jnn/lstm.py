@@ -6,31 +6,26 @@ any number of times and in both modes. `unroll`, the one that trains, has a reve
 The field's names for rem, save, focus and ltm' are the forget, input and output gates and the candidate; for ltm and
 wm, the cell state c and the hidden state h (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000).
 
-`step` does not check its arguments: JAX raises ValueError or TypeError for shapes and dtypes that do not fit.
+`step` does not check its arguments: JAX raises ValueError or TypeError for shapes and dtypes that do not fit. Arrays
+on a mesh with explicit axes need `jax.sharding.auto_axes` around these functions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 from jax.nn.initializers import Initializer
-from jaxtyping import Array, Bool, Float, Integer, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from jnn import recurrent
 from jnn._internal import checks, xla
-from jnn.activations import sigmoid
 from jnn.mlp import orthogonal, scaled_normal
+from jnn.recurrent import Gate, mask
 
-
-class Gate(NamedTuple):
-    """One layer inside the cell. In (5.1) to (5.3) the notes print W in R^(p x d); W x_t needs d x p."""
-
-    W: Float[Array, "d p"]
-    U: Float[Array, "d d"]
-    b: Float[Array, " d"]
+# Classes are left out so that help() starts with the functions: pydoc lists classes first.
+__all__ = ["both_directions", "init", "mask", "scan", "stack", "step", "unroll", "zero_state"]
 
 
 class Params(NamedTuple):
@@ -59,70 +54,119 @@ def init(
     rem_bias: float = 1.0,
     dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> Params:
-    """Random parameters for inputs of size p = `inputs` and d = `units` memory cells.
+    """Draws random parameters: W from N(0, 1/p), U orthogonal, and b = 0 except for rem, unless others are given.
 
-    W is drawn from N(0, 1/p) and U is orthogonal, unless other initialisers are given. Biases are 0, except that of
-    rem: with `rem_bias` = 1 a cell starts by remembering (Jozefowicz, Zaremba and Sutskever 2015).
+    With `rem_bias` = 1 a cell starts by remembering (Jozefowicz, Zaremba and Sutskever 2015).
 
-    Raises ValueError for sizes below 1 and a rem_bias that is not finite; TypeError for sizes that are not integers, a
-    rem_bias that is not a number and a key that `jax.random.key` did not make.
+    Args:
+      key: A typed PRNG key.
+      inputs: The size p of an input.
+      units: The number d of memory cells.
+      input_weights: Initialises each W [d, p].
+      recurrent_weights: Initialises each U [d, d].
+      rem_bias: The biases of rem.
+      dtype: The dtype of the parameters.
+
+    Returns:
+      The parameters of the four gates.
+
+    Raises:
+      ValueError: If a size is below 1, or `rem_bias` is not finite.
+      TypeError: If a size is not an integer, `rem_bias` is not a number, or `key` is not a typed PRNG key
+        (`jax.random.key`).
+
+    Example:
+      >>> params = lstm.init(jax.random.key(0), inputs=3, units=4)
+      >>> params.rem.W.shape
+      (4, 3)
     """
-    checks.key("key", key)
-    checks.count("inputs", inputs)
-    checks.count("units", units)
     checks.number("rem_bias", rem_bias)
-
-    def gate(keys: Key[Array, "2"], bias: float) -> Gate:
-        return Gate(
-            W=input_weights(keys[0], (units, inputs), dtype),
-            U=recurrent_weights(keys[1], (units, units), dtype),
-            b=jnp.full(units, bias, dtype),
-        )
-
-    biases = (rem_bias, 0.0, 0.0, 0.0)
-    return Params(*(gate(keys, bias) for keys, bias in zip(jax.random.split(key, (4, 2)), biases, strict=True)))
+    options = {"input_weights": input_weights, "recurrent_weights": recurrent_weights, "dtype": dtype}
+    return Params(*recurrent.init_gates(key, inputs, units, (rem_bias, 0.0, 0.0, 0.0), **options))
 
 
 def zero_state(units: int, batch: int | None = None, *, dtype: jax.typing.DTypeLike = jnp.float32) -> State:
-    """Memories of zeros, [d], the start of one sequence or of all sequences of a batch, or [B, d] with B = `batch`.
+    """Returns memories of zeros.
 
-    Raises ValueError for sizes below 1, TypeError if they are not integers.
+    Args:
+      units: The number d of memory cells.
+      batch: The number B of sequences, each with its own memories; None for memories [d], the start of one sequence or
+        of all sequences of a batch.
+      dtype: The dtype of the memories.
+
+    Returns:
+      The state, [d] or [B, d].
+
+    Raises:
+      ValueError: If a size is below 1.
+      TypeError: If a size is not an integer.
+
+    Example:
+      >>> lstm.zero_state(4, batch=2).wm.shape
+      (2, 4)
     """
-    shape = checks.memory_shape(units, batch)
-    return State(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+    return State(recurrent.zeros(units, batch, dtype), recurrent.zeros(units, batch, dtype))
 
 
 def step(params: Params, state: State, x: Float[Array, "*batch p"]) -> State:
-    """The memories after one more input x_t: (5.1) to (5.6), in the order of figure 5.2."""
-    rem = sigmoid(_weighted_input(params.rem, x, state.wm))  # (5.1)
-    save = sigmoid(_weighted_input(params.save, x, state.wm))  # (5.3)
-    focus = sigmoid(_weighted_input(params.focus, x, state.wm))  # (5.5)
-    candidate = jnp.tanh(_weighted_input(params.ltm, x, state.wm))  # (5.2), ltm' in the notes
-    ltm = rem * state.ltm + save * candidate  # (5.4)
+    """Computes the memories after one more input x_t: (5.1) to (5.6), in the order of figure 5.2.
+
+    Args:
+      params: The parameters of the four gates.
+      state: The memories before the step, [d] or [B, d].
+      x: The input, [p] or [B, p].
+
+    Returns:
+      The memories after the step.
+
+    Example:
+      >>> params = lstm.init(jax.random.key(0), inputs=3, units=4)
+      >>> lstm.step(params, lstm.zero_state(4), jnp.ones(3)).wm.shape
+      (4,)
+    """
+    return _cell([recurrent.weighted_input(gate, x, state.wm) for gate in params], state.ltm)[0]
+
+
+def _cell(zs: Sequence[Array], ltm: Array) -> tuple[State, tuple[Array, ...]]:
+    """The next state and the gates, from the weighted inputs to rem, save, focus and the candidate."""
+    rem, save, focus = map(xla.sigmoid, zs[:3])  # (5.1), (5.3), (5.5)
+    candidate = jnp.tanh(zs[3])  # (5.2), ltm' in the notes
+    ltm = rem * ltm + save * candidate  # (5.4)
     wm = focus * jnp.tanh(ltm)  # (5.6)
-    return State(ltm, wm)
+    return State(ltm, wm), (rem, save, focus, candidate)
 
 
 def scan(
     params: Params, state: State, xs: Float[Array, "T *batch p"], *, mask: Bool[Array, "T *batch"] | None = None
 ) -> tuple[State, State]:
-    """The last state and the states after every step, [T, d] or [T, B, d], for xs [T, p] or [T, B, p].
+    """Runs the LSTM over a sequence with `jax.lax.scan` (section 5.2, figure 5.2).
 
-    Figure 5.2, once for each step. `state` is [d], shared by all sequences of a batch, or [B, d]. Where `mask` [T] or
-    [T, B] is False the state does not change, so that shorter sequences of a batch end with their own last state, and
-    what xs holds there, even NaN, does not matter. Differentiable by autodiff any number of times, in both modes.
+    Supports forward- and reverse-mode differentiation of any order. `unroll` computes the same values and has a
+    hand-derived backward pass.
 
-    Raises ValueError for shapes that do not fit and for T = 0; TypeError for dtypes that are mixed or not floating and
-    for a mask that is not boolean.
+    Args:
+      params: The parameters of the four gates.
+      state: The initial state, [d] (shared by the batch) or [B, d].
+      xs: The inputs, time first: [T, p] or [T, B, p].
+      mask: True where a step is valid, [T] or [T, B]. Masked steps leave the state unchanged; what `xs` holds there,
+        NaN included, does not matter.
+
+    Returns:
+      The final state, and the states after every step ([T, d] or [T, B, d]).
+
+    Raises:
+      ValueError: If shapes do not match or T is 0.
+      TypeError: If dtypes are mixed or not floating, or `mask` is not boolean.
+
+    Example:
+      >>> params = lstm.init(jax.random.key(0), inputs=3, units=4)
+      >>> last, states = lstm.scan(params, lstm.zero_state(4), jnp.ones((5, 3)))
+      >>> states.wm.shape
+      (5, 4)
     """
-    state, xs = _check(params, state, xs, mask)
-
-    def one(state: State, inputs: tuple[Array, Array | None]) -> tuple[State, State]:
-        x, m = inputs
-        new = recurrent.where(m, step(params, state, x), state)
-        return new, new
-
-    return jax.lax.scan(one, state, (xs, mask))
+    state, xs = recurrent.check(params, state, xs, mask, advice=_ADVICE)
+    last, (states, _) = recurrent.scan(lambda state, x: (step(params, state, x), None), state, xs, mask)
+    return last, states
 
 
 def unroll(
@@ -133,24 +177,10 @@ def unroll(
     mask: Bool[Array, "T *batch"] | None = None,
     segment: int | None = None,
 ) -> tuple[State, State]:
-    """`scan` with the same arguments and values (section 5.2); reverse mode is backpropagation through time, by hand.
+    """Computes what `scan` does, with backpropagation through time by hand as its reverse mode (section 5.2).
 
-    Sequences are time first. To classify sequences xs [N, T, p] of different `lengths` [N], padded to T steps, by a
-    readout w of the last working memory:
-
-        def loss(params, xs, lengths, ys):
-            cell, w = params
-            mask = lstm.mask(lengths, xs.shape[1])
-            last, _ = lstm.unroll(cell, lstm.zero_state(32), jnp.swapaxes(xs, 0, 1), mask=mask)
-            return jnp.mean(costs.log_likelihood.value(last.wm @ w.T, ys))
-
-        cell, w = lstm.init(cell_key, p, 32), 0.1 * jax.random.normal(w_key, (classes, 32))
-        state = train.init(optimizer, (cell, w))
-        data = xs, lengths, jnn.data.one_hot(labels, classes)
-        state, history = train.fit(key, jax.value_and_grad(loss), optimizer, state, data, epochs=30, batch_size=32)
-
-    Write dq for the derivative of the loss by q. Going backwards from t = T to 1, where dwm_t and dltm_t collect the
-    derivatives through step t+1 and directly through these states:
+    Write dq for the derivative of the loss with respect to q. Going backwards from t = T to 1, where dwm_t and dltm_t
+    collect the derivatives through step t+1 and directly through these states:
 
         dfocus_t  = dwm_t tanh(ltm_t)                                    from (5.6)
         dltm_t   += dwm_t focus_t (1 - tanh(ltm_t)^2)                    from (5.6)
@@ -164,33 +194,41 @@ def unroll(
     dU = sum dz_t wm_(t-1)^T, db = sum dz_t; dx_t = sum of W^T dz_t over the layers. Where the mask keeps a state,
     dz_t = 0 and both derivatives pass unchanged.
 
-    `segment` = k stores only every k-th state for the backward pass and recomputes the gates of k steps from it. That
-    takes memory for T/k + k steps instead of T, and about one more forward pass; k near sqrt(T) takes the least.
+    JAX raises TypeError for forward-mode differentiation, which `scan` supports.
 
-    Raises as `scan` does; ValueError for a segment below 1; TypeError in forward mode, which `scan` supports.
+    Args:
+      params: The parameters of the four gates.
+      state: The initial state, [d] (shared by the batch) or [B, d].
+      xs: The inputs, time first: [T, p] or [T, B, p].
+      mask: True where a step is valid, [T] or [T, B]. Masked steps leave the state unchanged; what `xs` holds there,
+        NaN included, does not matter.
+      segment: Stores only every `segment`-th state for the backward pass and recomputes the rest, as
+        `recurrent.segments` does.
+
+    Returns:
+      The final state, and the states after every step ([T, d] or [T, B, d]).
+
+    Raises:
+      ValueError: If shapes do not match, T is 0 or `segment` is below 1.
+      TypeError: If dtypes are mixed or not floating, `mask` is not boolean, or `segment` is not an integer.
+
+    Example:
+      To classify padded sequences xs [N, T, p] of different `lengths` [N] by the last working memory:
+
+      >>> def loss(params, xs, lengths, ys):
+      ...     cell, readout = params
+      ...     mask = lstm.mask(lengths, xs.shape[1])
+      ...     last, _ = lstm.unroll(cell, lstm.zero_state(4), jnp.swapaxes(xs, 0, 1), mask=mask)
+      ...     return jnp.mean(costs.log_likelihood.value(mlp.linear(readout, last.wm), ys))
+      >>> keys = jax.random.split(jax.random.key(0))
+      >>> params = lstm.init(keys[0], inputs=3, units=4), mlp.init(keys[1], (4, 2))[0]
+      >>> batch = jnp.ones((2, 5, 3)), jnp.array([5, 2]), jnp.eye(2)
+      >>> value, grads = jax.value_and_grad(loss)(params, *batch)
+      >>> grads[0].rem.W.shape
+      (4, 3)
     """
-    state, xs = _check(params, state, xs, mask)
-    if xs.ndim == 2:
-        batch = jax.tree.map(lambda a: a[None], state), xs[:, None], None if mask is None else mask[:, None]
-        last, states = _unroll_in_segments(params, *batch, segment)
-        return jax.tree.map(lambda a: a[0], last), jax.tree.map(lambda a: a[:, 0], states)
-    return _unroll_in_segments(params, state, xs, mask, segment)
-
-
-def mask(lengths: Integer[Array, " B"], steps: int) -> Bool[Array, "steps B"]:
-    """True at the first `lengths[i]` of `steps` times, for each sequence i: the mask of a padded batch.
-
-    Raises TypeError for lengths or steps that are not integers; ValueError for lengths that are not a vector or, unless
-    they are traced, not in 0 ... steps.
-    """
-    checks.array("lengths", lengths)
-    checks.count("steps", steps)
-    if not jnp.issubdtype(dtype := jnp.result_type(lengths), jnp.integer) or jnp.ndim(lengths) != 1:
-        error = TypeError if jnp.ndim(lengths) == 1 else ValueError
-        raise error(f"lengths must be integers, one for each sequence, got {dtype}{list(jnp.shape(lengths))}")
-    if not isinstance(lengths, Tracer) and (np.min(lengths, initial=0) < 0 or np.max(lengths, initial=0) > steps):
-        raise ValueError(f"lengths must be in 0 ... {steps}, the number of steps, got {lengths}")
-    return jnp.arange(steps)[:, None] < jnp.asarray(lengths)[None]
+    state, xs = recurrent.check(params, state, xs, mask, advice=_ADVICE)
+    return recurrent.segments(_unroll, params, state, xs, mask=mask, segment=segment)
 
 
 def stack(
@@ -200,17 +238,29 @@ def stack(
     *,
     mask: Bool[Array, "T *batch"] | None = None,
 ) -> tuple[tuple[State, ...], tuple[State, ...]]:
-    """A stack of layers, each reading the working memories of the one below: last and all states of each layer.
+    """Unrolls a stack of layers, each of which reads the working memories of the layer below.
 
-    Raises as `unroll` does, and ValueError unless there is one state for each layer.
+    Args:
+      layers: The parameters of each layer, the lowest first.
+      states: The initial state of each layer.
+      xs: The inputs of the lowest layer, [T, p] or [T, B, p].
+      mask: True where a step is valid.
+
+    Returns:
+      The last state of each layer, and the states of each layer after every step.
+
+    Raises:
+      ValueError: If the numbers of layers and states differ, or as `unroll` does.
+      TypeError: As `unroll` does.
+
+    Example:
+      >>> keys = jax.random.split(jax.random.key(0))
+      >>> layers = lstm.init(keys[0], inputs=3, units=4), lstm.init(keys[1], inputs=4, units=2)
+      >>> lasts, states = lstm.stack(layers, (lstm.zero_state(4), lstm.zero_state(2)), jnp.ones((5, 3)))
+      >>> states[-1].wm.shape
+      (5, 2)
     """
-    lasts, everything = [], []
-    for params, initial in zip(layers, states, strict=True):
-        last, after = unroll(params, initial, xs, mask=mask)
-        lasts.append(last)
-        everything.append(after)
-        xs = after.wm
-    return tuple(lasts), tuple(everything)
+    return recurrent.stack(unroll, layers, states, xs, mask=mask, output=attrgetter("wm"))
 
 
 def both_directions(
@@ -221,121 +271,70 @@ def both_directions(
     *,
     mask: Bool[Array, "T *batch"] | None = None,
 ) -> tuple[tuple[State, State], Float[Array, "T *batch two_d"]]:
-    """A bidirectional LSTM: both last states, and the working memories of both directions, concatenated.
+    """Unrolls a bidirectional LSTM.
 
-    `state` starts both directions, or is a pair with one for each, such as the pair that this returns.
+    Args:
+      forwards: The parameters of the direction that reads forwards in time.
+      backwards: The parameters of the other direction.
+      state: The initial state of both directions, or a pair with one for each, such as the pair that this returns.
+      xs: The inputs, [T, p] or [T, B, p].
+      mask: True where a step is valid.
 
-    Raises as `unroll` does.
+    Returns:
+      Both last states, and the working memories of both directions, concatenated.
+
+    Raises:
+      ValueError: As `unroll` does.
+      TypeError: As `unroll` does.
+
+    Example:
+      >>> keys = jax.random.split(jax.random.key(0))
+      >>> params = [lstm.init(key, inputs=3, units=4) for key in keys]
+      >>> _, memories = lstm.both_directions(*params, lstm.zero_state(4), jnp.ones((5, 3)))
+      >>> memories.shape
+      (5, 8)
     """
-    ahead, back = (state, state) if isinstance(state, State) else state
-    last, states = unroll(forwards, ahead, xs, mask=mask)
-    flipped = None if mask is None else jnp.flip(mask, 0)
-    first, reverse = unroll(backwards, back, jnp.flip(xs, 0), mask=flipped)
-    return (last, first), jnp.concatenate([states.wm, jnp.flip(reverse.wm, 0)], axis=-1)
+    states = (state, state) if isinstance(state, State) else state
+    return recurrent.both_directions(unroll, (forwards, backwards), states, xs, mask=mask, output=attrgetter("wm"))
 
 
-def _weighted_input(gate: Gate, x: Float[Array, "*batch p"], wm: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
-    z = x @ gate.W.T + wm @ gate.U.T
-    return z + jnp.broadcast_to(gate.b, z.shape)
+_ADVICE = "the four gates have the same shapes"
 
 
-def _unroll_in_segments(  # from here on sequences have a batch axis
-    params: Params,
-    state: State,
-    xs: Float[Array, "T B p"],
-    mask: Bool[Array, "T B"] | None,
-    segment: int | None,
-) -> tuple[State, State]:
-    if segment is None:
-        return _unroll(params, state, xs, mask)
-    checks.count("segment", segment)
-    full = len(xs) // segment * segment
-    inputs = (xs, mask)
-    whole = jax.tree.map(lambda a: a[:full].reshape(-1, segment, *a.shape[1:]), inputs)
-    again = jax.checkpoint(lambda state, inputs: _unroll(params, state, *inputs))
-    state, states = jax.lax.scan(again, state, whole)
-    states = jax.tree.map(lambda a: a.reshape(full, *a.shape[2:]), states)
-    if full < len(xs):
-        state, rest = again(state, jax.tree.map(lambda a: a[full:], inputs))
-        states = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), states, rest)
-    return state, states
-
-
-@jax.custom_vjp
-def _unroll(
-    params: Params, state: State, xs: Float[Array, "T B p"], mask: Bool[Array, "T B"] | None
-) -> tuple[State, State]:
-    last, (states, _) = _forward(params, state, xs, mask)
-    return last, states
-
-
-def _forward(params: Params, state: State, xs: Array, mask: Array | None) -> tuple[State, tuple[State, Any]]:
-    """The last state, and the states and gates of all steps."""
+def _forward(params: Params) -> Callable[[State, Array], tuple[State, Any]]:
     W, U, b = (jnp.concatenate(parts) for parts in zip(*params, strict=True))
     W, U = W.T, U.T
-
-    def one(state: State, inputs: tuple[Array, Array | None]) -> tuple[State, tuple[State, Any]]:
-        x, m = inputs
-        z = x @ W + state.wm @ U + b[None]
-        z_rem, z_save, z_focus, z_ltm = jnp.split(z, 4, axis=1)
-        rem, save, focus = xla.sigmoid(z_rem), xla.sigmoid(z_save), xla.sigmoid(z_focus)  # (5.1), (5.3), (5.5)
-        candidate = jnp.tanh(z_ltm)  # (5.2)
-        ltm = rem * state.ltm + save * candidate  # (5.4)
-        new = recurrent.where(m, State(ltm, focus * jnp.tanh(ltm)), state)  # (5.6)
-        return new, (new, (rem, save, focus, candidate))
-
-    return jax.lax.scan(one, state, (xs, mask))
+    return lambda state, x: _cell(jnp.split(x @ W + state.wm @ U + b[None], 4, axis=1), state.ltm)
 
 
-def _forward_for_backward(params: Params, state: State, xs: Array, mask: Array | None) -> tuple[Any, Any]:
-    last, (states, gates) = _forward(params, state, xs, mask)
-    return (last, states), (params, state, xs, mask, states, gates)
-
-
-def _backward(saved: Any, derivatives: tuple[State, State]) -> tuple[Params, State, Array, None]:
+def _backward(params: Params) -> Callable[..., tuple[State, Array]]:
     """The derivation of `unroll`, line by line."""
-    params, first, xs, mask, states, gates = saved
-    dlast, dstates = derivatives
-    W, U, _ = (jnp.concatenate(parts) for parts in zip(*params, strict=True))
+    U = jnp.concatenate([gate.U for gate in params])
 
-    def one(carry: tuple[State, Array], inputs: Any) -> tuple[tuple[State, Array], Array]:
-        dstate, ltm = carry
-        t, dhere, m, (rem, save, focus, candidate) = inputs
-        dltm, dwm = dstate.ltm + dhere.ltm, dstate.wm + dhere.wm
-        ltm_before = jnp.where(t > 0, states.ltm[jnp.maximum(t - 1, 0)], first.ltm)
-        tanh_ltm = jnp.tanh(ltm)
-        dltm_gated = dltm + dwm * focus * (1 - tanh_ltm**2)
+    def back(dstate: State, before: State, after: State, gates: Any) -> tuple[State, Array]:
+        rem, save, focus, candidate = gates
+        tanh_ltm = jnp.tanh(after.ltm)
+        dltm = dstate.ltm + dstate.wm * focus * (1 - tanh_ltm**2)
         dz = jnp.concatenate(
             [
-                dltm_gated * ltm_before * rem * (1 - rem),
-                dltm_gated * candidate * save * (1 - save),
-                dwm * tanh_ltm * focus * (1 - focus),
-                dltm_gated * save * (1 - candidate**2),
+                dltm * before.ltm * rem * (1 - rem),
+                dltm * candidate * save * (1 - save),
+                dstate.wm * tanh_ltm * focus * (1 - focus),
+                dltm * save * (1 - candidate**2),
             ],
             axis=1,
         )
-        dz = recurrent.where(m, dz, jnp.zeros_like(dz))
-        return (recurrent.where(m, State(dltm_gated * rem, dz @ U), State(dltm, dwm)), ltm_before), dz
+        return State(dltm * rem, dz @ U), dz
 
-    inputs = (jnp.arange(len(xs)), dstates, mask, gates)
-    (dfirst, _), dz = jax.lax.scan(one, (dlast, states.ltm[-1]), inputs, reverse=True)
-    wm_before = jnp.concatenate([first.wm[None], states.wm[:-1]])
-    dWU = xla.sum_of_outer_over_time(dz, jnp.concatenate([xs, wm_before], axis=2))
+    return back
+
+
+def _gradients(params: Params, xs: Array, before: State, gates: Any, dz: Array) -> tuple[Params, Array]:
+    del gates
+    W = jnp.concatenate([gate.W for gate in params])
+    dWU = xla.sum_of_outer_over_time(dz, jnp.concatenate([xs, before.wm], axis=2))
     dW, dU, db = dWU[:, : W.shape[1]], dWU[:, W.shape[1] :], jnp.sum(dz, axis=(0, 1))
-    dparams = Params(*(Gate(*parts) for parts in zip(*(jnp.split(a, 4) for a in (dW, dU, db)), strict=True)))
-    return dparams, dfirst, dz @ W, None
+    return Params(*(Gate(*parts) for parts in zip(*(jnp.split(a, 4) for a in (dW, dU, db)), strict=True))), dz @ W
 
 
-_unroll.defvjp(_forward_for_backward, _backward)
-
-
-def _check(params: Params, state: State, xs: Any, mask: Any) -> tuple[State, Array]:
-    """Check shapes and dtypes; the state, with a batch axis if xs has one, and xs with 0 for what is masked."""
-    d, p = checks.matrix("params.rem.W", params.rem.W)
-    for name, gate in params._asdict().items():
-        for part, expected in (("W", (d, p)), ("U", (d, d)), ("b", (d,))):
-            checks.shape(f"params.{name}.{part}", getattr(gate, part), expected, "the four gates have the same shapes")
-    batch = checks.sequence(xs, p)
-    checks.one_dtype(params=params, state=state, xs=xs)
-    state = State(*(checks.memory(f"state.{name}", value, batch, d) for name, value in state._asdict().items()))
-    return state, recurrent.cleared(xs, mask)
+_unroll = recurrent.by_hand(_forward, _backward, _gradients)

@@ -4,6 +4,7 @@ One example is the definition; `jax.vmap(mlp.forward, in_axes=(None, 0))` is a b
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,11 @@ from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float, Int, Integer, Key
 
 from jnn._internal import checks, dtypes, xla
+from jnn._internal.described import Described
 from jnn.activations import Activation, sigmoid
+
+# Classes are left out so that help() starts with the functions: pydoc lists classes first.
+__all__ = ["accuracy", "classify", "forward", "init", "linear", "logits", "sizes"]
 
 
 class Layer(NamedTuple):
@@ -29,26 +34,63 @@ class Layer(NamedTuple):
 Params = tuple[Layer, ...]
 """The layers of a network, from the first that has weights to the output."""
 
-scaled_normal = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=-1, out_axis=-2)
-"""Weights from N(0, 1/n_in), so that weighted inputs start with a variance near 1 at any width."""
 
+@dataclass(frozen=True)
+class Initialiser(Described):
+    """Random initial weights or biases: calling it with (key, shape, dtype) draws them, as in `jax.nn.initializers`.
 
-def orthogonal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:
-    """Random orthogonal weights of `shape` [n_out, n_in], which preserve the norm of their input.
-
-    For recurrent layers. Half-precision weights are drawn in float32, which the factorisation needs.
-
-    Raises ValueError for a shape of fewer than two sizes, TypeError for a key that `jax.random.key` did not make and
-    for sizes that are not integers.
+    `doc` is what `help` shows.
     """
+
+    name: str
+    draw: Initializer
+
+    def __call__(
+        self, key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None
+    ) -> Float[Array, "..."]:
+        return self.draw(key, shape, dtype, out_sharding)
+
+    def __repr__(self) -> str:
+        return f"mlp.{self.name}"
+
+    def __reduce__(self) -> Any:
+        """By its name, if it is an initialiser of this module."""
+        return self.name if self is globals().get(self.name) else (Initialiser, (self.name, self.draw))
+
+
+def _orthogonal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:
     checks.key("key", key)
     chosen = jnp.dtype(dtype or jnp.float32)
     wide = dtypes.single(chosen) if jnp.issubdtype(chosen, jnp.floating) else chosen
     return jax.nn.initializers.orthogonal()(key, shape, wide, out_sharding).astype(chosen)
 
 
-unit_normal = jax.nn.initializers.normal(1.0)
-"""Weights or biases from N(0, 1), the start of Nielsen's chapter 1."""
+scaled_normal = Initialiser(
+    "scaled_normal",
+    jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=-1, out_axis=-2),
+    doc="""Weights from N(0, 1/n_in), so that weighted inputs start with a variance near 1 at any width.""",
+)
+
+orthogonal = Initialiser(
+    "orthogonal",
+    _orthogonal,
+    doc="""Random orthogonal weights of `shape` [n_out, n_in], which preserve the norm of their input.
+
+    For recurrent layers. Half-precision weights are drawn in float32, which the factorisation needs.
+
+    Raises:
+      ValueError: If the shape has fewer than two sizes.
+      TypeError: If `key` is not a typed PRNG key (`jax.random.key`), or sizes are not integers.
+    """,
+)
+
+unit_normal = Initialiser(
+    "unit_normal",
+    jax.nn.initializers.normal(1.0),
+    doc="""Weights or biases from N(0, 1), the start of Nielsen's chapter 1.""",
+)
+
+zeros = Initialiser("zeros", jax.nn.initializers.zeros, doc="""Weights or biases of 0.""")
 
 
 def init(
@@ -56,16 +98,29 @@ def init(
     sizes: Sequence[int],
     *,
     weights: Initializer = scaled_normal,
-    biases: Initializer = jax.nn.initializers.zeros,
+    biases: Initializer = zeros,
     dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> Params:
-    """Random parameters of a network with layers of `sizes` neurons, the input layer first.
+    """Draws random parameters of a network.
 
-    (784, 30, 10) gives two `Layer`s: w [30, 784], b [30] and w [10, 30], b [10]. `weights` and `biases` are
-    initialisers as in `jax.nn.initializers`: functions of (key, shape, dtype).
+    Args:
+      key: A typed PRNG key.
+      sizes: The numbers of neurons of the layers, the input layer first.
+      weights: Initialises the weights, as in `jax.nn.initializers`: a function of (key, shape, dtype).
+      biases: Initialises the biases, in the same way.
+      dtype: The dtype of the parameters.
 
-    Raises ValueError for fewer than two sizes or a size below 1, TypeError for a size that is not an integer or a key
-    that `jax.random.key` did not make.
+    Returns:
+      A `Layer` for each layer but the first: (784, 30, 10) gives w [30, 784], b [30] and w [10, 30], b [10].
+
+    Raises:
+      ValueError: If there are fewer than two sizes, or a size is below 1.
+      TypeError: If a size is not an integer, or `key` is not a typed PRNG key (`jax.random.key`).
+
+    Example:
+      >>> params = mlp.init(jax.random.key(0), (784, 30, 10))
+      >>> params[0].w.shape
+      (30, 784)
     """
     checks.key("key", key)
     checks.sizes(sizes)

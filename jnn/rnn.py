@@ -1,9 +1,10 @@
 """Chapter 5: the plain recurrent net, with its backpropagation through time derived by hand.
 
 `step` is the equation alone and does not check its arguments: JAX raises ValueError or TypeError for shapes and dtypes
-that do not fit.
+that do not fit. Arrays on a mesh with explicit axes need `jax.sharding.auto_axes` around these functions.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +13,10 @@ from jax.nn.initializers import Initializer
 from jaxtyping import Array, Bool, Float, Key
 
 from jnn import recurrent
-from jnn._internal import checks
 from jnn.mlp import orthogonal, scaled_normal
+
+# The class is left out so that help() starts with the functions: pydoc lists classes first.
+__all__ = ["init", "scan", "step", "unroll", "zero_state"]
 
 
 class Params(NamedTuple):
@@ -33,36 +36,65 @@ def init(
     recurrent_weights: Initializer = orthogonal,
     dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> Params:
-    """Random parameters for inputs of size p = `inputs` and d = `units`: W from N(0, 1/p), U orthogonal, b = 0.
+    """Draws random parameters: W from N(0, 1/p), U orthogonal, and b = 0, unless others are given.
 
-    Raises ValueError for sizes below 1, TypeError for sizes that are not integers and for a key that
-    `jax.random.key` did not make.
+    Args:
+      key: A typed PRNG key.
+      inputs: The size p of an input.
+      units: The number d of units.
+      input_weights: Initialises W [d, p].
+      recurrent_weights: Initialises U [d, d].
+      dtype: The dtype of the parameters.
+
+    Returns:
+      The parameters.
+
+    Raises:
+      ValueError: If a size is below 1.
+      TypeError: If a size is not an integer, or `key` is not a typed PRNG key (`jax.random.key`).
+
+    Example:
+      >>> rnn.init(jax.random.key(0), inputs=3, units=4).W.shape
+      (4, 3)
     """
-    checks.key("key", key)
-    checks.count("inputs", inputs)
-    checks.count("units", units)
-    w_key, u_key = jax.random.split(key)
-    return Params(
-        W=input_weights(w_key, (units, inputs), dtype),
-        U=recurrent_weights(u_key, (units, units), dtype),
-        b=jnp.zeros(units, dtype),
-    )
+    options = {"input_weights": input_weights, "recurrent_weights": recurrent_weights, "dtype": dtype}
+    return Params(*recurrent.init_gates(key, inputs, units, (0.0,), **options)[0])
 
 
 def zero_state(
     units: int, batch: int | None = None, *, dtype: jax.typing.DTypeLike = jnp.float32
 ) -> Float[Array, "*batch d"]:
-    """h_0 = 0 [d], for one sequence or for all sequences of a batch, or [B, d] with B = `batch`.
+    """Returns the state h_0 = 0.
 
-    Raises ValueError for sizes below 1, TypeError if they are not integers.
+    Args:
+      units: The number d of units.
+      batch: The number B of sequences, each with its own state; None for one state [d], the start of one sequence or
+        of all sequences of a batch.
+      dtype: The dtype of the state.
+
+    Returns:
+      The state, [d] or [B, d].
+
+    Raises:
+      ValueError: If a size is below 1.
+      TypeError: If a size is not an integer.
+
+    Example:
+      >>> rnn.zero_state(4, batch=2).shape
+      (2, 4)
     """
-    return jnp.zeros(checks.memory_shape(units, batch), dtype)
+    return recurrent.zeros(units, batch, dtype)
 
 
 def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batch p"]) -> Float[Array, "*batch d"]:
-    """h_t = tanh(W x_t + U h_(t-1) + b)."""
-    z = x @ params.W.T + state @ params.U.T
-    return jnp.tanh(z + jnp.broadcast_to(params.b, z.shape))
+    """Computes h_t = tanh(W x_t + U h_(t-1) + b).
+
+    Example:
+      >>> params = rnn.init(jax.random.key(0), inputs=3, units=4)
+      >>> rnn.step(params, rnn.zero_state(4), jnp.zeros(3))
+      Array([0., 0., 0., 0.], dtype=float32)
+    """
+    return jnp.tanh(recurrent.weighted_input(recurrent.Gate(*params), x, state))
 
 
 def scan(
@@ -72,16 +104,34 @@ def scan(
     *,
     mask: Bool[Array, "T *batch"] | None = None,
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
-    """The last state and the states after every step, for xs [T, p] or [T, B, p]; derivatives by autodiff.
+    """Runs the net over a sequence with `jax.lax.scan`.
 
-    `state` is [d], shared by all sequences of a batch, or [B, d]. Where `mask` [T] or [T, B] is False the state does
-    not change, and what xs holds there, even NaN, does not matter;
-    `lstm.mask` makes a mask from lengths.
+    Supports forward- and reverse-mode differentiation of any order. `unroll` computes the same values and has a
+    hand-derived backward pass.
 
-    Raises ValueError for shapes that do not fit and for T = 0; TypeError for dtypes that are mixed or not floating and
-    for a mask that is not boolean.
+    Args:
+      params: The parameters.
+      state: The initial state, [d] (shared by the batch) or [B, d].
+      xs: The inputs, time first: [T, p] or [T, B, p].
+      mask: True where a step is valid, [T] or [T, B], as `recurrent.mask` makes it. Masked steps leave the state
+        unchanged; what `xs` holds there, NaN included, does not matter.
+
+    Returns:
+      The final state, and the states after every step ([T, d] or [T, B, d]).
+
+    Raises:
+      ValueError: If shapes do not match or T is 0.
+      TypeError: If dtypes are mixed or not floating, or `mask` is not boolean.
+
+    Example:
+      >>> params = rnn.init(jax.random.key(0), inputs=3, units=4)
+      >>> last, states = rnn.scan(params, rnn.zero_state(4), jnp.ones((5, 3)))
+      >>> states.shape
+      (5, 4)
     """
-    return _scan(params, *_check(params, state, xs, mask), mask)
+    state, xs = recurrent.check(params, state, xs, mask, advice=_ADVICE)
+    last, (states, _) = recurrent.scan(_forward(params), state, xs, mask)
+    return last, states
 
 
 def unroll(
@@ -90,67 +140,69 @@ def unroll(
     xs: Float[Array, "T *batch p"],
     *,
     mask: Bool[Array, "T *batch"] | None = None,
+    segment: int | None = None,
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
-    """`scan` with the same arguments and values; reverse mode is backpropagation through time, by hand.
+    """Computes what `scan` does, with backpropagation through time by hand as its reverse mode (section 5.1).
 
-    Write dh_t for the derivative of the loss by h_t, through step t+1 and directly. For t = T, ..., 1:
+    Write dh_t for the derivative of the loss with respect to h_t, through step t+1 and directly. For t = T, ..., 1:
 
         dz_t = dh_t (1 - h_t^2),    dh_(t-1) = U^T dz_t,
 
     and dW = sum_t dz_t x_t^T, dU = sum_t dz_t h_(t-1)^T, db = sum_t dz_t, dx_t = W^T dz_t. The product of the
-    U^T diag(1 - h_t^2) over t is what vanishes or explodes (section 5.1, `jnn.gradient_flow`). Where the mask keeps a
-    state, dz_t = 0 and dh_t passes unchanged.
+    U^T diag(1 - h_t^2) over t is what vanishes or explodes (`jnn.gradient_flow`). Where the mask keeps a state,
+    dz_t = 0 and dh_t passes unchanged.
 
-    Raises as `scan` does; TypeError in forward mode, which `scan` supports.
+    JAX raises TypeError for forward-mode differentiation, which `scan` supports.
+
+    Args:
+      params: The parameters.
+      state: The initial state, [d] (shared by the batch) or [B, d].
+      xs: The inputs, time first: [T, p] or [T, B, p].
+      mask: True where a step is valid, [T] or [T, B], as for `scan`.
+      segment: Stores only every `segment`-th state for the backward pass and recomputes the rest, as
+        `recurrent.segments` does.
+
+    Returns:
+      The final state, and the states after every step ([T, d] or [T, B, d]).
+
+    Raises:
+      ValueError: If shapes do not match, T is 0 or `segment` is below 1.
+      TypeError: If dtypes are mixed or not floating, `mask` is not boolean, or `segment` is not an integer.
+
+    Example:
+      >>> params = rnn.init(jax.random.key(0), inputs=3, units=4)
+      >>> xs = jnp.ones((5, 3))
+      >>> grads = jax.grad(lambda params: jnp.sum(rnn.unroll(params, rnn.zero_state(4), xs)[0]))(params)
+      >>> grads.U.shape
+      (4, 4)
     """
-    return _unroll(params, *_check(params, state, xs, mask), mask)
+    state, xs = recurrent.check(params, state, xs, mask, advice=_ADVICE)
+    return recurrent.segments(_unroll, params, state, xs, mask=mask, segment=segment)
 
 
-def _scan(params: Params, state: Array, xs: Array, mask: Array | None) -> tuple[Array, Array]:
-    def one(state: Array, inputs: tuple[Array, Array | None]) -> tuple[Array, Array]:
-        x, m = inputs
-        new = recurrent.where(m, step(params, state, x), state)
-        return new, new
-
-    return jax.lax.scan(one, state, (xs, mask))
+_ADVICE = "d units, as in W [d, p]"
 
 
-_unroll = jax.custom_vjp(_scan)
+def _forward(params: Params) -> Callable[[Array, Array], tuple[Array, None]]:
+    return lambda state, x: (step(params, state, x), None)
 
 
-def _forward(params: Params, state: Array, xs: Array, mask: Array | None) -> tuple[tuple[Array, Array], Any]:
-    last, states = _scan(params, state, xs, mask)
-    return (last, states), (params, state, xs, mask, states)
-
-
-def _backward(saved: Any, derivatives: tuple[Array, Array]) -> tuple[Params, Array, Array, None]:
+def _backward(params: Params) -> Callable[..., tuple[Array, Array]]:
     """The derivation of `unroll`."""
-    params, first, xs, mask, states = saved
-    dlast, dstates = derivatives
 
-    def one(dnext: Array, inputs: tuple[Array, Array, Array | None]) -> tuple[Array, Array]:
-        dhere, state, m = inputs
-        dstate = dnext + dhere
-        dz = recurrent.where(m, dstate * (1 - state**2), jnp.zeros_like(dstate))
-        return recurrent.where(m, dz @ params.U, dstate), dz
+    def back(dstate: Array, before: Array, after: Array, saved: None) -> tuple[Array, Array]:
+        del before, saved
+        dz = dstate * (1 - after**2)
+        return dz @ params.U, dz
 
-    dfirst, dz = jax.lax.scan(one, dlast, (dstates, states, mask), reverse=True)
-    before = jnp.concatenate([first[None], states[:-1]])
-    steps = tuple(range(dz.ndim - 1))  # and rows of a batch, which devices may share
-    dparams = Params(
-        W=jnp.tensordot(dz, xs, (steps, steps)), U=jnp.tensordot(dz, before, (steps, steps)), b=jnp.sum(dz, axis=steps)
-    )
-    return dparams, dfirst, dz @ params.W, None
+    return back
 
 
-_unroll.defvjp(_forward, _backward)
+def _gradients(params: Params, xs: Array, before: Array, saved: Any, dz: Array) -> tuple[Params, Array]:
+    del saved
+    steps = 0, 1  # time and rows of a batch, which devices may share
+    dW, dU = (jnp.tensordot(dz, right, (steps, steps)) for right in (xs, before))
+    return Params(dW, dU, jnp.sum(dz, axis=steps)), dz @ params.W
 
 
-def _check(params: Params, state: Any, xs: Any, mask: Any) -> tuple[Array, Array]:
-    """Check shapes and dtypes; the state, with a batch axis if xs has one, and xs with 0 for what is masked."""
-    d, p = checks.matrix("params.W", params.W)
-    checks.shape("params.U", params.U, (d, d), "d units, as in W [d, p]")
-    checks.shape("params.b", params.b, (d,), "d units, as in W [d, p]")
-    batch = checks.sequence(xs, p)
-    checks.one_dtype(params=params, state=state, xs=xs)
-    return checks.memory("state", state, batch, d), recurrent.cleared(xs, mask)
+_unroll = recurrent.by_hand(_forward, _backward, _gradients)

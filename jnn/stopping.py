@@ -18,17 +18,18 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxtyping import ArrayLike as Like
 
 from jnn._internal import checks
+from jnn._internal.described import Described
 from jnn.typing import Evaluate, PyTree, Scalar
 
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
-class Criterion:
+class Criterion(Described):
     """init(params) -> state before the first epoch; update(state, params, error) -> (state, stop) after each.
 
     window: how many epochs it looks back. needs_error: whether `update` reads the error. Like a `Cost` it is a static
     pytree without leaves; equal arguments give the same criterion, so that compiled programs are reused. made_by: the
-    function and the arguments that give it again, by which it is pickled.
+    function and the arguments that give it again, by which it is pickled. doc: what `help` shows.
     """
 
     name: str
@@ -89,7 +90,8 @@ def _error_change(window: int, further: int) -> Criterion:
         return Errors(jnp.where(dropped, error, state.lowest), since, left), left == 0
 
     name = f"error_change(window={window}, further={further})"
-    return Criterion(name, window, True, init, update, (_error_change, (window, further)))
+    made_by = _error_change, (window, further)
+    return Criterion(name, window, True, init, update, made_by, doc=error_change.__doc__)
 
 
 def weight_change(rho: Scalar, *, window: int = 10, relative: bool = False) -> Criterion:
@@ -129,7 +131,9 @@ def _weight_change(rho: float, window: int, relative: bool) -> Criterion:
         return Weights(last, t), all_still & (t >= window)
 
     name = f"weight_change({rho}, window={window}, relative={relative})"
-    return Criterion(name, window, False, init, update, (_weight_change, (rho, window, relative)))
+    return Criterion(
+        name, window, False, init, update, (_weight_change, (rho, window, relative)), doc=weight_change.__doc__
+    )
 
 
 class Tracker(NamedTuple):

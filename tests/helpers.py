@@ -45,6 +45,16 @@ def examples(seed, m, sizes=SIZES, dtype=jnp.float32):
     return jnp.asarray(xs, dtype), jnp.asarray(e / e.sum(axis=1, keepdims=True), dtype)
 
 
+def cell_case(cell, seed, T=6, B=4, p=3, d=5, dtype=jnp.float32):
+    """Random parameters of a recurrent cell, biases included, an initial state, and xs."""
+    batch = () if B is None else (B,)
+    draws = np.random.default_rng(seed)
+    like = jax.eval_shape(lambda key: (cell.init(key, p, d), cell.zero_state(d, B)), jax.random.key(0))
+    params, state = jax.tree.map(lambda leaf: draws.normal(size=leaf.shape), like)
+    params = jax.tree.map(lambda a: a / a.shape[1] ** 0.5 if a.ndim == 2 else a, params)
+    return jax.tree.map(lambda a: jnp.asarray(a, dtype), (params, state, draws.normal(size=(T, *batch, p))))
+
+
 def relative_error(a, b):
     """The largest difference over the largest entry of b, in the worst leaf of two equal trees."""
     assert jax.tree.structure(a) == jax.tree.structure(b)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,69 +10,92 @@ import numpy as np
 import optax
 import pytest
 
-from jnn import backprop, convert, costs, language, lstm, mlp, rnn, train
-from tests.helpers import relative_error
+from jnn import backprop, convert, costs, gru, language, lstm, mlp, recurrent, rnn, stopping, train
+from jnn.convert import structure
+from jnn.typing import CarryState
+from tests.helpers import cell_case, normal, relative_error
 from tests.test_checkpoint import SIZES, assert_same_bits
-from tests.test_lstm import case
+
+RECURRENT = {"RNN": rnn, "GRU": gru, "LSTM": lstm}
+each_kind = pytest.mark.parametrize("kind", RECURRENT)
 
 
-def test_torch_layout_there_and_back():
-    (params, _, _), _ = case(14)
-    arrays = convert.to_torch(params)
+@each_kind
+def test_to_torch_and_back(kind):
+    params, _, _ = cell_case(RECURRENT[kind], 14)
+    arrays = convert.to_torch(params) | convert.to_torch(jax.tree.map(jnp.negative, params), layer=1)
+    k = {"RNN": 1, "GRU": 3, "LSTM": 4}[kind]
+    shapes = {"weight_ih": (5 * k, 3), "weight_hh": (5 * k, 5), "bias_ih": (5 * k,), "bias_hh": (5 * k,)}
     assert {name: a.shape for name, a in arrays.items()} == {
-        "weight_ih_l0": (20, 3),
-        "weight_hh_l0": (20, 5),
-        "bias_ih_l0": (20,),
-        "bias_hh_l0": (20,),
+        f"{name}_l{layer}": shape for layer in (0, 1) for name, shape in shapes.items()
     }
     assert relative_error(convert.from_torch(arrays), params) == 0
-    np.testing.assert_array_equal(arrays["weight_ih_l0"][5:10], params.rem.W)
-    second = convert.to_torch(params, layer=1)
-    assert {name: a.shape for name, a in second.items()} == {
-        name.replace("l0", "l1"): a.shape for name, a in arrays.items()
-    }
-    assert relative_error(convert.from_torch(arrays | second, layer=1), params) == 0
+    assert relative_error(convert.from_torch(arrays, layer=1), jax.tree.map(jnp.negative, params)) == 0
 
 
-def test_torch_without_biases_and_in_both_directions():
-    (params, _, _), _ = case(14)
+def test_to_torch_keeps_the_order_of_its_gates():
+    lstm_params, gru_params = cell_case(lstm, 14)[0], cell_case(gru, 14)[0]
+    np.testing.assert_array_equal(convert.to_torch(lstm_params)["weight_ih_l0"][5:10], lstm_params.rem.W)
+    np.testing.assert_array_equal(convert.to_torch(gru_params)["weight_ih_l0"][5:10], gru_params.update.W)
+
+
+@each_kind
+def test_from_torch_without_biases_and_in_both_directions(kind):
+    params, _, _ = cell_case(RECURRENT[kind], 14)
     backwards = jax.tree.map(lambda leaf: leaf + 1, params)
     arrays = {name: np.asarray(a) for name, a in convert.to_torch(params).items()}
     both = arrays | {f"{name}_reverse": np.asarray(a) for name, a in convert.to_torch(backwards).items()}
     assert relative_error(convert.from_torch(both), params) == 0
     assert relative_error(convert.from_torch(both, reverse=True), backwards) == 0
     without = {name: a for name, a in arrays.items() if "weight" in name}
-    expected = lstm.Params(*(gate._replace(b=jnp.zeros_like(gate.b)) for gate in params))
-    assert relative_error(convert.from_torch(without), expected) == 0
+    unbiased = jax.tree.map(lambda leaf: leaf if leaf.ndim == 2 else jnp.zeros_like(leaf), params)
+    assert relative_error(convert.from_torch(without), unbiased) == 0
 
 
-def test_flax_layout_there_and_back():
-    (params, _, _), _ = case(15)
+@each_kind
+def test_unroll_equals_torch(x64, kind):
+    """States and gradients; both of torch's biases are drawn."""
+    torch = pytest.importorskip("torch")
+    _, state, xs = cell_case(RECURRENT[kind], 16, T=20, B=6, dtype=jnp.float64)
+    weights = normal(16, 20, 6, 5, dtype=jnp.float64)
+    net = getattr(torch.nn, kind)(3, 5).double()
+    theirs = {name: a.numpy() for name, a in net.state_dict().items()}
+    x = torch.tensor(np.asarray(xs), requires_grad=True)
+    memories = [state.wm, state.ltm] if kind == "LSTM" else [state]
+    start = [torch.tensor(np.asarray(memory)[None], requires_grad=True) for memory in memories]
+    output, _ = net(x, tuple(start) if kind == "LSTM" else start[0])
+    (output * torch.tensor(np.asarray(weights))).sum().backward()
+
+    def ours(arrays, state, xs):
+        states = RECURRENT[kind].unroll(convert.from_torch(arrays), state, xs)[1]
+        states = states.wm if kind == "LSTM" else states
+        return jnp.sum(states * weights), states
+
+    grads, states = jax.jit(jax.grad(ours, argnums=(0, 1, 2), has_aux=True))(theirs, state, xs)
+    dstart = [grads[1].wm, grads[1].ltm] if kind == "LSTM" else [grads[1]]
+    assert relative_error(states, output.detach().numpy()) < 1e-14
+    assert relative_error(grads[0], {name: p.grad.numpy() for name, p in net.named_parameters()}) < 1e-13
+    assert relative_error([grads[2], *dstart], [x.grad.numpy(), *(h.grad[0].numpy() for h in start)]) < 1e-13
+
+
+@pytest.mark.parametrize("cell", [gru, lstm])
+def test_to_flax_and_back(cell):
+    params, _, _ = cell_case(cell, 15)
     assert relative_error(convert.from_flax(convert.to_flax(params)), params) == 0
 
 
-def test_against_torch():
-    torch = pytest.importorskip("torch")
-    (params, state, xs), weights = case(16, T=20, B=6)
-    net = torch.nn.LSTM(3, 5)
-    net.load_state_dict({name: torch.tensor(np.asarray(a)) for name, a in convert.to_torch(params).items()})
-    x = torch.tensor(np.asarray(xs), requires_grad=True)
-    start = [torch.tensor(np.asarray(memory)[None], requires_grad=True) for memory in (state.wm, state.ltm)]
-    output, (_, _) = net(x, tuple(start))
-    loss = (output * torch.tensor(np.asarray(weights[0][1]))).sum()
-    loss.backward()
-
-    def ours(params, state, xs):
-        return jnp.sum(lstm.unroll(params, state, xs)[1].wm * weights[0][1])
-
-    value, (dparams, dstate, dxs) = jax.value_and_grad(ours, argnums=(0, 1, 2))(params, state, xs)
-    theirs = convert.from_torch({name: np.asarray(p.grad) for name, p in net.named_parameters()})
-    theirs = lstm.Params(*(gate._replace(b=gate.b / 2) for gate in theirs))  # both of torch's biases have it
-    np.testing.assert_allclose(value, loss.item(), rtol=1e-5)
-    assert relative_error(dparams, theirs) < 1e-5
-    np.testing.assert_allclose(dxs, x.grad.numpy(), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(dstate.wm, start[0].grad[0].numpy(), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(dstate.ltm, start[1].grad[0].numpy(), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("name", ["LSTMCell", "OptimizedLSTMCell", "GRUCell"])
+def test_unroll_equals_flax(name):
+    linen = pytest.importorskip("flax.linen")
+    cell = gru if name == "GRUCell" else lstm
+    params, state, xs = cell_case(cell, 17, T=20, B=6)
+    start = state if cell is gru else tuple(state)
+    arrays = {"params": {"cell": convert.to_flax(params)}}
+    _, output = linen.RNN(getattr(linen, name)(5), time_major=True, return_carry=True).apply(
+        arrays, xs, initial_carry=start
+    )
+    states = cell.unroll(params, state, xs)[1]
+    np.testing.assert_allclose(states if cell is gru else states.wm, output, rtol=1e-4, atol=1e-5)
 
 
 def test_a_language_model_of_two_layers_against_torch():
@@ -90,16 +114,6 @@ def test_a_language_model_of_two_layers_against_torch():
     np.testing.assert_allclose(ours / np.log(2), theirs.item() / np.log(2), atol=1e-6)
     back = {name: a.numpy() for name, a in net.state_dict().items()}
     assert relative_error(tuple(convert.from_torch(back, layer=i) for i in range(2)), params.layers) == 0
-
-
-@pytest.mark.parametrize("cell", ["LSTMCell", "OptimizedLSTMCell"])
-def test_against_flax(cell):
-    linen = pytest.importorskip("flax.linen")
-    (params, state, xs), _ = case(17, T=20, B=6)
-    _, output = linen.RNN(getattr(linen, cell)(5), time_major=True, return_carry=True).apply(
-        {"params": {"cell": convert.to_flax(params)}}, xs, initial_carry=tuple(state)
-    )
-    np.testing.assert_allclose(lstm.unroll(params, state, xs)[1].wm, output, rtol=1e-4, atol=1e-5)
 
 
 def test_parameters_as_a_file(tmp_path):
@@ -184,6 +198,8 @@ TREES = {
     "mlp": mlp.init(jax.random.key(0), SIZES),
     "lstm": lstm.init(jax.random.key(0), 2, 3),
     "rnn": {"cell": rnn.init(jax.random.key(0), 2, 3), "readout": [jnp.ones((1, 3)), None, ()]},
+    "gru": gru.init(jax.random.key(0), 2, 3),
+    "criterion": stopping.Errors(jnp.ones(()), jnp.ones((), int), jnp.ones((), int)),
     "language": language.init(jax.random.key(0), 4, 2, 3, layers=2),
     "training": train.init(train.sgd(0.1), mlp.init(jax.random.key(0), SIZES))._replace(opt_state=(0.5, 3, True)),
     "states": train.init(train.sgd(0.1), jnp.ones(2), carry=lstm.zero_state(3, 2))._replace(opt_state=()),
@@ -226,6 +242,26 @@ def test_files_without_structure_load(tmp_path):
     save_file(named, tmp_path / "net", {"structure": '{"a kind of tomorrow": []}', "names": "[]"})
     with pytest.raises(ValueError, match="damaged: the structure of its tree is not known, got .*tomorrow"):
         convert.load(tmp_path / "net")
+
+
+def test_files_written_before_name_other_modules():
+    """The structure in files of version 0.2: the names of the modules from which the classes were imported."""
+    before = {"train.CarryState": [{"lstm.Gate": ["array", "array", "array"]}, None, "number"]}
+    state = CarryState(recurrent.Gate("array", "array", "array"), None, "number")
+    assert structure.decode(before) == state
+    assert structure.decode({"train.State": [{"tuple": [{"mlp.Layer": ["array"] * 2}]}, None]}).params[0].w == "array"
+
+
+class Params(NamedTuple):
+    w: jax.Array
+
+
+def test_classes_of_others_are_not_restored():
+    with pytest.raises(TypeError, match="a Params is restored only by a tree like it"):
+        structure.encode(Params(jnp.ones(1)))
+    for kind in ("os.stat_result", "train.Plan", "mlp.init", "nothing.Params", "lstm"):
+        with pytest.raises(ValueError, match="the structure of its tree is not known"):
+            structure.decode({kind: []})
 
 
 @pytest.mark.bad_input
@@ -334,15 +370,31 @@ def test_files_that_do_not_fit(tmp_path):
 
 
 @pytest.mark.bad_input
-def test_missing_weights():
-    arrays = convert.to_torch(case(0)[0][0])
-    del arrays["bias_hh_l0"]
-    with pytest.raises(ValueError, match="bias_hh_l0 must be in the state_dict of an LSTM, got weight_ih_l0"):
-        convert.from_torch(arrays)
-    cell = convert.to_flax(case(0)[0][0])
-    del cell["hf"]["bias"]
-    with pytest.raises(ValueError, match="hf.bias must be in the parameters of an LSTMCell, got if.kernel, hf.kernel"):
-        convert.from_flax(cell)
-    del cell["hf"]
-    with pytest.raises(ValueError, match="hf.kernel, hf.bias must be in the parameters of an LSTMCell"):
-        convert.from_flax(cell)
+def test_bad_torch_arrays():
+    arrays = convert.to_torch(cell_case(lstm, 0)[0])
+    without = {name: a for name, a in arrays.items() if name != "bias_hh_l0"}
+    for bad, message in (
+        (without, "bias_hh_l0 must be in the state_dict of an LSTM, a GRU or an RNN, got weight_ih_l0"),
+        (arrays | {"weight_hr_l0": jnp.ones((2, 5))}, "no projections, got weight_hr_l0"),
+        (arrays | {"weight_hh_l0": jnp.ones((20, 10))}, r"\[k d, d\], k = 4 for an LSTM, .*, got \(20, 10\)"),
+        (arrays | {"bias_ih_l0": jnp.ones(5)}, r"bias_ih_l0 must have shape \(20,\), got \(5,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            convert.from_torch(bad)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(("cell", "part", "name"), [(lstm, "hf", "an LSTMCell"), (gru, "hn", "a GRUCell")])
+def test_missing_flax_arrays(cell, part, name):
+    arrays = convert.to_flax(cell_case(cell, 0)[0])
+    del arrays[part]["bias"]
+    with pytest.raises(ValueError, match=f"{part}.bias must be in the parameters of {name}, got i"):
+        convert.from_flax(arrays)
+
+
+@pytest.mark.bad_input
+def test_parameters_of_no_cell():
+    with pytest.raises(TypeError, match=r"params must be lstm.Params, gru.Params or rnn.Params, got tuple"):
+        convert.to_torch(())
+    with pytest.raises(TypeError, match=r"params must be lstm.Params or gru.Params, got Params"):
+        convert.to_flax(rnn.init(jax.random.key(0), 3, 5))

@@ -122,6 +122,7 @@ def test_masked_logits(cost):
     "thing",
     [
         activations.tanh,
+        mlp.orthogonal,
         costs.quadratic,
         costs.quadratic_with(activations.identity),
         costs.log_likelihood,

@@ -22,6 +22,8 @@ def defined(body, prefix):
                 yield from defined(node.body, f"{prefix}{node.name}.")
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             below = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and after.value.value
+            keywords = getattr(node.value, "keywords", ())
+            below = next((ast.literal_eval(k.value) for k in keywords if k.arg == "doc"), below)
             for target in getattr(node, "targets", None) or [node.target]:
                 for name in ast.walk(target):
                     if isinstance(name, ast.Name) and not name.id.startswith("_"):

@@ -26,6 +26,7 @@ from jnn import (
     costs,
     dropout,
     gradient_flow,
+    gru,
     language,
     lstm,
     mlp,
@@ -33,6 +34,7 @@ from jnn import (
     perceptron,
     pictures,
     receptive,
+    recurrent,
     regularize,
     ridge,
     rnn,
@@ -93,8 +95,11 @@ language_params = st.builds(
     language.Params, arrays(3, P), st.tuples(lstm_params), st.builds(mlp.Layer, arrays(3, D), arrays(3))
 )
 characters = arrays(T, entries=np.arange(-1.0, 4.0), dtypes=[jnp.int32]).map(lambda a: a.astype(int))
-rnn_params = st.builds(rnn.Params, arrays(D, P), arrays(D, D), arrays(D))
-rnn_state = rarely(arrays(D), arrays(B, D))
+CELLS = {
+    rnn: st.builds(rnn.Params, arrays(D, P), arrays(D, D), arrays(D)),
+    gru: st.builds(gru.Params, gate, gate, gate, arrays(D)),
+    lstm: lstm_params,
+}
 sequences = rarely(arrays(T, P), arrays(T, B, P))
 masks = st.one_of(
     st.none(), arrays(T, dtypes=[jnp.bool_]).map(lambda a: a > 0), arrays(T, B).map(lambda a: a > 0), arrays(T)
@@ -110,6 +115,16 @@ states = st.builds(train.init, optimizers, st.just(mlp.init(jax.random.key(0), S
 
 def of(f, *positional, **named):
     return f, st.tuples(*positional), st.fixed_dictionaries(named)
+
+
+def of_cell(cell, params):
+    """The functions that every recurrent cell has."""
+    state = lstm_state if cell is lstm else rarely(arrays(D), arrays(B, D))
+    yield of(cell.init, keys, counts(P), counts(D), dtype=dtypes, **{"rem_bias": numbers(1.0)} if cell is lstm else {})
+    yield of(cell.zero_state, counts(D), dtype=dtypes)
+    yield of(cell.step, params, state, arrays(P))
+    yield of(cell.scan, params, state, sequences, mask=masks)
+    yield of(cell.unroll, params, state, sequences, mask=masks, segment=st.one_of(st.none(), counts(2)))
 
 
 FUZZED = [
@@ -177,12 +192,8 @@ FUZZED = [
         counts(3),
         temperature=numbers(),
     ),
-    of(lstm.init, keys, counts(P), counts(D), rem_bias=numbers(1.0), dtype=dtypes),
-    of(lstm.zero_state, counts(D), dtype=dtypes),
-    of(lstm.step, lstm_params, lstm_state, arrays(P)),
-    of(lstm.scan, lstm_params, lstm_state, sequences, mask=masks),
-    of(lstm.unroll, lstm_params, lstm_state, sequences, mask=masks, segment=st.one_of(st.none(), counts(2))),
-    of(lstm.mask, arrays(B, entries=PLAIN, dtypes=[jnp.int32]), counts(3)),
+    *itertools.chain.from_iterable(of_cell(cell, params) for cell, params in CELLS.items()),
+    of(recurrent.mask, arrays(B, entries=PLAIN, dtypes=[jnp.int32]), counts(3)),
     of(lstm.stack, st.tuples(lstm_params), st.tuples(lstm_state), sequences, mask=masks),
     of(lstm.both_directions, lstm_params, lstm_params, lstm_state, sequences, mask=masks),
     of(convert.to_torch, lstm_params, layer=counts(1)),
@@ -258,11 +269,6 @@ FUZZED = [
         hidden=ACTIVATIONS,
     ),
     of(dropout.at_test, layers(), numbers()),
-    of(rnn.init, keys, counts(P), counts(D), dtype=dtypes),
-    of(rnn.zero_state, counts(D), dtype=dtypes),
-    of(rnn.step, rnn_params, rnn_state, arrays(P)),
-    of(rnn.scan, rnn_params, rnn_state, sequences, mask=masks),
-    of(rnn.unroll, rnn_params, rnn_state, sequences, mask=masks),
     of(gradient_flow.norms, arrays(T, D)),
     of(gradient_flow.chain, arrays(T, 2), arrays(2)),
     of(gradient_flow.chain_gradient, arrays(T, 2), arrays(2), arrays()),
@@ -330,6 +336,7 @@ OTHERS = {
         "stopping.unless_stopped",
         "train.step",
     },
+    "parts of recurrent cells, which are fuzzed": {f"recurrent.{name}" for name in recurrent.__all__ if name != "mask"},
     "files, in test_data and test_checkpoint": {
         "convert.export",
         "convert.export_network2",

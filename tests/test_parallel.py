@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jax.tree_util import Partial
 
-from jnn import augment, backprop, checkpoint, dropout, lstm, mlp, parallel, regularize, rnn, stopping, train
+from jnn import augment, backprop, checkpoint, dropout, gru, lstm, mlp, parallel, regularize, rnn, stopping, train
 from jnn.train import program
 from tests.helpers import examples, network, normal, relative_error
 
@@ -102,6 +102,7 @@ GRADIENTS = {
     "lstm.unroll": (unrolled(lstm.unroll, lstm.init, lstm.zero_state), SEQUENCES),
     "lstm.unroll in segments": (unrolled(partial(lstm.unroll, segment=2), lstm.init, lstm.zero_state), SEQUENCES),
     "rnn.unroll": (unrolled(rnn.unroll, rnn.init, rnn.zero_state), SEQUENCES),
+    "gru.unroll": (unrolled(gru.unroll, gru.init, gru.zero_state), SEQUENCES),
     "backprop": (partial(backprop.minibatch_value_and_grad, network(1, SIZES)), ROWS),
     "dropout": (partial(dropout.minibatch_value_and_grad, network(1, SIZES), key=jax.random.key(3), p=0.5), ROWS),
 }

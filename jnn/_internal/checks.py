@@ -129,17 +129,6 @@ def examples(data: Any, name: str = "data", each: str = "example") -> int:
     return n
 
 
-def sequence(xs: Any, p: int) -> tuple[int, ...]:
-    """The batch axes () or (B,) of sequences [T, p] or [T, B, p]; raise ValueError for others and for T = 0."""
-    array("xs", xs)
-    if jnp.ndim(xs) not in (2, 3) or jnp.shape(xs)[-1] != p or jnp.shape(xs)[0] == 0:
-        raise ValueError(
-            f"xs must have shape [T, {p}] or [T, B, {p}], time first and T at least 1, got {jnp.shape(xs)}"
-        )
-    floating("xs", xs)
-    return jnp.shape(xs)[1:-1]
-
-
 @contextlib.contextmanager
 def noted(note: str) -> Iterator[None]:
     """Add a note to an error of a function of the user's."""
@@ -162,24 +151,6 @@ def one_dtype(**trees: Any) -> None:
     if len(set().union(*dtypes.values())) > 1:
         given = ", ".join(f"{name}: {'/'.join(sorted(found))}" for name, found in dtypes.items())
         raise TypeError(f"all arrays must have the same dtype, got {given}: convert them with astype")
-
-
-def memory(name: str, value: Any, batch: tuple[int, ...], d: int) -> jax.Array:
-    """`value` with the batch axes; raise ValueError unless it is [d] or [*batch, d]."""
-    if jnp.shape(value) not in ((d,), (*batch, d)):
-        also = f", or ({d},) for one state that all sequences share" if batch else ""
-        first = ": xs are [T, B, p], time first; move axes [B, T, p] with jnp.swapaxes(xs, 0, 1)" if batch else ""
-        raise ValueError(f"{name} must have shape {(*batch, d)}{also}, got {jnp.shape(value)}{first}")
-    return jnp.broadcast_to(value, (*batch, d))
-
-
-def memory_shape(units: int, batch: int | None) -> tuple[int, ...]:
-    """The shape of a state; raise ValueError for sizes below 1, TypeError if they are not integers."""
-    count("units", units)
-    if batch is None:
-        return (units,)
-    count("batch", batch)
-    return batch, units
 
 
 def leaf_name(path: Any) -> str:

@@ -1,24 +1,13 @@
 """The structure of a tree as JSON, so that a file of arrays knows which tree it holds."""
 
+import re
+from importlib import import_module
 from typing import Any
 
-from jnn import language, lstm, mlp, rnn
-from jnn.typing import CarryState, State
-
-_KINDS: dict[str, Any] = {
-    "mlp.Layer": mlp.Layer,
-    "language.Params": language.Params,
-    "lstm.Gate": lstm.Gate,
-    "lstm.Params": lstm.Params,
-    "lstm.State": lstm.State,
-    "rnn.Params": rnn.Params,
-    "train.State": State,
-    "train.CarryState": CarryState,
-}
-_NAMES = {kind: name for name, kind in _KINDS.items()}
+from jnn.typing import PyTree
 
 
-def encode(tree: Any) -> Any:
+def encode(tree: PyTree) -> PyTree:
     """JSON of nested tuples, lists, dicts, None and jnn's own kinds; each leaf is "array" or "number".
 
     Raises TypeError for a container of another kind, or a dict with other keys than text, which only a tree like it can
@@ -27,9 +16,11 @@ def encode(tree: Any) -> Any:
     if tree is None:
         return None
     if isinstance(tree, tuple | list):
-        kind = _NAMES.get(type(tree), type(tree).__name__)
-        if type(tree) not in (*_NAMES, tuple, list):
-            raise TypeError(f"a {kind} is restored only by a tree like it")
+        _, *module = type(tree).__module__.split(".")
+        name = type(tree).__name__
+        kind = name if type(tree) in (tuple, list) else ".".join([*module[:1], name])
+        if _class(kind) is not type(tree):
+            raise TypeError(f"a {name} is restored only by a tree like it")
         return {kind: [encode(part) for part in tree]}
     if isinstance(tree, dict):
         if type(tree) is not dict or not all(isinstance(key, str) for key in tree):
@@ -42,7 +33,7 @@ def encode(tree: Any) -> Any:
     raise TypeError(f"a {type(tree).__name__} is restored only by a tree like it")
 
 
-def decode(structure: Any) -> Any:
+def decode(structure: PyTree) -> PyTree:
     """The tree, with the texts "array" and "number" as leaves. Raises ValueError for what `encode` does not write."""
     if structure is None or structure in ("array", "number"):
         return structure
@@ -51,6 +42,22 @@ def decode(structure: Any) -> Any:
         if kind == "dict":
             return {key: decode(part) for key, part in parts.items()}
         decoded = [decode(part) for part in parts]
-        return {"tuple": tuple, "list": list}[kind](decoded) if kind in ("tuple", "list") else _KINDS[kind](*decoded)
-    except (AttributeError, KeyError, TypeError) as error:
+        return _class(kind)(decoded) if kind in ("tuple", "list") else _class(kind)(*decoded)
+    except (AttributeError, TypeError) as error:
         raise ValueError(f"the structure of its tree is not known, got {structure}") from error
+
+
+def _class(kind: str) -> Any:
+    """The class of tuples of that name: "tuple", "list", or "module.Class" for a NamedTuple of a public module of jnn.
+
+    The name is that of a module in which the class is an attribute: files hold train.State, which jnn.typing defines.
+    None for other names.
+    """
+    if kind in ("tuple", "list"):
+        return {"tuple": tuple, "list": list}[kind]
+    module, _, name = kind.partition(".")
+    try:
+        found = getattr(import_module(f"jnn.{module}"), name, None) if re.fullmatch("[a-z]\\w*", module) else None
+    except ImportError:
+        return None
+    return found if isinstance(found, type) and issubclass(found, tuple) and hasattr(found, "_fields") else None

@@ -1,0 +1,29 @@
+"""The equations of the gated recurrent unit. What holds for every cell is in test_recurrent.py."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jnn import gru
+from tests.helpers import cell_case
+
+
+def sigma(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def test_step_is_the_equations(x64):
+    params, state, xs = cell_case(gru, 0, T=1, B=None, dtype=jnp.float64)
+    (reset, update, candidate, c), h, (x,) = jax.tree.map(np.asarray, (params, state, xs))
+    r = sigma(reset.W @ x + reset.U @ h + reset.b)
+    u = sigma(update.W @ x + update.U @ h + update.b)
+    n = np.tanh(candidate.W @ x + candidate.b + r * (candidate.U @ h + c))
+    np.testing.assert_allclose(gru.step(params, state, xs[0]), (1 - u) * n + u * h, rtol=1e-13)
+
+
+@pytest.mark.bad_input
+def test_bad_parameters():
+    params, state, xs = cell_case(gru, 0)
+    with pytest.raises(ValueError, match=r"params.c must have shape \(5,\), got \(3,\): both gates and the candidate"):
+        gru.unroll(params._replace(c=params.c[:3]), state, xs)

@@ -1,0 +1,346 @@
+"""What holds for every recurrent cell: hand derivations, masks, segments, stacks, both directions and errors."""
+
+from functools import partial
+from operator import attrgetter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+
+from jnn import gru, lstm, recurrent, rnn
+from tests.helpers import cell_case, relative_error
+
+CELLS = {"rnn": rnn, "gru": gru, "lstm": lstm}
+LENGTHS = [6, 1, 4, 2]
+MASK = np.arange(6)[:, None] < np.array(LENGTHS)
+
+each_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+
+
+@pytest.fixture(params=["scan", "unroll"])
+def run_name(request):
+    return request.param
+
+
+def output(states):
+    return states.wm if isinstance(states, lstm.State) else states
+
+
+def loss_of(run, seed=0, **options):
+    """The value and gradients of a loss of all states and of the last one."""
+
+    def loss(params, state, xs):
+        leaves = jax.tree.leaves(run(params, state, xs, **options))
+        draws = np.random.default_rng(seed)
+        return sum(jnp.sum(jnp.sin(leaf) * draws.normal(size=leaf.shape).astype(leaf.dtype)) for leaf in leaves)
+
+    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
+
+
+def assert_same_loss(by_hand, by_autodiff):
+    np.testing.assert_allclose(by_hand[0], by_autodiff[0], rtol=1e-13)
+    assert relative_error(by_hand[1], by_autodiff[1]) < 1e-12
+
+
+def padded(xs, mask):
+    """xs with what tables of sequences hold where there is nothing: NaN, and infinities."""
+    return xs if mask is None else jnp.where(mask[..., None], xs, jnp.array([jnp.nan, jnp.inf, -jnp.inf], xs.dtype))
+
+
+def pick(tree, i):
+    """The i-th of every leaf: one sequence of a batch."""
+    return jax.tree.map(lambda a: a[i], tree)
+
+
+# Values
+
+
+@each_cell
+@pytest.mark.parametrize("B", [None, 4])
+def test_scan_equals_a_loop_over_step(cell, B):
+    params, state, xs = cell_case(cell, 0, B=B)
+    last, states = cell.scan(params, state, xs)
+    for t, x in enumerate(xs):
+        state = cell.step(params, state, x)
+        assert relative_error(pick(states, t), state) < 1e-5
+    assert relative_error(last, pick(states, -1)) == 0
+
+
+@each_cell
+def test_a_batch_equals_its_sequences(cell, run_name):
+    run = getattr(cell, run_name)
+    params, state, xs = cell_case(cell, 1)
+    last, _ = run(params, state, xs)
+    for i in range(4):
+        assert relative_error(pick(last, i), run(params, pick(state, i), xs[:, i])[0]) < 1e-5
+
+
+@each_cell
+def test_one_zero_state_starts_every_sequence(cell, run_name):
+    run = getattr(cell, run_name)
+    params, _, xs = cell_case(cell, 2)
+    shared, each = (run(params, cell.zero_state(5, batch), xs)[0] for batch in (None, 4))
+    assert relative_error(shared, each) == 0
+
+
+@each_cell
+def test_values_and_gradients_are_finite_far_out(cell, run_name):
+    params, state, xs = cell_case(cell, 3)
+    assert all(
+        np.isfinite(leaf).all() for leaf in jax.tree.leaves(loss_of(getattr(cell, run_name))(params, state, 1e4 * xs))
+    )
+
+
+@each_cell
+def test_a_mask_ends_sequences_early(cell, run_name):
+    run = getattr(cell, run_name)
+    params, state, xs = cell_case(cell, 4)
+    last, states = run(params, state, padded(xs, MASK), mask=recurrent.mask(jnp.array(LENGTHS), 6))
+    for i, length in enumerate(LENGTHS):
+        alone, all_alone = run(params, pick(state, i), xs[:length, i])
+        assert relative_error(pick(last, i), alone) < 1e-5
+        assert relative_error(pick(states, (slice(length), i)), all_alone) < 1e-5
+        assert relative_error(pick(states, (-1, i)), pick(last, i)) == 0
+
+
+# Derivatives
+
+
+@pytest.mark.equation("section 5.1, any net", "section 5.2, through time")
+@each_cell
+@given(
+    seed=st.integers(0, 999),
+    T=st.integers(1, 9),
+    B=st.sampled_from([None, 1, 3]),
+    p=st.integers(1, 4),
+    d=st.integers(1, 5),
+)
+def test_unroll_equals_scan(cell, seed, T, B, p, d):
+    with jax.enable_x64(True):
+        arguments = cell_case(cell, seed, T, B, p, d, dtype=jnp.float64)
+        assert_same_loss(*(loss_of(run)(*arguments) for run in (cell.unroll, cell.scan)))
+
+
+@each_cell
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("B", [None, 4])
+def test_unroll_equals_scan_with_masks_and_segments(x64, cell, masked, B):
+    params, state, xs = cell_case(cell, 5, B=B, dtype=jnp.float64)
+    mask = jnp.asarray(MASK if B else MASK[:, 2]) if masked else None
+    arguments = params, state, padded(xs, mask)
+    by_autodiff = loss_of(cell.scan, mask=mask)(*arguments)
+    for segment in (None, 1, 3, 4, 10):
+        assert_same_loss(loss_of(cell.unroll, mask=mask, segment=segment)(*arguments), by_autodiff)
+
+
+@each_cell
+def test_unroll_equals_scan_in_float32(cell):
+    arguments = cell_case(cell, 6, T=50, B=8, p=6, d=12)
+    by_hand, by_autodiff = (loss_of(run)(*arguments) for run in (cell.unroll, cell.scan))
+    assert relative_error(by_hand[1], by_autodiff[1]) < 1e-4
+
+
+@pytest.mark.equation("section 5.2, through time")
+@each_cell
+def test_unroll_equals_finite_differences(x64, cell):
+    arguments = cell_case(cell, 7, dtype=jnp.float64)
+    check_grads(lambda *a: loss_of(cell.unroll)(*a)[0], arguments, order=1, modes=["rev"], rtol=1e-6)
+
+
+@each_cell
+def test_second_derivatives(x64, cell):
+    """Reverse over scan in both modes; the derivation by hand is differentiated like any other code."""
+    params, state, xs = cell_case(cell, 8, T=3, B=2, dtype=jnp.float64)
+
+    def value(run, x):
+        return jnp.sum(jnp.sin(output(run(params, state, x)[1])))
+
+    by_scan = jax.jit(jax.jacfwd(jax.grad(partial(value, cell.scan))))(xs)
+    by_hand = jax.jit(jax.jacrev(jax.grad(partial(value, cell.unroll))))(xs)
+    assert relative_error(by_hand, by_scan) < 1e-10
+
+
+@each_cell
+def test_segments_take_less_memory(cell):
+    """Of the compiled program: temporary memory for T = 1024 steps, by segments of 32."""
+    arguments = cell_case(cell, 9, T=1024, B=8, p=4, d=32)
+
+    def temporary(segment):
+        def loss(*arguments):
+            return jnp.sum(output(cell.unroll(*arguments, segment=segment)[0]))
+
+        return jax.jit(jax.grad(loss)).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary(32) < temporary(None) / 2
+
+
+@each_cell
+def test_the_program_does_not_grow_with_time(cell):
+    def size(T):
+        return len(loss_of(cell.unroll).lower(*cell_case(cell, 10, T=T)).as_text().splitlines())
+
+    assert size(10) == size(1000)
+
+
+@each_cell
+def test_unroll_traces_once_for_one_shape(cell):
+    traces = []
+
+    @jax.jit
+    def run(params, state, xs):
+        traces.append(1)
+        return cell.unroll(params, state, xs)
+
+    for seed in range(3):
+        run(*cell_case(cell, seed))
+    assert len(traces) == 1
+
+
+# Compositions
+
+
+@each_cell
+def test_stack_feeds_outputs_upwards(cell):
+    params, state, xs = cell_case(cell, 11)
+    upper, zero = cell.init(jax.random.key(0), 5, 7), cell.zero_state(7)
+    lasts, states = recurrent.stack(
+        cell.unroll, (params, upper), (state, zero), padded(xs, MASK), mask=jnp.asarray(MASK), output=output
+    )
+    lower_last, lower = cell.unroll(params, state, xs, mask=jnp.asarray(MASK))
+    upper_last, top = cell.unroll(upper, zero, output(lower), mask=jnp.asarray(MASK))
+    assert relative_error((lasts, states), ((lower_last, upper_last), (lower, top))) == 0
+
+
+@each_cell
+def test_both_directions_read_to_the_end_and_to_the_beginning(cell):
+    params, state, xs = cell_case(cell, 12)
+    other, zero = cell.init(jax.random.key(1), 3, 2), cell.zero_state(2)
+    ends, outputs = recurrent.both_directions(
+        cell.unroll, (params, other), (state, zero), padded(xs, MASK), mask=jnp.asarray(MASK), output=output
+    )
+    assert outputs.shape == (6, 4, 7)
+    for i, length in enumerate(LENGTHS):
+        ahead, ahead_states = cell.unroll(params, pick(state, i), xs[:length, i])
+        back, back_states = cell.unroll(other, zero, xs[:length, i][::-1])
+        assert relative_error(pick(ends, i), (ahead, back)) < 1e-5
+        wanted = jnp.concatenate([output(ahead_states), output(back_states)[::-1]], axis=-1)
+        assert relative_error(outputs[:length, i], wanted) < 1e-5
+
+
+def test_lstm_stack_and_both_directions_read_working_memories():
+    params, state, xs = cell_case(lstm, 13)
+    options = {"mask": jnp.asarray(MASK), "output": attrgetter("wm")}
+    theirs = recurrent.stack(lstm.unroll, (params,), (state,), xs, **options)
+    assert relative_error(lstm.stack((params,), (state,), xs, mask=options["mask"]), theirs) == 0
+    theirs = recurrent.both_directions(lstm.unroll, (params, params), (state, state), xs, **options)
+    for start in (state, (state, state)):
+        assert relative_error(lstm.both_directions(params, params, start, xs, mask=options["mask"]), theirs) == 0
+
+
+@each_cell
+def test_init_draws_orthogonal_and_scaled_weights(cell):
+    params = cell.init(jax.random.key(0), 400, 50)
+    named = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    for name, leaf in named.items():
+        if name.endswith(".W"):
+            np.testing.assert_allclose(jnp.std(leaf), 1 / 20, rtol=0.05)
+        elif name.endswith(".U"):
+            np.testing.assert_allclose(leaf @ leaf.T, np.eye(50), atol=1e-5)
+        else:
+            np.testing.assert_array_equal(leaf, 1.0 if ".rem" in name else 0.0)
+    drawn = [float(leaf[0, 0]) for name, leaf in named.items() if name.endswith(".W")]
+    assert len(set(drawn)) == len(drawn)
+
+
+# Bad input
+
+
+def first(state, change):
+    """The state with its first array changed."""
+    return change(state) if isinstance(state, jax.Array) else state._replace(**{state._fields[0]: change(state[0])})
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda p, s, x: (p, s, x[..., :2]), ValueError, r"\[T, 3\] or \[T, B, 3\].*got \(6, 4, 2\)"),
+        (lambda p, s, x: (p, s, x[None]), ValueError, r"xs must have shape .*got \(1, 6, 4, 3\)"),
+        (lambda p, s, x: (p, s, x[0, 0]), ValueError, r"xs must have shape .*got \(3,\)"),
+        (lambda p, s, x: (p, s, x[:0]), ValueError, "T at least 1"),
+        (
+            lambda p, s, x: (p, first(s, lambda a: a[:, :4]), x),
+            ValueError,
+            r"state.* must .*\(4, 5\), or \(5,\).*got \(4, 4\)",
+        ),
+        (lambda p, s, x: (p, first(s, lambda a: a[:3]), x), ValueError, r"state.* must have shape .*got \(3, 5\)"),
+        (lambda p, s, x: (p, s, x.astype(jnp.bfloat16)), TypeError, "same dtype, got .*xs: bfloat16.*astype"),
+        (lambda p, s, x: (p, s, x.astype(int)), TypeError, "xs must have a floating dtype, got int32"),
+        (lambda p, s, x: (jax.tree.map(lambda a: a[:3], p), s, x), ValueError, r"params.*U must have .*got \(3, 5\)"),
+        (lambda p, s, x: (p._replace(**{p._fields[-1]: jnp.ones(3)}), s, x), ValueError, r"params.\w+ must have shape"),
+    ],
+)
+@each_cell
+def test_wrong_shapes_and_dtypes(cell, run_name, change, error, message):
+    with pytest.raises(error, match=message):
+        getattr(cell, run_name)(*change(*cell_case(cell, 0)))
+
+
+@pytest.mark.bad_input
+@each_cell
+def test_bad_masks(cell, run_name):
+    run = partial(getattr(cell, run_name), *cell_case(cell, 0))
+    with pytest.raises(ValueError, match=r"mask must have shape \(6, 4\), got \(6,\)"):
+        run(mask=jnp.ones(6, bool))
+    with pytest.raises(TypeError, match=r"mask must be boolean, got float32: .*mask.astype\(bool\)"):
+        run(mask=jnp.ones((6, 4)))
+
+
+@pytest.mark.bad_input
+@each_cell
+def test_bad_segments(cell):
+    with pytest.raises(ValueError, match="segment must be at least 1, got 0"):
+        cell.unroll(*cell_case(cell, 0), segment=0)
+
+
+@pytest.mark.bad_input
+@each_cell
+def test_forward_mode_through_unroll(cell):
+    params, state, xs = cell_case(cell, 0)
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(lambda xs: output(cell.unroll(params, state, xs)[0]), (xs,), (xs,))
+
+
+@pytest.mark.bad_input
+@each_cell
+def test_time_comes_first(cell):
+    params, _, xs = cell_case(cell, 0, T=4, B=6)  # [B, T, p]
+    for state, mask in ((cell.zero_state(5, 4), None), (cell.zero_state(5), recurrent.mask(jnp.full(4, 6), 6))):
+        with pytest.raises(ValueError, match="time first"):
+            cell.unroll(params, state, xs, mask=mask)
+
+
+@pytest.mark.bad_input
+def test_bad_lengths():
+    with pytest.raises(ValueError, match=r"lengths must be in 0 ... 4, the number of steps, got \[5\]"):
+        recurrent.mask(jnp.array([5]), 4)
+    with pytest.raises(ValueError, match=r"lengths must be integers, one for each sequence, got int32\[\]"):
+        recurrent.mask(jnp.asarray(5), 6)
+    with pytest.raises(TypeError, match=r"lengths must be integers, one for each sequence, got float32\[2\]"):
+        recurrent.mask(jnp.ones(2), 4)
+
+
+@pytest.mark.bad_input
+@each_cell
+def test_bad_sizes(cell):
+    for bad in (0, -1):
+        with pytest.raises(ValueError, match="inputs must be at least 1, got"):
+            cell.init(jax.random.key(0), bad, 3)
+        with pytest.raises(ValueError, match="units must be at least 1, got"):
+            cell.zero_state(bad)
+    with pytest.raises(TypeError, match="units must be an integer, got 2.5"):
+        cell.init(jax.random.key(0), 3, 2.5)
