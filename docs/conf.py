@@ -40,7 +40,7 @@ nb_execution_mode = "off"  # `make notebooks` executes them
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
 
-autodoc_default_options = {"members": True, "member-order": "bysource", "no-value": True, "ignore-module-all": True}
+autodoc_default_options = {"members": True, "member-order": "bysource", "no-value": True}
 viewcode_follow_imported_members = False
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"

@@ -20,10 +20,10 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Bool, Float, Key
 
-from jnn import recurrent
+from jnn import cell, recurrent
 from jnn._internal import xla
+from jnn.cell import Gate
 from jnn.mlp import orthogonal, scaled_normal
-from jnn.recurrent import Gate
 
 # The class is left out so that help() starts with the functions: pydoc lists classes first.
 __all__ = ["init", "scan", "step", "unroll", "zero_state"]
@@ -69,7 +69,7 @@ def init(
       (4, 3)
     """
     options = {"input_weights": input_weights, "recurrent_weights": recurrent_weights, "dtype": dtype}
-    return Params(*recurrent.init_gates(key, inputs, units, (0.0, 0.0, 0.0), **options), c=jnp.zeros(units, dtype))
+    return Params(*cell.init_gates(key, inputs, units, (0.0, 0.0, 0.0), **options), c=jnp.zeros(units, dtype))
 
 
 def zero_state(
@@ -94,7 +94,7 @@ def zero_state(
       >>> gru.zero_state(4, batch=2).shape
       (2, 4)
     """
-    return recurrent.zeros(units, batch, dtype)
+    return cell.zeros(units, batch, dtype)
 
 
 def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batch p"]) -> Float[Array, "*batch d"]:
@@ -148,7 +148,7 @@ def scan(
       >>> states.shape
       (5, 4)
     """
-    state, xs = recurrent.check(params, state, xs, mask, advice=_ADVICE)
+    state, xs = cell.check(params, state, xs, mask, advice=_ADVICE)
     last, (states, _) = recurrent.scan(_forward(params), state, xs, mask)
     return last, states
 
@@ -200,7 +200,7 @@ def unroll(
       >>> grads.candidate.U.shape
       (4, 4)
     """
-    state, xs = recurrent.check(params, state, xs, mask, advice=_ADVICE)
+    state, xs = cell.check(params, state, xs, mask, advice=_ADVICE)
     return recurrent.segments(_unroll, params, state, xs, mask=mask, segment=segment)
 
 
@@ -253,4 +253,4 @@ def _gradients(params: Params, xs: Array, before: Array, gates: Sequence[Array],
     return Params(*(Gate(*parts) for parts in split), c=jnp.sum(dm, axis=(0, 1))), dz @ W
 
 
-_unroll = recurrent.by_hand(_forward, _backward, _gradients)
+_unroll = cell.by_hand(_forward, _backward, _gradients)

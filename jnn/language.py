@@ -19,7 +19,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Integer, Key
 from jaxtyping import ArrayLike as Like
 
-from jnn import lstm, mlp, recurrent
+from jnn import cell, lstm, mlp
 from jnn._internal import checks
 from jnn.typing import Scalar
 
@@ -122,7 +122,7 @@ def generate(
         return (states, x), x
 
     states = jax.tree.map(
-        lambda memory, zero: recurrent.memory("states", memory, x.shape, len(zero)), tuple(states), zero_states(params)
+        lambda memory, zero: cell.memory("states", memory, x.shape, len(zero)), tuple(states), zero_states(params)
     )
     (states, _), written = jax.lax.scan(one, (states, x), jax.random.split(key, steps))
     return states, written

@@ -19,10 +19,11 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Bool, Float, Key
 
-from jnn import recurrent
+from jnn import cell, recurrent
 from jnn._internal import checks, xla
+from jnn.cell import Gate
 from jnn.mlp import orthogonal, scaled_normal
-from jnn.recurrent import Gate, mask
+from jnn.recurrent import mask
 
 # Classes are left out so that help() starts with the functions: pydoc lists classes first.
 __all__ = ["both_directions", "init", "mask", "scan", "stack", "step", "unroll", "zero_state"]
@@ -82,7 +83,7 @@ def init(
     """
     checks.number("rem_bias", rem_bias)
     options = {"input_weights": input_weights, "recurrent_weights": recurrent_weights, "dtype": dtype}
-    return Params(*recurrent.init_gates(key, inputs, units, (rem_bias, 0.0, 0.0, 0.0), **options))
+    return Params(*cell.init_gates(key, inputs, units, (rem_bias, 0.0, 0.0, 0.0), **options))
 
 
 def zero_state(units: int, batch: int | None = None, *, dtype: jax.typing.DTypeLike = jnp.float32) -> State:
@@ -105,7 +106,7 @@ def zero_state(units: int, batch: int | None = None, *, dtype: jax.typing.DTypeL
       >>> lstm.zero_state(4, batch=2).wm.shape
       (2, 4)
     """
-    return State(recurrent.zeros(units, batch, dtype), recurrent.zeros(units, batch, dtype))
+    return State(cell.zeros(units, batch, dtype), cell.zeros(units, batch, dtype))
 
 
 def step(params: Params, state: State, x: Float[Array, "*batch p"]) -> State:
@@ -124,7 +125,7 @@ def step(params: Params, state: State, x: Float[Array, "*batch p"]) -> State:
       >>> lstm.step(params, lstm.zero_state(4), jnp.ones(3)).wm.shape
       (4,)
     """
-    return _cell([recurrent.weighted_input(gate, x, state.wm) for gate in params], state.ltm)[0]
+    return _cell([cell.weighted_input(gate, x, state.wm) for gate in params], state.ltm)[0]
 
 
 def _cell(zs: Sequence[Array], ltm: Array) -> tuple[State, tuple[Array, ...]]:
@@ -164,7 +165,7 @@ def scan(
       >>> states.wm.shape
       (5, 4)
     """
-    state, xs = recurrent.check(params, state, xs, mask, advice=_ADVICE)
+    state, xs = cell.check(params, state, xs, mask, advice=_ADVICE)
     last, (states, _) = recurrent.scan(lambda state, x: (step(params, state, x), None), state, xs, mask)
     return last, states
 
@@ -227,7 +228,7 @@ def unroll(
       >>> grads[0].rem.W.shape
       (4, 3)
     """
-    state, xs = recurrent.check(params, state, xs, mask, advice=_ADVICE)
+    state, xs = cell.check(params, state, xs, mask, advice=_ADVICE)
     return recurrent.segments(_unroll, params, state, xs, mask=mask, segment=segment)
 
 
@@ -337,4 +338,4 @@ def _gradients(params: Params, xs: Array, before: State, gates: Any, dz: Array) 
     return Params(*(Gate(*parts) for parts in zip(*(jnp.split(a, 4) for a in (dW, dU, db)), strict=True))), dz @ W
 
 
-_unroll = recurrent.by_hand(_forward, _backward, _gradients)
+_unroll = cell.by_hand(_forward, _backward, _gradients)

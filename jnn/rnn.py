@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Bool, Float, Key
 
-from jnn import recurrent
+from jnn import cell, recurrent
 from jnn.mlp import orthogonal, scaled_normal
 
 # The class is left out so that help() starts with the functions: pydoc lists classes first.
@@ -58,7 +58,7 @@ def init(
       (4, 3)
     """
     options = {"input_weights": input_weights, "recurrent_weights": recurrent_weights, "dtype": dtype}
-    return Params(*recurrent.init_gates(key, inputs, units, (0.0,), **options)[0])
+    return Params(*cell.init_gates(key, inputs, units, (0.0,), **options)[0])
 
 
 def zero_state(
@@ -83,7 +83,7 @@ def zero_state(
       >>> rnn.zero_state(4, batch=2).shape
       (2, 4)
     """
-    return recurrent.zeros(units, batch, dtype)
+    return cell.zeros(units, batch, dtype)
 
 
 def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batch p"]) -> Float[Array, "*batch d"]:
@@ -94,7 +94,7 @@ def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batc
       >>> rnn.step(params, rnn.zero_state(4), jnp.zeros(3))
       Array([0., 0., 0., 0.], dtype=float32)
     """
-    return jnp.tanh(recurrent.weighted_input(recurrent.Gate(*params), x, state))
+    return jnp.tanh(cell.weighted_input(cell.Gate(*params), x, state))
 
 
 def scan(
@@ -129,7 +129,7 @@ def scan(
       >>> states.shape
       (5, 4)
     """
-    state, xs = recurrent.check(params, state, xs, mask, advice=_ADVICE)
+    state, xs = cell.check(params, state, xs, mask, advice=_ADVICE)
     last, (states, _) = recurrent.scan(_forward(params), state, xs, mask)
     return last, states
 
@@ -176,7 +176,7 @@ def unroll(
       >>> grads.U.shape
       (4, 4)
     """
-    state, xs = recurrent.check(params, state, xs, mask, advice=_ADVICE)
+    state, xs = cell.check(params, state, xs, mask, advice=_ADVICE)
     return recurrent.segments(_unroll, params, state, xs, mask=mask, segment=segment)
 
 
@@ -205,4 +205,4 @@ def _gradients(params: Params, xs: Array, before: Array, saved: Any, dz: Array) 
     return Params(dW, dU, jnp.sum(dz, axis=steps)), dz @ params.W
 
 
-_unroll = recurrent.by_hand(_forward, _backward, _gradients)
+_unroll = cell.by_hand(_forward, _backward, _gradients)

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from jnn import backprop, convert, costs, gru, language, lstm, mlp, recurrent, rnn, stopping, train
+from jnn import backprop, cell, convert, costs, gru, language, lstm, mlp, rnn, stopping, train
 from jnn.convert import structure
 from jnn.typing import CarryState
 from tests.helpers import cell_case, normal, relative_error
@@ -247,7 +247,7 @@ def test_files_without_structure_load(tmp_path):
 def test_files_written_before_name_other_modules():
     """The structure in files of version 0.2: the names of the modules from which the classes were imported."""
     before = {"train.CarryState": [{"lstm.Gate": ["array", "array", "array"]}, None, "number"]}
-    state = CarryState(recurrent.Gate("array", "array", "array"), None, "number")
+    state = CarryState(cell.Gate("array", "array", "array"), None, "number")
     assert structure.decode(before) == state
     assert structure.decode({"train.State": [{"tuple": [{"mlp.Layer": ["array"] * 2}]}, None]}).params[0].w == "array"
 

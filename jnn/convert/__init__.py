@@ -1,22 +1,15 @@
-"""Parameters to and from other libraries: torch and flax LSTMs, safetensors files, and the networks of Nielsen's book.
+"""Parameters to and from other libraries: recurrent cells of torch and flax, safetensors files, Nielsen's book.
 
 `to_torch`, `to_flax` and `from_flax` do not check the shapes of arrays: JAX raises ValueError or TypeError for those
 that do not fit.
 """
 
-from jnn.convert.arrays import (
-    export,
-    export_network2,
-    from_flax,
-    from_torch,
-    load,
-    load_network2,
-    metadata,
-    to_flax,
-    to_torch,
-)
+from jnn.convert.files import export, load, metadata
+from jnn.convert.network2 import export_network2, load_network2
+from jnn.convert.recurrent import Cell, from_flax, from_torch, to_flax, to_torch
 
 __all__ = [
+    "Cell",
     "export",
     "export_network2",
     "from_flax",

@@ -1,0 +1,179 @@
+"""Safetensors files of parameters, which know the structure of their tree."""
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnn._internal import checks, files
+from jnn.convert import structure
+from jnn.typing import PathLike, PyTree
+
+_ABOUT = ("metadata", "structure", "names")
+
+_DTYPES = (
+    *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+    *("float16", "bfloat16", "float32", "float64", "complex64"),
+)
+
+
+def export(path: PathLike, params: PyTree, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write the arrays of `params` to a safetensors file, named by their path in the tree: "0.w", "0.b", "1.w", ...
+
+    "~" in the path is your home. A temporary file beside `path` is renamed once it is complete. Python numbers are
+    written as arrays of 64 bits without axes. The file also holds the structure of the tree, if it is made of tuples,
+    lists, dicts, None and jnn's own parameters and states, so that `load` needs no tree like it.
+
+    metadata: what else to know of them, in types that JSON has or as arrays, which it holds as lists, such as
+    {"hidden": "relu", "scale": 1 / 255}; the function `metadata` reads it, and `getattr(activations, "relu")` is relu.
+
+    Raises TypeError for leaves that are neither arrays nor numbers or have a dtype that the file cannot hold, and for
+    metadata that JSON cannot hold; ValueError for leaves of the same name, and OSError if the file cannot be written.
+    Needs safetensors: pip install safetensors.
+    """
+    path = files.expanded("path", path)
+    arrays: dict[str, np.ndarray] = {}
+    for where, leaf in jax.tree_util.tree_leaves_with_path(params):
+        name = checks.leaf_name(where)
+        if name in arrays or name == "__metadata__":
+            raise ValueError(f"the names of arrays must differ, and not be __metadata__, got {name!r}: rename a key")
+        arrays[name] = _plain(f"params{jax.tree_util.keystr(where)}", leaf)
+    try:
+        about = {
+            "metadata": json.dumps(
+                dict(metadata or {}), default=lambda array: np.asarray(_plain("metadata", array)).tolist()
+            )
+        }
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"metadata must be a dict of what JSON holds: {error}") from error
+    with contextlib.suppress(TypeError):
+        about |= {"structure": json.dumps(structure.encode(params)), "names": json.dumps(list(arrays))}
+    write(path, lambda file: _safetensors().save_file(arrays, str(file), about))
+
+
+def load(path: PathLike, like: PyTree = None) -> PyTree:
+    """The parameters in a file that `export` wrote, as the tree that was written, or as a tree like `like`.
+
+    `like`, such as `mlp.init` makes, is needed where the file does not hold the structure of its tree, and also checks
+    that the parameters have its sizes.
+
+    Each has the bits, dtype and shape that were written: a Python number gives one, and an array that JAX would narrow,
+    as float64 without `jax_enable_x64`, stays NumPy's.
+
+    Raises FileNotFoundError if there is no such file, ValueError if it is damaged, if it does not hold the structure of
+    its tree and there is no `like`, or if names, shapes or dtypes of its arrays differ from those of `like`; TypeError
+    for leaves of `like` that `export` would not write.
+    """
+    path = existing(path)
+    try:
+        arrays = _safetensors().load_file(str(path))
+    except Exception as error:
+        raise ValueError(f"{path} is damaged or not a safetensors file ({error})") from error
+    if like is None:
+        return _restored(path, arrays)
+    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    named = {checks.leaf_name(where): leaf for where, leaf in leaves}
+    expected = {name: _described(f"like.{name}", leaf) for name, leaf in named.items()}
+    found = {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
+    if found != expected:
+        difference = checks.difference("arrays", found, expected)
+        raise ValueError(f"{path} holds {difference}: pass `like` with the same sizes")
+    return jax.tree.unflatten(structure, [_as(leaf, arrays[name]) for name, leaf in named.items()])
+
+
+def metadata(path: PathLike) -> dict[str, Any]:
+    """The metadata in a file that `export` wrote; empty for files without any.
+
+    Raises FileNotFoundError if there is no such file, ValueError if it is damaged.
+    """
+    return _about(existing(path)).get("metadata", {})
+
+
+def existing(path: PathLike) -> Path:
+    path = files.expanded("path", path)
+    if not path.is_file():
+        raise FileNotFoundError(f"path must be a file that jnn.convert wrote, got {path}, which does not exist")
+    return path
+
+
+def write(path: Path, save: Callable[[Path], object]) -> None:
+    """Write a file beside `path`, and rename it once it is complete."""
+    written = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.writing")
+    try:
+        save(written)
+        written.replace(path)
+    except Exception as error:
+        raise OSError(f"cannot write {path}: {error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            written.unlink(missing_ok=True)
+
+
+def _about(path: Path) -> dict[str, Any]:
+    _safetensors()
+    from safetensors import safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            return {name: json.loads(text) for name, text in (file.metadata() or {}).items() if name in _ABOUT}
+    except Exception as error:
+        raise ValueError(f"{path} is damaged or not a safetensors file ({error})") from error
+
+
+def _restored(path: Path, arrays: Mapping[str, np.ndarray]) -> PyTree:
+    about = _about(path)
+    if "structure" not in about:
+        raise ValueError(f"{path} does not hold the structure of its tree: pass `like`, a tree like the one written")
+    try:
+        leaves, tree = jax.tree.flatten(structure.decode(about["structure"]))
+        named = [arrays[name] for name in about["names"]]
+        kinds: list[PyTree] = [0 if leaf == "number" else array for leaf, array in zip(leaves, named, strict=True)]
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    return jax.tree.unflatten(tree, list(map(_as, kinds, named)))
+
+
+def _plain(name: str, leaf: PyTree) -> np.ndarray:
+    """The leaf as an array that a safetensors file holds; raise TypeError for others."""
+    held = isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float)
+    if not held or isinstance(leaf, np.ma.MaskedArray) or jnp.issubdtype(_dtype(leaf), jax.dtypes.extended):
+        raise TypeError(f"{name} must be an array or a number, got {type(leaf).__name__}")
+    array = np.asarray(leaf, order="C")
+    if array.dtype.name not in _DTYPES or not array.dtype.isnative or array.dtype != _dtype(leaf):
+        raise TypeError(f"{name} must be of dtype {', '.join(_DTYPES)}, in native byte order, got {array.dtype}")
+    return array
+
+
+def _dtype(leaf: PyTree) -> np.dtype:
+    """The dtype of an array, or of 64 bits for a Python number."""
+    if hasattr(leaf, "dtype"):
+        return leaf.dtype
+    return np.dtype(bool if isinstance(leaf, bool) else np.int64 if isinstance(leaf, int) else np.float64)
+
+
+def _described(name: str, leaf: PyTree) -> str:
+    array = leaf if hasattr(leaf, "dtype") else _plain(name, leaf)
+    return f"{array.dtype}{list(array.shape)}"
+
+
+def _as(leaf: PyTree, array: np.ndarray) -> PyTree:
+    if not hasattr(leaf, "dtype"):
+        return array.item()
+    narrowed = jax.device_put(array)  # which, unlike jnp.asarray, compiles nothing
+    return narrowed if narrowed.dtype == array.dtype else array
+
+
+def _safetensors() -> ModuleType:
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError("export and load need safetensors: pip install safetensors") from error
+    return safetensors.numpy

@@ -1,0 +1,168 @@
+"""Recurrent cells of torch and flax."""
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jnn import gru, lstm, rnn
+from jnn._internal import checks
+from jnn.cell import Gate
+from jnn.typing import PyTree
+
+Cell = lstm.Params | gru.Params | rnn.Params
+"""The parameters of a recurrent cell."""
+
+_TORCH = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+_FLAX: dict[type, tuple[str, dict[str, str]]] = {  # which of flax's two layers has the bias, and each gate's letter
+    lstm.Params: ("h", {"rem": "f", "save": "i", "focus": "o", "ltm": "g"}),
+    gru.Params: ("i", {"reset": "r", "update": "z", "candidate": "n"}),
+}
+
+
+def to_torch(params: Cell, *, layer: int = 0) -> dict[str, Float[Array, "..."]]:
+    """Converts a recurrent cell to the arrays of one layer of `torch.nn.LSTM`, `GRU` or `RNN`.
+
+    The arrays of a stack are `to_torch(lowest) | to_torch(next, layer=1) | ...`.
+
+    Args:
+      params: The parameters of the cell, which determine the kind.
+      layer: The number of the layer, from 0.
+
+    Returns:
+      The arrays by their names in the state_dict. What the recurrent bias adds to the other is 0.
+
+    Raises:
+      ValueError: If `layer` is below 0.
+      TypeError: If `params` is of another kind, or `layer` is not an integer.
+
+    Example:
+      >>> arrays = convert.to_torch(gru.init(jax.random.key(0), inputs=3, units=4))
+      >>> {name: array.shape for name, array in arrays.items()}
+      {'weight_ih_l0': (12, 3), 'weight_hh_l0': (12, 4), 'bias_ih_l0': (12,), 'bias_hh_l0': (12,)}
+    """
+    checks.count("layer", layer, least=0)
+    if not isinstance(params, lstm.Params | gru.Params | rnn.Params):
+        raise TypeError(f"params must be lstm.Params, gru.Params or rnn.Params, got {type(params).__name__}")
+    if isinstance(params, lstm.Params):
+        gates: PyTree = params.save, params.rem, params.ltm, params.focus  # torch's order: i, f, g, o
+    else:
+        gates = params[:3] if isinstance(params, gru.Params) else (params,)
+    w, u, b = (jnp.concatenate(parts) for parts in zip(*gates, strict=True))
+    b_hh = jnp.zeros_like(b)
+    if isinstance(params, gru.Params):
+        b_hh = b_hh.at[-len(params.c) :].set(params.c)
+    return {f"{name}_l{layer}": array for name, array in zip(_TORCH, (w, u, b, b_hh), strict=True)}
+
+
+def from_torch(arrays: Mapping[str, PyTree], *, layer: int = 0, reverse: bool = False) -> Cell:
+    """Converts one layer of a `torch.nn.LSTM`, `GRU` or `RNN` (with tanh) to the parameters of a cell.
+
+    Args:
+      arrays: The state_dict, as NumPy arrays: `tensor.numpy()` each. weight_hh [k d, d] determines the kind: k is 4 for
+        an LSTM, 3 for a GRU and 1 for an RNN.
+      layer: The number of the layer, from 0.
+      reverse: Whether to convert the layer's reverse direction.
+
+    Returns:
+      The parameters. Biases are 0 if the network was made with `bias=False`.
+
+    Raises:
+      ValueError: If an array is missing or has another shape, or if the network has projections.
+
+    Example:
+      >>> arrays = convert.to_torch(rnn.init(jax.random.key(0), inputs=3, units=4))
+      >>> convert.from_torch(arrays).W.shape
+      (4, 3)
+    """
+    end = f"_l{layer}{'_reverse' * bool(reverse)}"
+    names = [kind + end for kind in _TORCH]
+    if not any(name in arrays for name in names[2:]) and names[0] in arrays:
+        zeros = np.zeros_like(arrays[names[0]], shape=jnp.shape(arrays[names[0]])[:1])
+        arrays = dict(arrays) | dict.fromkeys(names[2:], zeros)
+    if missing := [name for name in names if name not in arrays]:
+        wanted = f"{', '.join(missing)} must be in the state_dict of an LSTM, a GRU or an RNN"
+        raise ValueError(f"{wanted}, got {', '.join(arrays)}")
+    if f"weight_hr{end}" in arrays:
+        raise ValueError(f"the network must have no projections, got weight_hr{end}: make it without proj_size")
+    w, u, b_ih, b_hh = (jnp.asarray(arrays[name]) for name in names)
+    (_, p), (rows, d) = checks.matrix(names[0], w), checks.matrix(names[1], u)
+    if rows not in (d, 3 * d, 4 * d):
+        kinds = "k = 4 for an LSTM, 3 for a GRU and 1 for an RNN"
+        raise ValueError(f"{names[1]} must have shape [k d, d], {kinds}, got {u.shape}")
+    for name, value, expected in zip(names, (w, u, b_ih, b_hh), ((rows, p), (rows, d), (rows,), (rows,)), strict=True):
+        checks.shape(name, value, expected, f"one row for each of the {rows} rows of {names[1]}")
+    k = rows // d
+    c = b_hh[-d:]
+    b = b_ih + (b_hh.at[-d:].set(0) if k == 3 else b_hh)
+    gates: PyTree = [Gate(*parts) for parts in zip(*(jnp.split(a, k) for a in (w, u, b)), strict=True)]
+    if k == 4:
+        save, rem, ltm, focus = gates
+        return lstm.Params(rem, save, focus, ltm)
+    return gru.Params(*gates, c=c) if k == 3 else rnn.Params(*gates[0])
+
+
+def to_flax(params: lstm.Params | gru.Params) -> dict[str, dict[str, Float[Array, "..."]]]:
+    """Converts an LSTM or a GRU to the parameters of flax.linen's `LSTMCell`, `OptimizedLSTMCell` or `GRUCell`.
+
+    Args:
+      params: The parameters of the cell, which determine the kind.
+
+    Returns:
+      Kernels [p, d] and [d, d] and biases [d] by the names of flax.
+
+    Raises:
+      TypeError: If `params` is of another kind.
+
+    Example:
+      >>> cell = convert.to_flax(lstm.init(jax.random.key(0), inputs=3, units=4))
+      >>> cell["if"]["kernel"].shape
+      (3, 4)
+    """
+    if type(params) not in _FLAX:
+        raise TypeError(f"params must be lstm.Params or gru.Params, got {type(params).__name__}")
+    with_bias, letters = _FLAX[type(params)]
+    cell: dict[str, dict[str, Array]] = {}
+    for name, letter in letters.items():
+        gate: Gate = getattr(params, name)
+        cell |= {"i" + letter: {"kernel": gate.W.T}, "h" + letter: {"kernel": gate.U.T}}
+        cell[with_bias + letter]["bias"] = gate.b
+    if isinstance(params, gru.Params):
+        cell["hn"]["bias"] = params.c
+    return cell
+
+
+def from_flax(cell: Mapping[str, Mapping[str, PyTree]]) -> lstm.Params | gru.Params:
+    """Converts the parameters of flax.linen's `LSTMCell`, `OptimizedLSTMCell` or `GRUCell`: the inverse of `to_flax`.
+
+    Args:
+      cell: The parameters. Those of a `GRUCell`, unlike those of an LSTM, have an "in" or "hn".
+
+    Returns:
+      The parameters.
+
+    Raises:
+      ValueError: If a kernel or bias is missing.
+
+    Example:
+      >>> params = gru.init(jax.random.key(0), inputs=3, units=4)
+      >>> convert.from_flax(convert.to_flax(params)).c.shape
+      (4,)
+    """
+    kind: PyTree = gru.Params if {"in", "hn"} & set(cell) else lstm.Params
+    with_bias, letters = _FLAX[kind]
+    given = [f"{part}.{name}" for part, arrays in cell.items() for name in arrays]
+    needed = [name for x in letters.values() for name in (f"i{x}.kernel", f"h{x}.kernel", f"{with_bias}{x}.bias")]
+    needed += ["hn.bias"] if kind is gru.Params else []
+    if missing := [name for name in needed if name not in given]:
+        name = "a GRUCell" if kind is gru.Params else "an LSTMCell"
+        raise ValueError(f"{', '.join(missing)} must be in the parameters of {name}, got {', '.join(given)}")
+
+    def gate(letter: str) -> Gate:
+        W, U = (jnp.asarray(cell[part + letter]["kernel"]).T for part in "ih")
+        return Gate(W, U, jnp.asarray(cell[with_bias + letter]["bias"]))
+
+    gates: dict[str, PyTree] = {name: gate(letter) for name, letter in letters.items()}
+    return kind(**gates, c=jnp.asarray(cell["hn"]["bias"])) if kind is gru.Params else kind(**gates)
