@@ -1,18 +1,20 @@
 """jnn: the notes on neural networks, as pure functions over parameter pytrees.
 
-The maths modules hold equations and nothing else; the machinery modules handle files, optimizers and devices and take
-the maths as function arguments.
+A file is mathematics: equations and nothing else. A folder is a machine, which handles files, optimizers or devices and
+takes the mathematics as function arguments.
 
-Maths: `activations`, `costs`, `mlp` and `backprop` (chapters 1 and 2); `perceptron` (the exercises of chapter 1);
+Mathematics: `activations`, `costs`, `mlp` and `backprop` (chapters 1 and 2); `perceptron` (the exercises of chapter 1);
 `regularize`, `ridge`, `dropout`, `augment`, `receptive` and `stopping` (chapter 3); `universal` (chapter 4);
-`recurrent`, `rnn`, `gru`, `lstm`, `language` and `gradient_flow` (chapter 5); `pictures` (from a photo to what MNIST
-holds). Machinery: `train`, `parallel`, `checkpoint`, `convert`, `data`, `gradcheck` and `typing`.
+`recurrent`, `cell`, `rnn`, `gru`, `lstm`, `language` and `gradient_flow` (chapter 5). Machines: `train`, `parallel`,
+`checkpoint`, `convert`, `data`, `pictures` (from a photo to what MNIST holds) and `gradcheck`. The types of signatures
+are in `typing`.
 """
 
 from jnn import (
     activations,
     augment,
     backprop,
+    cell,
     checkpoint,
     convert,
     costs,
@@ -42,6 +44,7 @@ __all__ = [
     "activations",
     "augment",
     "backprop",
+    "cell",
     "checkpoint",
     "convert",
     "costs",

@@ -9,7 +9,6 @@ dtypes of z and y that do not fit.
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +19,7 @@ from jnn import activations
 from jnn._internal import checks, dtypes
 from jnn._internal.described import Described
 from jnn.activations import Activation
+from jnn.typing import PyTree
 
 
 @jax.tree_util.register_static
@@ -40,7 +40,7 @@ class Cost(Described):
     def __repr__(self) -> str:
         return f"costs.{self.name}"
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> str | tuple[PyTree, ...]:
         """By its name, if it is a cost of this module."""
         if self is globals().get(self.name):
             return self.name
@@ -56,7 +56,7 @@ def _single(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> list[Floa
     return [jnp.asarray(a, dtype) for a in (z, y)]
 
 
-def _check(z: Any, y: Any) -> None:
+def _check(z: PyTree, y: PyTree) -> None:
     """Raise ValueError unless there is one desired output for each z; an axis of length 1 stands for all of z's."""
     checks.array("z", z)
     checks.array("y", y)

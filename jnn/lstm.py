@@ -12,7 +12,7 @@ on a mesh with explicit axes need `jax.sharding.auto_axes` around these function
 
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -302,7 +302,7 @@ def both_directions(
 _ADVICE = "the four gates have the same shapes"
 
 
-def _forward(params: Params) -> Callable[[State, Array], tuple[State, Any]]:
+def _forward(params: Params) -> Callable[[State, Array], tuple[State, Sequence[Array]]]:
     W, U, b = (jnp.concatenate(parts) for parts in zip(*params, strict=True))
     W, U = W.T, U.T
     return lambda state, x: _cell(jnp.split(x @ W + state.wm @ U + b[None], 4, axis=1), state.ltm)
@@ -312,7 +312,7 @@ def _backward(params: Params) -> Callable[..., tuple[State, Array]]:
     """The derivation of `unroll`, line by line."""
     U = jnp.concatenate([gate.U for gate in params])
 
-    def back(dstate: State, before: State, after: State, gates: Any) -> tuple[State, Array]:
+    def back(dstate: State, before: State, after: State, gates: Sequence[Array]) -> tuple[State, Array]:
         rem, save, focus, candidate = gates
         tanh_ltm = jnp.tanh(after.ltm)
         dltm = dstate.ltm + dstate.wm * focus * (1 - tanh_ltm**2)
@@ -330,7 +330,7 @@ def _backward(params: Params) -> Callable[..., tuple[State, Array]]:
     return back
 
 
-def _gradients(params: Params, xs: Array, before: State, gates: Any, dz: Array) -> tuple[Params, Array]:
+def _gradients(params: Params, xs: Array, before: State, gates: Sequence[Array], dz: Array) -> tuple[Params, Array]:
     del gates
     W = jnp.concatenate([gate.W for gate in params])
     dWU = xla.sum_of_outer_over_time(dz, jnp.concatenate([xs, before.wm], axis=2))

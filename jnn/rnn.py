@@ -5,7 +5,7 @@ that do not fit. Arrays on a mesh with explicit axes need `jax.sharding.auto_axe
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -198,7 +198,7 @@ def _backward(params: Params) -> Callable[..., tuple[Array, Array]]:
     return back
 
 
-def _gradients(params: Params, xs: Array, before: Array, saved: Any, dz: Array) -> tuple[Params, Array]:
+def _gradients(params: Params, xs: Array, before: Array, saved: None, dz: Array) -> tuple[Params, Array]:
     del saved
     steps = 0, 1  # time and rows of a batch, which devices may share
     dW, dU = (jnp.tensordot(dz, right, (steps, steps)) for right in (xs, before))

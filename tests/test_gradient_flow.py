@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from jax.tree_util import Partial
 
 from jnn import activations, backprop, costs, gradient_flow, lstm, mlp, rnn
-from tests.helpers import relative_error
-from tests.test_rnn import case
+from tests.helpers import cell_case, normal, relative_error
 
 # The notes' chain
 
@@ -40,14 +39,11 @@ def test_chain_is_the_product_of_the_matrices():
 
 
 @pytest.mark.equation("section 5.1, any net")
-@pytest.mark.parametrize("cell", ["rnn", "lstm"])
+@pytest.mark.parametrize("cell", [rnn, lstm])
 def test_flow_through_time_is_autodiff_by_each_state(cell):
-    """Against perturbations added to each state, for the RNN and for both memories of the LSTM."""
-    (params, start, xs), (_, weights) = case(3, B=None)
-    step = Partial(rnn.step, params)
-    if cell == "lstm":
-        start = lstm.State(start, 0.1 * start)
-        step = Partial(lstm.step, lstm.init(jax.random.key(4), 3, 5))
+    """Against perturbations added to each state, both memories of the LSTM included."""
+    params, start, xs = cell_case(cell, 3, B=None)
+    step, weights = Partial(cell.step, params), normal(3, 5)
 
     def loss(state):
         first, *_, last = jax.tree.leaves((state, state))

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 MATHS = (
     *("activations", "costs", "mlp", "backprop", "perceptron"),
     *("regularize", "ridge", "dropout", "augment", "receptive", "stopping"),
-    *("universal", "recurrent", "rnn", "gru", "lstm", "language", "gradient_flow"),
+    *("universal", "recurrent", "cell", "rnn", "gru", "lstm", "language", "gradient_flow"),
 )
 BELOW = {"typing": set(), "_internal": {"typing"}}
 BELOW |= {room: {"typing", "_internal", *MATHS} for room in MATHS}

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jnn.typing import Scalar
+from jnn.typing import PyTree, Scalar
 
 
 def number(name: str, value: Any) -> None:
@@ -66,7 +66,7 @@ def count(name: str, value: Any, least: int = 1) -> None:
         raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
-def array(name: str, value: Any) -> None:
+def array(name: str, value: object) -> None:
     """Raise TypeError for a list or a tuple in place of an array."""
     if isinstance(value, list | tuple):
         raise TypeError(f"{name} must be an array, got a {type(value).__name__}: convert it with jnp.asarray({name})")
@@ -104,7 +104,7 @@ def sizes(value: Sequence[int]) -> None:
         count(f"sizes[{i}]", width)
 
 
-def examples(data: Any, name: str = "data", each: str = "example") -> int:
+def examples(data: PyTree, name: str = "data", each: str = "example") -> int:
     """The number N of examples in the tuple `data`, the leading axis that all its arrays share.
 
     Raises TypeError when data is not a tuple, ValueError when it has no array, when an array has no axis, when the
@@ -139,13 +139,13 @@ def noted(note: str) -> Iterator[None]:
         raise
 
 
-def not_traced(arrays: Any) -> None:
+def not_traced(arrays: PyTree) -> None:
     """Raise TypeError for traced arguments of `fit`, as under `jax.jit`, `jax.vmap` and `parallel.sweep`."""
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays)):
         raise TypeError("fit runs on the host, but its arguments are traced: use train.run under jit, vmap and sweep")
 
 
-def one_dtype(**trees: Any) -> None:
+def one_dtype(**trees: PyTree) -> None:
     """Raise TypeError unless all leaves have one dtype."""
     dtypes = {name: {str(jnp.result_type(leaf)) for leaf in jax.tree.leaves(tree)} for name, tree in trees.items()}
     if len(set().union(*dtypes.values())) > 1:
@@ -153,12 +153,12 @@ def one_dtype(**trees: Any) -> None:
         raise TypeError(f"all arrays must have the same dtype, got {given}: convert them with astype")
 
 
-def leaf_name(path: Any) -> str:
+def leaf_name(path: tuple[PyTree, ...]) -> str:
     """The path of a leaf in a tree as a name: "0.w"."""
     return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
-def difference(what: str, found: Any, expected: Any) -> str:
+def difference(what: str, found: PyTree, expected: PyTree) -> str:
     """The first entry in which what was found and what was expected differ, for a message."""
     if isinstance(found, dict):
         name = next(name for name in [*found, *expected] if found.get(name) != expected.get(name))

@@ -15,6 +15,9 @@ from jax.extend import core
 from jnn._internal import checks
 from jnn.typing import PyTree
 
+Description = Mapping[str, Any]
+"""A description in types that JSON has."""
+
 
 def describe(
     config: Mapping[str, Any],
@@ -22,8 +25,8 @@ def describe(
     start: PyTree,
     inputs: PyTree,
     programs: Sequence[jax.stages.Traced],
-    **settings: Any,
-) -> dict[str, Any]:
+    **settings: str,
+) -> Description:
     """The description of a training run, in types that JSON has.
 
     Args:
@@ -48,7 +51,7 @@ def describe(
     }
 
 
-def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+def difference(found: Description, expected: Description) -> str:
     """The first thing in which a checkpoint and a training run differ, for a message; "" if only versions differ."""
     if "program" not in found:
         return "a training run that an older jnn described in another way"
@@ -64,7 +67,7 @@ def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     return ""
 
 
-def other_versions(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+def other_versions(found: Description, expected: Description) -> str:
     """The first library of another version, for a message."""
     return checks.difference("versions", found["versions"], expected["versions"])
 

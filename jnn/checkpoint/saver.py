@@ -4,7 +4,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ import numpy as np
 from jnn import parallel
 from jnn._internal import files
 from jnn.checkpoint import identity, lock
+from jnn.checkpoint.identity import Description
 from jnn.checkpoint.options import Checkpoints
 from jnn.checkpoint.store import Store, errors
 from jnn.parallel.meshes import put
@@ -32,7 +32,7 @@ class Saver:
         self.options, self._unit = checkpoints, unit
         self.latest: int | None = None
         self._saved = time.monotonic()
-        self._description: Mapping[str, Any] = {}
+        self._description: Description = {}
         self._store = Store(files.expanded("folder", checkpoints.folder), checkpoints.keep)
         self._held = contextlib.ExitStack()
         if jax.process_index() == 0:
@@ -40,8 +40,8 @@ class Saver:
                 self._held.enter_context(lock.held(self._store.folder))
 
     def resume(
-        self, description: Mapping[str, Any], like: Callable[[Mapping[str, Any]], PyTree]
-    ) -> tuple[PyTree, dict[str, Any]] | None:
+        self, description: Description, like: Callable[[Description], PyTree]
+    ) -> tuple[PyTree, Description] | None:
         """The newest tree that was saved and its progress, or None if there is none.
 
         Args:
@@ -76,7 +76,7 @@ class Saver:
         """Whether the last checkpoint is old enough for another one."""
         return time.monotonic() - self._saved >= float(self.options.seconds)
 
-    def save(self, number: int, tree: PyTree, progress: Mapping[str, Any], error: float) -> None:
+    def save(self, number: int, tree: PyTree, progress: Description, error: float) -> None:
         """Save a tree of whole arrays, in the background if orbax can. `error` is that by which checkpoints rank."""
         if jax.process_index() == 0:
             arrays = {f"{i:06}": identity.plain(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}

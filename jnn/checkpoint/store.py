@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jnn.checkpoint.identity import Description
+
 
 class Store:
     """The checkpoints in a folder, of which the newest and the best are kept."""
@@ -25,13 +27,13 @@ class Store:
         names = [path.name for path in self.folder.glob("*")] if self.folder.is_dir() else []
         return sorted(int(name) for name in names if name.isdecimal())
 
-    def read(self, number: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def read(self, number: int) -> tuple[dict[str, np.ndarray], Description]:
         """The arrays and their description."""
         args, manager = self._orbax()
         read = manager.restore(number, args=args.Composite(tree=args.StandardRestore(), about=args.JsonRestore()))
         return read.tree, read.about
 
-    def write(self, number: int, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], error: float) -> None:
+    def write(self, number: int, arrays: Mapping[str, np.ndarray], about: Description, error: float) -> None:
         """Write a checkpoint, in the background if orbax can; the one with the lowest error is kept."""
         args, manager = self._orbax()
         items = args.Composite(tree=args.StandardSave(arrays), about=args.JsonSave(about))

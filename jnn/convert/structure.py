@@ -2,7 +2,6 @@
 
 import re
 from importlib import import_module
-from typing import Any
 
 from jnn.typing import PyTree
 
@@ -47,7 +46,7 @@ def decode(structure: PyTree) -> PyTree:
         raise ValueError(f"the structure of its tree is not known, got {structure}") from error
 
 
-def _class(kind: str) -> Any:
+def _class(kind: str) -> PyTree:
     """The class of tuples of that name: "tuple", "list", or "module.Class" for a NamedTuple of a public module of jnn.
 
     The name is that of a module in which the class is an attribute: files hold train.State, which jnn.typing defines.

@@ -1,9 +1,9 @@
 """One epoch after another on the host: how far a training run is, what is saved of it, and what ends it."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 
 from jnn import parallel
 from jnn.checkpoint import identity
+from jnn.checkpoint.identity import Description
 from jnn.checkpoint.saver import Saver
 from jnn.stopping import Tracker
 from jnn.train import arguments, monitor, program
@@ -65,7 +66,7 @@ def train(
     whole, saved = at, None
     try:
         while len(at.measured) < epochs.stop and not at.ended:
-            for at in _epoch(plan, key, chunks, at, "" if saver is None else saver.saved()):  # noqa: B020
+            for at in _epoch(plan, key, chunks, at, saver):  # noqa: B020
                 if at.chunk:
                     saved = at
                     _save(saver, at)
@@ -107,7 +108,7 @@ def resumed(saver: Saver, plan: Plan, key: jax.Array, chunks: Chunks, start: Pro
     )
     epoch = shapes(anywhere, key, chunk, start)
 
-    def like(progress: Mapping[str, Any]) -> PyTree:
+    def like(progress: Description) -> PyTree:
         return carried, epoch if progress["epochs"] else None, epoch[0] if progress["chunk"] else None
 
     if (found := saver.resume(description, like)) is None:
@@ -128,7 +129,7 @@ def say_if_interrupted(at: Progress, epochs: int) -> None:
         print(f"interrupted: train.fit returns what it had after epoch {n} of {epochs}; {on}", file=sys.stderr)
 
 
-def _epoch(plan: Plan, key: jax.Array, chunks: Chunks, at: Progress, saved: str) -> Iterator[Progress]:
+def _epoch(plan: Plan, key: jax.Array, chunks: Chunks, at: Progress, saver: Saver | None) -> Iterator[Progress]:
     """Train for one epoch: the progress after each chunk but the last, and after the epoch."""
     t, trained = len(at.measured), np.ones(key.shape, bool) if at.tracker is None else np.asarray(at.tracker.active)
     unread = chunks.epoch(t, at.chunk, at.mark)
@@ -143,7 +144,7 @@ def _epoch(plan: Plan, key: jax.Array, chunks: Chunks, at: Progress, saved: str)
         if c is not None:
             at = at._replace(number=at.number + 1, chunk=int(c) + 1, mark=mark)
         at = at._replace(state=state, losses=losses)
-        monitor.check_finite(at.report(), trained, chunk, saved)
+        monitor.check_finite(at.report(), trained, chunk, "" if saver is None else saver.saved())
         if ahead is not None:
             yield at
     idle = plan.evaluate is None and at.tracker is None
