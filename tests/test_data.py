@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from jnn import data
+from jnn.data import mnist_files
 from tests.helpers import KINDS, idx
 
-NAMES = tuple(data._SHA256_OF_CONTENT)
+NAMES = tuple(mnist_files._SHA256_OF_CONTENT)
 LABELS = "t10k-labels-idx1-ubyte"
 
 
@@ -41,7 +42,7 @@ def files(contents):
 def folder(contents, monkeypatch, tmp_path):
     """An empty $JNN_DATA_DIR; the stand-ins are what the hashes want."""
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    monkeypatch.setattr(data, "_SHA256_OF_CONTENT", hashes)
+    monkeypatch.setattr(mnist_files, "_SHA256_OF_CONTENT", hashes)
     monkeypatch.setenv("JNN_DATA_DIR", str(tmp_path / "mnist"))
     return tmp_path / "mnist"
 
@@ -367,7 +368,7 @@ def test_a_folder_that_cannot_be_made(folder, server):
 
 def test_the_cache_is_the_users_own(monkeypatch):
     monkeypatch.delenv("JNN_DATA_DIR", raising=False)
-    folder = data._folder()
+    folder = mnist_files._folder()
     assert folder.is_absolute()
     assert folder.parts[-2:] == ("jnn", "mnist")
 
@@ -376,9 +377,9 @@ def test_a_tilde_is_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     monkeypatch.setenv("JNN_DATA_DIR", "~/letters")
-    assert data._folder() == tmp_path / "letters"
-    data._folder().mkdir()
-    save_emnist(data._folder())
+    assert mnist_files._folder() == tmp_path / "letters"
+    mnist_files._folder().mkdir()
+    save_emnist(mnist_files._folder())
     assert data.idx_folder("~/letters", prefix="emnist-letters-").train.xs.shape == (4, 6)
 
 

@@ -22,6 +22,7 @@ from jnn import (
     activations,
     augment,
     backprop,
+    cell,
     convert,
     costs,
     dropout,
@@ -336,7 +337,8 @@ OTHERS = {
         "stopping.unless_stopped",
         "train.step",
     },
-    "parts of recurrent cells, which are fuzzed": {f"recurrent.{name}" for name in recurrent.__all__ if name != "mask"},
+    "parts of recurrent cells, which are fuzzed": {f"cell.{name}" for name in cell.__all__}
+    | {f"recurrent.{name}" for name in ("both_directions", "scan", "segments", "stack", "where")},
     "files, in test_data and test_checkpoint": {
         "convert.export",
         "convert.export_network2",

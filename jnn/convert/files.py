@@ -152,7 +152,7 @@ def _plain(name: str, leaf: PyTree) -> np.ndarray:
     return array
 
 
-def _dtype(leaf: PyTree) -> np.dtype:
+def _dtype(leaf: PyTree) -> PyTree:
     """The dtype of an array, or of 64 bits for a Python number."""
     if hasattr(leaf, "dtype"):
         return leaf.dtype
