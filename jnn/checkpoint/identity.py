@@ -24,17 +24,15 @@ def describe(
     key: jax.Array,
     start: PyTree,
     inputs: PyTree,
-    programs: Sequence[jax.stages.Traced],
     **settings: str,
 ) -> Description:
-    """The description of a training run, in types that JSON has.
+    """The description of a training run, in types that JSON has, but for its program.
 
     Args:
       config: The user's.
       key: The key or keys of the run.
       start: The first state.
       inputs: The data, and the functions with the arrays that are bound to them.
-      programs: The traced programs.
       **settings: What else must be the same, by what messages call it.
     """
     leaves = jax.tree_util.tree_leaves_with_path(start)
@@ -46,7 +44,6 @@ def describe(
         "inputs": hashes(inputs),
         "initial arrays": hashes(start),
         **settings,
-        "program": digest_of_programs(programs),
         "versions": versions(),
     }
 

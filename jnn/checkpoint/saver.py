@@ -1,6 +1,7 @@
 """When and where a training run is saved, and what it resumes from."""
 
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +33,7 @@ class Saver:
         self.options, self._unit = checkpoints, unit
         self.latest: int | None = None
         self._saved = time.monotonic()
-        self._description: Description = {}
+        self._describe: Callable[[], Description] = dict
         self._store = Store(files.expanded("folder", checkpoints.folder), checkpoints.keep)
         self._held = contextlib.ExitStack()
         if jax.process_index() == 0:
@@ -40,18 +41,19 @@ class Saver:
                 self._held.enter_context(lock.held(self._store.folder))
 
     def resume(
-        self, description: Description, like: Callable[[Description], PyTree]
+        self, description: Description, program: Callable[[], str], like: Callable[[Description], PyTree]
     ) -> tuple[PyTree, Description] | None:
         """The newest tree that was saved and its progress, or None if there is none.
 
         Args:
           description: Of the training run, by `identity.describe`.
+          program: A digest of its program, for which it must be traced: called when it is needed.
           like: A tree like the one with this progress.
 
         Raises:
           ValueError: If the checkpoint is damaged or of another training run.
         """
-        self._description = description
+        self._describe = functools.cache(lambda: {**description, "program": program()})
         *older, newest = (self._store.numbers() if self.options.resume else []) or [0]
         newest = parallel.broadcast(newest)
         if newest == 0:
@@ -60,7 +62,7 @@ class Saver:
         advice = f"; delete {folder} to {f'resume from {self._unit} {older[-1]}' if older else 'start over'}"
         with errors(f"{folder} is damaged", advice, ValueError):
             arrays, about = self._store.read(newest)
-        if difference := identity.difference(about, description):
+        if difference := identity.difference(about, self._describe()):
             raise ValueError(f"{folder} is a checkpoint of {difference}: {_ADVICE}")
         if about["versions"] != description["versions"]:
             other = identity.other_versions(about, description)
@@ -80,7 +82,7 @@ class Saver:
         """Save a tree of whole arrays, in the background if orbax can. `error` is that by which checkpoints rank."""
         if jax.process_index() == 0:
             arrays = {f"{i:06}": identity.plain(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
-            about = {**self._description, "progress": progress, "sha256": _digest(arrays)}
+            about = {**self._describe(), "progress": progress, "sha256": _digest(arrays)}
             with self._writing():
                 if self.latest is None and not self.options.resume:
                     self._store.clear()

@@ -103,15 +103,18 @@ def resumed(saver: Saver, plan: Plan, key: jax.Array, chunks: Chunks, start: Pro
         key,
         parallel.local(carried),
         {"data": chunks.first, "plan": plan, "history": start.measured},
-        [program.train.trace(anywhere, key, first, c, *carried, chunk), program.measure.trace(anywhere, *carried)],
         stopping=repr(plan.stopping),
     )
-    epoch = shapes(anywhere, key, chunk, start)
+
+    def traced() -> str:
+        trained = program.train.trace(anywhere, key, first, c, *carried, chunk)
+        return identity.digest_of_programs([trained, program.measure.trace(anywhere, *carried)])
 
     def like(progress: Description) -> PyTree:
+        epoch = shapes(anywhere, key, chunk, start)
         return carried, epoch if progress["epochs"] else None, epoch[0] if progress["chunk"] else None
 
-    if (found := saver.resume(description, like)) is None:
+    if (found := saver.resume(description, traced, like)) is None:
         return start
     ((state, tracker), stacked, losses), progress = found
     measured = [jax.tree.map(lambda a, t=t: a[t], stacked) for t in range(progress["epochs"])]
