@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import importlib
 import inspect
 import pkgutil
 import re
@@ -101,14 +100,19 @@ def plain_text(*event: Any) -> None:
     lines[:] = found
 
 
-def where_it_is_defined(*event: Any) -> None:
-    """Take the description of a constant of a package from the module that defines it."""
-    _, what, full_name, _, _, lines = event
-    package, _, name = full_name.rpartition(".")
-    if what == "data" and package in autosummary_context["packages"]:
-        for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
-            if described := ModuleAnalyzer.for_module(module.name).find_attr_docs().get(("", name)):
-                lines[:] = described
+def describe_constants() -> None:
+    """Give autodoc the descriptions of constants that have no string below them in the public module.
+
+    Costs and others have a docstring of their own, and packages import constants from their inner modules.
+    """
+    for module in (getattr(jnn, name) for name in jnn.__all__):
+        described = ModuleAnalyzer.for_module(module.__name__).find_attr_docs()
+        for inner in pkgutil.iter_modules(getattr(module, "__path__", []), f"{module.__name__}."):
+            docs = ModuleAnalyzer.for_module(inner.name).find_attr_docs()
+            described.update({key: lines for key, lines in docs.items() if key[1] in module.__all__})
+        for name, value in vars(module).items():
+            if "__doc__" in getattr(value, "__dict__", {}) and type(value).__module__ == module.__name__:
+                described["", name] = [*value.__doc__.splitlines(), ""]
 
 
 def _literal(match: re.Match[str]) -> str:
@@ -153,7 +157,7 @@ def setup(app: Sphinx) -> None:
     jax.Array.__qualname__ = "Array"  # not jaxlib._jax.Array
     app.add_html_math_renderer("mathml", inline_renderers=(mathml, None), block_renderers=(mathml, None))
     app.connect("source-read", linked)
-    app.connect("autodoc-process-docstring", where_it_is_defined, priority=300)
+    describe_constants()
     app.connect("autodoc-process-docstring", plain_text, priority=400)  # before napoleon
     app.connect("autodoc-process-signature", as_written)
     app.connect("autodoc-skip-member", skip_fields)

@@ -36,7 +36,8 @@ def public(name, module):
         for row in defined(tree.body, f"{name}."):
             top = row[0].split(".")[1]
             home = getattr(getattr(module, top, None), "__module__", place)
-            if not hasattr(module, "__path__") or (top in module.__all__ and home in (place, "pathlib")):
+            elsewhere = str(home).startswith("jnn.") and home != place
+            if not hasattr(module, "__path__") or (top in module.__all__ and not elsewhere):
                 yield row
 
 
