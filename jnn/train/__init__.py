@@ -29,7 +29,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import NamedSharding
-from jax.tree_util import Partial
 from jaxtyping import Array, Float, Key
 
 from jnn import stopping as early_stopping
@@ -40,6 +39,7 @@ from jnn.stopping import Criterion
 from jnn.train import arguments, loop, monitor, program
 from jnn.train import history as histories
 from jnn.train.chunks import Chunks
+from jnn.train.precision import mixed
 from jnn.train.program import step
 from jnn.typing import (
     CarryState,
@@ -338,27 +338,6 @@ def fit(
     losses, metrics = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves, key.ndim)), *at.measured)
     state, after = histories.finished(at.state, at.tracker, losses, metrics)
     return state, histories.joined(None, after, first, axis=key.ndim)
-
-
-def mixed(grad: Grad) -> Partial:
-    """The gradient in mixed precision, for `epoch`, `run` and `fit`: bfloat16 arithmetic, float32 parameters.
-
-    `grad` gets parameters and mini-batch rounded to bfloat16, whose matrix products accumulate in float32, and its
-    result is cast back to the parameters' dtype, so that updates are not rounded. `jnn.costs` return values in float32.
-    Fast on hardware with such products; no loss scaling is needed, as bfloat16 has float32's range.
-
-    Args:
-      grad: As in `epoch`.
-
-    Example:
-      >>> from jnn import backprop, mlp
-      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
-      >>> grad = train.mixed(backprop.minibatch_value_and_grad)
-      >>> value, grads = grad(params, jnp.ones((5, 3)), jnp.zeros((5, 2)))
-      >>> grads[0].w.dtype
-      dtype('float32')
-    """
-    return Partial(program.mixed, grad if isinstance(grad, Partial) else Partial(grad))
 
 
 _sgd = functools.lru_cache(maxsize=64)(optax.sgd)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, Key
 from jaxtyping import ArrayLike as Like
 
 from jnn import stopping
-from jnn._internal import checks, dtypes, xla
+from jnn._internal import checks, xla
 from jnn.parallel.members import replicated, spread
 from jnn.stopping import Tracker
 from jnn.train import arguments, history
@@ -62,21 +62,6 @@ def step(grad: Grad, optimizer: Optimizer, state: StateT, batch: PyTree) -> tupl
     extended = optimizer if isinstance(optimizer, optax.MultiSteps) else optax.with_extra_args_support(optimizer)
     updates, opt_state = extended.update(grads, state.opt_state, state.params, **extra)
     return type(state)(optax.apply_updates(state.params, updates), opt_state, *carry_after), value
-
-
-def mixed(grad: Grad, params: PyTree, *batch: PyTree) -> tuple[PyTree, PyTree]:
-    """What `grad` returns of parameters and a mini-batch in bfloat16, in the dtypes of the arguments."""
-
-    def half(leaf: Array) -> Array:
-        return leaf.astype(jnp.bfloat16) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-
-    def cast_back(tree: PyTree, like: PyTree) -> PyTree:
-        return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), tree, like)
-
-    ahead, grads = grad(*jax.tree.map(half, (params, *batch)))
-    value, *carry = ahead if isinstance(ahead, tuple) else (ahead,)
-    value = value.astype(dtypes.single(value))
-    return (value, cast_back(carry[0], batch[0])) if carry else value, cast_back(grads, params)
 
 
 def epoch(plan: Plan, key: PRNGKey, state: StateT, data: PyTree) -> tuple[StateT, Float[Array, " steps"]]:
