@@ -198,6 +198,7 @@ XS, YS = examples(2, 12, SIZES)
         ({}, {"sizes": (4, 6, 3)}, r"other arrays: .*params.0.w is float32\[5, 4\] there and float32\[6, 4\] here"),
         ({}, {"evaluate": error_of}, "another program"),
         ({"config": {"eta": 0.1}}, {"config": {"eta": 0.2}}, "other config: eta is 0.1 there and 0.2 here"),
+        ({"config": {}}, {"config": {"eta": None}}, "other config: eta is missing there and None here"),
     ],
 )
 def test_a_checkpoint_of_something_else(first, then, message, tmp_path):

@@ -153,6 +153,15 @@ def test_ctrl_c_saves_the_last_epoch(ctrl_c, tmp_path):
     assert equal(fit(checkpoints=checkpoints), fit())
 
 
+def test_ctrl_c_where_early_stopping_ends_it(ctrl_c, tmp_path):
+    options = {"evaluate": lambda params: 0 * error(params)["error"], "stopping": stopping.error_change(window=1)}
+    checkpoints = checkpoint.Checkpoints(tmp_path)
+    whole = fit(**options)
+    assert whole[1].losses.shape[0] == 2
+    assert equal(fit(interrupt_in(2), checkpoints=checkpoints, **options), whole)
+    assert equal(fit(checkpoints=checkpoints, **options), whole)
+
+
 # Order and carry
 
 
@@ -268,6 +277,10 @@ def test_equal_optimizers_and_bindings_reuse_the_program(fit):
     before = compiled()
     np.testing.assert_allclose(trained(2.0), first + 1, rtol=1e-6)
     assert compiled() == before
+
+
+def test_sgd_of_equal_numbers_is_one_optimizer():
+    assert train.sgd(np.float64(0.25)) is train.sgd(0.25)
 
 
 def test_a_sweep_of_the_same_function_compiles_once():

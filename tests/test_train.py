@@ -40,6 +40,30 @@ def seen(values):
     return [[i for i in range(24) if int(value) >> i & 1] for value in np.asarray(values)]
 
 
+class Tensor:
+    """Data of another library, whose dtype NumPy does not know."""
+
+    dtype = "other.float32"
+
+    def __init__(self, array):
+        self.array = np.asarray(array)
+        self.shape = self.array.shape
+
+    def __len__(self):
+        return len(self.array)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
+def test_data_that_convert_to_arrays():
+    data = examples(1, 24)
+    options = {"epochs": 2, "batch_size": 5, "progress": False}
+    ours = train.fit(jax.random.key(0), GRAD, SGD, start(), data, **options)
+    theirs = train.fit(jax.random.key(0), GRAD, SGD, start(), tuple(map(Tensor, data)), **options)
+    jax.tree.map(np.testing.assert_array_equal, theirs, ours)
+
+
 # One step and one epoch
 
 

@@ -161,6 +161,7 @@ def leaf_name(path: tuple[PyTree, ...]) -> str:
 def difference(what: str, found: PyTree, expected: PyTree) -> str:
     """The first entry in which what was found and what was expected differ, for a message."""
     if isinstance(found, dict):
-        name = next(name for name in [*found, *expected] if found.get(name) != expected.get(name))
-        return f"other {what}: {name} is {found.get(name)} there and {expected.get(name)} here"
+        missing = "missing"
+        name = next(key for key in [*found, *expected] if found.get(key, missing) != expected.get(key, missing))
+        return f"other {what}: {name} is {found.get(name, missing)} there and {expected.get(name, missing)} here"
     return f"another {what}: {found} there and {expected} here"

@@ -40,10 +40,10 @@ def describe(
     return {
         "config": json.loads(json.dumps(dict(config), default=str)),
         "key": np.asarray(jax.random.key_data(key)).tolist(),
+        **settings,
         "arrays": arrays,
         "inputs": hashes(inputs),
         "initial arrays": hashes(start),
-        **settings,
         "versions": versions(),
     }
 

@@ -73,7 +73,7 @@ def sgd(eta: float | Float[Array, ""]) -> optax.GradientTransformation:
       True
     """
     checks.positive("eta", eta)
-    return _sgd(eta) if isinstance(eta, int | float) else optax.sgd(eta)
+    return _sgd(float(eta)) if isinstance(eta, int | float) else optax.sgd(eta)
 
 
 @overload
@@ -322,12 +322,12 @@ def fit(
     if chunks.stay:
         (chunks.first,) = arguments.placed(plan, chunks.first)
     (tracker,) = arguments.placed(plan, early_stopping.start(stopping, state.params, members=key.ndim > 0))
-    before = [] if history is None else histories.epochs_of(history, key.ndim)
-    at = loop.Progress(state, tracker, before, first if chunks.stay else 0)
+    at = loop.Progress(state, tracker, [], first if chunks.stay else 0)
     if history is not None:
         losses, metrics = jax.tree.map(lambda leaf: leaf.shape, loop.shapes(plan, key, chunks.first, at))
         steps = losses[-1:] if chunks.stay else history.losses.shape[-1:]  # later chunks are not known yet
         histories.check(history, ((*losses[:-1], *steps), metrics), axis=key.ndim)
+        at = at._replace(measured=histories.epochs_of(history, key.ndim))
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(saver(checkpoints, unit="epoch" if chunks.stay else "chunk"))
         at = at if opened is None else loop.resumed(opened, plan, key, chunks, at, last)

@@ -86,8 +86,9 @@ def placed(plan: Plan, *trees: PyTree) -> tuple[PyTree, ...]:
     """
 
     def strong(leaf: PyTree) -> PyTree:
-        fixed = isinstance(leaf, Tracer) or (isinstance(leaf, jax.Array) and not getattr(leaf, "weak_type", False))
-        return leaf if fixed else jnp.asarray(leaf, jnp.result_type(leaf))
+        array = leaf if isinstance(leaf, jax.Array | Tracer) else jnp.asarray(leaf)
+        weak = not isinstance(leaf, Tracer) and getattr(array, "weak_type", False)
+        return jnp.asarray(array, array.dtype) if weak else array
 
     return place_on(_everywhere(plan), *jax.tree.map(strong, trees))
 

@@ -70,10 +70,10 @@ def train(
                 if at.chunk:
                     saved = at
                     _save(saver, at)
-            whole = at
-            answers = [listener(at.report()) for listener in listeners]
             stopped = at.tracker is not None and not np.any(at.tracker.active)
-            at = whole = saved = at._replace(ended=any(map(monitor.is_true, answers)) or stopped)
+            at = whole = at._replace(ended=stopped)
+            answers = [listener(at.report()) for listener in listeners]
+            at = whole = saved = at._replace(ended=stopped or any(map(monitor.is_true, answers)))
             _save(saver, at)
     except KeyboardInterrupt:
         alone = jax.process_count() == 1  # several processes are not at the same epoch
