@@ -350,6 +350,14 @@ def test_a_damaged_checkpoint_says_so_and_the_older_one_is_intact(tmp_path):
     assert_same_bits(fit(Checkpoints(tmp_path), epochs=5), whole)
 
 
+def test_arrays_that_changed_are_damage(tmp_path):
+    fit(Checkpoints(tmp_path), epochs=1)
+    about = tmp_path / "1" / "about" / "metadata"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"sha256": "of other arrays"}))
+    with pytest.raises(ValueError, match="1 is damaged .its arrays differ from those that were saved.; delete .*1 to"):
+        fit(Checkpoints(tmp_path), epochs=2)
+
+
 @pytest.mark.parametrize("name", ["about/metadata", "tree/_METADATA"])
 def test_a_file_that_is_gone_is_damage(name, tmp_path):
     fit(Checkpoints(tmp_path), epochs=2)

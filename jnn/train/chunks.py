@@ -58,7 +58,7 @@ class Chunks:
             if c >= trained:
                 mark = _mark(chunk)
                 if c > trained:
-                    yield np.int32(c - 1), chunk, mark
+                    yield np.int32(c - 1), jax.tree.map(jax.device_put, chunk), mark  # no copy on a CPU
                 elif mark != last:
                     raise ValueError(
                         f"to resume, data must give the same chunks in the same order, got another chunk {c} of epoch "
