@@ -144,7 +144,7 @@ def epoch(
       ValueError: For data without examples or with leading axes that differ, a batch_size below 1 or that the devices
         of `sharding` do not divide, and a state of another optimizer or of other parameters.
       TypeError: For data that are not a tuple or list of arrays, a batch_size that is not an integer, a key that is not
-        a typed PRNG key (`jax.random.key`), a state that `init` did not make, a transform that does not return a tuple,
+        a typed PRNG key (`jax.random.key`), a state that is not from `init`, a transform that does not return a tuple,
         and a `grad` that returns anything else.
 
     Example:
