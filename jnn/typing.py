@@ -32,6 +32,10 @@ Evaluate = Callable[[PyTree], PyTree]
 """params -> metrics, computed after each epoch."""
 
 
+EvalParams = Callable[..., PyTree]
+"""A state of a training run -> the parameters that `Evaluate` gets."""
+
+
 class State(NamedTuple):
     """The state of a training run: the parameters and the optimizer's state."""
 

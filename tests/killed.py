@@ -80,9 +80,9 @@ def replaced(folder):
 
 def hold(folder):
     """Hold the folder until this process is killed."""
-    from jnn.checkpoint import lock
+    from jnn.checkpoint.store import Store
 
-    with lock.held(folder):
+    with Store(folder).held():
         print("held", flush=True)
         sys.stdin.read()
 

@@ -1,10 +1,13 @@
+import dataclasses
 import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +16,8 @@ import optax
 import pytest
 
 from jnn import backprop, costs, mlp, parallel, stopping, train
-from jnn.checkpoint import Checkpoints, identity
+from jnn.checkpoint import Checkpoints, identity, load
+from jnn.checkpoint.store import Store
 from tests import killed
 from tests.helpers import examples
 
@@ -136,6 +140,17 @@ def test_home_is_expanded(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_folders_of_the_users_are_never_deleted(resume, tmp_path):
+    fit(Checkpoints(tmp_path), epochs=1)
+    (tmp_path / "2024").mkdir()
+    (tmp_path / "2024" / "results.csv").write_text("precious")
+    with pytest.raises(ValueError, match="only they may be named by numbers, got .*2024: choose another folder, such"):
+        fit(Checkpoints(tmp_path, resume=resume), epochs=2)
+    assert (tmp_path / "2024" / "results.csv").read_text() == "precious"
+    assert epochs_in(tmp_path) == [1, 2024]
+
+
 def test_starting_over_deletes_what_is_there(tmp_path):
     fit(Checkpoints(tmp_path), key=1)
     restarted = fit(Checkpoints(tmp_path, resume=False))
@@ -143,11 +158,184 @@ def test_starting_over_deletes_what_is_there(tmp_path):
     assert_same_bits(fit(Checkpoints(tmp_path)), restarted)
 
 
-def test_the_newest_and_the_best_are_kept(tmp_path):
-    errors = iter(np.array([0.5, 0.1, 0.4, 0.3, 0.2], np.float32))
-    error = jax.ShapeDtypeStruct((), jnp.float32)
-    fit(Checkpoints(tmp_path, keep=2), evaluate=lambda params: jax.pure_callback(lambda: next(errors), error))
-    assert epochs_in(tmp_path) == [2, 4, 5]
+def measures(name=None, values=(0.5, 0.1, 0.4, 0.3, 0.2)):
+    """Metrics that are the same in every run."""
+    one, left = jax.ShapeDtypeStruct((), jnp.float32), iter(values)
+
+    def evaluate(params):
+        value = jax.pure_callback(lambda: np.float32(next(left)), one)
+        return value if name is None else {name: value, "of more": jnp.ones(3)}
+
+    return evaluate
+
+
+RANKINGS = {
+    "an error, by default": ("error", {}, [2, 4, 5]),
+    "an accuracy, by default": ("accuracy", {}, [1, 4, 5]),
+    "a loss": ("val_loss", {"lowest": "val_loss"}, [2, 4, 5]),
+    "a score": ("score", {"highest": "score"}, [1, 4, 5]),
+    "one number": (None, {"highest": "accuracy"}, [1, 4, 5]),
+    "none": ("val_loss", {}, [4, 5]),
+}
+
+
+@pytest.mark.parametrize("case", RANKINGS)
+def test_the_newest_and_the_best_are_kept(case, tmp_path):
+    name, options, kept = RANKINGS[case]
+    fit(Checkpoints(tmp_path, **options), evaluate=measures(name))
+    assert epochs_in(tmp_path) == kept
+    if case == "none":
+        with pytest.raises(ValueError, match="one of 4, 5, got .best.; none has a metric that ranks: pass lowest or"):
+            load(tmp_path, "best")
+    else:
+        assert load(tmp_path, "best")[1].losses.shape[0] == kept[0]
+
+
+# Reading without the program
+
+
+def test_load_returns_what_fit_returned(tmp_path):
+    """Of members that stop, with metrics, in the classes of jnn and of optax."""
+    options = {"evaluate": error_of, "stopping": stopping.error_change(window=2), "members": (2,)}
+    trained = fit(Checkpoints(tmp_path), **options)
+    assert_same_bits(load(tmp_path), trained)
+
+
+def test_load_takes_a_number(tmp_path):
+    fit(Checkpoints(tmp_path, keep=3), epochs=3)
+    assert_same_bits(load(tmp_path, 2), fit(epochs=2))
+
+
+def test_a_loaded_run_continues(tmp_path):
+    fit(Checkpoints(tmp_path), epochs=2)
+    state, history = load(tmp_path)
+    on = train.fit(
+        *(jax.random.key(0), GRAD, OPTIMIZER, state, examples(2, 12, SIZES)),
+        epochs=3,
+        batch_size=5,
+        history=history,
+        progress=False,
+    )
+    assert_same_bits(on, fit(epochs=5))
+
+
+class Pair(NamedTuple):
+    """A container of a program, which another program does not know."""
+
+    left: jax.Array
+    right: dict
+
+
+def test_load_of_other_containers_and_keys(tmp_path, monkeypatch):
+    noisy = optax.chain(optax.add_noise(0.1, 0.5, key=jax.random.key(3)), optax.sgd(0.1))
+
+    def grad(params, xs, ys):
+        return jnp.sum(params.left**2), jax.tree.map(jnp.ones_like, params)
+
+    params = Pair(jnp.ones(2), {"b": [jnp.zeros(3)]})
+    state, _ = fit(Checkpoints(tmp_path), optimizer=noisy, params=params, grad=grad, epochs=1)
+    assert_same_bits(*(jax.tree.map(identity.plain, one) for one in (load(tmp_path)[0], state)))
+    monkeypatch.delattr(sys.modules[__name__], "Pair")
+    loaded = load(tmp_path)[0].params
+    assert (type(loaded).__name__, loaded._fields) == ("Pair", ("left", "right"))
+    np.testing.assert_array_equal(loaded.right["b"][0], state.params.right["b"][0])
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Node:
+    """A container that only its program can make."""
+
+    w: jax.Array
+
+
+def test_load_refuses_what_only_its_program_restores(tmp_path):
+    def grad(params, xs, ys):
+        return jnp.sum(params.w**2), jax.tree.map(jnp.ones_like, params)
+
+    fit(Checkpoints(tmp_path), params=Node(jnp.ones(2)), grad=grad, epochs=1)
+    with pytest.raises(ValueError, match="1 holds containers that only the program that wrote it can restore: resume"):
+        load(tmp_path)
+
+
+@pytest.mark.bad_input
+def test_load_of_what_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="must hold checkpoints, got none"):
+        load(tmp_path)
+    fit(Checkpoints(tmp_path), epochs=1)
+    with pytest.raises(ValueError, match='which must be "latest", "best" or one of 1, got 7$'):
+        load(tmp_path, 7)
+
+
+def test_a_finished_run_is_returned_where_nothing_can_be_written(tmp_path, monkeypatch):
+    finished = fit(Checkpoints(tmp_path), epochs=2)
+
+    def read_only(self):
+        raise OSError("Read-only file system")
+
+    monkeypatch.setattr(Store, "held", read_only)
+    assert_same_bits(fit(Checkpoints(tmp_path), epochs=2), finished)
+    with pytest.raises(OSError, match="cannot write a checkpoint in .*Read-only file system"):
+        fit(Checkpoints(tmp_path), epochs=3)
+
+
+# Hyperparameters
+
+
+def test_hyperparams_are_taken_over_where_a_run_resumes(tmp_path):
+    optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.01)
+    fit(Checkpoints(tmp_path), epochs=2, optimizer=optimizer)
+    slower = fit(Checkpoints(tmp_path, hyperparams={"learning_rate": 0}), epochs=4, optimizer=optimizer)
+    assert_same_bits(slower[0].params, fit(epochs=2, optimizer=optimizer)[0].params)
+    with pytest.raises(ValueError, match="hyperparams must be in the optimizer's state, .* got rate"):
+        fit(Checkpoints(tmp_path, hyperparams={"rate": 0}), epochs=4, optimizer=optimizer)
+
+
+# What ends a run
+
+
+class Loader:
+    """Two chunks an epoch, of which the fifth cannot be read."""
+
+    def __init__(self, error):
+        self.error, self.read = error, 0
+
+    def __iter__(self):
+        for rows in (slice(0, 6), slice(6, 12)):
+            self.read += 1
+            if self.read == 5:
+                raise self.error
+            yield XS[rows], YS[rows]
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), SystemExit(3), MemoryError()], ids=repr)
+def test_what_was_trained_is_saved_whatever_ends_it(error, tmp_path):
+    with pytest.raises(type(error)) as raised:
+        fit(Checkpoints(tmp_path, seconds=1e6), data=Loader(error))
+    assert raised.value.__notes__[-1] == f"chunk 4 is saved in {tmp_path}"
+    assert load(tmp_path)[1].losses.shape[0] == 2
+
+
+def test_sigterm_saves_and_ends_with_its_code(tmp_path):
+    with pytest.raises(SystemExit) as raised:
+        fit(Checkpoints(tmp_path, seconds=1e6), callbacks=[terminated_in(3)])
+    assert raised.value.code == 143
+    assert epochs_in(tmp_path) == [2]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_sigterm_of_a_user_stays_theirs(tmp_path):
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+    try:
+        fit(Checkpoints(tmp_path), callbacks=[terminated_in(3)])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [1]
+
+
+def terminated_in(epoch):
+    return lambda report: signal.raise_signal(signal.SIGTERM) if report.epoch == epoch else None
 
 
 def test_seconds_between_checkpoints(tmp_path):
@@ -164,7 +352,7 @@ def test_divergence_names_the_last_good_epoch(tmp_path):
 
     up = optax.stateless(lambda updates, params: jax.tree.map(lambda u: u + 0.05, updates))
     state = train.init(up, jax.tree.map(jnp.zeros_like, mlp.init(jax.random.key(1), SIZES)))
-    with pytest.raises(FloatingPointError, match=r"epoch 3, mini-batch 2.*epoch 2 is saved in"):
+    with pytest.raises(FloatingPointError, match=r"epoch 3, mini-batch 2") as raised:
         train.fit(
             jax.random.key(0),
             grad,
@@ -176,6 +364,7 @@ def test_divergence_names_the_last_good_epoch(tmp_path):
             checkpoints=Checkpoints(tmp_path),
             progress=False,
         )
+    assert raised.value.__notes__ == [f"epoch 2 is saved in {tmp_path}"]
     assert epochs_in(tmp_path) == [1, 2]
 
 
@@ -195,7 +384,11 @@ XS, YS = examples(2, 12, SIZES)
     ("first", "then", "message"),
     [
         ({}, {"key": 1}, r"another key: \[0, 0\] there and \[0, 1\] here"),
-        ({}, {"sizes": (4, 6, 3)}, r"other arrays: .*params.0.w is float32\[5, 4\] there and float32\[6, 4\] here"),
+        (
+            {},
+            {"sizes": (4, 6, 3)},
+            r"other initial arrays: 0.params.0.w is float32\[5, 4\] \S+ there and float32\[6, 4\]",
+        ),
         ({}, {"evaluate": error_of}, "another program"),
         ({"config": {"eta": 0.1}}, {"config": {"eta": 0.2}}, "other config: eta is 0.1 there and 0.2 here"),
         ({"config": {}}, {"config": {"eta": None}}, "other config: eta is missing there and None here"),
@@ -209,7 +402,7 @@ def test_a_checkpoint_of_something_else(first, then, message, tmp_path):
     assert sorted(path for path in tmp_path.rglob("*")) == before
 
 
-PROGRAM = "another program: its gradient, optimizer, batch size, transform or evaluate differs:"
+PROGRAM = "another program: its gradient, optimizer, transform or evaluate differs:"
 
 
 def test_a_checkpoint_of_another_training(tmp_path):
@@ -225,17 +418,21 @@ def test_a_checkpoint_of_another_training(tmp_path):
     bound = [jax.tree_util.Partial(captures, scale) for scale in scales]
     criteria = [stopping.error_change(window=window) for window in (1, 2)]
     cases = [
-        ({}, {"data": (XS.at[3, 1].add(1e-6), YS)}, r"other inputs: data.0 is sha256:\w+ there and sha256:\w+ here:"),
+        (
+            {},
+            {"data": (XS.at[3, 1].add(1e-6), YS)},
+            r"other inputs: data.0 is float32\[12, 4\] sha256:\w+ there and float32\[12, 4\] sha256:\w+ here:",
+        ),
         ({}, {"params": mlp.init(jax.random.key(2), SIZES)}, "other initial arrays: 0.params.0.w is"),
         ({}, {"optimizer": optax.adam(0.02)}, PROGRAM),
         ({}, {"grad": functools.partial(GRAD, cost=costs.cross_entropy)}, PROGRAM),
-        ({}, {"batch_size": 4}, PROGRAM),
+        ({}, {"batch_size": 4}, "other settings: batch_size is 5 there and 4 here"),
         ({"grad": bound[0]}, {"grad": bound[1]}, "other inputs: plan.grad.* is"),
         ({"grad": grad}, {"grad": functools.partial(grad, captured=scales[1])}, PROGRAM),
         (
             {"evaluate": error_of, "stopping": criteria[0]},
             {"evaluate": error_of, "stopping": criteria[1]},
-            r"another stopping: stopping.error_change\(window=1, .* there and stopping.error_change\(window=2",
+            r"other settings: stopping is stopping.error_change\(window=1, .* there and .*\(window=2",
         ),
     ]
     for i, (first, then, message) in enumerate(cases):
@@ -247,7 +444,7 @@ def test_a_checkpoint_of_another_training(tmp_path):
 
 
 def test_other_versions(tmp_path, monkeypatch, caplog):
-    """The same program goes on with a word; one that differs may do so because of them."""
+    """Their programs differ, so that they are not compared, which is reported."""
     fit(Checkpoints(tmp_path), epochs=2)
     about = tmp_path / "2" / "about" / "metadata"
     described = about.read_text()
@@ -258,10 +455,12 @@ def test_other_versions(tmp_path, monkeypatch, caplog):
     here = identity.versions()
     monkeypatch.setattr(identity, "versions", lambda: here | {"jax": "99"})
     there = f"jax is {here['jax']} there and 99 here"
-    fit(Checkpoints(tmp_path), epochs=2)
-    assert f"{tmp_path / '2'} was saved with other versions: {there}: the last bits may differ" in caplog.messages
-    with pytest.raises(ValueError, match=f"another program: .*, perhaps only because of other versions: {there}"):
-        fit(Checkpoints(tmp_path), epochs=2, optimizer=optax.adam(0.02))
+    about.write_text(json.dumps(json.loads(described) | {"program": "of another version"}))
+    assert_same_bits(fit(Checkpoints(tmp_path), epochs=3), fit(epochs=3))
+    reported = "the programs are not compared, and the last bits may differ"
+    assert f"{tmp_path / '2'} was saved with other versions: {there}: {reported}" in caplog.messages
+    with pytest.raises(ValueError, match="other settings: batch_size"):
+        fit(Checkpoints(tmp_path), epochs=2, batch_size=4)
 
 
 def test_the_program_reads_the_same_in_another_process(tmp_path):
@@ -400,10 +599,19 @@ def test_a_full_disk_leaves_the_older_checkpoints(tmp_path):
 
 
 @pytest.mark.bad_input
+def test_a_metric_that_is_missing_is_refused_before_training(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"must name a metric that evaluate returns, got 'acc', and metrics \['of more', 'score'"
+    ):
+        fit(Checkpoints(tmp_path, highest="acc"), evaluate=measures("score"), callbacks=[lambda report: 1 / 0])
+
+
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
         ({"keep": 0}, ValueError, "keep must be at least 1, got 0"),
+        ({"lowest": "a", "highest": "b"}, ValueError, "one metric must rank, got lowest='a' and highest='b'"),
         ({"keep": 1.5}, TypeError, "keep must be an integer, got 1.5"),
         ({"seconds": -1.0}, ValueError, "seconds must be at least 0, got -1.0"),
         ({"folder": 3}, TypeError, "folder must be a path, got 3"),

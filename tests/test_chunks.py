@@ -289,8 +289,25 @@ def test_another_evaluation_is_compiled_anew():
 def test_a_cost_that_is_not_finite_is_found_in_its_chunk():
     bad = (XS[8:16].copy(), YS[8:16])
     bad[0][3, 1] = np.nan
-    with pytest.raises(FloatingPointError, match=r"in epoch 1, mini-batch [34]: data\[0\] .* 1 of 8 .* first in row 3"):
+    with pytest.raises(
+        FloatingPointError, match=r"epoch 1, mini-batch [34], in chunk 2: data\[0\] .* 1 of 8 .* first in row 3"
+    ):
         fit([CHUNKS[0], bad, CHUNKS[2]])
+
+
+def test_epochs_of_different_lengths(tmp_path):
+    """The losses of shorter ones end with NaN, with checkpoints and in a history that continues, too."""
+
+    def longer(t):
+        return CHUNKS[: t + 1]
+
+    state, history = fit(longer)
+    assert np.isnan(np.asarray(history.losses)).sum(axis=1).tolist() == [4, 2, 0]
+    assert equal(by_hand(epochs=1)[1][0][:, :2], history.losses[:1, :2])
+    fit(longer, epochs=2, checkpoints=checkpoint.Checkpoints(tmp_path))
+    assert equal(fit(longer, checkpoints=checkpoint.Checkpoints(tmp_path)), (state, history))
+    before = fit(longer, epochs=2)
+    assert equal(fit(longer, epochs=1, state=before[0], history=before[1]), (state, history))
 
 
 BAD = {
@@ -300,7 +317,6 @@ BAD = {
     "an iterator for three epochs": (iter(CHUNKS), "an iterator gives its chunks once, got one for epochs=3"),
     "other shapes": ([CHUNKS[0], (XS[:8, :5], YS[:8])], r"float32\[N, 5\].* in chunk 2 of epoch 1"),
     "another dtype": ([CHUNKS[0], (XS[:8] > 0, YS[:8])], r"bool\[N, 6\].* in chunk 2 of epoch 1"),
-    "fewer in the second epoch": (lambda t: CHUNKS[t:], "as many mini-batches as the first, 6, got 4 in epoch 2"),
     "none in the second epoch": (lambda t: CHUNKS[3 * t :], "at least 1 chunks in epoch 2, got 0"),
 }
 
@@ -311,6 +327,20 @@ def test_bad_chunks(case):
     data, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         fit(data)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("form", ["a list", "an iterator"])
+def test_dict_batches(form):
+    batches = [{"x": xs, "y": ys} for xs, ys in CHUNKS]
+    message = r"order of grad's arguments, such as \(data\['x'\], data\['y'\]\)"
+    with pytest.raises(TypeError, match=message) as raised:
+        fit(batches if form == "a list" else lambda t: iter(batches))
+    assert raised.value.__notes__ == ["in chunk 1 of epoch 1"]
+
+
+def test_a_list_of_a_loaders_lists_is_chunks():
+    assert equal(fit(list(map(list, CHUNKS))), fit(CHUNKS))
 
 
 @pytest.mark.bad_input

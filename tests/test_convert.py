@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 from typing import NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ import optax
 import pytest
 
 from jnn import backprop, cell, convert, costs, gru, language, lstm, mlp, rnn, stopping, train
-from jnn.convert import structure
+from jnn._internal import structure
 from jnn.typing import CarryState
 from tests.helpers import cell_case, normal, relative_error
 from tests.test_checkpoint import SIZES, assert_same_bits
@@ -218,8 +219,14 @@ def test_a_file_knows_its_tree(name, tmp_path):
     assert convert.metadata(tmp_path / "net") == {"sizes": list(SIZES), "normalised": {"mean": 0.1307}}
 
 
-def test_a_tree_of_another_kind_needs_one_like_it(tmp_path):
+def test_a_state_of_optax_needs_no_tree_like_it(tmp_path):
     state = train.init(optax.adam(0.1), mlp.init(jax.random.key(0), SIZES))
+    convert.export(tmp_path / "net", state)
+    assert_same_bits(convert.load(tmp_path / "net"), state)
+
+
+def test_a_tree_of_another_kind_needs_one_like_it(tmp_path):
+    state = jax.tree_util.Partial(jnp.add, jnp.ones(2))
     convert.export(tmp_path / "net", state)
     assert convert.metadata(tmp_path / "net") == {}
     with pytest.raises(ValueError, match="does not hold the structure of its tree: pass `like`"):
@@ -256,9 +263,17 @@ class Params(NamedTuple):
     w: jax.Array
 
 
-def test_classes_of_others_are_not_restored():
-    with pytest.raises(TypeError, match="a Params is restored only by a tree like it"):
-        structure.encode(Params(jnp.ones(1)))
+def test_nothing_is_imported_for_a_file():
+    """A NamedTuple of a module that is not imported is one of the same name and fields."""
+    encoded = structure.encode(Params(jnp.ones(1)))
+    assert structure.decode(encoded) == Params("array")
+    for module in ("antigravity", "os"):  # not imported, and without such a class
+        encoded["NamedTuple"][0] = module
+        assert structure.decode(encoded)._asdict() == {"w": "array"}
+    assert "antigravity" not in sys.modules
+
+
+def test_classes_that_are_not_public_are_refused():
     for kind in ("os.stat_result", "train.Plan", "mlp.init", "nothing.Params", "lstm"):
         with pytest.raises(ValueError, match="the structure of its tree is not known"):
             structure.decode({kind: []})

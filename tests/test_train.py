@@ -10,6 +10,7 @@ import pytest
 from jax.tree_util import Partial
 
 from jnn import augment, backprop, costs, dropout, gradcheck, mlp, regularize, stopping, train
+from jnn.train import monitor
 from tests.helpers import examples, network, relative_error
 
 GRAD = backprop.minibatch_value_and_grad
@@ -338,6 +339,35 @@ def test_fit_trains_members_side_by_side():
         assert relative_error(member(history, i), alone) < 1e-5
 
 
+CHOOSERS = {
+    "run": (train.run, 0),
+    "fit": (functools.partial(train.fit, progress=False), 0),
+    "members": (functools.partial(train.fit, progress=False), 2),
+}
+
+
+@pytest.mark.parametrize("trains", CHOOSERS)
+def test_what_is_evaluated_can_be_chosen(trains):
+    """As an average that the optimizer keeps, here the negative: measured, stopped by and returned as the best."""
+    trains, members = CHOOSERS[trains]
+
+    def error(params):
+        return jnp.mean(params[0].w)
+
+    key, state, data = jax.random.key(0), start(), examples(1, 8)
+    if members:
+        key, state = jax.random.split(key, members), jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), state)
+    options = {"epochs": 3, "batch_size": 4, "evaluate": error}
+    _, history = trains(key, GRAD, SGD, state, data, **options)
+    options["eval_params"] = lambda state: jax.tree.map(jnp.negative, state.params)
+    _, negative = trains(key, GRAD, SGD, state, data, **options)
+    np.testing.assert_array_equal(negative.metrics, -history.metrics)
+    stopped, record = trains(key, GRAD, SGD, state, data, stopping=stopping.error_change(window=3), **options)
+    best = member((stopped, record), 0) if members else (stopped, record)
+    assert best[1].best == 1 + jnp.argmin(best[1].metrics)
+    np.testing.assert_array_equal(error(best[0].params), best[1].metrics[best[1].best - 1])
+
+
 def test_callbacks_hear_of_every_epoch_and_may_stop():
     reports = []
 
@@ -372,7 +402,29 @@ def test_only_true_ends_a_training(answer, epochs):
     assert len(history.losses) == epochs
 
 
-def test_the_bar_shows_the_cost_and_the_scalar_metrics(capsys):
+@pytest.fixture
+def terminal(capsys, monkeypatch):
+    """What a terminal shows."""
+    monkeypatch.setattr(monitor, "is_seen", lambda: True)
+    return capsys
+
+
+def test_without_a_terminal_there_is_no_bar(capsys):
+    train.fit(jax.random.key(0), GRAD, SGD, start(), examples(1, 8), epochs=1, batch_size=4)
+    assert not capsys.readouterr().err
+
+
+def test_the_bar_shows_four_digits_and_the_cost_beside_a_metric_of_that_name(terminal):
+    def evaluate(params):
+        return {"cost": jnp.asarray(1.23456e-5)}
+
+    train.fit(jax.random.key(0), GRAD, SGD, start(), examples(1, 8), epochs=1, batch_size=4, evaluate=evaluate)
+    shown = terminal.readouterr().err
+    assert ", evaluate.cost=1.235e-05" in shown
+    assert "[" in shown.split("cost=")[0]
+
+
+def test_the_bar_shows_the_cost_and_the_scalar_metrics(terminal):
     keys = jax.random.split(jax.random.key(0), 2)
     states = jax.vmap(lambda key: train.init(SGD, mlp.init(key, (7, 5, 4, 3))))(keys)
 
@@ -380,28 +432,28 @@ def test_the_bar_shows_the_cost_and_the_scalar_metrics(capsys):
         return {"half": jnp.asarray(0.5), "many": jnp.ones(3)}
 
     train.fit(keys, GRAD, SGD, states, examples(1, 8), epochs=4, batch_size=4, evaluate=evaluate)
-    shown = capsys.readouterr().err
+    shown = terminal.readouterr().err
     assert "4/4" in shown
     assert "half=0.5" in shown
     assert "cost=" in shown
     assert "many" not in shown
 
 
-def test_a_metric_without_a_name_has_that_of_its_function(capsys):
+def test_a_metric_without_a_name_has_that_of_its_function(terminal):
     def accuracy(scale, params):
         return scale * jnp.mean(params[0].w)
 
     for evaluate, name in (Partial(accuracy, 2.0), "accuracy="), (lambda params: jnp.mean(params[0].w), "metric="):
         train.fit(jax.random.key(0), GRAD, SGD, start(), examples(1, 8), epochs=1, batch_size=4, evaluate=evaluate)
-        assert name in capsys.readouterr().err
+        assert name in terminal.readouterr().err
 
 
-def test_fit_trains_without_tqdm(monkeypatch, capsys):
+def test_fit_trains_without_tqdm(monkeypatch, terminal):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.delitem(sys.modules, "tqdm", raising=False)
     _, history = train.fit(jax.random.key(0), GRAD, SGD, start(), examples(1, 8), epochs=2, batch_size=4)
     assert history.losses.shape == (2, 2)
-    assert not capsys.readouterr().err
+    assert not terminal.readouterr().err
 
 
 def test_numpy_data_train_too():
@@ -533,7 +585,7 @@ WRONG_OPTIONS = {
     "grad must be a function, got 'mean_cost'": {"grad": "mean_cost"},
     "evaluate must be a function, got 3": {"evaluate": 3},
     "history must be the second that train.run or fit returned, got State": {"history": start()},
-    "Partial binds to grad must be arrays, got cost='x': bind Python values with functools.partial": {
+    "Partial binds to grad must be arrays, got cost='x': convert data with jnp.asarray, and bind other values with": {
         "grad": Partial(GRAD, cost="x")
     },
 }

@@ -4,7 +4,7 @@ Each message says what must hold, what was given and, where that helps, what to 
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -113,6 +113,8 @@ def examples(data: PyTree, name: str = "data", each: str = "example") -> int:
     if not isinstance(data, tuple | list):
         chunks = callable(data) or (hasattr(data, "__iter__") and not hasattr(data, "dtype"))
         hint = ": only train.fit takes chunks of data" if chunks and name == "data" else ""
+        if isinstance(data, Mapping):
+            hint = f": pass its arrays in the order of grad's arguments, such as {_in_order(name, data)}"
         raise TypeError(f"{name} must be a tuple of arrays, such as (xs, ys), got {type(data).__name__}{hint}")
     for i, part in enumerate(data):
         if isinstance(part, list):
@@ -127,6 +129,10 @@ def examples(data: PyTree, name: str = "data", each: str = "example") -> int:
     if n == 0:
         raise ValueError(f"{name} must hold at least one {each}, got ({given})")
     return n
+
+
+def _in_order(name: str, data: Mapping[str, PyTree]) -> str:
+    return f"({', '.join(f'{name}[{key!r}]' for key in data)})"
 
 
 @contextlib.contextmanager

@@ -2,16 +2,137 @@
 
 `train.fit(..., checkpoints=Checkpoints(folder))` saves what it needs to resume: parameters, optimizer state, stopping
 state, history, key and configuration. A checkpoint is written to a temporary folder that is renamed once it is
-complete, so a numbered folder is always a complete checkpoint, whenever the process is killed.
+complete, so a numbered folder is always a complete checkpoint, whenever the process is killed. `load` reads one without
+the program that wrote it.
 
 Beside the arrays a checkpoint describes the training run: configuration, key, hashes of data and first state, stopping
-criterion, and a hash of the traced program of an epoch. One that differs in any of them is not resumed.
+criterion, and a hash of the traced program of an epoch. One that differs in any of them is not resumed. Another version
+of JAX or optax traces another program: the hash is then not compared, and a line of `logging` reports it.
 
 Checkpoints hold whole arrays, however they were sharded, so a training run can resume on other devices. Of several
 processes the first writes and all read, so they must share the folder. While a training run uses a folder, a lock file
 keeps others out.
 """
 
-from jnn.checkpoint.options import Checkpoints
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["Checkpoints"]
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jnn._internal import checks, files, structure
+from jnn.checkpoint.store import Store
+from jnn.typing import CarryState, History, PathLike, PyTree, Scalar, State
+
+__all__ = ["Checkpoints", "load"]
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where and how often `train.fit` saves what it needs to resume.
+
+    `train.fit` raises ValueError if the newest checkpoint is damaged or of another training run: another config or key,
+    other data, another start, another program (gradient, optimizer, batch size, transform, evaluate, stopping). Data
+    split between processes are not compared. It raises ValueError for a numbered entry of the folder that is not a
+    checkpoint, BlockingIOError if another training run holds the folder, OSError if the folder cannot be written or the
+    disk is full. Older checkpoints are never changed. A finished run is returned from a read-only folder, too.
+
+    Attributes:
+      folder: Contains a folder for each checkpoint, named by its epoch, or by how many chunks were trained on if the
+        data come in chunks; "~" is your home.
+      keep: How many of the newest to keep, besides the best.
+      seconds: The least time between checkpoints, and before the first; 0 saves after every epoch or chunk. However
+        long ago the last one was, Ctrl-C, SIGTERM and errors save the last whole epoch or chunk.
+      resume: Start from the newest checkpoint in the folder, which a line of `logging` names. False deletes those there
+        when the first new one is saved.
+      config: The configuration of the run, in types that JSON has. Resuming with another config raises ValueError.
+      lowest: The metric of `evaluate` by which a checkpoint is the best: the lowest is, as a mean over members. Any
+        name does if `evaluate` returns one number. By default the metric "error", or else the highest "accuracy".
+      highest: The metric of which the highest is the best.
+      hyperparams: Set in the optimizer's state where a run resumes, such as {"learning_rate": 0.001}, as
+        `optax.tree.set` does. They must be there, as `optax.inject_hyperparams` puts them, and not follow a schedule.
+
+    Raises:
+      ValueError: If `keep` is below 1, `seconds` negative, or both `lowest` and `highest` are given; by `train.fit`, if
+        `evaluate` does not return the metric, or the optimizer's state does not hold a hyperparameter.
+      TypeError: If they are not such numbers, or the folder is not a path.
+      ImportError: By `train.fit`, without orbax: pip install "jnn[checkpoints]".
+    """
+
+    folder: PathLike
+    keep: int = 2
+    seconds: Scalar = 0.0
+    resume: bool = True
+    config: Mapping[str, Any] = field(default_factory=dict)
+    lowest: str | None = None
+    highest: str | None = None
+    hyperparams: Mapping[str, Scalar] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        files.expanded("folder", self.folder)
+        checks.count("keep", self.keep)
+        checks.in_range("seconds", self.seconds)
+        if self.lowest is not None and self.highest is not None:
+            raise ValueError(f"one metric must rank, got lowest={self.lowest!r} and highest={self.highest!r}")
+
+
+def load(folder: PathLike, which: str | int = "latest") -> tuple[State | CarryState, History | None]:
+    """What `train.fit` would have returned had it ended at a checkpoint, without the program that wrote it.
+
+    NamedTuples in the parameters and in the optimizer's state are of their own class if the module that defines it is
+    imported, else of one with the same name and fields. To train on, pass the state and the history to `train.fit`.
+
+    Args:
+      folder: That of `Checkpoints`. It is only read, also while a training run writes there.
+      which: "latest", "best" (as `Checkpoints` says), or the number of a checkpoint.
+
+    Returns:
+      The state and the history of the whole epochs, None if none has ended.
+
+    Raises:
+      FileNotFoundError: If there is no checkpoint.
+      ValueError: If it is damaged, if there is none of this number, if "best" is asked for and no metric ranks them, or
+        if the state holds containers that are neither tuples, lists, dicts nor NamedTuples.
+
+    Example:
+      >>> import tempfile
+      >>> from jnn import backprop, checkpoint, mlp, train
+      >>> optimizer = train.sgd(0.5)
+      >>> state = train.init(optimizer, mlp.init(jax.random.key(0), (3, 4, 2)))
+      >>> examples = jnp.ones((10, 3)), jnp.zeros((10, 2))
+      >>> grad = backprop.minibatch_value_and_grad
+      >>> folder = tempfile.mkdtemp()
+      >>> options = {"epochs": 2, "batch_size": 4, "progress": False, "checkpoints": checkpoint.Checkpoints(folder)}
+      >>> trained, _ = train.fit(jax.random.key(1), grad, optimizer, state, examples, **options)
+      >>> state, history = checkpoint.load(folder)
+      >>> bool((state.params[0].w == trained.params[0].w).all()), history.losses.shape
+      (True, (2, 3))
+    """
+    store = Store(files.expanded("folder", folder))
+    numbers = store.numbers()
+    if not numbers:
+        raise FileNotFoundError(f"{store.folder} must hold checkpoints, got none")
+    number = numbers[-1] if which == "latest" else store.best() if which == "best" else which
+    if not isinstance(number, int) or number not in numbers:
+        kept = ", ".join(map(str, numbers))
+        hint = "; none has a metric that ranks: pass lowest or highest to Checkpoints" if which == "best" else ""
+        raise ValueError(f'which must be "latest", "best" or one of {kept}, got {which!r}{hint}')
+    arrays, about = store.read(number)
+    store.close()
+    if about.get("structure") is None:
+        raise ValueError(
+            f"{store.folder / str(number)} holds containers that only the program that wrote it can restore: resume it "
+            "with train.fit"
+        )
+    kinds, tree = jax.tree.flatten(structure.decode(about["structure"]))
+    state, tracker, history, _ = tree.unflatten(map(_restored, kinds, arrays))
+    return (state if tracker is None else state._replace(params=tracker.params)), history
+
+
+def _restored(kind: str, array: np.ndarray) -> PyTree:
+    """A leaf of the kind that `structure.decode` gives; NumPy's where JAX would narrow it."""
+    if kind.startswith("key:"):
+        return jax.random.wrap_key_data(jnp.asarray(array), impl=kind[4:])
+    return jnp.asarray(array) if jnp.result_type(array) == array.dtype else array

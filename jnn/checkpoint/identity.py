@@ -20,11 +20,7 @@ Description = Mapping[str, Any]
 
 
 def describe(
-    config: Mapping[str, Any],
-    key: jax.Array,
-    start: PyTree,
-    inputs: PyTree,
-    **settings: str,
+    config: Mapping[str, Any], key: jax.Array, start: PyTree, inputs: PyTree, settings: Mapping[str, Any]
 ) -> Description:
     """The description of a training run, in types that JSON has, but for its program.
 
@@ -33,15 +29,12 @@ def describe(
       key: The key or keys of the run.
       start: The first state.
       inputs: The data, and the functions with the arrays that are bound to them.
-      **settings: What else must be the same, by what messages call it.
+      settings: What else must be the same, by what messages call it.
     """
-    leaves = jax.tree_util.tree_leaves_with_path(start)
-    arrays = {checks.leaf_name(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
     return {
         "config": json.loads(json.dumps(dict(config), default=str)),
         "key": np.asarray(jax.random.key_data(key)).tolist(),
-        **settings,
-        "arrays": arrays,
+        "settings": {name: str(value) for name, value in settings.items()},
         "inputs": hashes(inputs),
         "initial arrays": hashes(start),
         "versions": versions(),
@@ -49,24 +42,18 @@ def describe(
 
 
 def difference(found: Description, expected: Description) -> str:
-    """The first thing in which a checkpoint and a training run differ, for a message; "" if only versions differ."""
+    """The first thing in which a checkpoint and a training run differ, for a message; "" if they do not.
+
+    Another version of a library traces another program, so that programs are compared between equal versions only.
+    """
     if "program" not in found:
         return "a training run that an older jnn described in another way"
     for what in expected:
-        if what == "versions" or found.get(what) == expected[what]:
-            continue
-        message = checks.difference(what, found.get(what), expected[what])
-        if what != "program":
-            return message
-        program = "another program: its gradient, optimizer, batch size, transform or evaluate differs"
-        same = found["versions"] == expected["versions"]
-        return program if same else f"{program}, perhaps only because of {other_versions(found, expected)}"
+        if what not in ("versions", "program") and found.get(what) != expected[what]:
+            return checks.difference(what, found.get(what), expected[what])
+    if found["versions"] == expected["versions"] and found["program"] != expected["program"]:
+        return "another program: its gradient, optimizer, transform or evaluate differs"
     return ""
-
-
-def other_versions(found: Description, expected: Description) -> str:
-    """The first library of another version, for a message."""
-    return checks.difference("versions", found["versions"], expected["versions"])
 
 
 def versions() -> dict[str, str]:
@@ -85,9 +72,9 @@ def digest_of_programs(programs: Sequence[jax.stages.Traced]) -> str:
 
 
 def hashes(tree: PyTree) -> dict[str, str]:
-    """A hash of each array, by its name; without those that are split between processes, which none holds whole."""
+    """What each array is, by its name; without those that are split between processes, which none holds whole."""
     return {
-        checks.leaf_name(path): f"sha256:{digest(leaf)[:16]}"
+        checks.leaf_name(path): f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))} sha256:{digest(leaf)[:16]}"
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
         if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated
     }

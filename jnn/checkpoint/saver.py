@@ -4,18 +4,17 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jnn import parallel
-from jnn._internal import files
-from jnn.checkpoint import identity, lock
+from jnn._internal import checks, files, structure
+from jnn.checkpoint import Checkpoints, identity
 from jnn.checkpoint.identity import Description
-from jnn.checkpoint.options import Checkpoints
-from jnn.checkpoint.store import Store, errors
+from jnn.checkpoint.store import UNRANKED, Store, errors
 from jnn.parallel.meshes import put
 from jnn.typing import PyTree
 
@@ -23,10 +22,10 @@ _ADVICE = "resume with the original arguments, choose another folder, or pass re
 _log = logging.getLogger("jnn.checkpoint")
 
 
-class Saver:
+class Saver(contextlib.AbstractContextManager["Saver"]):
     """Takes trees of arrays, each with a number and its progress, and gives the newest back to the same training run.
 
-    It holds the folder until it is closed.
+    It holds the folder until its block ends, when everything is written.
     """
 
     def __init__(self, checkpoints: Checkpoints, *, unit: str) -> None:
@@ -35,10 +34,21 @@ class Saver:
         self._saved = time.monotonic()
         self._describe: Callable[[], Description] = dict
         self._store = Store(files.expanded("folder", checkpoints.folder), checkpoints.keep)
-        self._held = contextlib.ExitStack()
+        self._store.numbers()  # other numbered folders are refused before training
+        self._held, self._refused = contextlib.ExitStack(), None
         if jax.process_index() == 0:
-            with self._writing():
-                self._held.enter_context(lock.held(self._store.folder))
+            try:
+                with self._writing():
+                    self._held.enter_context(self._store.held())
+            except BlockingIOError:
+                raise
+            except OSError as error:
+                self._refused = error  # a finished run can be read where nothing can be written
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait until everything is written, and let go of the folder."""
+        with contextlib.suppress(*[OSError] * (kind is not None)), self._held, self._writing():
+            self._store.close()
 
     def resume(
         self, description: Description, program: Callable[[], str], like: Callable[[Description], PyTree]
@@ -60,38 +70,43 @@ class Saver:
             return None
         folder = self._store.folder / str(newest)
         advice = f"; delete {folder} to {f'resume from {self._unit} {older[-1]}' if older else 'start over'}"
-        with errors(f"{folder} is damaged", advice, ValueError):
-            arrays, about = self._store.read(newest)
+        arrays, about = self._store.read(newest, advice)
         if difference := identity.difference(about, self._describe()):
             raise ValueError(f"{folder} is a checkpoint of {difference}: {_ADVICE}")
         if about["versions"] != description["versions"]:
-            other = identity.other_versions(about, description)
-            self.say(f"{folder} was saved with {other}: the last bits may differ")
+            other = checks.difference("versions", about["versions"], description["versions"])
+            self.say(f"{folder} was saved with {other}: the programs are not compared, and the last bits may differ")
         with errors(f"{folder} is damaged", advice, ValueError):
-            if about["sha256"] != _digest(arrays):
-                raise ValueError("its arrays differ from those that were saved")
             tree = _unpacked(like(about["progress"]), arrays)
         self.latest = newest
         return tree, about["progress"]
+
+    def begin(self, metrics: PyTree) -> None:
+        """Before training: raise OSError if the folder cannot be written, ValueError for metrics that cannot rank."""
+        self._ranking(metrics)
+        if self._refused is not None:
+            raise self._refused
 
     def due(self) -> bool:
         """Whether the last checkpoint is old enough for another one."""
         return time.monotonic() - self._saved >= float(self.options.seconds)
 
-    def save(self, number: int, tree: PyTree, progress: Description, error: float) -> None:
-        """Save a tree of whole arrays, in the background if orbax can. `error` is that by which checkpoints rank."""
+    def save(self, number: int, tree: PyTree, progress: Description, metrics: PyTree) -> None:
+        """Save a tree of whole arrays, in the background if orbax can; `metrics` rank it, unless they are None."""
         if jax.process_index() == 0:
-            arrays = {f"{i:06}": identity.plain(leaf) for i, leaf in enumerate(jax.tree.leaves(tree))}
-            about = {**self._describe(), "progress": progress, "sha256": _digest(arrays)}
+            arrays = [identity.plain(leaf) for leaf in jax.tree.leaves(tree)]
+            about = {**self._describe(), "progress": progress, "structure": None}
+            with contextlib.suppress(TypeError):
+                about["structure"] = structure.encode(tree)
             with self._writing():
                 if self.latest is None and not self.options.resume:
                     self._store.clear()
-                self._store.write(number, arrays, about, error)
+                self._store.write(number, arrays, about, self._error(metrics))
         self.latest, self._saved = number, time.monotonic()
 
     def saved(self) -> str:
         """For a message: the epoch or chunk that is saved, if there is one."""
-        return "" if self.latest is None else f"; {self._unit} {self.latest} is saved in {self._store.folder}"
+        return "" if self.latest is None else f"{self._unit} {self.latest} is saved in {self._store.folder}"
 
     def place(self) -> str:
         """For a message: the newest checkpoint."""
@@ -102,10 +117,25 @@ class Saver:
         if jax.process_index() == 0:
             _log.warning("%s", message)
 
-    def close(self) -> None:
-        """Wait until everything is written, and let go of the folder."""
-        with self._held, self._writing():
-            self._store.close()
+    def _ranking(self, metrics: PyTree) -> tuple[PyTree, float] | None:
+        """The metric by which checkpoints rank and the sign that makes it an error, if there is one."""
+        lowest, highest = self.options.lowest, self.options.highest
+        named = metrics if isinstance(metrics, dict) else {}
+        if lowest is None and highest is None:
+            signs = {"error": 1.0, "accuracy": -1.0}
+            return next(((named[name], signs[name]) for name in signs if name in named), None)
+        asked = lowest if highest is None else highest
+        metric = named.get(asked) if isinstance(metrics, dict) else metrics
+        if not hasattr(metric, "dtype"):
+            given = f"metrics {list(named)}" if named else f"{metrics}"
+            raise ValueError(f"lowest or highest must name a metric that evaluate returns, got {asked!r}, and {given}")
+        return metric, 1.0 if highest is None else -1.0
+
+    def _error(self, metrics: PyTree) -> float:
+        """By which checkpoints rank, a mean over members that have not stopped; UNRANKED if there is none."""
+        ranking = None if metrics is None else self._ranking(metrics)
+        values = np.asarray(np.nan if ranking is None else ranking[1] * ranking[0], float)
+        return float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else UNRANKED
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -115,29 +145,9 @@ class Saver:
             yield
 
 
-@contextlib.contextmanager
-def saver(checkpoints: Checkpoints | None, *, unit: str) -> Iterator[Saver | None]:
-    """A `Saver` that has written everything when the block ends, or None without checkpoints."""
-    if checkpoints is None:
-        yield None
-        return
-    opened = Saver(checkpoints, unit=unit)
-    try:
-        yield opened
-    except BaseException:
-        with contextlib.suppress(OSError):
-            opened.close()
-        raise
-    opened.close()
-
-
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    return identity.digest(*(arrays[name] for name in sorted(arrays)))
-
-
-def _unpacked(like: PyTree, arrays: Mapping[str, np.ndarray]) -> PyTree:
+def _unpacked(like: PyTree, arrays: Sequence[np.ndarray]) -> PyTree:
     """The saved arrays as a tree like this one, whose leaves say which are keys and which are on several devices."""
-    leaves, structure = jax.tree.flatten(like)
+    leaves, tree = jax.tree.flatten(like)
 
     def leaf(like: PyTree, array: PyTree) -> jax.Array:
         if identity.is_key(like):
@@ -147,4 +157,4 @@ def _unpacked(like: PyTree, arrays: Mapping[str, np.ndarray]) -> PyTree:
 
     if len(leaves) != len(arrays):
         raise ValueError(f"it holds {len(arrays)} arrays, the training run has {len(leaves)}")
-    return structure.unflatten(leaf(like, arrays[name]) for like, name in zip(leaves, sorted(arrays), strict=True))
+    return tree.unflatten(map(leaf, leaves, arrays))

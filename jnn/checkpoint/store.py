@@ -3,40 +3,68 @@
 import contextlib
 import importlib.util
 import shutil
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from jnn.checkpoint import identity
 from jnn.checkpoint.identity import Description
+
+UNRANKED = sys.float_info.max
+"""The error of a checkpoint without a metric."""
+
+_OURS = ("about", "tree", "_CHECKPOINT_METADATA")  # what a numbered folder of orbax's holds
 
 
 class Store:
     """The checkpoints in a folder, of which the newest and the best are kept."""
 
-    def __init__(self, folder: Path, keep: int) -> None:
+    def __init__(self, folder: Path, keep: int = 1) -> None:
         if missing := [name for name in ("orbax", "filelock") if importlib.util.find_spec(name) is None]:
             raise ImportError(f"checkpoints need {' and '.join(missing)}: pip install orbax-checkpoint filelock")
         self.folder, self._keep = folder, keep
         self._manager: Any = None
 
     def numbers(self) -> list[int]:
-        """Of what is saved completely, in order; orbax names what is incomplete differently."""
-        names = [path.name for path in self.folder.glob("*")] if self.folder.is_dir() else []
-        return sorted(int(name) for name in names if name.isdecimal())
+        """Of the complete checkpoints, in order; orbax names incomplete ones differently.
 
-    def read(self, number: int) -> tuple[dict[str, np.ndarray], Description]:
-        """The arrays and their description."""
+        Raises ValueError for another entry that is named by a number.
+        """
+        numbered = [path for path in self.folder.glob("*") if path.name.isdecimal()] if self.folder.is_dir() else []
+        for path in numbered:
+            if not any((path / name).exists() for name in _OURS):
+                raise ValueError(
+                    f"in a folder of checkpoints only they may be named by numbers, got {path}: choose another folder, "
+                    f"such as {self.folder / 'checkpoints'}"
+                )
+        return sorted(int(path.name) for path in numbered)
+
+    def best(self) -> int | None:
+        """The one with the lowest error; None if all are unranked."""
+        _, manager = self._orbax()
+        best = manager.best_step()
+        return None if best is None or _error(manager.metrics(best)) == UNRANKED else best
+
+    def read(self, number: int, advice: str = "") -> tuple[list[np.ndarray], Description]:
+        """The arrays and their description. Raises ValueError, which ends with the advice, if they are damaged."""
         args, manager = self._orbax()
-        read = manager.restore(number, args=args.Composite(tree=args.StandardRestore(), about=args.JsonRestore()))
-        return read.tree, read.about
+        with errors(f"{self.folder / str(number)} is damaged", advice, ValueError):
+            read = manager.restore(number, args=args.Composite(tree=args.StandardRestore(), about=args.JsonRestore()))
+            arrays = [read.tree[name] for name in sorted(read.tree)]
+            if read.about["sha256"] != identity.digest(*arrays):
+                raise ValueError("its arrays differ from those that were saved")
+        return arrays, read.about
 
-    def write(self, number: int, arrays: Mapping[str, np.ndarray], about: Description, error: float) -> None:
+    def write(self, number: int, arrays: Sequence[np.ndarray], about: Description, error: float) -> None:
         """Write a checkpoint, in the background if orbax can; the one with the lowest error is kept."""
         args, manager = self._orbax()
-        items = args.Composite(tree=args.StandardSave(arrays), about=args.JsonSave(about))
+        tree = {f"{i:06}": array for i, array in enumerate(arrays)}
+        about = {**about, "sha256": identity.digest(*arrays)}
+        items = args.Composite(tree=args.StandardSave(tree), about=args.JsonSave(about))
         manager.save(number, args=items, metrics={"error": error}, force=True)
 
     def clear(self) -> None:
@@ -49,6 +77,35 @@ class Store:
         if self._manager is not None:
             self._manager.wait_until_finished()
             self._manager.close()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Makes the folder and locks it; what was made and is empty goes at the end.
+
+        The system lets go of the lock when a process dies, however it dies. Raises BlockingIOError if another process
+        or thread holds it, OSError if it cannot be written.
+        """
+        import filelock  # late: an extra
+
+        made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.folder / ".lock", blocking=False)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise BlockingIOError(
+                f"{self.folder} must be used by one training run at a time, got another one there already: "
+                "wait until that ends, or choose another folder"
+            ) from None
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                (self.folder / ".lock").unlink()  # while it is held, so that nobody else holds a file that is gone
+            lock.release()
+            with contextlib.suppress(OSError):
+                for path in made:
+                    path.rmdir()
 
     def _orbax(self) -> tuple[Any, Any]:
         """Its arguments and its manager, made when it is first needed: orbax takes a second to import."""

@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnn._internal import checks, files
-from jnn.convert import structure
+from jnn._internal import checks, files, structure
 from jnn.typing import PathLike, PyTree
 
 _ABOUT = ("metadata", "structure", "names")

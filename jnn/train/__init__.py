@@ -34,15 +34,17 @@ from jaxtyping import Array, Float, Key
 from jnn import stopping as early_stopping
 from jnn._internal import checks
 from jnn.checkpoint import Checkpoints
-from jnn.checkpoint.saver import saver
+from jnn.checkpoint.saver import Saver
 from jnn.stopping import Criterion
 from jnn.train import arguments, loop, monitor, program
 from jnn.train import history as histories
+from jnn.train.arguments import Plan
 from jnn.train.chunks import Chunks
 from jnn.train.precision import mixed
 from jnn.train.program import step
 from jnn.typing import (
     CarryState,
+    EvalParams,
     Evaluate,
     Grad,
     History,
@@ -157,9 +159,8 @@ def epoch(
       >>> values.shape
       (3,)
     """
-    plan = arguments.plan(
-        key, grad, optimizer, state, data, batch_size, transform=transform, shuffle=shuffle, sharding=sharding
-    )
+    plan = Plan(grad, optimizer, batch_size, transform, shuffle, sharding)
+    plan = arguments.checked(plan, key, state, data)
     return program.jitted_epoch(plan, key, *arguments.placed(plan, state, data))
 
 
@@ -174,6 +175,7 @@ def run(
     batch_size: int,
     transform: Transform | None = None,
     evaluate: Evaluate | None = None,
+    eval_params: EvalParams | None = None,
     stopping: Criterion | None = None,
     shuffle: bool | None = None,
     sharding: NamedSharding | None = None,
@@ -195,6 +197,9 @@ def run(
       batch_size: As in `epoch`.
       transform: As in `epoch`.
       evaluate: `evaluate(params)` returns metrics, any pytree of arrays. It is called after each epoch, traced.
+      eval_params: `eval_params(state)` returns the parameters that `evaluate` and `stopping` get, such as an average
+        that the optimizer keeps: `optax.contrib.schedule_free_eval_params(state.opt_state, state.params)`. By default
+        `state.params`.
       stopping: A criterion from `jnn.stopping`. Its error is what `evaluate` returns, or the metric named "error". Once
         it is met, the state does not change any more and, outside of `jax.vmap`, nothing is computed; the returned
         state has the parameters with the lowest error, or the last ones without `evaluate`. It is reset where a run
@@ -223,15 +228,14 @@ def run(
       >>> history.losses.shape
       (4, 3)
     """
-    options = transform, evaluate, stopping, shuffle, sharding
-    plan = arguments.plan(key, grad, optimizer, state, data, batch_size, epochs, *options)
-    first = np.int32(histories.length(history))
-    given = plan, key, *arguments.placed(plan, state, data), first, epochs
+    plan = Plan(grad, optimizer, batch_size, transform, shuffle, sharding, evaluate, eval_params, stopping)
+    plan = arguments.checked(plan, key, state, data, epochs)
+    given = plan, key, *arguments.placed(plan, state, data), np.int32(histories.length(history)), epochs
     if history is not None:
         losses, metrics, *_ = program.jitted_run.eval_shape(*given)[1]
         histories.check(history, jax.tree.map(lambda leaf: leaf.shape[1:], (losses, metrics)), axis=0)
     state, after = program.jitted_run(*given)
-    return state, histories.joined(history, after, int(first), axis=0)
+    return state, histories.joined(history, after)
 
 
 def fit(
@@ -245,6 +249,7 @@ def fit(
     batch_size: int,
     transform: Transform | None = None,
     evaluate: Evaluate | None = None,
+    eval_params: EvalParams | None = None,
     stopping: Criterion | None = None,
     shuffle: bool | None = None,
     sharding: NamedSharding | None = None,
@@ -273,20 +278,25 @@ def fit(
         data loader, which is iterated once an epoch, or a function of the epoch t = 0, 1, ... that returns an iterable.
         Chunk c is trained on as `epoch` does with the key `fold_in(fold_in(key, t), c)`, so examples are shuffled
         within chunks. The next chunk is read, and NumPy arrays and what converts to them are copied, while one trains.
+        Epochs may have different numbers of chunks: in the history the losses of shorter ones end with NaN.
         The program recompiles for each size of a chunk. Checkpoints are saved after chunks, too, and named by their
         number; to resume, the same chunks must come in the same order.
       epochs: As in `run`.
       batch_size: As in `epoch`.
       transform: As in `epoch`.
       evaluate: As in `run`; with chunks, it is called after the last one of an epoch.
+      eval_params: As in `run`.
       stopping: As in `run`; training ends when every member has stopped.
       shuffle: As in `epoch`.
       sharding: As in `epoch`.
       history: As in `run`.
       callbacks: Each is called with a `Report` after every epoch; training stops when one returns True, and only then.
       checkpoints: Where to save what is needed to resume (`jnn.checkpoint`). A call with the same arguments resumes
-        from the newest checkpoint there, and ends with the same bits as one that was never interrupted.
-      progress: Show a bar on stderr, if tqdm is installed, with the mean cost and the scalar metrics over the members.
+        from the newest checkpoint there, and ends with the same bits as one that was never interrupted. What ends
+        training, such as an error of a loader, a callback or the cost, is raised once the last whole epoch is saved;
+        so does SIGTERM, as schedulers send it, which then ends the process with exit code 143.
+      progress: Show a bar with the mean cost and the scalar metrics over the members, on a terminal or in a notebook,
+        if tqdm is installed.
       catch_interrupt: Ctrl-C ends the run after the last whole epoch and returns its state and history, and a line on
         stderr reports it; a second Ctrl-C raises KeyboardInterrupt, as the first one does before an epoch has ended,
         with several processes, or if this is False.
@@ -295,9 +305,8 @@ def fit(
       As `run` does.
 
     Raises:
-      ValueError: As `run` and `checkpoint.Checkpoints` do; for epochs without a chunk or with other numbers of
-        mini-batches, for chunks of other shapes or dtypes than the first, and for an iterator, which gives its chunks
-        once, if epochs is more than 1.
+      ValueError: As `run` and `checkpoint.Checkpoints` do; for an epoch without a chunk, for chunks of other shapes or
+        dtypes than the first, and for an iterator, which gives its chunks once, if epochs is more than 1.
       TypeError: As `run` does, and for an object that is not a chunk.
       FloatingPointError: When a value is NaN or infinite, naming the epoch, the mini-batch and the likely cause.
 
@@ -312,32 +321,35 @@ def fit(
       >>> history.losses.shape
       (2, 3)
     """
-    options = transform, evaluate, stopping, shuffle, sharding
     checks.not_traced((key, state))
     first = histories.length(history)
     chunks, last = Chunks(data, first, epochs), first + epochs
     checks.not_traced(chunks.first)
-    plan = arguments.plan(key, grad, optimizer, state, chunks.first, batch_size, epochs, *options)
+    plan = Plan(grad, optimizer, batch_size, transform, shuffle, sharding, evaluate, eval_params, stopping)
+    plan = arguments.checked(plan, key, state, chunks.first, epochs)
     (state,) = arguments.placed(plan, state)
     if chunks.stay:
         (chunks.first,) = arguments.placed(plan, chunks.first)
-    (tracker,) = arguments.placed(plan, early_stopping.start(stopping, state.params, members=key.ndim > 0))
-    at = loop.Progress(state, tracker, [], first if chunks.stay else 0)
+    evaluated = functools.partial(program.evaluated, plan)
+    params = (jax.vmap(evaluated) if key.ndim else evaluated)(state).params
+    (tracker,) = arguments.placed(plan, early_stopping.start(stopping, params, members=key.ndim > 0))
+    at = loop.Progress(state, tracker, histories.epochs_of(history, key.ndim), first if chunks.stay else 0)
     if history is not None:
         losses, metrics = jax.tree.map(lambda leaf: leaf.shape, loop.shapes(plan, key, chunks.first, at))
         steps = losses[-1:] if chunks.stay else history.losses.shape[-1:]  # later chunks are not known yet
         histories.check(history, ((*losses[:-1], *steps), metrics), axis=key.ndim)
-        at = at._replace(measured=histories.epochs_of(history, key.ndim))
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(saver(checkpoints, unit="epoch" if chunks.stay else "chunk"))
-        at = at if opened is None else loop.resumed(opened, plan, key, chunks, at, last)
+        saver = None if checkpoints is None else Saver(checkpoints, unit="epoch" if chunks.stay else "chunk")
+        if saver is not None:
+            stack.enter_context(saver)
+            at = loop.resumed(saver, plan, key, chunks, at, last)
+        stack.enter_context(loop.saved_on_sigterm(saver))
         bar = monitor.progress_bar(last, len(at.measured), evaluate, stack, shown=progress)
         epochs_left, listeners = range(first, last), [*callbacks, *bar]
-        at = loop.train(plan, key, chunks, at, epochs_left, opened, listeners, catch_interrupt=catch_interrupt)
+        at = loop.train(plan, key, chunks, at, epochs_left, saver, listeners, catch_interrupt=catch_interrupt)
     loop.say_if_interrupted(at, last)
-    losses, metrics = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves, key.ndim)), *at.measured)
-    state, after = histories.finished(at.state, at.tracker, losses, metrics)
-    return state, histories.joined(None, after, first, axis=key.ndim)
+    state, history = at.result(first, key.ndim)
+    return state, jax.tree.map(jnp.asarray, history)
 
 
 _sgd = functools.lru_cache(maxsize=64)(optax.sgd)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +16,15 @@ from jnn._internal import checks
 from jnn.parallel.members import members_mesh
 from jnn.parallel.meshes import automatic, place_on
 from jnn.stopping import Criterion
-from jnn.typing import CarryState, Evaluate, Grad, Optimizer, PyTree, State, StateT, Transform
+from jnn.typing import CarryState, EvalParams, Evaluate, Grad, Optimizer, PyTree, State, StateT, Transform
+
+_FUNCTIONS = ("grad", "transform", "evaluate", "eval_params")
 
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=("grad", "transform", "evaluate"),
-    meta_fields=("optimizer", "batch_size", "shuffle", "stopping", "sharding", "together", "members"),
+    data_fields=_FUNCTIONS,
+    meta_fields=("optimizer", "batch_size", "stopping", "shuffle", "sharding", "together", "members"),
 )
 @dataclass(frozen=True)
 class Plan:
@@ -34,47 +36,37 @@ class Plan:
     """
 
     grad: Grad
-    transform: Transform | None
-    evaluate: Evaluate | None
     optimizer: Optimizer
     batch_size: int
-    shuffle: bool
-    stopping: Criterion | None
+    transform: Transform | None
+    shuffle: bool | None
     sharding: NamedSharding | None
-    together: bool
-    members: Mesh | None
+    evaluate: Evaluate | None = None
+    eval_params: EvalParams | None = None
+    stopping: Criterion | None = None
+    together: bool = False
+    members: Mesh | None = None
 
 
-def plan(
-    key: jax.Array,
-    grad: Grad,
-    optimizer: Optimizer,
-    state: StateT,
-    data: PyTree,
-    batch_size: int,
-    epochs: int = 1,
-    transform: Transform | None = None,
-    evaluate: Evaluate | None = None,
-    stopping: Criterion | None = None,
-    shuffle: bool | None = None,
-    sharding: NamedSharding | None = None,
-) -> Plan:
-    """The plan of a training run whose arguments fit together; raises as `train.epoch`, `run` and `fit` say."""
+def checked(plan: Plan, key: jax.Array, state: StateT, data: PyTree, epochs: int = 1) -> Plan:
+    """The plan as programs take it, if its parts fit together; raises as `train.epoch`, `run` and `fit` say."""
     checks.key("key", key)
     checks.examples(data)
-    checks.count("batch_size", batch_size)
+    checks.count("batch_size", plan.batch_size)
     checks.count("epochs", epochs)
-    _check_state(optimizer, state, key.shape)
-    early_stopping.check(stopping, evaluate, epochs)
-    sharding = _check_sharding(sharding, batch_size)
-    grad = _partial("grad", grad)
-    transform = None if transform is None else _partial("transform", transform)
-    evaluate = None if evaluate is None else _partial("evaluate", evaluate)
-    shuffle = not hasattr(state, "carry") if shuffle is None else bool(shuffle)
+    _check_state(plan.optimizer, state, key.shape)
+    early_stopping.check(plan.stopping, plan.evaluate, epochs)
+    functions = {name: _partial(name, getattr(plan, name)) for name in _FUNCTIONS}
     together = key.ndim > 0
-    spread = together and sharding is None
-    mesh = members_mesh(key.size, key, state, data, grad, transform, evaluate) if spread else None
-    made = Plan(grad, transform, evaluate, optimizer, batch_size, shuffle, stopping, sharding, together, mesh)
+    spread = together and plan.sharding is None
+    made = replace(
+        plan,
+        **functions,
+        shuffle=not hasattr(state, "carry") if plan.shuffle is None else bool(plan.shuffle),
+        sharding=_checked_sharding(plan.sharding, plan.batch_size),
+        together=together,
+        members=members_mesh(key.size, key, state, data, functions) if spread else None,
+    )
     return place_on(_everywhere(made), made)[0]
 
 
@@ -99,17 +91,16 @@ def check_opt_state(optimizer: Optimizer, state: State | CarryState) -> None:
     Part of the programs: what is traced already is not checked again.
     """
     expected = jax.eval_shape(optimizer.init, state.params)
-    found, wanted = _shapes(state.opt_state), _shapes(expected)
-    if found != wanted or jax.tree.structure(state.opt_state) != jax.tree.structure(expected):
-        differing = [name for name in wanted if name in found and found[name] != wanted[name]]
-        what = "other parameters" if found.keys() == wanted.keys() and differing else "another optimizer"
-        detail = (
-            f": {differing[0]} must have shape {wanted[differing[0]]}, got {found[differing[0]]}" if differing else ""
-        )
-        raise ValueError(
-            f"state.opt_state is that of {what}{detail}; start with train.init(optimizer, state.params), or continue "
-            "with the original optimizer"
-        )
+    if _form(state.opt_state) == _form(expected):
+        return
+    what = "another optimizer"
+    if jax.tree.structure(state.opt_state) == jax.tree.structure(expected):
+        name, found, wanted = _other_shape(state.opt_state, expected)
+        what = f"other parameters: {name} must have shape {wanted}, got {found}"
+    raise ValueError(
+        f"state.opt_state is that of {what}; start with train.init(optimizer, state.params), or continue with the "
+        "original optimizer"
+    )
 
 
 def value_and_grad(
@@ -127,29 +118,22 @@ def value_and_grad(
     form, meaning = "(value, gradient)", "a number and a tree of arrays like params"
     if carry:
         form, meaning = "((value, carry), gradient)", "a number, a tree like the carry, and one like params"
-    if right and not carry:
-        what = "((value, aux), gradient): drop has_aux, or pass a carry to train.init"
-    elif right:
+    got = f"{jax.tree.map(jnp.shape, returned)}"
+    if right and carry:
         back = jax.tree.map(jnp.shape, after[0]) if after else "none, as without has_aux=True"
-        what = f"another carry: {jax.tree.map(jnp.shape, carry[0])} went in, and came back as {back}"
-    else:
-        what = _other_form(returned, grads, params)
-    raise TypeError(f"grad must return {form}, {meaning}; got {what}")
-
-
-def _other_form(returned: PyTree, grads: PyTree, params: PyTree) -> str:
-    """What `grad` returned in place of a value and a gradient."""
-    if _form(returned) == _form(params):
-        return "a gradient alone: use jax.value_and_grad instead of jax.grad"
-    if _form(returned) == _form(0.0):
-        return "a value alone: use jax.value_and_grad(loss)"
-    if _form(returned) == _form((params, 0.0)):
-        return "(gradient, value): swap them"
-    if jax.tree.structure(grads) == jax.tree.structure(params):
-        found, wanted = _shapes(grads), _shapes(params)
-        name = next(name for name in wanted if found[name] != wanted[name])
-        return f"a gradient whose {name} has shape {found[name]} instead of {wanted[name]}"
-    return f"{jax.tree.map(jnp.shape, returned)}"
+        got = f"another carry: {jax.tree.map(jnp.shape, carry[0])} went in, and came back as {back}"
+    elif right:
+        got = "((value, aux), gradient): drop has_aux, or pass a carry to train.init"
+    elif _form(returned) == _form(params):
+        got = "a gradient alone: use jax.value_and_grad instead of jax.grad"
+    elif _form(returned) == _form(0.0):
+        got = "a value alone: use jax.value_and_grad(loss)"
+    elif _form(returned) == _form((params, 0.0)):
+        got = "(gradient, value): swap them"
+    elif jax.tree.structure(grads) == jax.tree.structure(params):
+        name, found, wanted = _other_shape(grads, params)
+        got = f"a gradient whose {name} has shape {found} instead of {wanted}"
+    raise TypeError(f"grad must return {form}, {meaning}; got {got}")
 
 
 def _everywhere(plan: Plan) -> NamedSharding | None:
@@ -164,8 +148,16 @@ def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
     return {checks.leaf_name(path): jnp.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def _partial(name: str, f: Callable[..., PyTree]) -> Partial:
+def _other_shape(found: PyTree, wanted: PyTree) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
+    """The first leaf whose shapes differ in trees of one structure: its name, and both shapes."""
+    pairs = zip(_shapes(found).items(), _shapes(wanted).values(), strict=True)
+    return next((name, shape, other) for (name, shape), other in pairs if shape != other)
+
+
+def _partial(name: str, f: Callable[..., PyTree] | None) -> Partial | None:
     """The function as a pytree of the arrays that are bound to it; raise TypeError for what is not one."""
+    if f is None and name != "grad":
+        return None
     if not callable(f):
         raise TypeError(f"{name} must be a function, got {f!r}")
     f = f if isinstance(f, Partial) else Partial(f)
@@ -173,8 +165,8 @@ def _partial(name: str, f: Callable[..., PyTree]) -> Partial:
         if not hasattr(leaf, "dtype") and not isinstance(leaf, int | float | complex):
             bound = jax.tree_util.keystr(path[1:], simple=True, separator=".")
             raise TypeError(
-                f"what jax.tree_util.Partial binds to {name} must be arrays, got {bound}={leaf!r}: bind Python values "
-                "with functools.partial"
+                f"what jax.tree_util.Partial binds to {name} must be arrays, got {bound}={leaf!r}: convert data with "
+                "jnp.asarray, and bind other values with functools.partial"
             )
     return f
 
@@ -194,7 +186,7 @@ def _check_state(optimizer: Optimizer, state: StateT, members: tuple[int, ...]) 
         raise ValueError(f"with {members[0]} keys state must have a leading axis of {members[0]} members, got {given}")
 
 
-def _check_sharding(sharding: NamedSharding | None, batch_size: int) -> NamedSharding | None:
+def _checked_sharding(sharding: NamedSharding | None, batch_size: int) -> NamedSharding | None:
     """The sharding on automatic axes; raise TypeError for another kind, ValueError unless it divides batch_size."""
     if sharding is None:
         return None

@@ -97,9 +97,15 @@ class Chunks:
 def _are_chunks(data: PyTree) -> bool:
     """Whether data hold chunks: a tuple or a list of arrays is the data, other iterables hold chunks of it."""
     if isinstance(data, list):
-        return bool(data) and all(isinstance(part, tuple) for part in data)
+        return bool(data) and all(map(_is_chunk, data))
     iterates = callable(data) or isinstance(data, Iterable)
     return iterates and not (isinstance(data, tuple | str | bytes | Mapping) or hasattr(data, "dtype"))
+
+
+def _is_chunk(part: PyTree) -> bool:
+    """Of a list: what a loader gives, or what looks like it and is refused as a chunk."""
+    arrays = isinstance(part, list) and all(hasattr(leaf, "dtype") for leaf in part)
+    return isinstance(part, tuple | Mapping) or (arrays and bool(part))
 
 
 def _copied(leaf: PyTree) -> jax.Array | np.ndarray:

@@ -1,8 +1,12 @@
 """Histories of training runs that continue: their epochs one by one, and joined."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import ArrayLike as Like
+from jaxtyping import Int
 
 from jnn.stopping import Tracker
 from jnn.typing import History, PyTree, StateT
@@ -15,12 +19,6 @@ def length(history: History | None) -> int:
     if not isinstance(history, History):
         raise TypeError(f"history must be the second that train.run or fit returned, got {type(history).__name__}")
     return history.losses.shape[-2]
-
-
-def epochs_of(history: History, axis: int) -> list[tuple[PyTree, PyTree]]:
-    """The losses and metrics of each epoch."""
-    leading = jax.tree.map(lambda leaf: np.moveaxis(np.asarray(leaf), axis, 0), (history.losses, history.metrics))
-    return [jax.tree.map(lambda leaf, t=t: leaf[t], leading) for t in range(len(leading[0]))]
 
 
 def check(history: History, shapes: PyTree, axis: int) -> None:
@@ -36,18 +34,40 @@ def check(history: History, shapes: PyTree, axis: int) -> None:
         )
 
 
-def joined(history: History | None, after: History, first: int, axis: int) -> History:
-    """One history: its epochs are counted from the start of both."""
-    epochs, best = (None if count is None else count + first for count in (after.epochs, after.best))
-    record: PyTree = (after.losses, after.metrics)
-    if history is not None:
-        before = history.losses, history.metrics
-        record = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis), before, record)
-    return History(record[0], record[1], epochs, best)
+def epochs_of(history: History | None, axis: int) -> list[tuple[PyTree, PyTree]]:
+    """The losses and metrics of each epoch."""
+    if history is None:
+        return []
+    leading = jax.tree.map(lambda leaf: np.moveaxis(np.asarray(leaf), axis, 0), (history.losses, history.metrics))
+    return [jax.tree.map(lambda leaf, t=t: leaf[t], leading) for t in range(len(leading[0]))]
 
 
-def finished(state: StateT, tracker: Tracker | None, losses: PyTree, metrics: PyTree) -> tuple[StateT, History]:
-    """The state to return, with the best parameters if a tracker kept them, and the history."""
+def stacked(epochs: Sequence[tuple[PyTree, PyTree]], axis: int) -> tuple[PyTree, PyTree]:
+    """The inverse of `epochs_of`; the losses of epochs with fewer mini-batches end with NaN."""
+    steps = max(losses.shape[-1] for losses, _ in epochs)
+
+    def padded(losses: PyTree) -> np.ndarray:
+        widths = [(0, 0)] * (losses.ndim - 1) + [(0, steps - losses.shape[-1])]
+        return np.pad(losses, widths, constant_values=np.nan)
+
+    whole = [(padded(losses), metrics) for losses, metrics in epochs]
+    return jax.tree.map(lambda *leaves: np.stack(leaves, axis), *whole)
+
+
+def joined(before: History | None, after: History) -> History:
+    """One history, along axis 0."""
+    if before is None:
+        return after
+    record: PyTree = (before.losses, before.metrics), (after.losses, after.metrics)
+    losses, metrics = jax.tree.map(lambda *parts: jnp.concatenate(parts), *record)
+    return after._replace(losses=losses, metrics=metrics)
+
+
+def finished(
+    state: StateT, tracker: Tracker | None, losses: PyTree, metrics: PyTree, first: Int[Like, ""]
+) -> tuple[StateT, History]:
+    """The state to return, with the best parameters if a tracker kept them, and the history from epoch `first`."""
     if tracker is None:
         return state, History(losses, metrics)
-    return state._replace(params=tracker.params), History(losses, metrics, tracker.epochs, tracker.best)
+    after = state._replace(params=tracker.params)
+    return after, History(losses, metrics, tracker.epochs + first, tracker.best + first)

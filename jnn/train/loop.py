@@ -1,23 +1,27 @@
 """One epoch after another on the host: how far a training run is, what is saved of it, and what ends it."""
 
+import contextlib
+import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jnn import parallel
 from jnn.checkpoint import identity
 from jnn.checkpoint.identity import Description
 from jnn.checkpoint.saver import Saver
 from jnn.stopping import Tracker
-from jnn.train import arguments, monitor, program
+from jnn.train import arguments, history, monitor, program
 from jnn.train.arguments import Plan
 from jnn.train.chunks import Chunks
-from jnn.typing import PyTree, Report
+from jnn.typing import History, PyTree, Report, Scalar
 
 
 class Progress(NamedTuple):
@@ -47,6 +51,10 @@ class Progress(NamedTuple):
             return Report(len(self.measured) + 1, self.state, self.losses, None)
         return Report(len(self.measured), self.state, *self.measured[-1])
 
+    def result(self, first: int, axis: int) -> tuple[PyTree, History]:
+        """What `fit` returns, whose epochs began with `first` and lie along this axis."""
+        return history.finished(self.state, self.tracker, *history.stacked(self.measured, axis), first)
+
 
 def train(
     plan: Plan,
@@ -61,28 +69,57 @@ def train(
 ) -> Progress:
     """Train for the epochs that are left, or until a listener, early stopping or Ctrl-C ends it; save on the way.
 
-    Ctrl-C ends it, if it may, once the first of `epochs` is trained. Returns the progress after the last whole epoch.
+    Ctrl-C ends it, if it may, once the first of `epochs` is trained; what else ends it is raised, after the last whole
+    epoch is saved. Returns the progress after the last whole epoch.
     """
+
+    def save(at: Progress | None, *, now: bool = False) -> None:
+        if saver is not None and at is not None:
+            _save(saver, at, epochs.start, key.ndim, now=now)
+
     whole, saved = at, None
+    if saver is not None and len(at.measured) < epochs.stop and not at.ended:
+        saver.begin(jax.eval_shape(program.measure, plan, at.state, at.tracker)[1])
     try:
         while len(at.measured) < epochs.stop and not at.ended:
-            for at in _epoch(plan, key, chunks, at, saver):  # noqa: B020
+            for at in _epoch(plan, key, chunks, at):  # noqa: B020
                 if at.chunk:
                     saved = at
-                    _save(saver, at)
+                    save(at)
             stopped = at.tracker is not None and not np.any(at.tracker.active)
             at = whole = at._replace(ended=stopped)
             answers = [listener(at.report()) for listener in listeners]
             at = whole = saved = at._replace(ended=stopped or any(map(monitor.is_true, answers)))
-            _save(saver, at)
-    except KeyboardInterrupt:
+            save(at)
+    except BaseException as error:
         alone = jax.process_count() == 1  # several processes are not at the same epoch
-        ends = alone and catch_interrupt and len(whole.measured) > epochs.start
+        caught = isinstance(error, KeyboardInterrupt) and catch_interrupt
+        ends = alone and caught and len(whole.measured) > epochs.start
         if alone:
-            _save(saver, at if ends else saved, now=True)
+            with contextlib.suppress(*[OSError] * isinstance(error, Exception)):
+                save(at if ends else saved, now=True)
         if not ends:
+            if saver is not None and (place := saver.saved()):
+                error.add_note(place)
             raise
     return whole
+
+
+@contextlib.contextmanager
+def saved_on_sigterm(saver: Saver | None) -> Iterator[None]:
+    """Within, SIGTERM ends the process as `sys.exit` does, with its own code, 143, unless a handler of the user's does.
+
+    A process that a scheduler ends then saves what it has, which the system's own handler would not let it do.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if saver is None or not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def shapes(plan: Plan, key: jax.Array, chunk: PyTree, at: Progress) -> tuple[PyTree, PyTree]:
@@ -98,12 +135,14 @@ def resumed(saver: Saver, plan: Plan, key: jax.Array, chunks: Chunks, start: Pro
     first, carried = np.int32(len(start.measured)), (start.state, start.tracker)
     c = None if chunks.stay else np.int32(0)
     anywhere = replace(plan, sharding=None, members=None)  # on other devices it is the same training run
+    hyperparams = saver.options.hyperparams
+    _with_hyperparams(start.state, hyperparams)  # before training, and whether it resumes or not
     description = identity.describe(
         saver.options.config,
         key,
         parallel.local(carried),
         {"data": chunks.first, "plan": plan, "history": start.measured},
-        stopping=repr(plan.stopping),
+        {"stopping": plan.stopping, "batch_size": plan.batch_size, "shuffle": plan.shuffle},
     )
 
     def traced() -> str:
@@ -112,14 +151,15 @@ def resumed(saver: Saver, plan: Plan, key: jax.Array, chunks: Chunks, start: Pro
 
     def like(progress: Description) -> PyTree:
         epoch = shapes(anywhere, key, chunk, start)
-        return carried, epoch if progress["epochs"] else None, epoch[0] if progress["chunk"] else None
+        whole = history.finished(*carried, *epoch, 0)[1] if progress["whole"] else None
+        return *carried, whole, epoch[0] if progress["chunk"] else None
 
     if (found := saver.resume(description, traced, like)) is None:
         return start
-    ((state, tracker), stacked, losses), progress = found
-    measured = [jax.tree.map(lambda a, t=t: a[t], stacked) for t in range(progress["epochs"])]
+    (state, tracker, whole, losses), progress = found
     fields = progress["number"], progress["ended"], losses, progress["chunk"], progress["mark"]
-    at = Progress(state, tracker, measured, *fields)
+    state = _with_hyperparams(state, hyperparams)
+    at = Progress(state, tracker, history.epochs_of(whole, key.ndim), *fields)
     saver.say(_where(saver.place(), at, epochs))
     return at
 
@@ -132,7 +172,7 @@ def say_if_interrupted(at: Progress, epochs: int) -> None:
         print(f"interrupted: train.fit returns what it had after epoch {n} of {epochs}; {on}", file=sys.stderr)
 
 
-def _epoch(plan: Plan, key: jax.Array, chunks: Chunks, at: Progress, saver: Saver | None) -> Iterator[Progress]:
+def _epoch(plan: Plan, key: jax.Array, chunks: Chunks, at: Progress) -> Iterator[Progress]:
     """Train for one epoch: the progress after each chunk but the last, and after the epoch."""
     t, trained = len(at.measured), np.ones(key.shape, bool) if at.tracker is None else np.asarray(at.tracker.active)
     unread = chunks.epoch(t, at.chunk, at.mark)
@@ -147,41 +187,40 @@ def _epoch(plan: Plan, key: jax.Array, chunks: Chunks, at: Progress, saver: Save
         if c is not None:
             at = at._replace(number=at.number + 1, chunk=int(c) + 1, mark=mark)
         at = at._replace(state=state, losses=losses)
-        monitor.check_finite(at.report(), trained, chunk, "" if saver is None else saver.saved())
+        monitor.check_finite(at.report(), trained, chunk, at.chunk)
         if ahead is not None:
             yield at
     idle = plan.evaluate is None and at.tracker is None
     tracker, metrics = (None, None) if idle else program.measure(plan, at.state, at.tracker)
     measured = [*at.measured, (jnp.asarray(at.losses), parallel.local(metrics))]
-    if (steps := at.losses.shape[-1]) != (first := measured[0][0].shape[-1]):
-        raise ValueError(
-            f"each epoch must have as many mini-batches as the first, {first}, got {steps} in epoch {t + 1}"
-        )
     yield Progress(at.state, tracker, measured, at.number + chunks.stay)
 
 
-def _save(saver: Saver | None, at: Progress | None, *, now: bool = False) -> None:
+def _save(saver: Saver, at: Progress, first: int, axis: int, *, now: bool) -> None:
     """Save, unless the last checkpoint is too recent or the parameters are not finite."""
-    if saver is None or at is None or at.number == saver.latest or not parallel.broadcast(now or saver.due()):
+    if at.number == saver.latest or not parallel.broadcast(now or saver.due()):
         return
-    state, tracker = parallel.local((at.state, at.tracker))
-    floats = [a for a in jax.tree.leaves(state.params) if jnp.issubdtype(jnp.result_type(a), jnp.inexact)]
+    at = at._replace(state=parallel.local(at.state), tracker=parallel.local(at.tracker))
+    floats = [a for a in jax.tree.leaves(at.state.params) if jnp.issubdtype(jnp.result_type(a), jnp.inexact)]
     if not all(np.isfinite(leaf).all() for leaf in floats):
         return
-    stacked = jax.tree.map(lambda *epochs: np.stack(epochs), *at.measured) if at.measured else None
-    progress = {name: getattr(at, name) for name in ("number", "ended", "chunk", "mark")}
+    whole = at.result(first, axis)[1] if at.measured else None
+    progress = {name: getattr(at, name) for name in ("number", "ended", "chunk", "mark")} | {"whole": bool(at.measured)}
     # Within an epoch nothing is measured, so none of its checkpoints is the best.
-    error = sys.float_info.max if at.chunk else _error(at.measured[-1][1])
-    saver.save(at.number, ((state, tracker), stacked, at.losses), progress | {"epochs": len(at.measured)}, error)
+    metrics = None if at.chunk else at.measured[-1][1]
+    saver.save(at.number, (at.state, at.tracker, whole, at.losses), progress, metrics)
 
 
-def _error(metrics: PyTree) -> float:
-    """The error by which checkpoints rank, a mean over members; 0 for all if no metric is one."""
-    named = metrics if isinstance(metrics, dict) else {"error": metrics}
-    for name, sign in (("error", 1.0), ("accuracy", -1.0)):
-        if named.get(name) is not None and np.issubdtype(np.asarray(named[name]).dtype, np.floating):
-            return sign * float(np.mean(np.asarray(named[name])))
-    return 0.0
+def _with_hyperparams(state: PyTree, values: Mapping[str, Scalar]) -> PyTree:
+    """The state whose optimizer has these hyperparameters; raise ValueError if it has none of that name."""
+    opt_state = state.opt_state
+    for name, value in values.items():
+        if (old := optax.tree.get(opt_state, name)) is None:
+            raise ValueError(
+                f"hyperparams must be in the optimizer's state, as optax.inject_hyperparams puts them there, got {name}"
+            )
+        opt_state = optax.tree.set(opt_state, **{name: jnp.full_like(old, value)})
+    return state._replace(opt_state=opt_state)
 
 
 def _where(place: str, at: Progress, epochs: int) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import sys
 from collections.abc import Callable
 
 import jax
@@ -15,8 +16,11 @@ from jnn.typing import CarryState, Evaluate, PyTree, Report, State
 def progress_bar(
     epochs: int, done: int, evaluate: Evaluate | None, stack: contextlib.ExitStack, *, shown: bool
 ) -> list[Callable[[Report], None]]:
-    """A callback that draws the bar, or none; tqdm is optional. A metric without a name has that of `evaluate`."""
-    if not shown or jax.process_index() or importlib.util.find_spec("tqdm") is None:
+    """A callback that draws the bar on a terminal or in a notebook, or none; tqdm is optional.
+
+    A metric without a name has that of `evaluate`.
+    """
+    if not shown or not is_seen() or jax.process_index() or importlib.util.find_spec("tqdm") is None:
         return []
     from tqdm import tqdm
 
@@ -30,11 +34,17 @@ def progress_bar(
         numbers: dict[str, PyTree] = {"cost": report.losses}
         for path, leaf in jax.tree_util.tree_leaves_with_path(report.metrics):
             if jnp.ndim(leaf) < report.losses.ndim:  # one number for each member
-                numbers[jax.tree_util.keystr(path, simple=True, separator=".") or alone] = leaf
-        bar.set_postfix({name: f"{_mean(value):.4f}" for name, value in numbers.items()}, refresh=False)
+                name = jax.tree_util.keystr(path, simple=True, separator=".") or alone
+                numbers["evaluate." * (name == "cost") + name] = leaf
+        bar.set_postfix({name: f"{_mean(value):.4g}" for name, value in numbers.items()}, refresh=False)
         bar.update()
 
     return [draw]
+
+
+def is_seen() -> bool:
+    """Whether somebody may watch stderr: on a terminal, or in a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def is_true(answer: object) -> bool:
@@ -43,20 +53,21 @@ def is_true(answer: object) -> bool:
     return scalar and np.asarray(answer).dtype == bool and bool(answer)
 
 
-def check_finite(report: Report, trained: np.ndarray, data: PyTree, saved: str) -> None:
+def check_finite(report: Report, trained: np.ndarray, data: PyTree, chunk: int) -> None:
     """Raise FloatingPointError if a loss of a member that trained is not finite, naming where it began and the cause.
 
-    Not where `optax.apply_if_finite` keeps such gradients from the parameters. `saved` is what to add to the message
-    about the last checkpoint.
+    Not where `optax.apply_if_finite` keeps such gradients from the parameters. `chunk` is the number of the data in
+    their epoch, 0 for data in memory.
     """
     bad = np.argwhere(~np.isfinite(np.asarray(report.losses)) & trained[..., None])
     if not len(bad) or _skipped(report.state):
         return
     *member, first = bad[np.argmin(bad[:, -1])].tolist()
     of_member = f" of member {member[0]}" if member else ""
+    in_chunk = f", in chunk {chunk}" if chunk else ""
     value = float(report.losses[(*member, first)])
     raise FloatingPointError(
-        f"the cost{of_member} became {value} in epoch {report.epoch}, mini-batch {first + 1}: {_cause(data)}{saved}"
+        f"the cost{of_member} became {value} in epoch {report.epoch}, mini-batch {first + 1}{in_chunk}: {_cause(data)}"
     )
 
 
@@ -77,9 +88,16 @@ def _skipped(state: State | CarryState) -> bool:
 
 def _cause(data: PyTree) -> str:
     for path, leaf in jax.tree_util.tree_leaves_with_path(data):
-        rows = np.flatnonzero(~np.isfinite(np.asarray(leaf).reshape(len(leaf), -1)).all(axis=1))
-        if rows.size:
-            name = f"data{jax.tree_util.keystr(path)}"
-            padding = "; where it pads sequences, pass a mask" if leaf.ndim > 2 else ""
-            return f"{name} is not finite in {rows.size} of {len(leaf)} examples, first in row {rows[0]}{padding}"
+        # Of an array that is split between processes each looks at its own part.
+        parts = [part.data for part in leaf.addressable_shards] if _is_split(leaf) else [leaf]
+        for part in map(np.asarray, parts):
+            rows = np.flatnonzero(~np.isfinite(part.reshape(len(part), -1)).all(axis=1))
+            if rows.size:
+                name = f"data{jax.tree_util.keystr(path)}" + " of this process" * _is_split(leaf)
+                padding = "; where it pads sequences, pass a mask" if leaf.ndim > 2 else ""
+                return f"{name} is not finite in {rows.size} of {len(part)} examples, first in row {rows[0]}{padding}"
     return "the data are finite; lower the learning rate, or look for an overflow or a division by zero in the cost"
+
+
+def _is_split(leaf: PyTree) -> bool:
+    return isinstance(leaf, jax.Array) and not leaf.is_fully_addressable

@@ -104,10 +104,15 @@ def run(
         tracker, metrics = _measure(plan, state, carry[1])
         return (state, tracker), (losses, metrics)
 
-    tracker = stopping.start(plan.stopping, state.params)
+    tracker = stopping.start(plan.stopping, evaluated(plan, state).params)
     ts: PyTree = first + jnp.arange(epochs)
-    (state, tracker), losses_and_metrics = jax.lax.scan(one_epoch, (state, tracker), ts)
-    return history.finished(state, tracker, *losses_and_metrics)
+    (state, tracker), (losses, metrics) = jax.lax.scan(one_epoch, (state, tracker), ts)
+    return history.finished(state, tracker, losses, metrics, first)
+
+
+def evaluated(plan: Plan, state: StateT) -> StateT:
+    """The state with the parameters that `evaluate` and early stopping get."""
+    return state if plan.eval_params is None else state._replace(params=plan.eval_params(state))
 
 
 @jax.jit
@@ -154,6 +159,7 @@ def _measure(plan: Plan, state: StateT, tracker: Tracker | None) -> tuple[Tracke
         with checks.noted("evaluate was called with the parameters alone, traced: it must return JAX arrays of them"):
             return jax.tree.map(jnp.asarray, plan.evaluate(state.params))
 
+    state = evaluated(plan, state)
     if tracker is None:
         return None, metrics(state)
     measured = stopping.unless_stopped(plan.stopping, lambda state: (state, None, metrics(state)), state, tracker)
