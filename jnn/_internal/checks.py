@@ -66,10 +66,43 @@ def count(name: str, value: Any, least: int = 1) -> None:
         raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
-def array(name: str, value: object) -> None:
-    """Raise TypeError for a list or a tuple in place of an array."""
-    if isinstance(value, list | tuple):
-        raise TypeError(f"{name} must be an array, got a {type(value).__name__}: convert it with jnp.asarray({name})")
+def array(name: str, value: Any) -> None:
+    """Raise TypeError unless `value` is an array or a number of a dtype that JAX has, ValueError for a masked array."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise ValueError(f"{name} must have no mask, got a masked array: fill its gaps with {name}.filled(value)")
+    if isinstance(value, jax.Array | np.ndarray | np.generic | int | float | complex):
+        _dtype(name, value)
+    elif not hasattr(value, "__jax_array__"):
+        how = [f"{name}.{method}()" for method in ("toarray", "to_numpy") if hasattr(value, method)]
+        how += [f"jnp.asarray({name})"] if isinstance(value, list | tuple) or hasattr(value, "__array__") else []
+        advice = f": convert it with {how[0]}" if how else ""
+        raise TypeError(f"{name} must be an array, got a {type(value).__name__}{advice}")
+
+
+def arrays(name: str, tree: PyTree) -> None:
+    """`array` for every leaf, but passes what `jnp.asarray` converts, such as tensors and frames of numbers."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array(f"{name}{jax.tree_util.keystr(path)}", _converted(leaf))
+
+
+def _converted(leaf: Any) -> Any:
+    """An array with the dtype of another library's array, which may be in a file: it is not read if it has a dtype."""
+    if isinstance(leaf, jax.Array | np.ndarray) or not hasattr(leaf, "__array__"):
+        return leaf
+    dtype = getattr(leaf, "dtype", None)
+    return np.empty(0, dtype) if isinstance(dtype, np.dtype) else np.asarray(leaf)
+
+
+def _dtype(name: str, value: Any) -> None:
+    dtype = getattr(value, "dtype", None)
+    if getattr(dtype, "kind", "") in ("U", "S", "T"):
+        how = f"number its classes with np.unique({name}, return_inverse=True)"
+        raise TypeError(f"{name} must hold numbers, got text of dtype {dtype}: {how}")
+    try:
+        jnp.result_type(value)
+    except TypeError:
+        how = f"convert it with {name}.astype(np.float32)"
+        raise TypeError(f"{name} must have a dtype that JAX has, got {dtype}: {how}") from None
 
 
 def floating(name: str, value: Any) -> None:
@@ -107,8 +140,9 @@ def sizes(value: Sequence[int]) -> None:
 def examples(data: PyTree, name: str = "data", each: str = "example") -> int:
     """The number N of examples in the tuple `data`, the leading axis that all its arrays share.
 
-    Raises TypeError when data is not a tuple, ValueError when it has no array, when an array has no axis, when the
-    leading axes differ or when N = 0. `name` and `each` are what the messages call the tuple and one of its N.
+    Raises TypeError when data is not a tuple of arrays, ValueError when it has none, when an array is masked or has no
+    axis, when the leading axes differ or when N = 0. `name` and `each` are what the messages call the tuple and one of
+    its N.
     """
     if not isinstance(data, tuple | list):
         chunks = callable(data) or (hasattr(data, "__iter__") and not hasattr(data, "dtype"))
@@ -119,6 +153,7 @@ def examples(data: PyTree, name: str = "data", each: str = "example") -> int:
     for i, part in enumerate(data):
         if isinstance(part, list):
             array(f"{name}[{i}]", part)
+    arrays(name, data)
     shapes = {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(data)}
     given = ", ".join(f"{name}{path}: {shape}" for path, shape in shapes.items())
     if not shapes or not all(shapes.values()):
