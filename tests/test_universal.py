@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.tree_util import Partial
 
-from jnn import activations, backprop, costs, gradcheck, mlp, train, universal
+from jnn import activations, backprop, costs, mlp, train, universal
 from tests.helpers import relative_error
 
 evaluate = jax.jit(jax.vmap(partial(mlp.forward, output=activations.identity), in_axes=(None, 0)))
@@ -248,40 +248,7 @@ def test_other_dtypes(x64):
 # As parameters like any others
 
 
-def test_a_constructed_network_is_differentiated_by_hand():
-    f, _ = smooth(1, 2, 3)
-    net = universal.approximate(f, (0.0, 0.0), (1.0, 1.0), (3, 2), w=8.0, h=4.0)
-    cost = costs.quadratic_with(activations.identity)
-    x, y = jnp.array([0.3, 0.6]), jnp.array([0.1, -0.2, 0.5])
-    report = gradcheck.compare(
-        lambda net, x, y: cost.value(mlp.logits(net, x), y), partial(backprop.value_and_grad, cost=cost), net, x, y
-    )
-    assert report.ok, report
-    _, grads = backprop.value_and_grad(net, x, y, cost=cost)
-    assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(grads))
-
-
 # Matmul precision
-
-
-def with_bf16_inputs(net, x):
-    """What a matrix unit does at its default precision: operands rounded to 8 bits, sums in float32."""
-
-    def rounded(a):
-        return jax.lax.reduce_precision(a, exponent_bits=8, mantissa_bits=7)
-
-    for w, b in net[:-1]:
-        x = activations.sigmoid(rounded(w) @ rounded(x) + b)
-    return rounded(net[-1].w) @ rounded(x) + net[-1].b
-
-
-def test_bf16_inputs_move_the_steps_and_round_the_heights():
-    net = universal.approximate(lambda x: jnp.sin(3 * x), 0.0, 1.0, 400)
-    x = (jnp.arange(400)[:, None] + 0.5) / 400
-    exact = jax.vmap(lambda x: jnp.sin(3 * x))(x)
-    bf16 = jax.vmap(partial(with_bf16_inputs, net))(x)
-    assert jnp.max(jnp.abs(evaluate(net, x) - exact)) < 1e-5
-    assert jnp.max(jnp.abs(bf16 - exact)) > 5e-3  # x is in the wrong bin, and heights have three digits
 
 
 def test_default_matmul_precision_reaches_every_product():
