@@ -303,14 +303,6 @@ def test_the_environment_makes_it_quick(experiment, monkeypatch, quick, size):
     assert len(runner.show(experiment, size=4)[1]["squares"]) == size
 
 
-def test_it_is_shown_as_a_run_is_saved(experiment, tmp_path):
-    """In the same style, though it is rendered later, when other settings may hold."""
-    runner.main(experiment, ["--out", str(tmp_path)])
-    figure, _ = runner.show(experiment)
-    figure.savefig(tmp_path / "shown.png", metadata={"Software": None})
-    assert (tmp_path / "shown.png").read_bytes() == (tmp_path / "squares" / "figure.png").read_bytes()
-
-
 def test_epochs_are_whole_numbers(experiment):
     """Also where few of them leave room for halves."""
 
