@@ -355,7 +355,10 @@ def numbers_in(tree):
                 yield np.asarray(leaf).astype(np.float64)
 
 
-def fuzz(f, positional, named, inputs):
+@pytest.mark.bad_input
+@pytest.mark.parametrize("inputs", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("f", "positional", "named"), FUZZED, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_result_or_the_documented_error(f, positional, named, inputs):
     @settings(max_examples=inputs, suppress_health_check=list(HealthCheck), database=None)
     @given(positional, named)
     def tried(positional, named):
@@ -372,10 +375,3 @@ def fuzz(f, positional, named, inputs):
             assert not any(np.isnan(a).any() for a in numbers_in(result))
 
     tried()
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize("inputs", [2, pytest.param(20, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("f", "positional", "named"), FUZZED, ids=lambda value: getattr(value, "__name__", ""))
-def test_a_result_or_the_documented_error(f, positional, named, inputs):
-    fuzz(f, positional, named, inputs)

@@ -16,6 +16,7 @@ from PIL import Image
 import jnn
 from experiments import names
 from notebooks import renew
+from tests.helpers import raises
 from tests.test_equations import NUMBERED
 
 ROOT = Path(__file__).parent.parent
@@ -252,11 +253,8 @@ def test_what_is_renewed_does_not_depend_on_the_settings_of_the_user(folder, tmp
     ],
 )
 def test_what_does_not_end_leaves_the_older_notebook(error, code, said, folder, monkeypatch, capsys):
-    def fails(notebook):
-        raise error
-
     (folder / "draws.ipynb").write_text("the older one")
-    monkeypatch.setattr(renew, "execute", fails)
+    monkeypatch.setattr(renew, "execute", raises(error))
     assert renew.main() == code
     assert capsys.readouterr().err == said
     assert (folder / "draws.ipynb").read_text() == "the older one"
@@ -264,10 +262,7 @@ def test_what_does_not_end_leaves_the_older_notebook(error, code, said, folder, 
 
 
 def test_a_folder_that_is_not_writable_is_found_before_executing(folder, monkeypatch, capsys):
-    def forbidden(**options):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(renew.tempfile, "TemporaryDirectory", forbidden)
+    monkeypatch.setattr(renew.tempfile, "TemporaryDirectory", raises(PermissionError(13, "Permission denied")))
     monkeypatch.setattr(renew, "execute", lambda notebook: pytest.fail("it executes first"))
     assert renew.main() == 2
     message = f"error: draws is as it was; cannot write to {folder} ([Errno 13] Permission denied)\n"

@@ -17,6 +17,7 @@ import pytest
 from experiments import __main__ as command
 from experiments import load, names, paths, runner
 from experiments.runner import report
+from tests.helpers import raises
 
 
 def chunk(kind, data):
@@ -268,10 +269,7 @@ def test_a_page_that_fails_leaves_the_older_one_whole(error, code, said, tmp_pat
     before = (tmp_path / "report.html").read_bytes()
     keep(tmp_path, "beta")
 
-    def broken(self, *args, **options):
-        raise error
-
-    monkeypatch.setattr(report.Path, "replace", broken)
+    monkeypatch.setattr(report.Path, "replace", raises(error))
     assert report.write(MODULES, tmp_path) == code
     assert re.fullmatch(said, capsys.readouterr().err)
     assert (tmp_path / "report.html").read_bytes() == before

@@ -21,6 +21,7 @@ from experiments import runner
 from experiments.chapter_1 import digits, nielsen
 from experiments.runner import command, files, training
 from jnn import train
+from tests.helpers import interrupted_fit, raises
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,13 +172,6 @@ def test_a_device_that_is_missing_is_one_line(experiment, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("error: JAX_PLATFORMS must name platforms of this machine, got 'cuda': ")
 
 
-def raises(error):
-    def raise_it(*args, **options):
-        raise type(error)(*error.args)
-
-    return raise_it
-
-
 @pytest.mark.parametrize(
     "way", ["a file in the way", "a folder for a file", "a folder that no file can be made in", "a full disk", "/proc"]
 )
@@ -205,10 +199,7 @@ def test_an_out_that_is_not_writable_is_found_before_computing(experiment, way, 
 
 
 def test_an_interrupt_leaves_nothing(experiment, tmp_path, capsys):
-    def interrupted(config):
-        raise KeyboardInterrupt
-
-    experiment.compute = interrupted
+    experiment.compute = raises(KeyboardInterrupt())
     assert runner.main(experiment, ["--out", str(tmp_path / "out")]) == 130
     assert "interrupted; nothing was written" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -440,30 +431,18 @@ def test_checkpoints_are_in_folders_of_these_names(tmp_path):
     assert all(re.fullmatch(r"[\w.-]+", name) for name in folders.used)
 
 
-def test_an_interrupted_run_resumes(experiment, tmp_path, monkeypatch, capfd):
+def test_an_interrupted_run_resumes(experiment, tmp_path, capfd):
     """Ctrl-C in the second of two training runs, then --resume: the same arrays, to the last bit, as without."""
     experiment.compute = train_each({"name": "one"}, {"name": "other"})
     flags = ["--size", "7", "--out", str(tmp_path / "again")]
     assert runner.main(experiment, [*flags[:2], "--out", str(tmp_path / "alone")]) == 0
-    fit, calls = train.fit, []
-
-    def interrupted(*args, **options):
-        def interrupt(report):
-            if len(calls) == 2 and report.epoch == 3:
-                raise KeyboardInterrupt
-
-        calls.append(args)
-        checkpoints = dataclasses.replace(options.pop("checkpoints"), seconds=0)
-        return fit(*args, callbacks=[interrupt], checkpoints=checkpoints, **options)
-
-    monkeypatch.setattr(train, "fit", interrupted)
-    assert runner.main(experiment, flags) == 130
+    with interrupted_fit(epoch=3, call=2):
+        assert runner.main(experiment, flags) == 130
     command = f"python -m experiments squares {' '.join(flags)} --resume"
     assert f"interrupted; resume with {command}\n" in capfd.readouterr().err
     folder = tmp_path / "again" / "squares"
     assert [path.name for path in folder.iterdir()] == ["checkpoints"]
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["one", "other"]
-    monkeypatch.setattr(train, "fit", fit)
     assert runner.main(experiment, ["--size", "8", *flags[2:], "--resume"]) == 2
     assert "config" in capfd.readouterr().err
     assert runner.main(experiment, [*flags, "--resume"]) == 0
