@@ -1,5 +1,6 @@
 """What several test modules share."""
 
+import ast
 import contextlib
 import dataclasses
 import itertools
@@ -95,6 +96,26 @@ def interrupted_fit(epoch, call=1):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "fit", interrupted)
         yield
+
+
+def imports(path):
+    """The modules that a file imports, at its top or late; what it imports of a module after a dot."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def import_graph(root, folder):
+    """The modules of a folder by their names, each with those that it imports."""
+    paths = {".".join(path.relative_to(root).with_suffix("").parts): path for path in (root / folder).rglob("*.py")}
+    paths = {name.removesuffix(".__init__"): path for name, path in paths.items()}
+
+    def module(imported, by):
+        return max((name for name in paths if f"{imported}.".startswith(f"{name}.")), key=len, default=by)
+
+    return {name: {module(imported, by=name) for imported in imports(path)} - {name} for name, path in paths.items()}
 
 
 KINDS = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}

@@ -14,7 +14,6 @@ from nbclient.exceptions import DeadKernelError
 from PIL import Image
 
 import jnn
-from experiments import names
 from notebooks import renew
 from tests.helpers import raises
 from tests.test_equations import NUMBERED
@@ -100,9 +99,6 @@ def test_the_prose_names_what_exists(name):
         assert (renew.FOLDER / path).exists(), path
     for module, function in re.findall(rf"`({'|'.join(jnn.__all__)})\.(\w+)", text):
         assert hasattr(getattr(jnn, module), function), f"{module}.{function}"
-    assert set(re.findall(r"python -m experiments (\w+)", text)) <= {*names(), "all", "report", "read"}
-    for package, module in re.findall(r"python -m (benchmarks|notebooks)\.(\w+)", text):
-        assert (ROOT / package / f"{module}.py").exists(), f"{package} {module}"
 
 
 # The cell that sets up

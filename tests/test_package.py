@@ -1,6 +1,6 @@
 """The package as users get it: imports, the wheel, the README's examples."""
 
-import ast
+import graphlib
 import inspect
 import os
 import pydoc
@@ -16,6 +16,7 @@ import pytest
 
 import jnn
 from jnn import activations, augment, backprop, costs, data, gru, lstm, mlp, regularize, rnn, stopping, train
+from tests.helpers import import_graph, imports
 
 ROOT = Path(__file__).parent.parent
 MATHS = (
@@ -46,15 +47,6 @@ def test_the_import_loads_no_optional_package():
     assert not {"matplotlib", "sklearn", "pooch", "requests", "tqdm", "tyro", "pytest", "scipy.ndimage"} & set(loaded)
 
 
-def imports(path):
-    """The modules that a file imports, at its top or late."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
 def rooms():
     """Each file of jnn but its front door, by the name of its room."""
     for path in (ROOT / "jnn").rglob("*.py"):
@@ -81,20 +73,9 @@ def test_mathematics_knows_neither_meshes_nor_optimizers_nor_files():
 
 def test_no_module_imports_itself_in_a_circle():
     """Within a room, too: files of mathematics, and the inner modules of a folder."""
-    files = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for _, path in rooms()
-    }
-    below = {
-        name: {
-            max((other for other in files if f"{used}.".startswith(f"{other}.")), key=len, default=None)
-            for used in imports(path)
-        }
-        - {None, name, *(name.rsplit(".", i)[0] for i in range(1, name.count(".")))}
-        for name, path in files.items()
-    }
-    while ready := {name for name, others in below.items() if not others & below.keys()}:
-        below = {name: others for name, others in below.items() if name not in ready}
-    assert not below
+    graph = import_graph(ROOT, "jnn")
+    assert sum(map(len, graph.values())) > len(graph)
+    graphlib.TopologicalSorter(graph).prepare()  # raises where there is one
 
 
 def test_the_readme_examples_print_what_the_readme_says():

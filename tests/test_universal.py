@@ -226,12 +226,6 @@ def test_heights_are_means_over_the_samples():
         np.testing.assert_allclose(net[2].w[0], np.array([1 / 3, 7 / 3]) - 1 / (12 * samples**2), rtol=1e-6)
 
 
-@pytest.mark.parametrize("f", [lambda x: x[0] * x[1], lambda x: (x[0] * x[1])[None]], ids=["number", "vector"])
-def test_a_number_is_a_vector_of_one(f):
-    net = universal.approximate(f, (0.0, 0.0), (1.0, 1.0), 3)
-    np.testing.assert_allclose(net[2].w.reshape(3, 3), np.outer([1, 3, 5], [1, 3, 5]) / 36, rtol=1e-6)
-
-
 def test_default_weights_are_powers_of_two_above_the_steepness():
     net = universal.approximate(lambda x: x.sum(), (0.0, 0.0), (1.0, 3.0), (10, 7))
     w = np.unique(np.asarray(net[0].w)[net[0].w > 0])
@@ -327,11 +321,9 @@ def test_a_function_that_raises_says_why():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: universal.step(0.5, 0.0), ValueError, "w must be positive .*got 0.0"),
         (lambda: universal.step(0.5, -3.0), ValueError, "w must be positive and finite, got -3.0"),
         (lambda: universal.step(float("nan")), ValueError, "s must be finite, got nan"),
-        (lambda: universal.rectangle(2.0, 1.0), ValueError, "s1 must be less than s2, got 2.0 and 1.0"),
-        (lambda: universal.rectangle(1.0, 1.0), ValueError, "s1 must be less than s2"),
+        (lambda: universal.rectangle(1.0, 1.0), ValueError, "s1 must be less than s2, got 1.0 and 1.0"),
         (lambda: universal.rectangle(1.0, 2.0, w=0.0), ValueError, "w must be positive .*got 0.0"),
         (lambda: universal.rectangle(1.0, 2.0, h=-1.0), ValueError, "h must be positive .*got -1.0"),
         (lambda: universal.tower((0.0, 1.0), (1.0, 1.0)), ValueError, r"lower\[1\] must .* got 1.0 and 1.0"),
@@ -351,14 +343,12 @@ def test_a_function_that_raises_says_why():
             ValueError,
             r"f must be finite on the box, but is not at x = \[0.5\] and in all at 1 of 5 points",
         ),
-        (lambda: universal.approximate(jnp.log, -1.0, 1.0, 4), ValueError, r"at x = \[-0.75\] and in all at 2 of 4"),
         (lambda: universal.approximate(line, 1e8, 1e8 + 16, 100), ValueError, "knots .* must differ in float32"),
         (
             lambda: universal.approximate(line, (0.0,) * 3, (1.0,) * 3, 1000),
             ValueError,
             r"at most max_bytes = 1024 MiB, got .* MiB for 1000000000 indicators of 3003 steps",
         ),
-        (lambda: universal.approximate(line, 0.0, 1.0, 10**12), ValueError, "raise max_bytes"),
         (lambda: universal.approximate(line, [0] * 3, [1] * 3, np.full(3, 3_000_000)), ValueError, "raise max_bytes"),
         (lambda: universal.approximate(line, [0.0] * 3, [1.0] * 3, 20, samples=99), ValueError, "fewer samples"),
         (lambda: universal.approximate(line, 0.0, 1.0, 100, dtype=jnp.float16), ValueError, "float16, got .* 131072"),
