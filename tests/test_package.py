@@ -31,6 +31,7 @@ BELOW["checkpoint"] = {"typing", "_internal", "parallel"}
 BELOW["train"] = {"typing", "_internal", "parallel", "checkpoint", "stopping"}
 BELOW["convert"] = {"typing", "_internal", *MATHS}
 """What each file of mathematics and each folder of machinery imports at most, beside itself."""
+KEY, GRAD, SGD = jax.random.key(0), backprop.minibatch_value_and_grad, train.sgd(1.0)
 NETWORK = (mlp.Layer(jnp.ones((1, 1)), jnp.ones(1)),)
 
 
@@ -125,25 +126,18 @@ def test_the_readme_names_what_exists():
 
 
 LISTS = {
-    "backprop.minibatch_value_and_grad": lambda: backprop.minibatch_value_and_grad(NETWORK, [[1.0]], [[1.0]]),
+    "backprop.minibatch_value_and_grad": lambda: GRAD(NETWORK, [[1.0]], [[1.0]]),
     "backprop.value_and_grad": lambda: backprop.value_and_grad(NETWORK, [1.0], [1.0]),
     "mlp.logits": lambda: mlp.logits(NETWORK, [1.0]),
     "costs": lambda: costs.quadratic.value([1.0], [1.0]),
-    "lstm.unroll": lambda: lstm.unroll(lstm.init(jax.random.key(0), 1, 2), lstm.zero_state(2), [[1.0]]),
+    "lstm.unroll": lambda: lstm.unroll(lstm.init(KEY, 1, 2), lstm.zero_state(2), [[1.0]]),
     "lstm.mask": lambda: lstm.mask([1], 2),
-    "rnn.scan": lambda: rnn.scan(rnn.init(jax.random.key(0), 1, 2), rnn.zero_state(2), [[1.0]]),
+    "rnn.scan": lambda: rnn.scan(rnn.init(KEY, 1, 2), rnn.zero_state(2), [[1.0]]),
     "data.one_hot": lambda: data.one_hot([1], 2),
-    "augment.shift": lambda: augment.shift(jax.random.key(0), [[1.0]], pixels=1.0),
-    "regularize.mixup": lambda: regularize.mixup(jax.random.key(0), [[1.0]], [[1.0]], beta=0.2),
-    "regularize.noise": lambda: regularize.input_noise(jax.random.key(0), [[1.0]], sigma=0.1),
-    "train.epoch": lambda: train.epoch(
-        jax.random.key(0),
-        backprop.minibatch_value_and_grad,
-        train.sgd(1.0),
-        train.init(train.sgd(1.0), NETWORK),
-        ([[1.0]],),
-        batch_size=1,
-    ),
+    "augment.shift": lambda: augment.shift(KEY, [[1.0]], pixels=1.0),
+    "regularize.mixup": lambda: regularize.mixup(KEY, [[1.0]], [[1.0]], beta=0.2),
+    "regularize.noise": lambda: regularize.input_noise(KEY, [[1.0]], sigma=0.1),
+    "train.epoch": lambda: train.epoch(KEY, GRAD, SGD, train.init(SGD, NETWORK), ([[1.0]],), batch_size=1),
 }
 
 

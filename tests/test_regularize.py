@@ -77,31 +77,6 @@ def test_a_penalty_of_the_users():
     assert relative_error(with_both, expected) < 1e-6
 
 
-def test_strengths_may_be_vmapped():
-    params, data = network(0), examples(1, 6)
-    alphas = jnp.array([0.0, 0.1, 0.5])
-
-    @jax.jit
-    def at(alpha):
-        return regularize.penalised(GRAD, regularize.l2(alpha))(params, *data)
-
-    together = jax.vmap(at)(alphas)
-    for i, alpha in enumerate(alphas):
-        assert relative_error(jax.tree.map(lambda leaf, i=i: leaf[i], together), at(alpha)) < 1e-6
-
-
-def test_l2_is_weight_decay_for_gradient_descent():
-    """The mask `weights` makes optax's weight decay the L2 penalty, biases left alone."""
-    state, data = train.init(train.sgd(0.5), network(0)), examples(1, 12)
-    penalised = regularize.penalised(GRAD, regularize.l2(0.02))
-    one, _ = train.run(KEY, penalised, train.sgd(0.5), state, data, epochs=3, batch_size=4)
-    decayed = optax.chain(optax.add_decayed_weights(0.02, regularize.weights), train.sgd(0.5))
-    other, _ = train.run(KEY, GRAD, decayed, train.init(decayed, network(0)), data, epochs=3, batch_size=4)
-    assert relative_error(one.params, other.params) < 1e-5
-    plain, _ = train.run(KEY, GRAD, train.sgd(0.5), state, data, epochs=3, batch_size=4)
-    assert relative_error(one.params, plain.params) > 1e-3
-
-
 # Noise and mixup
 
 

@@ -355,33 +355,29 @@ def train_each(*names, epochs=4):
 
 
 @pytest.mark.parametrize(
-    ("backend", "members", "batch_size", "recurrent", "parts"),
+    ("backend", "cores", "members", "batch_size", "recurrent", "parts"),
     [
-        ("cpu", 1, 16, True, 8),
-        ("cpu", 1, 12, True, 4),
-        ("cpu", 1, 16, False, None),
-        ("cpu", 2, 16, True, None),
-        ("gpu", 1, 16, False, 8),
-        ("gpu", 7, 12, True, 4),
-        ("gpu", 8, 16, True, None),
+        ("cpu", 8, 1, 16, True, 8),
+        ("cpu", 8, 1, 12, True, 4),
+        ("cpu", 2, 1, 16, True, 2),
+        ("cpu", 8, 1, 16, False, None),
+        ("cpu", 8, 2, 16, True, None),
+        ("gpu", 2, 1, 16, False, 8),
+        ("gpu", 2, 7, 12, True, 4),
+        ("gpu", 2, 8, 16, True, None),
     ],
 )
-def test_what_is_split_over_eight_devices(backend, members, batch_size, recurrent, parts, monkeypatch, capsys):
-    """Members where there are enough; else mini-batches, which on a CPU pays off only for a single recurrent net."""
+def test_what_is_split_over_eight_devices(backend, cores, members, batch_size, recurrent, parts, monkeypatch, capsys):
+    """Members where there are enough; else mini-batches, which on a CPU pays off only for a single recurrent net.
+
+    On a CPU over as many devices as there are cores.
+    """
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    monkeypatch.setattr(training, "cores", lambda: 8)
+    monkeypatch.setattr(training, "cores", lambda: cores)
     sharding = training._sharding(members, batch_size, recurrent=recurrent)
     assert (None if sharding is None else sharding.mesh.shape["batch"]) == parts
     said = "4 of 8 devices share a mini-batch of 12; a --batch-size divisible by 8 uses all\n"
     assert capsys.readouterr().err == (said if parts == 4 else "")
-
-
-def test_on_a_cpu_a_mini_batch_is_split_over_as_many_devices_as_there_are_cores(monkeypatch, capsys):
-    monkeypatch.setattr(training, "cores", lambda: 2)
-    mesh = training._sharding(1, 16, recurrent=True).mesh
-    assert list(mesh.devices.ravel()) == jax.devices()[:2]
-    assert mesh.shape["batch"] == 2
-    assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
