@@ -1,13 +1,17 @@
 """What several test modules share."""
 
+import ast
+import contextlib
+import dataclasses
 import itertools
 import struct
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from jnn import activations, costs, mlp
+from jnn import activations, costs, mlp, train
 
 COSTS = (
     costs.quadratic,
@@ -65,6 +69,53 @@ def relative_error(a, b):
         assert np.isfinite(apart)
         worst = max(worst, 0.0 if apart == 0 else apart / np.max(np.abs(y)))
     return worst
+
+
+def raises(error):
+    """A function that raises this error, whatever it is given."""
+
+    def raise_it(*args, **options):
+        raise type(error)(*error.args)
+
+    return raise_it
+
+
+@contextlib.contextmanager
+def interrupted_fit(epoch, call=1):
+    """Inside, `train.fit` saves after every epoch, and Ctrl-C comes in this epoch of its n-th call."""
+    fit, calls = train.fit, itertools.count(1)
+
+    def interrupted(*args, checkpoints, **options):
+        def interrupt(report):
+            if now == call and report.epoch == epoch:
+                raise KeyboardInterrupt
+
+        now = next(calls)
+        return fit(*args, callbacks=[interrupt], checkpoints=dataclasses.replace(checkpoints, seconds=0), **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "fit", interrupted)
+        yield
+
+
+def imports(path):
+    """The modules that a file imports, at its top or late; what it imports of a module after a dot."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def import_graph(root, folder):
+    """The modules of a folder by their names, each with those that it imports."""
+    paths = {".".join(path.relative_to(root).with_suffix("").parts): path for path in (root / folder).rglob("*.py")}
+    paths = {name.removesuffix(".__init__"): path for name, path in paths.items()}
+
+    def module(imported, by):
+        return max((name for name in paths if f"{imported}.".startswith(f"{name}.")), key=len, default=by)
+
+    return {name: {module(imported, by=name) for imported in imports(path)} - {name} for name, path in paths.items()}
 
 
 KINDS = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}

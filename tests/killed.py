@@ -47,7 +47,7 @@ def train(checkpoints, epochs=EPOCHS, callbacks=()):
 
 
 def full(folder):
-    """Go on with a training run whose files may not grow beyond 50 bytes; exit with 3 where it says what is wrong."""
+    """Go on with a training run whose files may not grow beyond 50 bytes."""
     import resource
     import signal
 
@@ -55,15 +55,11 @@ def full(folder):
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50, resource.RLIM_INFINITY))
-    try:
-        train(checkpoint.Checkpoints(folder), epochs=4)
-    except OSError as error:
-        print(error)
-        sys.exit(3)
+    train(checkpoint.Checkpoints(folder), epochs=4)
 
 
 def replaced(folder):
-    """Train until a file takes the place of the folder; exit with 3 where it says what is wrong."""
+    """Train until a file takes the place of the folder."""
     from jnn import checkpoint
 
     def replace(report):
@@ -71,11 +67,7 @@ def replaced(folder):
             folder.rename(folder.with_name("moved"))
             folder.write_text("not a folder")
 
-    try:
-        train(checkpoint.Checkpoints(folder), epochs=4, callbacks=[replace])
-    except OSError as error:
-        print(error)
-        sys.exit(3)
+    train(checkpoint.Checkpoints(folder), epochs=4, callbacks=[replace])
 
 
 def hold(folder):
@@ -127,14 +119,12 @@ def _process(folder):
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["train", folder]:
-            child(Path(folder))
-        case ["full", folder]:
-            full(Path(folder))
-        case ["replaced", folder]:
-            replaced(Path(folder))
-        case ["hold", folder]:
-            hold(Path(folder))
+        case ["train" | "full" | "replaced" | "hold" as what, folder]:
+            try:
+                {"train": child, "full": full, "replaced": replaced, "hold": hold}[what](Path(folder))
+            except OSError as error:
+                print(error)
+                sys.exit(3)
         case ["--kills", number]:
             with tempfile.TemporaryDirectory() as scratch:
                 sys.exit("\n".join(kill(Path(scratch), int(number), seed=0)) or 0)

@@ -110,8 +110,11 @@ windows = st.tuples(*(arrays(n_out, n_in, entries=PLAIN) for n_in, n_out in iter
 hessians = rarely(st.just(jnp.diag(jnp.arange(1.0, 4.0))), arrays(3, 3))
 optimizers = st.sampled_from([optax.sgd(0.1), optax.adam(0.1)])
 BY_HAND = backprop.minibatch_value_and_grad
-data = st.tuples(arrays(N, P), arrays(N, 2))
+batch = arrays(N, P), arrays(N, 2)
 states = st.builds(train.init, optimizers, st.just(mlp.init(jax.random.key(0), SIZES)))
+training = keys, st.just(BY_HAND), st.just(optax.sgd(0.1)), states, st.tuples(*batch)
+steepness, first = st.one_of(st.none(), numbers(100.0)), st.just(lambda x: x[0])
+SHAPES = (4, 5), (3, 3)
 
 
 def of(f, *positional, **named):
@@ -128,42 +131,30 @@ def of_cell(cell, params):
     yield of(cell.unroll, params, state, sequences, mask=masks, segment=st.one_of(st.none(), counts(2)))
 
 
+AUGMENT = {
+    augment.distort: ("shift", "rotate", "scale", "shear", "elastic", "sigma"),
+    augment.shift: ("pixels",),
+    augment.rotate: ("degrees",),
+    augment.scale: ("fraction",),
+    augment.shear: ("fraction",),
+    augment.elastic: ("pixels", "sigma"),
+    augment.blur: ("sigma",),
+    augment.thickness: ("thinner", "thicker", "softer", "p"),
+    augment.noise: ("sigma",),
+    augment.brightness: ("amount",),
+    augment.contrast: ("amount",),
+    augment.mirror: ("p",),
+}
+"""Transforms of images, and what they take that is a number."""
 FUZZED = [
     *(of(a, arrays(3)) for a in ELEMENTWISE),
     *(of(a.prime, arrays(3)) for a in SMOOTH[:-1]),
     of(activations.softmax, arrays(3), numbers(1.0)),
     of(activations.softmax_jacobian, arrays(3), numbers(1.0)),
-    of(
-        augment.distort,
-        keys,
-        images,
-        shift=numbers(),
-        rotate=numbers(),
-        scale=numbers(),
-        shear=numbers(),
-        elastic=numbers(),
-        sigma=numbers(),
-    ),
+    *(of(f, keys, images, **dict.fromkeys(names, numbers())) for f, names in AUGMENT.items()),
     of(augment.interpolate, images, arrays(2, 3, 4)),
-    of(augment.shift, keys, images, pixels=numbers()),
-    of(augment.rotate, keys, images, degrees=numbers()),
-    of(augment.scale, keys, images, fraction=numbers()),
-    of(augment.shear, keys, images, fraction=numbers()),
-    of(augment.elastic, keys, images, pixels=numbers(), sigma=numbers()),
-    of(augment.blur, keys, images, sigma=numbers()),
-    of(augment.thickness, keys, images, thinner=numbers(), thicker=numbers(), softer=numbers(), p=numbers()),
-    of(augment.noise, keys, images, sigma=numbers()),
-    of(augment.brightness, keys, images, amount=numbers()),
-    of(augment.contrast, keys, images, amount=numbers()),
-    of(augment.mirror, keys, images, p=numbers()),
     of(augment.colour, keys, arrays(4, 4, 3, entries=PLAIN), amount=numbers()),
-    of(
-        augment.rows,
-        keys,
-        arrays(N, 20),
-        image_transform=st.just(augment.chain(augment.mirror)),
-        shape=rarely(st.just((4, 5)), st.just((3, 3))),
-    ),
+    of(augment.rows, keys, arrays(N, 20), image_transform=st.just(augment.mirror), shape=rarely(*map(st.just, SHAPES))),
     of(backprop.feedforward, layers(), arrays(P), hidden=ACTIVATIONS),
     of(backprop.errors, layers(), st.tuples(arrays(D), arrays(2)).map(list), arrays(2), cost=COSTS, hidden=ACTIVATIONS),
     of(backprop.value_and_grad, layers(), arrays(P), arrays(2), cost=COSTS, hidden=ACTIVATIONS),
@@ -259,16 +250,7 @@ FUZZED = [
     of(regularize.mix, rarely(arrays(N, entries=PLAIN), numbers()), arrays(N, 2), arrays(N, 2)),
     of(regularize.mixup, keys, arrays(N, P), arrays(N, 2), beta=numbers()),
     of(dropout.mask, keys, st.just((3, 2)), numbers()),
-    of(
-        dropout.minibatch_value_and_grad,
-        layers(),
-        arrays(N, P),
-        arrays(N, 2),
-        keys,
-        p=numbers(),
-        cost=COSTS,
-        hidden=ACTIVATIONS,
-    ),
+    of(dropout.minibatch_value_and_grad, layers(), *batch, keys, p=numbers(), cost=COSTS, hidden=ACTIVATIONS),
     of(dropout.at_test, layers(), numbers()),
     of(gradient_flow.norms, arrays(T, D)),
     of(gradient_flow.chain, arrays(T, 2), arrays(2)),
@@ -276,45 +258,21 @@ FUZZED = [
     of(stopping.error_change, window=counts(), further=counts()),
     of(stopping.weight_change, numbers(), window=counts(), relative=st.booleans()),
     of(train.sgd, numbers()),
-    of(train.epoch, keys, st.just(BY_HAND), st.just(optax.sgd(0.1)), states, data, batch_size=counts()),
-    of(train.run, keys, st.just(BY_HAND), st.just(optax.sgd(0.1)), states, data, epochs=counts(1), batch_size=counts()),
-    of(
-        train.fit,
-        keys,
-        st.just(BY_HAND),
-        st.just(optax.sgd(0.1)),
-        states,
-        data,
-        epochs=counts(1),
-        batch_size=counts(),
-        progress=st.just(False),
-    ),
+    of(train.epoch, *training, batch_size=counts()),
+    of(train.run, *training, batch_size=counts(), epochs=counts(1)),
+    of(train.fit, *training, batch_size=counts(), epochs=counts(1), progress=st.just(False)),
     of(parallel.sweep, st.just(jnp.sum), arrays(3)),
     of(universal.step, numbers(), numbers(1024.0), dtype=dtypes),
-    of(
-        universal.rectangle,
-        numbers(0.25),
-        numbers(0.75),
-        w=st.one_of(st.none(), numbers(100.0)),
-        h=numbers(100.0),
-        dtype=dtypes,
-    ),
-    of(
-        universal.tower,
-        numbers(0.25),
-        numbers(0.75),
-        w=st.one_of(st.none(), numbers(100.0)),
-        h=numbers(100.0),
-        dtype=dtypes,
-    ),
+    of(universal.rectangle, numbers(0.25), numbers(0.75), w=steepness, h=numbers(100.0), dtype=dtypes),
+    of(universal.tower, numbers(0.25), numbers(0.75), w=steepness, h=numbers(100.0), dtype=dtypes),
     of(
         universal.approximate,
-        st.just(lambda x: x[0]),
+        first,
         numbers(0),
         numbers(1),
         counts(4),
-        h=numbers(100.0),
         samples=counts(1),
+        h=numbers(100.0),
         dtype=dtypes,
     ),
     of(universal.leak, counts(4), numbers(), h=numbers(100.0)),
@@ -397,7 +355,10 @@ def numbers_in(tree):
                 yield np.asarray(leaf).astype(np.float64)
 
 
-def fuzz(f, positional, named, inputs):
+@pytest.mark.bad_input
+@pytest.mark.parametrize("inputs", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("f", "positional", "named"), FUZZED, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_result_or_the_documented_error(f, positional, named, inputs):
     @settings(max_examples=inputs, suppress_health_check=list(HealthCheck), database=None)
     @given(positional, named)
     def tried(positional, named):
@@ -414,21 +375,3 @@ def fuzz(f, positional, named, inputs):
             assert not any(np.isnan(a).any() for a in numbers_in(result))
 
     tried()
-
-
-EVERY_FUNCTION = pytest.mark.parametrize(
-    ("f", "positional", "named"), FUZZED, ids=lambda value: getattr(value, "__name__", "")
-)
-
-
-@pytest.mark.bad_input
-@EVERY_FUNCTION
-def test_a_result_or_the_documented_error(f, positional, named):
-    fuzz(f, positional, named, inputs=2)
-
-
-@pytest.mark.slow
-@pytest.mark.bad_input
-@EVERY_FUNCTION
-def test_a_result_or_the_documented_error_for_many_inputs(f, positional, named):
-    fuzz(f, positional, named, inputs=20)

@@ -3,11 +3,9 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from jax.tree_util import Partial
 
-from jnn import costs, language, lstm, train
+from jnn import costs, language, lstm
 from tests.helpers import relative_error
 
 N, P, D = 5, 3, 4
@@ -108,22 +106,6 @@ def test_a_traced_temperature():
     many = jax.jit(jax.vmap(lambda t: write(temperature=t)[1]))(jnp.array([0.0, 0.5, 1.0]))
     for temperature, written in zip((0.0, 0.5, 1.0), many, strict=True):
         np.testing.assert_array_equal(written, write(temperature=temperature)[1])
-
-
-def test_it_learns_a_text_by_heart():
-    """Two rows, window by window with the memories carried: a period of 6 is longer than the windows of 4."""
-    rows = jnp.tile(jnp.array([0, 0, 1, 2, 2, 3]), 21)[None, :121] + jnp.array([[0], [1]])
-    windows = jnp.stack([rows[:, i : i + 5] for i in range(0, 120, 4)]).reshape(-1, 5)
-    params = language.init(jax.random.key(0), N, P, 12)
-    optimizer = optax.adam(0.03)
-    state = train.init(optimizer, params, carry=language.zero_states(params, 2))
-    grad = Partial(jax.value_and_grad(language.cost, has_aux=True))
-    options = {"epochs": 20, "batch_size": 2}
-    state, history = train.run(jax.random.key(1), grad, optimizer, state, (windows,), **options)
-    assert history.losses[-1].mean() < 0.05 < 1 < history.losses[0, 0]
-    states, _ = language.logits(state.params, language.zero_states(params), rows[0, :12])
-    _, written = language.generate(jax.random.key(2), state.params, states, rows[0, 12], 12, temperature=0)
-    np.testing.assert_array_equal(written, rows[0, 13:25])
 
 
 @pytest.mark.bad_input

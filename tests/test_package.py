@@ -1,6 +1,6 @@
 """The package as users get it: imports, the wheel, the README's examples."""
 
-import ast
+import graphlib
 import inspect
 import os
 import pydoc
@@ -16,6 +16,7 @@ import pytest
 
 import jnn
 from jnn import activations, augment, backprop, costs, data, gru, lstm, mlp, regularize, rnn, stopping, train
+from tests.helpers import import_graph, imports
 
 ROOT = Path(__file__).parent.parent
 MATHS = (
@@ -30,6 +31,7 @@ BELOW["checkpoint"] = {"typing", "_internal", "parallel"}
 BELOW["train"] = {"typing", "_internal", "parallel", "checkpoint", "stopping"}
 BELOW["convert"] = {"typing", "_internal", *MATHS}
 """What each file of mathematics and each folder of machinery imports at most, beside itself."""
+KEY, GRAD, SGD = jax.random.key(0), backprop.minibatch_value_and_grad, train.sgd(1.0)
 NETWORK = (mlp.Layer(jnp.ones((1, 1)), jnp.ones(1)),)
 
 
@@ -44,15 +46,6 @@ def test_every_module_comes_with_the_package():
 def test_the_import_loads_no_optional_package():
     loaded = python("import sys, jnn; print(*sys.modules)").split()
     assert not {"matplotlib", "sklearn", "pooch", "requests", "tqdm", "tyro", "pytest", "scipy.ndimage"} & set(loaded)
-
-
-def imports(path):
-    """The modules that a file imports, at its top or late."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def rooms():
@@ -81,20 +74,9 @@ def test_mathematics_knows_neither_meshes_nor_optimizers_nor_files():
 
 def test_no_module_imports_itself_in_a_circle():
     """Within a room, too: files of mathematics, and the inner modules of a folder."""
-    files = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for _, path in rooms()
-    }
-    below = {
-        name: {
-            max((other for other in files if f"{used}.".startswith(f"{other}.")), key=len, default=None)
-            for used in imports(path)
-        }
-        - {None, name, *(name.rsplit(".", i)[0] for i in range(1, name.count(".")))}
-        for name, path in files.items()
-    }
-    while ready := {name for name, others in below.items() if not others & below.keys()}:
-        below = {name: others for name, others in below.items() if name not in ready}
-    assert not below
+    graph = import_graph(ROOT, "jnn")
+    assert sum(map(len, graph.values())) > len(graph)
+    graphlib.TopologicalSorter(graph).prepare()  # raises where there is one
 
 
 def test_the_readme_examples_print_what_the_readme_says():
@@ -144,25 +126,18 @@ def test_the_readme_names_what_exists():
 
 
 LISTS = {
-    "backprop.minibatch_value_and_grad": lambda: backprop.minibatch_value_and_grad(NETWORK, [[1.0]], [[1.0]]),
+    "backprop.minibatch_value_and_grad": lambda: GRAD(NETWORK, [[1.0]], [[1.0]]),
     "backprop.value_and_grad": lambda: backprop.value_and_grad(NETWORK, [1.0], [1.0]),
     "mlp.logits": lambda: mlp.logits(NETWORK, [1.0]),
     "costs": lambda: costs.quadratic.value([1.0], [1.0]),
-    "lstm.unroll": lambda: lstm.unroll(lstm.init(jax.random.key(0), 1, 2), lstm.zero_state(2), [[1.0]]),
+    "lstm.unroll": lambda: lstm.unroll(lstm.init(KEY, 1, 2), lstm.zero_state(2), [[1.0]]),
     "lstm.mask": lambda: lstm.mask([1], 2),
-    "rnn.scan": lambda: rnn.scan(rnn.init(jax.random.key(0), 1, 2), rnn.zero_state(2), [[1.0]]),
+    "rnn.scan": lambda: rnn.scan(rnn.init(KEY, 1, 2), rnn.zero_state(2), [[1.0]]),
     "data.one_hot": lambda: data.one_hot([1], 2),
-    "augment.shift": lambda: augment.shift(jax.random.key(0), [[1.0]], pixels=1.0),
-    "regularize.mixup": lambda: regularize.mixup(jax.random.key(0), [[1.0]], [[1.0]], beta=0.2),
-    "regularize.noise": lambda: regularize.input_noise(jax.random.key(0), [[1.0]], sigma=0.1),
-    "train.epoch": lambda: train.epoch(
-        jax.random.key(0),
-        backprop.minibatch_value_and_grad,
-        train.sgd(1.0),
-        train.init(train.sgd(1.0), NETWORK),
-        ([[1.0]],),
-        batch_size=1,
-    ),
+    "augment.shift": lambda: augment.shift(KEY, [[1.0]], pixels=1.0),
+    "regularize.mixup": lambda: regularize.mixup(KEY, [[1.0]], [[1.0]], beta=0.2),
+    "regularize.noise": lambda: regularize.input_noise(KEY, [[1.0]], sigma=0.1),
+    "train.epoch": lambda: train.epoch(KEY, GRAD, SGD, train.init(SGD, NETWORK), ([[1.0]],), batch_size=1),
 }
 
 

@@ -246,13 +246,6 @@ def test_parts_of_a_digit_are_joined(gap):
     assert (top < 80, left < 104, bottom > 240, right > 178) == (True,) * 4
 
 
-def test_lines_of_writing_are_not_joined():
-    paper = page(400, 300)
-    for at in ((60, 30), (60, 180)):
-        write(paper, 7, at=at, size=120)
-    assert len(pictures.find(np.asarray(paper))) == 2
-
-
 def test_lines_that_slope_are_read_from_the_left():
     paper = page(500, 900)
     for i in range(8):

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.tree_util import Partial
 
-from jnn import activations, backprop, costs, gradcheck, mlp, train, universal
+from jnn import activations, backprop, costs, mlp, train, universal
 from tests.helpers import relative_error
 
 evaluate = jax.jit(jax.vmap(partial(mlp.forward, output=activations.identity), in_axes=(None, 0)))
@@ -226,12 +226,6 @@ def test_heights_are_means_over_the_samples():
         np.testing.assert_allclose(net[2].w[0], np.array([1 / 3, 7 / 3]) - 1 / (12 * samples**2), rtol=1e-6)
 
 
-@pytest.mark.parametrize("f", [lambda x: x[0] * x[1], lambda x: (x[0] * x[1])[None]], ids=["number", "vector"])
-def test_a_number_is_a_vector_of_one(f):
-    net = universal.approximate(f, (0.0, 0.0), (1.0, 1.0), 3)
-    np.testing.assert_allclose(net[2].w.reshape(3, 3), np.outer([1, 3, 5], [1, 3, 5]) / 36, rtol=1e-6)
-
-
 def test_default_weights_are_powers_of_two_above_the_steepness():
     net = universal.approximate(lambda x: x.sum(), (0.0, 0.0), (1.0, 3.0), (10, 7))
     w = np.unique(np.asarray(net[0].w)[net[0].w > 0])
@@ -248,40 +242,7 @@ def test_other_dtypes(x64):
 # As parameters like any others
 
 
-def test_a_constructed_network_is_differentiated_by_hand():
-    f, _ = smooth(1, 2, 3)
-    net = universal.approximate(f, (0.0, 0.0), (1.0, 1.0), (3, 2), w=8.0, h=4.0)
-    cost = costs.quadratic_with(activations.identity)
-    x, y = jnp.array([0.3, 0.6]), jnp.array([0.1, -0.2, 0.5])
-    report = gradcheck.compare(
-        lambda net, x, y: cost.value(mlp.logits(net, x), y), partial(backprop.value_and_grad, cost=cost), net, x, y
-    )
-    assert report.ok, report
-    _, grads = backprop.value_and_grad(net, x, y, cost=cost)
-    assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(grads))
-
-
 # Matmul precision
-
-
-def with_bf16_inputs(net, x):
-    """What a matrix unit does at its default precision: operands rounded to 8 bits, sums in float32."""
-
-    def rounded(a):
-        return jax.lax.reduce_precision(a, exponent_bits=8, mantissa_bits=7)
-
-    for w, b in net[:-1]:
-        x = activations.sigmoid(rounded(w) @ rounded(x) + b)
-    return rounded(net[-1].w) @ rounded(x) + net[-1].b
-
-
-def test_bf16_inputs_move_the_steps_and_round_the_heights():
-    net = universal.approximate(lambda x: jnp.sin(3 * x), 0.0, 1.0, 400)
-    x = (jnp.arange(400)[:, None] + 0.5) / 400
-    exact = jax.vmap(lambda x: jnp.sin(3 * x))(x)
-    bf16 = jax.vmap(partial(with_bf16_inputs, net))(x)
-    assert jnp.max(jnp.abs(evaluate(net, x) - exact)) < 1e-5
-    assert jnp.max(jnp.abs(bf16 - exact)) > 5e-3  # x is in the wrong bin, and heights have three digits
 
 
 def test_default_matmul_precision_reaches_every_product():
@@ -360,11 +321,9 @@ def test_a_function_that_raises_says_why():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: universal.step(0.5, 0.0), ValueError, "w must be positive .*got 0.0"),
         (lambda: universal.step(0.5, -3.0), ValueError, "w must be positive and finite, got -3.0"),
         (lambda: universal.step(float("nan")), ValueError, "s must be finite, got nan"),
-        (lambda: universal.rectangle(2.0, 1.0), ValueError, "s1 must be less than s2, got 2.0 and 1.0"),
-        (lambda: universal.rectangle(1.0, 1.0), ValueError, "s1 must be less than s2"),
+        (lambda: universal.rectangle(1.0, 1.0), ValueError, "s1 must be less than s2, got 1.0 and 1.0"),
         (lambda: universal.rectangle(1.0, 2.0, w=0.0), ValueError, "w must be positive .*got 0.0"),
         (lambda: universal.rectangle(1.0, 2.0, h=-1.0), ValueError, "h must be positive .*got -1.0"),
         (lambda: universal.tower((0.0, 1.0), (1.0, 1.0)), ValueError, r"lower\[1\] must .* got 1.0 and 1.0"),
@@ -384,14 +343,12 @@ def test_a_function_that_raises_says_why():
             ValueError,
             r"f must be finite on the box, but is not at x = \[0.5\] and in all at 1 of 5 points",
         ),
-        (lambda: universal.approximate(jnp.log, -1.0, 1.0, 4), ValueError, r"at x = \[-0.75\] and in all at 2 of 4"),
         (lambda: universal.approximate(line, 1e8, 1e8 + 16, 100), ValueError, "knots .* must differ in float32"),
         (
             lambda: universal.approximate(line, (0.0,) * 3, (1.0,) * 3, 1000),
             ValueError,
             r"at most max_bytes = 1024 MiB, got .* MiB for 1000000000 indicators of 3003 steps",
         ),
-        (lambda: universal.approximate(line, 0.0, 1.0, 10**12), ValueError, "raise max_bytes"),
         (lambda: universal.approximate(line, [0] * 3, [1] * 3, np.full(3, 3_000_000)), ValueError, "raise max_bytes"),
         (lambda: universal.approximate(line, [0.0] * 3, [1.0] * 3, 20, samples=99), ValueError, "fewer samples"),
         (lambda: universal.approximate(line, 0.0, 1.0, 100, dtype=jnp.float16), ValueError, "float16, got .* 131072"),

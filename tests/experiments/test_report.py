@@ -3,36 +3,30 @@
 import dataclasses
 import html
 import html.parser
+import io
 import itertools
 import json
 import re
 import shlex
-import struct
 import types
-import zlib
 from typing import ClassVar
 
 import pytest
-import tyro
+from PIL import Image
 
 from experiments import __main__ as command
 from experiments import load, names, paths, runner
 from experiments.runner import report
-from experiments.runner.command import Flags
+from tests.helpers import raises
 
 
-def chunk(kind, data):
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+def png(width, height):
+    file = io.BytesIO()
+    Image.new("L", (width, height)).save(file, "PNG")
+    return file.getvalue()
 
 
-PNG = b"".join(
-    [
-        b"\x89PNG\r\n\x1a\n",
-        chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 2, 8, 0, 0, 0, 0)),  # 3 pixels wide, 2 high, grey
-        chunk(b"IDAT", zlib.compress(2 * b"\0abc")),
-        chunk(b"IEND", b""),
-    ]
-)
+PNG = png(3, 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,10 +264,7 @@ def test_a_page_that_fails_leaves_the_older_one_whole(error, code, said, tmp_pat
     before = (tmp_path / "report.html").read_bytes()
     keep(tmp_path, "beta")
 
-    def broken(self, *args, **options):
-        raise error
-
-    monkeypatch.setattr(report.Path, "replace", broken)
+    monkeypatch.setattr(report.Path, "replace", raises(error))
     assert report.write(MODULES, tmp_path) == code
     assert re.fullmatch(said, capsys.readouterr().err)
     assert (tmp_path / "report.html").read_bytes() == before
@@ -351,28 +342,6 @@ def other(value):
     return value + 1 if isinstance(value, int | float) else value
 
 
-@pytest.mark.parametrize("name", REAL)
-def test_the_command_gives_the_config_back(name):
-    """By the runner's own flags, for the defaults, the quick size, and every field that can be changed, changed."""
-    experiment = load(name)
-    defaults = experiment.Config()
-    changes = {key: other(value) for key, value in dataclasses.asdict(defaults).items()}
-    assert any(changes[key] != value for key, value in dataclasses.asdict(defaults).items())
-    for config in (defaults, experiment.Config(**experiment.Config.quick), experiment.Config(**changes)):
-        line = report.command(experiment, json.loads(json.dumps(dataclasses.asdict(config))))
-        python, m, package, which, *flags = shlex.split(line)
-        assert (python, m, package, which) == ("python", "-m", "experiments", name)
-        assert not any("_" in flag for flag in flags if flag.startswith("--"))
-        quick = experiment.Config.quick if "--quick" in flags else {}
-        parsed = tyro.cli(
-            Flags[experiment.Config],
-            args=flags,
-            default=Flags(config=experiment.Config(**quick)),
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
-        assert parsed.config == config
-
-
 # The commands that the report prints
 
 
@@ -390,14 +359,15 @@ def configs(monkeypatch):
     return ran
 
 
-@pytest.mark.parametrize("changed", ["not run", "default", "quick", "several"])
+@pytest.mark.parametrize("changed", ["not run", "default", "quick", "every field", "several"])
 def test_the_commands_on_a_page_run_what_it_shows(changed, tmp_path, configs):
-    """With and without results, above all for fields of several values."""
+    """With and without results, for every field that can be changed, above all for those of several values."""
     expected = {}
     for name in REAL:
         config = load(name).Config
         fields = {
             "quick": config.quick,
+            "every field": {field: other(value) for field, value in dataclasses.asdict(config()).items()},
             "several": {"only": ("100 images", "30 hidden")}
             if name == "nielsen"
             else {
@@ -413,6 +383,7 @@ def test_the_commands_on_a_page_run_what_it_shows(changed, tmp_path, configs):
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for line in re.findall(r"<pre><code>(.*?)</code></pre>", page, re.S):
         assert command.main(shlex.split(html.unescape(line))[3:]) == 0, line
+        assert not re.search(r"--\w*_", line)
     assert configs == expected
 
 

@@ -21,6 +21,7 @@ from experiments import runner
 from experiments.chapter_1 import digits, nielsen
 from experiments.runner import command, files, training
 from jnn import train
+from tests.helpers import interrupted_fit, raises
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,13 +172,6 @@ def test_a_device_that_is_missing_is_one_line(experiment, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("error: JAX_PLATFORMS must name platforms of this machine, got 'cuda': ")
 
 
-def raises(error):
-    def raise_it(*args, **options):
-        raise type(error)(*error.args)
-
-    return raise_it
-
-
 @pytest.mark.parametrize(
     "way", ["a file in the way", "a folder for a file", "a folder that no file can be made in", "a full disk", "/proc"]
 )
@@ -205,10 +199,7 @@ def test_an_out_that_is_not_writable_is_found_before_computing(experiment, way, 
 
 
 def test_an_interrupt_leaves_nothing(experiment, tmp_path, capsys):
-    def interrupted(config):
-        raise KeyboardInterrupt
-
-    experiment.compute = interrupted
+    experiment.compute = raises(KeyboardInterrupt())
     assert runner.main(experiment, ["--out", str(tmp_path / "out")]) == 130
     assert "interrupted; nothing was written" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -303,14 +294,6 @@ def test_the_environment_makes_it_quick(experiment, monkeypatch, quick, size):
     assert len(runner.show(experiment, size=4)[1]["squares"]) == size
 
 
-def test_it_is_shown_as_a_run_is_saved(experiment, tmp_path):
-    """In the same style, though it is rendered later, when other settings may hold."""
-    runner.main(experiment, ["--out", str(tmp_path)])
-    figure, _ = runner.show(experiment)
-    figure.savefig(tmp_path / "shown.png", metadata={"Software": None})
-    assert (tmp_path / "shown.png").read_bytes() == (tmp_path / "squares" / "figure.png").read_bytes()
-
-
 def test_epochs_are_whole_numbers(experiment):
     """Also where few of them leave room for halves."""
 
@@ -372,33 +355,29 @@ def train_each(*names, epochs=4):
 
 
 @pytest.mark.parametrize(
-    ("backend", "members", "batch_size", "recurrent", "parts"),
+    ("backend", "cores", "members", "batch_size", "recurrent", "parts"),
     [
-        ("cpu", 1, 16, True, 8),
-        ("cpu", 1, 12, True, 4),
-        ("cpu", 1, 16, False, None),
-        ("cpu", 2, 16, True, None),
-        ("gpu", 1, 16, False, 8),
-        ("gpu", 7, 12, True, 4),
-        ("gpu", 8, 16, True, None),
+        ("cpu", 8, 1, 16, True, 8),
+        ("cpu", 8, 1, 12, True, 4),
+        ("cpu", 2, 1, 16, True, 2),
+        ("cpu", 8, 1, 16, False, None),
+        ("cpu", 8, 2, 16, True, None),
+        ("gpu", 2, 1, 16, False, 8),
+        ("gpu", 2, 7, 12, True, 4),
+        ("gpu", 2, 8, 16, True, None),
     ],
 )
-def test_what_is_split_over_eight_devices(backend, members, batch_size, recurrent, parts, monkeypatch, capsys):
-    """Members where there are enough; else mini-batches, which on a CPU pays off only for a single recurrent net."""
+def test_what_is_split_over_eight_devices(backend, cores, members, batch_size, recurrent, parts, monkeypatch, capsys):
+    """Members where there are enough; else mini-batches, which on a CPU pays off only for a single recurrent net.
+
+    On a CPU over as many devices as there are cores.
+    """
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    monkeypatch.setattr(training, "cores", lambda: 8)
+    monkeypatch.setattr(training, "cores", lambda: cores)
     sharding = training._sharding(members, batch_size, recurrent=recurrent)
     assert (None if sharding is None else sharding.mesh.shape["batch"]) == parts
     said = "4 of 8 devices share a mini-batch of 12; a --batch-size divisible by 8 uses all\n"
     assert capsys.readouterr().err == (said if parts == 4 else "")
-
-
-def test_on_a_cpu_a_mini_batch_is_split_over_as_many_devices_as_there_are_cores(monkeypatch, capsys):
-    monkeypatch.setattr(training, "cores", lambda: 2)
-    mesh = training._sharding(1, 16, recurrent=True).mesh
-    assert list(mesh.devices.ravel()) == jax.devices()[:2]
-    assert mesh.shape["batch"] == 2
-    assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -448,30 +427,18 @@ def test_checkpoints_are_in_folders_of_these_names(tmp_path):
     assert all(re.fullmatch(r"[\w.-]+", name) for name in folders.used)
 
 
-def test_an_interrupted_run_resumes(experiment, tmp_path, monkeypatch, capfd):
+def test_an_interrupted_run_resumes(experiment, tmp_path, capfd):
     """Ctrl-C in the second of two training runs, then --resume: the same arrays, to the last bit, as without."""
     experiment.compute = train_each({"name": "one"}, {"name": "other"})
     flags = ["--size", "7", "--out", str(tmp_path / "again")]
     assert runner.main(experiment, [*flags[:2], "--out", str(tmp_path / "alone")]) == 0
-    fit, calls = train.fit, []
-
-    def interrupted(*args, **options):
-        def interrupt(report):
-            if len(calls) == 2 and report.epoch == 3:
-                raise KeyboardInterrupt
-
-        calls.append(args)
-        checkpoints = dataclasses.replace(options.pop("checkpoints"), seconds=0)
-        return fit(*args, callbacks=[interrupt], checkpoints=checkpoints, **options)
-
-    monkeypatch.setattr(train, "fit", interrupted)
-    assert runner.main(experiment, flags) == 130
+    with interrupted_fit(epoch=3, call=2):
+        assert runner.main(experiment, flags) == 130
     command = f"python -m experiments squares {' '.join(flags)} --resume"
     assert f"interrupted; resume with {command}\n" in capfd.readouterr().err
     folder = tmp_path / "again" / "squares"
     assert [path.name for path in folder.iterdir()] == ["checkpoints"]
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["one", "other"]
-    monkeypatch.setattr(train, "fit", fit)
     assert runner.main(experiment, ["--size", "8", *flags[2:], "--resume"]) == 2
     assert "config" in capfd.readouterr().err
     assert runner.main(experiment, [*flags, "--resume"]) == 0

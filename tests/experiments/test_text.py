@@ -1,7 +1,6 @@
 """Texts and what predicts them, the network that learns to write, and every mistake with a file."""
 
 import bz2
-import dataclasses
 import lzma
 import math
 from collections import Counter
@@ -15,7 +14,8 @@ import pytest
 from experiments import runner
 from experiments.chapter_5 import corpus, text
 from experiments.chapter_5.corpus import texts
-from jnn import convert, language, train
+from jnn import convert, language
+from tests.helpers import interrupted_fit
 
 SIZE = ("--units", "12", "--rows", "4", "--window", "16", "--written", "30", "--eta", "0.03")
 VERSES = "One saw the fox.\nOne had the dog.\nTwo had the fox.\nTwo saw the dog.\nThree ran to the fox and the dog.\n"
@@ -201,23 +201,12 @@ def test_a_network_of_two_layers_is_kept(tmp_path):
         assert arrays["held_out_bits"].shape == (2,)
 
 
-def test_a_resumed_training_writes_the_same(tmp_path, monkeypatch):
+def test_a_resumed_training_writes_the_same(tmp_path):
     path = write(tmp_path / "verses.txt", 40 * VERSES)
     flags = ("--file", path, *SIZE, "--epochs", 3)
     assert run(*flags, out=tmp_path / "alone") == 0
-    fit = train.fit
-
-    def interrupted(*args, **options):
-        def interrupt(report):
-            if report.epoch == 2:
-                raise KeyboardInterrupt
-
-        checkpoints = dataclasses.replace(options.pop("checkpoints"), seconds=0)
-        return fit(*args, callbacks=[interrupt], checkpoints=checkpoints, **options)
-
-    monkeypatch.setattr(train, "fit", interrupted)
-    assert run(*flags, out=tmp_path / "again") == 130
-    monkeypatch.setattr(train, "fit", fit)
+    with interrupted_fit(epoch=2):
+        assert run(*flags, out=tmp_path / "again") == 130
     assert run(*flags, "--resume", out=tmp_path / "again") == 0
     alone, resumed = (np.load(tmp_path / name / "text" / "arrays.npz") for name in ("alone", "again"))
     for name in set(alone) - {"seconds_of_training"}:
