@@ -88,16 +88,13 @@ def _skipped(state: State | CarryState) -> bool:
 
 def _cause(data: PyTree) -> str:
     for path, leaf in jax.tree_util.tree_leaves_with_path(data):
-        # Of an array that is split between processes each looks at its own part.
-        parts = [part.data for part in leaf.addressable_shards] if _is_split(leaf) else [leaf]
+        parts = [leaf]
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:  # each process looks at what it has
+            parts = [shard.data for shard in leaf.addressable_shards]
         for part in map(np.asarray, parts):
             rows = np.flatnonzero(~np.isfinite(part.reshape(len(part), -1)).all(axis=1))
             if rows.size:
-                name = f"data{jax.tree_util.keystr(path)}" + " of this process" * _is_split(leaf)
+                name = f"data{jax.tree_util.keystr(path)}" + " of this process" * (len(part) < len(leaf))
                 padding = "; where it pads sequences, pass a mask" if leaf.ndim > 2 else ""
                 return f"{name} is not finite in {rows.size} of {len(part)} examples, first in row {rows[0]}{padding}"
     return "the data are finite; lower the learning rate, or look for an overflow or a division by zero in the cost"
-
-
-def _is_split(leaf: PyTree) -> bool:
-    return isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
