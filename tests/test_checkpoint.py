@@ -345,6 +345,12 @@ def test_seconds_between_checkpoints(tmp_path):
     assert epochs_in(tmp_path) == [3]
 
 
+def test_the_end_of_a_run_is_saved(tmp_path):
+    assert_same_bits(fit(Checkpoints(tmp_path, seconds=1e6)), load(tmp_path))
+    fit(Checkpoints(tmp_path / "another", seconds=1e6, final=False))
+    assert not (tmp_path / "another").exists()
+
+
 def test_divergence_names_the_last_good_epoch(tmp_path):
     def grad(params, xs, ys):
         value, grads = backprop.minibatch_value_and_grad(params, xs, ys)

@@ -77,7 +77,8 @@ class Training:
         if folder in self.used:
             raise ValueError(f"each training run of an experiment must have its own name, got {name!r} again")
         self.used.add(folder)
-        return Checkpoints(self.folder / folder, seconds=30, resume=self.resume, config=self.config)
+        # What takes less than 30 seconds is computed again.
+        return Checkpoints(self.folder / folder, seconds=30, final=False, resume=self.resume, config=self.config)
 
 
 ALONE = Training()

@@ -43,8 +43,9 @@ class Checkpoints:
       folder: Contains a folder for each checkpoint, named by its epoch, or by how many chunks were trained on if the
         data come in chunks; "~" is your home.
       keep: How many of the newest to keep, besides the best.
-      seconds: The least time between checkpoints, and before the first; 0 saves after every epoch or chunk. However
-        long ago the last one was, Ctrl-C, SIGTERM and errors save the last whole epoch or chunk.
+      seconds: The least time between checkpoints, and before the first; 0 saves after every epoch or chunk. Ctrl-C,
+        SIGTERM and errors save the last whole epoch or chunk without waiting.
+      final: Save the end of a run without waiting, too.
       resume: Start from the newest checkpoint in the folder, which a line of `logging` names. False deletes those there
         when the first new one is saved.
       config: The configuration of the run, in types that JSON has. Resuming with another config raises ValueError.
@@ -64,6 +65,7 @@ class Checkpoints:
     folder: PathLike
     keep: int = 2
     seconds: Scalar = 0.0
+    final: bool = True
     resume: bool = True
     config: Mapping[str, Any] = field(default_factory=dict)
     lowest: str | None = None

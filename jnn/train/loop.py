@@ -91,6 +91,7 @@ def train(
             answers = [listener(at.report()) for listener in listeners]
             at = whole = saved = at._replace(ended=stopped or any(map(monitor.is_true, answers)))
             save(at)
+        save(saved, now=saver is not None and saver.options.final)
     except BaseException as error:
         alone = jax.process_count() == 1  # several processes are not at the same epoch
         caught = isinstance(error, KeyboardInterrupt) and catch_interrupt
