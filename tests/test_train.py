@@ -581,6 +581,12 @@ def test_what_state_must_be(said):
         train.fit(jax.random.key(0), GRAD, optimizer, state, examples(1, 8), epochs=1, batch_size=4)
 
 
+@pytest.mark.bad_input
+def test_init_without_an_optimizer():
+    with pytest.raises(TypeError, match=r"optimizer must be an optax.GradientTransformation.* got 0.1$"):
+        train.init(0.1, network(0))
+
+
 WRONG_OPTIONS = {
     "grad must be a function, got 'mean_cost'": {"grad": "mean_cost"},
     "evaluate must be a function, got 3": {"evaluate": 3},

@@ -104,10 +104,14 @@ def init(optimizer: Optimizer, params: PyTree, carry: PyTree = None) -> State | 
     Returns:
       A `State`, or a `CarryState` if there is a carry.
 
+    Raises:
+      TypeError: For an optimizer that is not one.
+
     Example:
       >>> train.init(train.sgd(0.5), {"w": 1.0}).params
       {'w': 1.0}
     """
+    arguments.check_optimizer(optimizer)
     opt_state = optimizer.init(params)
     return State(params, opt_state) if carry is None else CarryState(params, opt_state, carry)
 

@@ -85,6 +85,15 @@ def placed(plan: Plan, *trees: PyTree) -> tuple[PyTree, ...]:
     return place_on(_everywhere(plan), *jax.tree.map(strong, trees))
 
 
+def check_optimizer(optimizer: Optimizer) -> None:
+    """Raise TypeError for another object."""
+    if not hasattr(optimizer, "init") or not hasattr(optimizer, "update"):
+        hint = ": call it" if callable(optimizer) else ""
+        raise TypeError(
+            f"optimizer must be an optax.GradientTransformation, such as train.sgd(0.5), got {optimizer!r}{hint}"
+        )
+
+
 def check_opt_state(optimizer: Optimizer, state: State | CarryState) -> None:
     """Raise ValueError unless the optimizer's state is that of its kind and of these parameters.
 
@@ -173,11 +182,7 @@ def _partial(name: str, f: Callable[..., PyTree] | None) -> Partial | None:
 
 def _check_state(optimizer: Optimizer, state: StateT, members: tuple[int, ...]) -> None:
     """Raise TypeError unless both are of their kinds, ValueError for a state without the axis of its members."""
-    if not hasattr(optimizer, "init") or not hasattr(optimizer, "update"):
-        hint = ": call it" if callable(optimizer) else ""
-        raise TypeError(
-            f"optimizer must be an optax.GradientTransformation, such as train.sgd(0.5), got {optimizer!r}{hint}"
-        )
+    check_optimizer(optimizer)
     if not hasattr(state, "params") or not hasattr(state, "opt_state"):
         pair = isinstance(state, tuple) and state and hasattr(state[0], "params")
         hint = " of a state: unpack it, as in state, history = train.run(...)" if pair else ""
