@@ -171,11 +171,13 @@ def _partial(name: str, f: Callable[..., PyTree] | None) -> Partial | None:
         raise TypeError(f"{name} must be a function, got {f!r}")
     f = f if isinstance(f, Partial) else Partial(f)
     for path, leaf in jax.tree_util.tree_leaves_with_path((f.args, f.keywords)):
-        if not hasattr(leaf, "dtype") and not isinstance(leaf, int | float | complex):
-            bound = jax.tree_util.keystr(path[1:], simple=True, separator=".")
+        bound = jax.tree_util.keystr(path[1:], simple=True, separator=".")
+        if hasattr(leaf, "dtype"):
+            checks.array(bound, leaf)
+        elif not isinstance(leaf, int | float | complex):
             raise TypeError(
-                f"what jax.tree_util.Partial binds to {name} must be arrays, got {bound}={leaf!r}: convert data with "
-                "jnp.asarray, and bind other values with functools.partial"
+                f"what jax.tree_util.Partial binds to {name} must be arrays, got {bound}, a {type(leaf).__name__}: "
+                "convert data with jnp.asarray, and bind functions and other values with functools.partial"
             )
     return f
 
