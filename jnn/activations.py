@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from jaxtyping import ArrayLike as Like
 
 from jnn._internal import checks
-from jnn._internal.described import Described
+from jnn._internal.described import describe
 
 Elementwise = Callable[[Float[Like, "*shape"]], Float[Array, "*shape"]]
 """A function that acts on each entry independently."""
@@ -25,16 +25,19 @@ Elementwise = Callable[[Float[Like, "*shape"]], Float[Array, "*shape"]]
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
-class Activation(Described):
+class Activation:
     """An elementwise activation: calling it gives sigma(z), `prime` gives sigma'(z); shapes are kept.
 
-    It is a static pytree without leaves, so it passes through `jax.jit` as an ordinary argument. `doc` is what `help`
-    shows.
+    It is a static pytree without leaves, so it passes through `jax.jit` as an ordinary argument. `help` shows the
+    docstring of `value`.
     """
 
     name: str
     value: Elementwise
     prime: Elementwise
+
+    def __post_init__(self) -> None:
+        describe(self, self.value)
 
     def __call__(self, z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
         return self.value(z)
@@ -44,7 +47,12 @@ class Activation(Described):
 
     def __reduce__(self) -> Any:
         """By its name, if it is an activation of this module."""
-        return self.name if self is globals().get(self.name) else (Activation, (self.name, self.value, self.prime))
+        return self.name if self is globals().get(self.name) else super().__reduce__()
+
+
+def _sigmoid(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+    """sigma(z) = 1 / (1 + exp(-z)), sigma'(z) = a (1 - a) with a = sigma(z)."""
+    return jax.nn.sigmoid(z)
 
 
 def _sigmoid_prime(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
@@ -52,12 +60,26 @@ def _sigmoid_prime(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
     return a * (1 - a)
 
 
+def _tanh(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+    """tanh(z), with tanh'(z) = 1 - tanh(z)^2 (exercise 5.1, figure 5.1).
+
+    tanh'(0) is 1, not below 1 as in the notes.
+    """
+    return jnp.tanh(z)
+
+
 def _tanh_prime(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
     a = jnp.tanh(z)
     return (1 - a) * (1 + a)  # 1 - a^2 without its rounding error near saturation
 
 
+def _relu(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+    """max(z, 0), whose derivative at the kink is taken as 0."""
+    return jax.nn.relu(z)
+
+
 def _gelu(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+    """The smooth relu z Phi(z), Phi being the distribution function of N(0, 1) (Hendrycks and Gimpel, 2016)."""
     z = jnp.asarray(z)
     return z * _normal_cdf(z)
 
@@ -71,53 +93,25 @@ def _normal_cdf(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jax.lax.erfc(-z * 0.5**0.5) / 2
 
 
-sigmoid = Activation(
-    "sigmoid",
-    jax.nn.sigmoid,
-    _sigmoid_prime,
-    doc="""sigma(z) = 1 / (1 + exp(-z)), sigma'(z) = a (1 - a) with a = sigma(z).""",
-)
+def _identity(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+    """The output of a regression network: z itself."""
+    return jnp.asarray(z)
 
-tanh = Activation(
-    "tanh",
-    jnp.tanh,
-    _tanh_prime,
-    doc="""tanh(z), with tanh'(z) = 1 - tanh(z)^2 (exercise 5.1, figure 5.1).
 
-    tanh'(0) is 1, not below 1 as in the notes.
-    """,
-)
-
-relu = Activation(
-    "relu",
-    jax.nn.relu,
-    lambda z: jnp.where(jnp.greater(z, 0), 1.0, jnp.zeros_like(z)),
-    doc="""max(z, 0), whose derivative at the kink is taken as 0.""",
-)
-
-gelu = Activation(
-    "gelu",
-    _gelu,
-    _gelu_prime,
-    doc="""z Phi(z), where Phi is the distribution function of N(0, 1) (Hendrycks and Gimpel, 2016): a smooth relu.""",
-)
-
-identity = Activation(
-    "identity",
-    jnp.asarray,
-    jnp.ones_like,
-    doc="""z itself: the output of a regression network.""",
-)
-
-step = Activation(
-    "step",
-    lambda z: jnp.where(jnp.greater(z, 0), 1.0, jnp.zeros_like(z)),
-    jnp.zeros_like,
-    doc="""The perceptron of exercise 1.1: 1 where z > 0, else 0 (also at z = 0).
+def _step(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+    """The perceptron of exercise 1.1: 1 where z > 0, else 0 (also at z = 0).
 
     Its derivative is 0 wherever it exists.
-    """,
-)
+    """
+    return jnp.where(jnp.greater(z, 0), 1.0, jnp.zeros_like(z))
+
+
+sigmoid = Activation("sigmoid", _sigmoid, _sigmoid_prime)
+tanh = Activation("tanh", _tanh, _tanh_prime)
+relu = Activation("relu", _relu, _step)
+gelu = Activation("gelu", _gelu, _gelu_prime)
+identity = Activation("identity", _identity, jnp.ones_like)
+step = Activation("step", _step, jnp.zeros_like)
 
 
 def softmax(z: Float[Like, "*batch J"], c: float | Float[Array, ""] = 1.0) -> Float[Array, "*batch J"]:

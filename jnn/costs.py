@@ -17,25 +17,28 @@ from jaxtyping import ArrayLike as Like
 
 from jnn import activations
 from jnn._internal import checks, dtypes
-from jnn._internal.described import Described
+from jnn._internal.described import describe
 from jnn.activations import Activation
 from jnn.typing import PyTree
 
 
 @jax.tree_util.register_static
 @dataclass(frozen=True)
-class Cost(Described):
+class Cost:
     """One example's cost C as three functions of z = z^L and the desired output y.
 
     output: a^L [..., k]. value: C [...], in nats for the two entropies. delta: dC/dz^L [..., k], the error of section
     2.1: (2.1) for outputs that act elementwise, (2.2) with a full Jacobian for softmax. Like an `Activation` it is a
-    static pytree without leaves. `doc` is what `help` shows.
+    static pytree without leaves. `help` shows the docstring of `value`.
     """
 
     name: str
     output: Callable[[Float[Like, "*batch k"]], Float[Array, "*batch k"]]
     value: Callable[[Float[Like, "*batch k"], Float[Like, "*batch k"]], Float[Array, "*batch"]]
     delta: Callable[[Float[Like, "*batch k"], Float[Like, "*batch k"]], Float[Array, "*batch k"]]
+
+    def __post_init__(self) -> None:
+        describe(self, self.value)
 
     def __repr__(self) -> str:
         return f"costs.{self.name}"
@@ -44,9 +47,8 @@ class Cost(Described):
         """By its name, if it is a cost of this module."""
         if self is globals().get(self.name):
             return self.name
-        if self is quadratic_with(self.output):
-            return quadratic_with, (self.output,)
-        return Cost, (self.name, self.output, self.value, self.delta)
+        made_again = self is quadratic_with(self.output)
+        return (quadratic_with, (self.output,)) if made_again else super().__reduce__()
 
 
 def _single(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> list[Float[Array, "*batch k"]]:
@@ -83,6 +85,7 @@ def quadratic_with(output: Activation) -> Cost:
     """
 
     def value(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
+        """C = 1/2 ||y - a||^2 with a = output(z); delta = (a - y) da/dz (section 2.1)."""
         z, y = _single(z, y)
         return jnp.sum((y - output(z)) ** 2, axis=-1) / 2
 
@@ -92,9 +95,7 @@ def quadratic_with(output: Activation) -> Cost:
         return -minus_error * output.prime(z)  # (2.1)
 
     name = "quadratic" if output is activations.sigmoid else f"quadratic_with({output!r})"
-    a = "a = sigma(z)" if output is activations.sigmoid else f"a = {output!r}(z)"
-    doc = f"C = 1/2 ||y - a||^2 with {a}; delta = (a - y) da/dz (section 2.1)."
-    return Cost(name, output, value, delta, doc=doc)
+    return Cost(name, output, value, delta)
 
 
 quadratic = quadratic_with(activations.sigmoid)
@@ -102,6 +103,14 @@ quadratic = quadratic_with(activations.sigmoid)
 
 
 def _cross_entropy(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
+    """C = -sum_j [y_j ln a_j + (1 - y_j) ln(1 - a_j)] with a = sigma(z), for y in [0, 1] (exercise 3.2).
+
+    The error is delta = a - y. For one neuron it is the cost with dC/dw_j = x_j (a - y), (3.1), where the notes print
+    dC/dw_i, and dC/db = a - y, (3.2): its derivative with respect to a cancels the factor a (1 - a) of (3.3).
+
+    The notes find the stationary point a = y (exercise 3.1). C is convex in a; for y in {0, 1} there is no stationary
+    point and the infimum 0 lies at the boundary; for y inside (0, 1) the minimum is `binary_entropy(y)`, not 0.
+    """
     z, y = _single(z, y)
     ln_a, ln_1_minus_a = jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-z)
     return -jnp.sum(_times(y, ln_a) + _times(1 - y, ln_1_minus_a), axis=-1)
@@ -112,23 +121,17 @@ def _cross_entropy_delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"])
     return activations.sigmoid(z) - y
 
 
-cross_entropy = Cost(
-    "cross_entropy",
-    activations.sigmoid,
-    _cross_entropy,
-    _cross_entropy_delta,
-    doc="""C = -sum_j [y_j ln a_j + (1 - y_j) ln(1 - a_j)] with a = sigma(z), for y in [0, 1] (exercise 3.2).
-
-    The error is delta = a - y. For one neuron it is the cost with dC/dw_j = x_j (a - y), (3.1), where the notes print
-    dC/dw_i, and dC/db = a - y, (3.2): its derivative with respect to a cancels the factor a (1 - a) of (3.3).
-
-    The notes find the stationary point a = y (exercise 3.1). C is convex in a; for y in {0, 1} there is no stationary
-    point and the infimum 0 lies at the boundary; for y inside (0, 1) the minimum is `binary_entropy(y)`, not 0.
-    """,
-)
+cross_entropy = Cost("cross_entropy", activations.sigmoid, _cross_entropy, _cross_entropy_delta)
 
 
 def _log_likelihood(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
+    """C = -ln a_r with a = softmax(z) and y one-hot at r (section 3.2); delta = a - y, (3.4) to (3.6).
+
+    With (2.8) that makes the weights' gradient dC/dw_jk = a_k (a_j - y_j), (3.7).
+
+    For soft y it is C = -sum_j y_j ln a_j, with delta = (sum_j y_j) a - y: exact also where rounding leaves a sum
+    near 1.
+    """
     z, y = _single(z, y)
     return -jnp.sum(_times(y, jax.nn.log_softmax(z)), axis=-1)
 
@@ -138,19 +141,7 @@ def _log_likelihood_delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]
     return jnp.sum(jnp.asarray(y), axis=-1, keepdims=True) * activations.softmax(z) - y  # (3.6), where the sum is 1
 
 
-log_likelihood = Cost(
-    "log_likelihood",
-    activations.softmax,
-    _log_likelihood,
-    _log_likelihood_delta,
-    doc="""C = -ln a_r with a = softmax(z) and y one-hot at r (section 3.2); delta = a - y, (3.4) to (3.6).
-
-    With (2.8) that makes the weights' gradient dC/dw_jk = a_k (a_j - y_j), (3.7).
-
-    For soft y it is C = -sum_j y_j ln a_j, with delta = (sum_j y_j) a - y: exact also where rounding leaves a sum
-    near 1.
-    """,
-)
+log_likelihood = Cost("log_likelihood", activations.softmax, _log_likelihood, _log_likelihood_delta)
 
 
 def binary_entropy(y: Float[Like, "*shape"]) -> Float[Array, "*shape"]:

@@ -1,14 +1,17 @@
 """What several test modules share."""
 
 import itertools
+import pkgutil
 import struct
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+import jnn
 from jnn import activations, costs, mlp
 
+MODULES = tuple(module.name for module in pkgutil.iter_modules(jnn.__path__) if not module.name.startswith("_"))
 COSTS = (
     costs.quadratic,
     costs.quadratic_with(activations.identity),

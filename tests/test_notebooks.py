@@ -16,6 +16,7 @@ from PIL import Image
 import jnn
 from experiments import names
 from notebooks import renew
+from tests.helpers import MODULES
 from tests.test_equations import NUMBERED
 
 ROOT = Path(__file__).parent.parent
@@ -97,7 +98,7 @@ def test_the_prose_names_what_exists(name):
     text = prose(name)
     for path in re.findall(r"\]\(([\w./-]+\.(?:ipynb|md|png|py))\)", text):
         assert (renew.FOLDER / path).exists(), path
-    for module, function in re.findall(rf"`({'|'.join(jnn.__all__)})\.(\w+)", text):
+    for module, function in re.findall(rf"`({'|'.join(MODULES)})\.(\w+)", text):
         assert hasattr(getattr(jnn, module), function), f"{module}.{function}"
     assert set(re.findall(r"python -m experiments (\w+)", text)) <= {*names(), "all", "report", "read"}
     for package, module in re.findall(r"python -m (benchmarks|notebooks)\.(\w+)", text):

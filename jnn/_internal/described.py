@@ -1,15 +1,10 @@
-"""Values with a docstring of their own, which `help` and editors show in place of that of their class."""
+"""Values that `help` and editors describe by the docstring of one of their functions, not by that of their class."""
 
 import inspect
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 
-@dataclass(frozen=True)
-class Described:
-    """The base of frozen dataclasses whose keyword `doc` describes an instance; comparisons ignore it."""
-
-    doc: str | None = field(default=None, compare=False, repr=False, kw_only=True)
-
-    def __post_init__(self) -> None:
-        if self.doc:
-            object.__setattr__(self, "__doc__", inspect.cleandoc(self.doc))
+def describe(value: object, function: Callable[..., object]) -> None:
+    """Give a frozen value the docstring of its function, if that has one of its own."""
+    if function.__doc__ != type(function).__doc__:
+        object.__setattr__(value, "__doc__", inspect.getdoc(function))
