@@ -8,7 +8,6 @@ defined for them.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,37 +16,26 @@ from jaxtyping import Array, Float
 from jaxtyping import ArrayLike as Like
 
 from jnn._internal import checks
-from jnn._internal.described import describe
+from jnn._internal.named import Named
 
 Elementwise = Callable[[Float[Like, "*shape"]], Float[Array, "*shape"]]
 """A function that acts on each entry independently."""
 
 
 @jax.tree_util.register_static
-@dataclass(frozen=True)
-class Activation:
+@dataclass(frozen=True, repr=False)
+class Activation(Named):
     """An elementwise activation: calling it gives sigma(z), `prime` gives sigma'(z); shapes are kept.
 
     It is a static pytree without leaves, so it passes through `jax.jit` as an ordinary argument. `help` shows the
     docstring of `value`.
     """
 
-    name: str
     value: Elementwise
     prime: Elementwise
 
-    def __post_init__(self) -> None:
-        describe(self, self.value)
-
     def __call__(self, z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
         return self.value(z)
-
-    def __repr__(self) -> str:
-        return f"activations.{self.name}"
-
-    def __reduce__(self) -> Any:
-        """By its name, if it is an activation of this module."""
-        return self.name if self is globals().get(self.name) else super().__reduce__()
 
 
 def _sigmoid(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:

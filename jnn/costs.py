@@ -17,14 +17,14 @@ from jaxtyping import ArrayLike as Like
 
 from jnn import activations
 from jnn._internal import checks, dtypes
-from jnn._internal.described import describe
+from jnn._internal.named import Named
 from jnn.activations import Activation
 from jnn.typing import PyTree
 
 
 @jax.tree_util.register_static
-@dataclass(frozen=True)
-class Cost:
+@dataclass(frozen=True, repr=False)
+class Cost(Named):
     """One example's cost C as three functions of z = z^L and the desired output y.
 
     output: a^L [..., k]. value: C [...], in nats for the two entropies. delta: dC/dz^L [..., k], the error of section
@@ -32,23 +32,9 @@ class Cost:
     static pytree without leaves. `help` shows the docstring of `value`.
     """
 
-    name: str
     output: Callable[[Float[Like, "*batch k"]], Float[Array, "*batch k"]]
     value: Callable[[Float[Like, "*batch k"], Float[Like, "*batch k"]], Float[Array, "*batch"]]
     delta: Callable[[Float[Like, "*batch k"], Float[Like, "*batch k"]], Float[Array, "*batch k"]]
-
-    def __post_init__(self) -> None:
-        describe(self, self.value)
-
-    def __repr__(self) -> str:
-        return f"costs.{self.name}"
-
-    def __reduce__(self) -> str | tuple[PyTree, ...]:
-        """By its name, if it is a cost of this module."""
-        if self is globals().get(self.name):
-            return self.name
-        made_again = self is quadratic_with(self.output)
-        return (quadratic_with, (self.output,)) if made_again else super().__reduce__()
 
 
 def _single(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> list[Float[Array, "*batch k"]]:
@@ -85,7 +71,6 @@ def quadratic_with(output: Activation) -> Cost:
     """
 
     def value(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
-        """C = 1/2 ||y - a||^2 with a = output(z); delta = (a - y) da/dz (section 2.1)."""
         z, y = _single(z, y)
         return jnp.sum((y - output(z)) ** 2, axis=-1) / 2
 
@@ -95,7 +80,7 @@ def quadratic_with(output: Activation) -> Cost:
         return -minus_error * output.prime(z)  # (2.1)
 
     name = "quadratic" if output is activations.sigmoid else f"quadratic_with({output!r})"
-    return Cost(name, output, value, delta)
+    return Cost(name, output, value, delta, made_by=functools.partial(quadratic_with, output))
 
 
 quadratic = quadratic_with(activations.sigmoid)

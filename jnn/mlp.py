@@ -13,7 +13,7 @@ from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float, Int, Integer, Key
 
 from jnn._internal import checks, dtypes, xla
-from jnn._internal.described import describe
+from jnn._internal.named import Named
 from jnn.activations import Activation, sigmoid
 
 # Classes are left out so that help() starts with the functions: pydoc lists classes first.
@@ -35,30 +35,20 @@ Params = tuple[Layer, ...]
 """The layers of a network, from the first that has weights to the output."""
 
 
-@dataclass(frozen=True)
-class Initialiser:
+@dataclass(frozen=True, repr=False)
+class Initialiser(Named):
     """Random initial weights or biases: calling it with (key, shape, dtype) draws them, as in `jax.nn.initializers`.
 
     `help` shows the docstring of `draw`.
     """
 
-    name: str
     draw: Initializer
-
-    def __post_init__(self) -> None:
-        describe(self, self.draw)
+    _described_by = "draw"
 
     def __call__(
         self, key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None
     ) -> Float[Array, "..."]:
         return self.draw(key, shape, dtype, out_sharding)
-
-    def __repr__(self) -> str:
-        return f"mlp.{self.name}"
-
-    def __reduce__(self) -> Any:
-        """By its name, if it is an initialiser of this module."""
-        return self.name if self is globals().get(self.name) else super().__reduce__()
 
 
 def _scaled_normal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:

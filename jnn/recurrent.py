@@ -24,6 +24,12 @@ from jnn.typing import PyTree
 Unroll = Callable[..., tuple[PyTree, PyTree]]
 """(params, state, xs, *, mask) -> the last state and the states after every step."""
 
+Inputs = Float[Array, "T *batch p"]
+"""The inputs of every step, time first: [T, p], or [T, B, p] for a batch."""
+
+Mask = Bool[Array, "T *batch"] | None
+"""True where a step is valid, [T] or [T, B], or None where all are."""
+
 StateT = TypeVar("StateT")
 """The state of a cell: an array [d] or [B, d], or a NamedTuple of such arrays."""
 
@@ -72,8 +78,8 @@ def where(mask: Bool[Array, "*batch"] | None, new: StateT, old: StateT) -> State
 def scan(
     step: Callable[[StateT, Float[Array, "*batch p"]], tuple[StateT, PyTree]],
     state: StateT,
-    xs: Float[Array, "T *batch p"],
-    mask: Bool[Array, "T *batch"] | None,
+    xs: Inputs,
+    mask: Mask,
 ) -> tuple[StateT, tuple[StateT, PyTree]]:
     """Scans `step` over a sequence; where the mask is False the state does not change.
 
@@ -100,9 +106,9 @@ def stack(
     unroll: Unroll,
     layers: Sequence[PyTree],
     states: Sequence[StateT],
-    xs: Float[Array, "T *batch p"],
+    xs: Inputs,
     *,
-    mask: Bool[Array, "T *batch"] | None = None,
+    mask: Mask = None,
     output: Callable[[PyTree], Float[Array, "T *batch d"]] = identity,
 ) -> tuple[tuple[StateT, ...], tuple[StateT, ...]]:
     """Unrolls a stack of layers, each of which reads the outputs of the layer below.
@@ -143,9 +149,9 @@ def both_directions(
     unroll: Unroll,
     params: tuple[PyTree, PyTree],
     states: tuple[StateT, StateT],
-    xs: Float[Array, "T *batch p"],
+    xs: Inputs,
     *,
-    mask: Bool[Array, "T *batch"] | None = None,
+    mask: Mask = None,
     output: Callable[[PyTree], Float[Array, "T *batch d"]] = identity,
 ) -> tuple[tuple[StateT, StateT], Float[Array, "T *batch two_d"]]:
     """Unrolls one cell forwards and one backwards in time.
@@ -180,13 +186,7 @@ def both_directions(
 
 
 def segments(
-    unroll: Unroll,
-    params: PyTree,
-    state: StateT,
-    xs: Float[Array, "T *batch p"],
-    *,
-    mask: Bool[Array, "T *batch"] | None = None,
-    segment: int | None,
+    unroll: Unroll, params: PyTree, state: StateT, xs: Inputs, *, mask: Mask = None, segment: int | None
 ) -> tuple[StateT, StateT]:
     """Unrolls a cell in segments, which the backward pass recomputes (rematerialisation).
 

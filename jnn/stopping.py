@@ -18,13 +18,13 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxtyping import ArrayLike as Like
 
 from jnn._internal import checks
-from jnn._internal.described import describe
+from jnn._internal.named import Named
 from jnn.typing import Evaluate, PyTree, Scalar
 
 
 @jax.tree_util.register_static
-@dataclass(frozen=True)
-class Criterion:
+@dataclass(frozen=True, repr=False)
+class Criterion(Named):
     """init(params) -> state before the first epoch; update(state, params, error) -> (state, stop) after each.
 
     window: how many epochs it looks back. needs_error: whether `update` reads the error. Like a `Cost` it is a static
@@ -32,22 +32,11 @@ class Criterion:
     function with the arguments that gives it again, by which it is pickled and which `help` describes.
     """
 
-    name: str
     window: int
     needs_error: bool
     init: Callable[[PyTree], PyTree]
     update: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, Bool[Array, ""]]]
-    made_by: functools.partial["Criterion"] | None = None
-
-    def __post_init__(self) -> None:
-        describe(self, self.made_by.func if self.made_by else self.update)
-
-    def __repr__(self) -> str:
-        return f"stopping.{self.name}"
-
-    def __reduce__(self) -> PyTree:
-        """By the function that made it and its arguments."""
-        return (self.made_by, ()) if self.made_by else super().__reduce__()
+    _described_by = "update"
 
 
 class Errors(NamedTuple):
@@ -94,7 +83,7 @@ def _error_change(window: int, further: int) -> Criterion:
 
     name = f"error_change(window={window}, further={further})"
     made_by = functools.partial(error_change, window=window, further=further)
-    return Criterion(name, window, True, init, update, made_by)
+    return Criterion(name, window, True, init, update, made_by=made_by)
 
 
 def weight_change(rho: Scalar, *, window: int = 10, relative: bool = False) -> Criterion:
@@ -135,7 +124,7 @@ def _weight_change(rho: float, window: int, relative: bool) -> Criterion:
 
     name = f"weight_change({rho}, window={window}, relative={relative})"
     made_by = functools.partial(weight_change, rho, window=window, relative=relative)
-    return Criterion(name, window, False, init, update, made_by)
+    return Criterion(name, window, False, init, update, made_by=made_by)
 
 
 class Tracker(NamedTuple):
