@@ -120,7 +120,13 @@ def check(params: PyTree, state: StateT, xs: PyTree, mask: PyTree) -> tuple[Stat
     advice = "each W must be [d, p], each U [d, d] and each bias [d], for p inputs and d units"
     for name, leaf in named.items():
         checks.shape(name, leaf, {"W": (d, p), "U": (d, d)}.get(name[-1], (d,)), advice)
-    batch = _sequence(xs, p)
+    checks.array("xs", xs)
+    if jnp.ndim(xs) not in (2, 3) or jnp.shape(xs)[-1] != p or jnp.shape(xs)[0] == 0:
+        raise ValueError(
+            f"xs must have shape [T, {p}] or [T, B, {p}], time first and T at least 1, got {jnp.shape(xs)}"
+        )
+    checks.floating("xs", xs)
+    batch = jnp.shape(xs)[1:-1]
     checks.one_dtype(params=params, state=state, xs=xs)
     state = jax.tree_util.tree_map_with_path(
         lambda path, leaf: memory(".".join(filter(None, ("state", checks.leaf_name(path)))), leaf, batch, d), state
@@ -208,14 +214,3 @@ def by_hand(
         return segments(whole, params, state, xs, mask=mask, segment=segment)
 
     return unroll
-
-
-def _sequence(xs: PyTree, p: int) -> tuple[int, ...]:
-    """The batch axes () or (B,) of sequences [T, p] or [T, B, p]."""
-    checks.array("xs", xs)
-    if jnp.ndim(xs) not in (2, 3) or jnp.shape(xs)[-1] != p or jnp.shape(xs)[0] == 0:
-        raise ValueError(
-            f"xs must have shape [T, {p}] or [T, B, {p}], time first and T at least 1, got {jnp.shape(xs)}"
-        )
-    checks.floating("xs", xs)
-    return jnp.shape(xs)[1:-1]

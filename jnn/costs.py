@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
-from jaxtyping import ArrayLike as Like
+from jaxtyping import Array, ArrayLike, Float
 
 from jnn import activations
 from jnn._internal import checks, dtypes
@@ -32,12 +31,12 @@ class Cost(Named):
     static pytree without leaves. `help` shows the docstring of `value`.
     """
 
-    output: Callable[[Float[Like, "*batch k"]], Float[Array, "*batch k"]]
-    value: Callable[[Float[Like, "*batch k"], Float[Like, "*batch k"]], Float[Array, "*batch"]]
-    delta: Callable[[Float[Like, "*batch k"], Float[Like, "*batch k"]], Float[Array, "*batch k"]]
+    output: Callable[[Float[ArrayLike, "*batch k"]], Float[Array, "*batch k"]]
+    value: Callable[[Float[ArrayLike, "*batch k"], Float[ArrayLike, "*batch k"]], Float[Array, "*batch"]]
+    delta: Callable[[Float[ArrayLike, "*batch k"], Float[ArrayLike, "*batch k"]], Float[Array, "*batch k"]]
 
 
-def _single(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> list[Float[Array, "*batch k"]]:
+def _single(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> list[Float[Array, "*batch k"]]:
     """Both in one dtype, at least float32: costs are never summed in half precision."""
     _check(z, y)
     dtype = dtypes.single(z, y)
@@ -70,11 +69,11 @@ def quadratic_with(output: Activation) -> Cost:
     The functions of a cost raise ValueError for a y of another shape than z, TypeError for a list.
     """
 
-    def value(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
+    def value(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
         z, y = _single(z, y)
         return jnp.sum((y - output(z)) ** 2, axis=-1) / 2
 
-    def delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
+    def delta(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch k"]:
         _check(z, y)
         minus_error = jnp.subtract(y, output(z))  # also in the value, so XLA computes it once
         return -minus_error * output.prime(z)  # (2.1)
@@ -87,7 +86,7 @@ quadratic = quadratic_with(activations.sigmoid)
 """C = 1/2 ||y - sigma(z)||^2, delta = (a - y) sigma'(z) (section 2.1)."""
 
 
-def _cross_entropy(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
+def _cross_entropy(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
     """C = -sum_j [y_j ln a_j + (1 - y_j) ln(1 - a_j)] with a = sigma(z), for y in [0, 1] (exercise 3.2).
 
     The error is delta = a - y. For one neuron it is the cost with dC/dw_j = x_j (a - y), (3.1), where the notes print
@@ -101,7 +100,7 @@ def _cross_entropy(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Fl
     return -jnp.sum(_times(y, ln_a) + _times(1 - y, ln_1_minus_a), axis=-1)
 
 
-def _cross_entropy_delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
+def _cross_entropy_delta(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch k"]:
     _check(z, y)
     return activations.sigmoid(z) - y
 
@@ -109,7 +108,7 @@ def _cross_entropy_delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"])
 cross_entropy = Cost("cross_entropy", activations.sigmoid, _cross_entropy, _cross_entropy_delta)
 
 
-def _log_likelihood(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
+def _log_likelihood(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
     """C = -ln a_r with a = softmax(z) and y one-hot at r (section 3.2); delta = a - y, (3.4) to (3.6).
 
     With (2.8) that makes the weights' gradient dC/dw_jk = a_k (a_j - y_j), (3.7).
@@ -121,7 +120,7 @@ def _log_likelihood(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> F
     return -jnp.sum(_times(y, jax.nn.log_softmax(z)), axis=-1)
 
 
-def _log_likelihood_delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
+def _log_likelihood_delta(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch k"]:
     _check(z, y)
     return jnp.sum(jnp.asarray(y), axis=-1, keepdims=True) * activations.softmax(z) - y  # (3.6), where the sum is 1
 
@@ -129,7 +128,7 @@ def _log_likelihood_delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]
 log_likelihood = Cost("log_likelihood", activations.softmax, _log_likelihood, _log_likelihood_delta)
 
 
-def binary_entropy(y: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+def binary_entropy(y: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     """H(y) = -[y ln y + (1 - y) ln(1 - y)] in nats for y in [0, 1] (figure 3.1), with H(0) = H(1) = 0.
 
     Its slope ln((1 - y) / y) is infinite at both ends.

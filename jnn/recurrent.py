@@ -13,8 +13,6 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Integer
 
 from jnn._internal import checks
@@ -54,13 +52,10 @@ def mask(lengths: Integer[Array, " B"], steps: int) -> Bool[Array, "steps B"]:
              [1, 0],
              [0, 0]], dtype=int32)
     """
-    checks.array("lengths", lengths)
     checks.count("steps", steps)
-    if not jnp.issubdtype(dtype := jnp.result_type(lengths), jnp.integer) or jnp.ndim(lengths) != 1:
-        error = TypeError if jnp.ndim(lengths) == 1 else ValueError
-        raise error(f"lengths must be integers, one for each sequence, got {dtype}{list(jnp.shape(lengths))}")
-    if not isinstance(lengths, Tracer) and (np.min(lengths, initial=0) < 0 or np.max(lengths, initial=0) > steps):
-        raise ValueError(f"lengths must be in 0 ... {steps}, the number of steps, got {lengths}")
+    checks.labels("lengths", lengths, steps + 1)
+    if jnp.ndim(lengths) != 1:
+        raise ValueError(f"lengths must be a vector, one for each sequence, got shape {jnp.shape(lengths)}")
     return jnp.arange(steps)[:, None] < jnp.asarray(lengths)[None]
 
 
@@ -76,10 +71,7 @@ def where(mask: Bool[Array, "*batch"] | None, new: StateT, old: StateT) -> State
 
 
 def scan(
-    step: Callable[[StateT, Float[Array, "*batch p"]], tuple[StateT, PyTree]],
-    state: StateT,
-    xs: Inputs,
-    mask: Mask,
+    step: Callable[[StateT, Float[Array, "*batch p"]], tuple[StateT, PyTree]], state: StateT, xs: Inputs, mask: Mask
 ) -> tuple[StateT, tuple[StateT, PyTree]]:
     """Scans `step` over a sequence; where the mask is False the state does not change.
 

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
-from jaxtyping import ArrayLike as Like
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from jnn._internal import checks
 from jnn._internal.named import Named
@@ -73,7 +72,7 @@ def _error_change(window: int, further: int) -> Criterion:
         del params
         return Errors(_no_error(), jnp.full((), -1), jnp.full((), -1))
 
-    def update(state: Errors, params: PyTree, error: Float[Like, ""]) -> tuple[Errors, Bool[Array, ""]]:
+    def update(state: Errors, params: PyTree, error: Float[ArrayLike, ""]) -> tuple[Errors, Bool[Array, ""]]:
         del params
         dropped = jnp.less(error, state.lowest)
         since = jnp.where(dropped, 0, state.since + 1)
