@@ -208,7 +208,7 @@ def by_hand(
         return jax.tree.map(lambda a: a[0], last), jax.tree.map(lambda a: a[:, 0], states)
 
     def unroll(
-        params: PyTree, state: PyTree, xs: Inputs, *, mask: Mask = None, segment: int | None = None
+        params: PyTree, state: PyTree, xs: Inputs, *, mask: Mask | None = None, segment: int | None = None
     ) -> tuple[PyTree, PyTree]:
         state, xs = check(params, state, xs, mask)
         return segments(whole, params, state, xs, mask=mask, segment=segment)

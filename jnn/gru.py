@@ -118,7 +118,7 @@ def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batc
 
 
 def scan(
-    params: Params, state: Float[Array, "*start d"], xs: Inputs, *, mask: Mask = None
+    params: Params, state: Float[Array, "*start d"], xs: Inputs, *, mask: Mask | None = None
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
     """Runs the GRU over a sequence with `jax.lax.scan`.
 
@@ -151,7 +151,7 @@ def scan(
 
 
 def unroll(
-    params: Params, state: Float[Array, "*start d"], xs: Inputs, *, mask: Mask = None, segment: int | None = None
+    params: Params, state: Float[Array, "*start d"], xs: Inputs, *, mask: Mask | None = None, segment: int | None = None
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
     """Computes what `scan` does, with backpropagation through time by hand as its reverse mode.
 

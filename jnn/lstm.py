@@ -137,7 +137,7 @@ def _cell(zs: Sequence[Array], ltm: Array) -> tuple[State, tuple[Array, ...]]:
     return State(ltm, wm), (rem, save, focus, candidate)
 
 
-def scan(params: Params, state: State, xs: Inputs, *, mask: Mask = None) -> tuple[State, State]:
+def scan(params: Params, state: State, xs: Inputs, *, mask: Mask | None = None) -> tuple[State, State]:
     """Runs the LSTM over a sequence with `jax.lax.scan` (section 5.2, figure 5.2).
 
     Supports forward- and reverse-mode differentiation of any order. `unroll` computes the same values and has a
@@ -169,7 +169,7 @@ def scan(params: Params, state: State, xs: Inputs, *, mask: Mask = None) -> tupl
 
 
 def unroll(
-    params: Params, state: State, xs: Inputs, *, mask: Mask = None, segment: int | None = None
+    params: Params, state: State, xs: Inputs, *, mask: Mask | None = None, segment: int | None = None
 ) -> tuple[State, State]:
     """Computes what `scan` does, with backpropagation through time by hand as its reverse mode (section 5.2).
 
@@ -225,7 +225,7 @@ def unroll(
 
 
 def stack(
-    layers: Sequence[Params], states: Sequence[State], xs: Inputs, *, mask: Mask = None
+    layers: Sequence[Params], states: Sequence[State], xs: Inputs, *, mask: Mask | None = None
 ) -> tuple[tuple[State, ...], tuple[State, ...]]:
     """Unrolls a stack of layers, each of which reads the working memories of the layer below.
 
@@ -253,7 +253,7 @@ def stack(
 
 
 def both_directions(
-    forwards: Params, backwards: Params, state: State | tuple[State, State], xs: Inputs, *, mask: Mask = None
+    forwards: Params, backwards: Params, state: State | tuple[State, State], xs: Inputs, *, mask: Mask | None = None
 ) -> tuple[tuple[State, State], Float[Array, "T *batch two_d"]]:
     """Unrolls a bidirectional LSTM.
 

@@ -25,8 +25,8 @@ Unroll = Callable[..., tuple[PyTree, PyTree]]
 Inputs = Float[Array, "T *batch p"]
 """The inputs of every step, time first: [T, p], or [T, B, p] for a batch."""
 
-Mask = Bool[Array, "T *batch"] | None
-"""True where a step is valid, [T] or [T, B], or None where all are."""
+Mask = Bool[Array, "T *batch"]
+"""True where a step is valid, [T] or [T, B]."""
 
 StateT = TypeVar("StateT")
 """The state of a cell: an array [d] or [B, d], or a NamedTuple of such arrays."""
@@ -71,7 +71,10 @@ def where(mask: Bool[Array, "*batch"] | None, new: StateT, old: StateT) -> State
 
 
 def scan(
-    step: Callable[[StateT, Float[Array, "*batch p"]], tuple[StateT, PyTree]], state: StateT, xs: Inputs, mask: Mask
+    step: Callable[[StateT, Float[Array, "*batch p"]], tuple[StateT, PyTree]],
+    state: StateT,
+    xs: Inputs,
+    mask: Mask | None,
 ) -> tuple[StateT, tuple[StateT, PyTree]]:
     """Scans `step` over a sequence; where the mask is False the state does not change.
 
@@ -100,7 +103,7 @@ def stack(
     states: Sequence[StateT],
     xs: Inputs,
     *,
-    mask: Mask = None,
+    mask: Mask | None = None,
     output: Callable[[PyTree], Float[Array, "T *batch d"]] = identity,
 ) -> tuple[tuple[StateT, ...], tuple[StateT, ...]]:
     """Unrolls a stack of layers, each of which reads the outputs of the layer below.
@@ -143,7 +146,7 @@ def both_directions(
     states: tuple[StateT, StateT],
     xs: Inputs,
     *,
-    mask: Mask = None,
+    mask: Mask | None = None,
     output: Callable[[PyTree], Float[Array, "T *batch d"]] = identity,
 ) -> tuple[tuple[StateT, StateT], Float[Array, "T *batch two_d"]]:
     """Unrolls one cell forwards and one backwards in time.
@@ -178,7 +181,7 @@ def both_directions(
 
 
 def segments(
-    unroll: Unroll, params: PyTree, state: StateT, xs: Inputs, *, mask: Mask = None, segment: int | None
+    unroll: Unroll, params: PyTree, state: StateT, xs: Inputs, *, mask: Mask | None = None, segment: int | None
 ) -> tuple[StateT, StateT]:
     """Unrolls a cell in segments, which the backward pass recomputes (rematerialisation).
 

@@ -99,7 +99,7 @@ def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batc
 
 
 def scan(
-    params: Params, state: Float[Array, "*start d"], xs: Inputs, *, mask: Mask = None
+    params: Params, state: Float[Array, "*start d"], xs: Inputs, *, mask: Mask | None = None
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
     """Runs the net over a sequence with `jax.lax.scan`.
 
@@ -132,7 +132,7 @@ def scan(
 
 
 def unroll(
-    params: Params, state: Float[Array, "*start d"], xs: Inputs, *, mask: Mask = None, segment: int | None = None
+    params: Params, state: Float[Array, "*start d"], xs: Inputs, *, mask: Mask | None = None, segment: int | None = None
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
     """Computes what `scan` does, with backpropagation through time by hand as its reverse mode (section 5.1).
 
