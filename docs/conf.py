@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib
 import inspect
 import pkgutil
 import re
@@ -29,7 +30,8 @@ extensions = [
     "sphinx.ext.viewcode",
     "myst_nb",
 ]
-autosummary_context = {"packages": [f"jnn.{name}" for name in jnn.__all__ if hasattr(getattr(jnn, name), "__path__")]}
+modules = [module for module in pkgutil.iter_modules(jnn.__path__, "jnn.") if "._" not in module.name]
+autosummary_context = {"packages": [module.name for module in modules if module.ispkg]}
 root_doc = "docs/index"
 include_patterns = ["docs/**", "notebooks/*.ipynb", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
 exclude_patterns = ["docs/templates"]
@@ -105,7 +107,7 @@ def describe_constants() -> None:
 
     Costs and others have a docstring of their own, and packages import constants from their inner modules.
     """
-    for module in (getattr(jnn, name) for name in jnn.__all__):
+    for module in (importlib.import_module(module.name) for module in modules):
         described = ModuleAnalyzer.for_module(module.__name__).find_attr_docs()
         for inner in pkgutil.iter_modules(getattr(module, "__path__", []), f"{module.__name__}."):
             docs = ModuleAnalyzer.for_module(inner.name).find_attr_docs()

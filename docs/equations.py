@@ -85,9 +85,13 @@ def files(root: Path) -> dict[str, str]:
 
 
 def _prose(path: Path) -> dict[str, str]:
-    """The docstrings and comments of each top-level definition; those outside of all under an empty name."""
+    """The docstrings and comments of each top-level definition; those outside of all under an empty name.
+
+    A constant such as `costs.cross_entropy` has those of its function, `_cross_entropy`.
+    """
     text = path.read_text(encoding="utf-8")
     body = ast.parse(text, path).body
+    constants = {f"_{ast.unparse(target)}" for node in body if isinstance(node, ast.Assign) for target in node.targets}
     owner = {}
     for node, after in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.Expr):
@@ -96,6 +100,7 @@ def _prose(path: Path) -> dict[str, str]:
         documented = target is not node and isinstance(after, ast.Expr)  # a constant, by the docstring below it
         last = after if documented and after else node
         name = getattr(target, "id", getattr(target, "name", ""))
+        name = name.removeprefix("_") if name in constants else name
         owner |= dict.fromkeys(range(node.lineno, (last.end_lineno or last.lineno) + 1), name)
     found = defaultdict(str)
     for token in tokenize.generate_tokens(io.StringIO(text).readline):

@@ -10,7 +10,7 @@ Mathematics: `activations`, `costs`, `mlp` and `backprop` (chapters 1 and 2); `p
 are in `typing`.
 """
 
-from jnn import (
+from . import (  # noqa: F401
     activations,
     augment,
     backprop,
@@ -40,33 +40,4 @@ from jnn import (
     universal,
 )
 
-__all__ = [
-    "activations",
-    "augment",
-    "backprop",
-    "cell",
-    "checkpoint",
-    "convert",
-    "costs",
-    "data",
-    "dropout",
-    "gradcheck",
-    "gradient_flow",
-    "gru",
-    "language",
-    "lstm",
-    "mlp",
-    "parallel",
-    "perceptron",
-    "pictures",
-    "receptive",
-    "recurrent",
-    "regularize",
-    "ridge",
-    "rnn",
-    "stopping",
-    "train",
-    "typing",
-    "universal",
-]
 __version__ = "0.3.0"

@@ -8,61 +8,70 @@ defined for them.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
-from jaxtyping import ArrayLike as Like
+from jaxtyping import Array, ArrayLike, Float
 
 from jnn._internal import checks
-from jnn._internal.described import Described
+from jnn._internal.named import Named
 
-Elementwise = Callable[[Float[Like, "*shape"]], Float[Array, "*shape"]]
+Elementwise = Callable[[Float[ArrayLike, "*shape"]], Float[Array, "*shape"]]
 """A function that acts on each entry independently."""
 
 
 @jax.tree_util.register_static
-@dataclass(frozen=True)
-class Activation(Described):
+@dataclass(frozen=True, repr=False)
+class Activation(Named):
     """An elementwise activation: calling it gives sigma(z), `prime` gives sigma'(z); shapes are kept.
 
-    It is a static pytree without leaves, so it passes through `jax.jit` as an ordinary argument. `doc` is what `help`
-    shows.
+    It is a static pytree without leaves, so it passes through `jax.jit` as an ordinary argument. `help` shows the
+    docstring of `value`.
     """
 
-    name: str
     value: Elementwise
     prime: Elementwise
 
-    def __call__(self, z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+    def __call__(self, z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
         return self.value(z)
 
-    def __repr__(self) -> str:
-        return f"activations.{self.name}"
 
-    def __reduce__(self) -> Any:
-        """By its name, if it is an activation of this module."""
-        return self.name if self is globals().get(self.name) else (Activation, (self.name, self.value, self.prime))
+def _sigmoid(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    """sigma(z) = 1 / (1 + exp(-z)), sigma'(z) = a (1 - a) with a = sigma(z)."""
+    return jax.nn.sigmoid(z)
 
 
-def _sigmoid_prime(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+def _sigmoid_prime(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     a = jax.nn.sigmoid(z)
     return a * (1 - a)
 
 
-def _tanh_prime(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+def _tanh(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    """tanh(z), with tanh'(z) = 1 - tanh(z)^2 (exercise 5.1, figure 5.1).
+
+    tanh'(0) is 1, not below 1 as in the notes.
+    """
+    return jnp.tanh(z)
+
+
+def _tanh_prime(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     a = jnp.tanh(z)
     return (1 - a) * (1 + a)  # 1 - a^2 without its rounding error near saturation
 
 
-def _gelu(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+def _relu(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    """max(z, 0), whose derivative at the kink is taken as 0."""
+    return jax.nn.relu(z)
+
+
+def _gelu(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    """The smooth relu z Phi(z), Phi being the distribution function of N(0, 1) (Hendrycks and Gimpel, 2016)."""
     z = jnp.asarray(z)
     return z * _normal_cdf(z)
 
 
-def _gelu_prime(z: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+def _gelu_prime(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     z = jnp.asarray(z)
     return _normal_cdf(z) + z * jnp.exp(-jnp.square(z) / 2) / (2 * np.pi) ** 0.5
 
@@ -71,56 +80,28 @@ def _normal_cdf(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jax.lax.erfc(-z * 0.5**0.5) / 2
 
 
-sigmoid = Activation(
-    "sigmoid",
-    jax.nn.sigmoid,
-    _sigmoid_prime,
-    doc="""sigma(z) = 1 / (1 + exp(-z)), sigma'(z) = a (1 - a) with a = sigma(z).""",
-)
+def _identity(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    """The output of a regression network: z itself."""
+    return jnp.asarray(z)
 
-tanh = Activation(
-    "tanh",
-    jnp.tanh,
-    _tanh_prime,
-    doc="""tanh(z), with tanh'(z) = 1 - tanh(z)^2 (exercise 5.1, figure 5.1).
 
-    tanh'(0) is 1, not below 1 as in the notes.
-    """,
-)
-
-relu = Activation(
-    "relu",
-    jax.nn.relu,
-    lambda z: jnp.where(jnp.greater(z, 0), 1.0, jnp.zeros_like(z)),
-    doc="""max(z, 0), whose derivative at the kink is taken as 0.""",
-)
-
-gelu = Activation(
-    "gelu",
-    _gelu,
-    _gelu_prime,
-    doc="""z Phi(z), where Phi is the distribution function of N(0, 1) (Hendrycks and Gimpel, 2016): a smooth relu.""",
-)
-
-identity = Activation(
-    "identity",
-    jnp.asarray,
-    jnp.ones_like,
-    doc="""z itself: the output of a regression network.""",
-)
-
-step = Activation(
-    "step",
-    lambda z: jnp.where(jnp.greater(z, 0), 1.0, jnp.zeros_like(z)),
-    jnp.zeros_like,
-    doc="""The perceptron of exercise 1.1: 1 where z > 0, else 0 (also at z = 0).
+def _step(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    """The perceptron of exercise 1.1: 1 where z > 0, else 0 (also at z = 0).
 
     Its derivative is 0 wherever it exists.
-    """,
-)
+    """
+    return jnp.where(jnp.greater(z, 0), 1.0, jnp.zeros_like(z))
 
 
-def softmax(z: Float[Like, "*batch J"], c: float | Float[Array, ""] = 1.0) -> Float[Array, "*batch J"]:
+sigmoid = Activation("sigmoid", _sigmoid, _sigmoid_prime)
+tanh = Activation("tanh", _tanh, _tanh_prime)
+relu = Activation("relu", _relu, _step)
+gelu = Activation("gelu", _gelu, _gelu_prime)
+identity = Activation("identity", _identity, jnp.ones_like)
+step = Activation("step", _step, jnp.zeros_like)
+
+
+def softmax(z: Float[ArrayLike, "*batch J"], c: float | Float[Array, ""] = 1.0) -> Float[Array, "*batch J"]:
     """a_j = exp(c z_j) / sum_i exp(c z_i) over the last axis (section 3.2, exercise 3.3).
 
     As c grows the output tends to one-hot at the largest z; a k-way tie tends to 1/k each. The largest z is
@@ -135,7 +116,7 @@ def softmax(z: Float[Like, "*batch J"], c: float | Float[Array, ""] = 1.0) -> Fl
     return e / jnp.sum(e, axis=-1, keepdims=True)
 
 
-def softmax_jacobian(z: Float[Like, " J"], c: float | Float[Array, ""] = 1.0) -> Float[Array, "J J"]:
+def softmax_jacobian(z: Float[ArrayLike, " J"], c: float | Float[Array, ""] = 1.0) -> Float[Array, "J J"]:
     """da_j/dz_i = c (diag(a) - a a^T)_ji of `softmax` (section 3.2), which takes the place of sigma' in (2.1), (2.2).
 
     Raises ValueError unless c > 0 and z is a vector.

@@ -27,8 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Key
-from jaxtyping import ArrayLike as Like
+from jaxtyping import Array, ArrayLike, Float, Key
 
 from jnn._internal import checks, smoothing
 from jnn.typing import PyTree, Scalar
@@ -36,7 +35,7 @@ from jnn.typing import PyTree, Scalar
 Image = Float[Array, "H W *channels"]
 """[H, W], or [H, W, channels], with pixels in [0, 1]."""
 
-ImageLike = Float[Like, "H W *channels"]
+ImageLike = Float[ArrayLike, "H W *channels"]
 """An `Image`, of JAX or of NumPy."""
 
 ImageTransform = Callable[[Key[Array, ""], ImageLike], Image]
@@ -71,11 +70,8 @@ def distort(
     Raises ValueError for an image that is not [H, W] or [H, W, channels] of at least 2x2 pixels, a negative amount,
     a scale above 0.99 or a sigma that is not positive; TypeError for an image of integers.
     """
-    checks.key("key", key)
-    image = _check_image(image, least=2)
+    image = _checked(key, _check_image(image, least=2), shift=shift, rotate=rotate, shear=shear, elastic=elastic)
     height, width, *_ = image.shape
-    for name, amount in (("shift", shift), ("rotate", rotate), ("shear", shear), ("elastic", elastic)):
-        checks.in_range(name, amount)
     checks.in_range("scale", scale, most=0.99)
     affine_key, elastic_key = jax.random.split(key)
     matrix, offset = _affine(affine_key, image.dtype, shift, rotate, scale, shear)
@@ -92,7 +88,7 @@ def distort(
     return interpolate(image, yx.reshape(2, height, width))
 
 
-def interpolate(image: ImageLike, yx: Float[Like, "2 h w"]) -> Float[Array, "h w *channels"]:
+def interpolate(image: ImageLike, yx: Float[ArrayLike, "2 h w"]) -> Float[Array, "h w *channels"]:
     """The image at the points yx = (row, column), bilinearly; outside of it, at the nearest point of its border.
 
     Raises ValueError for an image of fewer than 2x2 pixels or a yx that is not [2, h, w].
@@ -146,9 +142,7 @@ def blur(key: Key[Array, ""], image: ImageLike, *, sigma: Scalar) -> Image:
 
     Raises ValueError for an image that is not [H, W] or [H, W, channels] or a negative sigma.
     """
-    checks.key("key", key)
-    image = _check_image(image)
-    checks.in_range("sigma", sigma)
+    image = _checked(key, image, sigma=sigma)
     return smoothing.gaussian(image, sigma * jax.random.uniform(key, dtype=image.dtype))
 
 
@@ -171,10 +165,8 @@ def thickness(
     Raises ValueError for an image that is not [H, W] or [H, W, channels], an amount that is negative or above 3 pixels,
     or a fraction `softer` or probability p above 1.
     """
-    checks.key("key", key)
-    image = _check_image(image)
-    for name, amount, most in (("thinner", thinner, 3), ("thicker", thicker, 3), ("softer", softer, 1), ("p", p, 1)):
-        checks.in_range(name, amount, most=most)
+    image = _checked(key, image, most=3, thinner=thinner, thicker=thicker)
+    image = _checked(key, image, most=1, softer=softer, p=p)
     if not any(map(_enabled, (thinner, thicker, softer))):
         return image
     edge_key, soft_key, p_key = jax.random.split(key, 3)
@@ -196,16 +188,13 @@ def noise(key: Key[Array, ""], image: ImageLike, *, sigma: Scalar) -> Image:
 
     Raises ValueError for an image that is not [H, W] or [H, W, channels] or a negative sigma.
     """
-    checks.key("key", key)
-    image = _check_image(image)
-    checks.in_range("sigma", sigma)
+    image = _checked(key, image, sigma=sigma)
     return image + sigma * jax.random.normal(key, image.shape, image.dtype)
 
 
 def brightness(key: Key[Array, ""], image: ImageLike, *, amount: Scalar) -> Image:
     """Add one number from [-amount, amount] to all pixels; raises as `noise` does."""
-    checks.key("key", key)
-    checks.in_range("amount", amount)
+    image = _checked(key, image, amount=amount)
     return _pix(image, lambda pix, image: pix.random_brightness(key, image, max_delta=amount))
 
 
@@ -214,8 +203,7 @@ def contrast(key: Key[Array, ""], image: ImageLike, *, amount: Scalar) -> Image:
 
     Raises ValueError also for an amount above 1, which could invert the image.
     """
-    checks.key("key", key)
-    checks.in_range("amount", amount, most=1)
+    image = _checked(key, image, most=1, amount=amount)
     return _pix(image, lambda pix, image: pix.random_contrast(key, image, lower=1 - amount, upper=1 + amount))
 
 
@@ -226,20 +214,18 @@ def mirror(key: Key[Array, ""], image: ImageLike, *, p: Scalar = 0.5) -> Image:
     mirroring without this exception).
     Raises ValueError for an image that is not [H, W] or [H, W, channels] or a p outside [0, 1].
     """
-    checks.key("key", key)
-    checks.in_range("p", p, most=1)
+    image = _checked(key, image, most=1, p=p)
     return _pix(image, lambda pix, image: pix.random_flip_left_right(key, image, probability=p))
 
 
-def colour(key: Key[Array, ""], image: Float[Like, "H W 3"], *, amount: Scalar) -> Float[Array, "H W 3"]:
+def colour(key: Key[Array, ""], image: Float[ArrayLike, "H W 3"], *, amount: Scalar) -> Float[Array, "H W 3"]:
     """Rotate the hue by up to `amount` of a circle, scale the saturation by a factor from [1 - amount, 1 + amount].
 
     Raises ValueError for an image that is not [H, W, 3] or an amount that is negative or above 1/2.
     """
     if jnp.ndim(image) != 3 or jnp.shape(image)[-1] != 3:
         raise ValueError(f"image must have shape [H, W, 3], red, green and blue, got {jnp.shape(image)}")
-    checks.key("key", key)
-    checks.in_range("amount", amount, most=0.5)
+    image = _checked(key, image, most=0.5, amount=amount)
     hue_key, saturation_key = jax.random.split(key)
     rotated = _pix(image, lambda pix, image: pix.random_hue(hue_key, image, max_delta=amount))
     return _pix(
@@ -254,7 +240,7 @@ def chain(*transforms: ImageTransform) -> ImageTransform:
 
 def rows(
     key: Key[Array, ""],
-    xs: Float[Like, "m pixels"],
+    xs: Float[ArrayLike, "m pixels"],
     *rest: PyTree,
     image_transform: ImageTransform,
     shape: Sequence[int],
@@ -319,6 +305,15 @@ def _enabled(amount: Scalar) -> bool:
     return not isinstance(amount, int | float | np.number) or amount != 0
 
 
+def _checked(key: PyTree, image: PyTree, *, most: Scalar = np.inf, **amounts: PyTree) -> Array:
+    """`image` as an array; raise unless all arguments are right, each amount being in [0, most]."""
+    checks.key("key", key)
+    image = _check_image(image)
+    for name, amount in amounts.items():
+        checks.in_range(name, amount, most=most)
+    return image
+
+
 def _check_image(image: PyTree, least: int = 1) -> Array:
     """`image` as an array; raise ValueError unless it is [H, W] or [H, W, channels], TypeError for integers."""
     checks.array("image", image)
@@ -331,9 +326,8 @@ def _check_image(image: PyTree, least: int = 1) -> Array:
     return jnp.asarray(image)
 
 
-def _pix(image: ImageLike, change: Callable[[PyTree, Array], Array]) -> Image:
+def _pix(image: Image, change: Callable[[PyTree, Array], Array]) -> Image:
     """`change(dm_pix, image)`, with the channel axis that dm-pix needs."""
-    image = _check_image(image)
     try:
         import dm_pix
     except ImportError as error:

@@ -13,7 +13,7 @@ from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float, Key
 
 from jnn._internal import checks
-from jnn.recurrent import StateT, Unroll, scan, where
+from jnn.recurrent import Inputs, Mask, StateT, Unroll, scan, segments, where
 from jnn.typing import PyTree
 
 # The class is left out so that help() starts with the functions: pydoc lists classes first.
@@ -97,9 +97,7 @@ def zeros(units: int, batch: int | None, dtype: jax.typing.DTypeLike) -> Float[A
     return jnp.zeros((units,) if batch is None else (batch, units), dtype)
 
 
-def check(
-    params: PyTree, state: StateT, xs: PyTree, mask: PyTree, *, advice: str
-) -> tuple[StateT, Float[Array, "T *batch p"]]:
+def check(params: PyTree, state: StateT, xs: PyTree, mask: PyTree) -> tuple[StateT, Inputs]:
     """Checks the shapes and dtypes of a cell's arguments.
 
     Args:
@@ -107,7 +105,6 @@ def check(
       state: The initial state, each array [d] or [B, d].
       xs: The inputs.
       mask: True where a step is valid, or None.
-      advice: How the shapes of the parameters belong together, for the message.
 
     Returns:
       The state, with a batch axis if `xs` has one, and `xs` with 0 where the mask is False: padding, even NaN, then
@@ -120,9 +117,16 @@ def check(
     leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda leaf: isinstance(leaf, list))
     named = {f"params.{checks.leaf_name(path)}": leaf for path, leaf in leaves}
     d, p = next(checks.matrix(name, leaf) for name, leaf in named.items() if name.endswith(".W"))
+    advice = "each W must be [d, p], each U [d, d] and each bias [d], for p inputs and d units"
     for name, leaf in named.items():
         checks.shape(name, leaf, {"W": (d, p), "U": (d, d)}.get(name[-1], (d,)), advice)
-    batch = _sequence(xs, p)
+    checks.array("xs", xs)
+    if jnp.ndim(xs) not in (2, 3) or jnp.shape(xs)[-1] != p or jnp.shape(xs)[0] == 0:
+        raise ValueError(
+            f"xs must have shape [T, {p}] or [T, B, {p}], time first and T at least 1, got {jnp.shape(xs)}"
+        )
+    checks.floating("xs", xs)
+    batch = jnp.shape(xs)[1:-1]
     checks.one_dtype(params=params, state=state, xs=xs)
     state = jax.tree_util.tree_map_with_path(
         lambda path, leaf: memory(".".join(filter(None, ("state", checks.leaf_name(path)))), leaf, batch, d), state
@@ -164,14 +168,13 @@ def by_hand(
       gradients: (params, xs, s_(t-1), saved, dz), of all times together -> the gradient with respect to params and xs.
 
     Returns:
-      A function (params, state, xs, *, mask) -> (last, states) of checked arguments. A single sequence is computed as
-      a batch of one.
+      A function (params, state, xs, *, mask, segment) -> (last, states), which checks its arguments as `check` does and
+      computes `segments`. A single sequence is computed as a batch of one.
     """
 
     @jax.custom_vjp
     def run(params: PyTree, state: PyTree, xs: Array, mask: Array | None) -> tuple[PyTree, PyTree]:
-        last, (states, _) = scan(forward(params), state, xs, mask)
-        return last, states
+        return ahead(params, state, xs, mask)[0]
 
     def ahead(params: PyTree, state: PyTree, xs: Array, mask: Array | None) -> tuple[PyTree, PyTree]:
         last, (states, saved) = scan(forward(params), state, xs, mask)
@@ -197,22 +200,17 @@ def by_hand(
 
     run.defvjp(ahead, back)
 
-    def unroll(params: PyTree, state: PyTree, xs: Array, *, mask: Array | None = None) -> tuple[PyTree, PyTree]:
+    def whole(params: PyTree, state: PyTree, xs: Array, *, mask: Array | None) -> tuple[PyTree, PyTree]:
         if xs.ndim == 3:
             return run(params, state, xs, mask)
         batch = jax.tree.map(lambda a: a[None], state), xs[:, None], None if mask is None else mask[:, None]
         last, states = run(params, *batch)
         return jax.tree.map(lambda a: a[0], last), jax.tree.map(lambda a: a[:, 0], states)
 
+    def unroll(
+        params: PyTree, state: PyTree, xs: Inputs, *, mask: Mask | None = None, segment: int | None = None
+    ) -> tuple[PyTree, PyTree]:
+        state, xs = check(params, state, xs, mask)
+        return segments(whole, params, state, xs, mask=mask, segment=segment)
+
     return unroll
-
-
-def _sequence(xs: PyTree, p: int) -> tuple[int, ...]:
-    """The batch axes () or (B,) of sequences [T, p] or [T, B, p]."""
-    checks.array("xs", xs)
-    if jnp.ndim(xs) not in (2, 3) or jnp.shape(xs)[-1] != p or jnp.shape(xs)[0] == 0:
-        raise ValueError(
-            f"xs must have shape [T, {p}] or [T, B, {p}], time first and T at least 1, got {jnp.shape(xs)}"
-        )
-    checks.floating("xs", xs)
-    return jnp.shape(xs)[1:-1]

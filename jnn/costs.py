@@ -12,44 +12,31 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
-from jaxtyping import ArrayLike as Like
+from jaxtyping import Array, ArrayLike, Float
 
 from jnn import activations
 from jnn._internal import checks, dtypes
-from jnn._internal.described import Described
+from jnn._internal.named import Named
 from jnn.activations import Activation
 from jnn.typing import PyTree
 
 
 @jax.tree_util.register_static
-@dataclass(frozen=True)
-class Cost(Described):
+@dataclass(frozen=True, repr=False)
+class Cost(Named):
     """One example's cost C as three functions of z = z^L and the desired output y.
 
     output: a^L [..., k]. value: C [...], in nats for the two entropies. delta: dC/dz^L [..., k], the error of section
     2.1: (2.1) for outputs that act elementwise, (2.2) with a full Jacobian for softmax. Like an `Activation` it is a
-    static pytree without leaves. `doc` is what `help` shows.
+    static pytree without leaves. `help` shows the docstring of `value`.
     """
 
-    name: str
-    output: Callable[[Float[Like, "*batch k"]], Float[Array, "*batch k"]]
-    value: Callable[[Float[Like, "*batch k"], Float[Like, "*batch k"]], Float[Array, "*batch"]]
-    delta: Callable[[Float[Like, "*batch k"], Float[Like, "*batch k"]], Float[Array, "*batch k"]]
-
-    def __repr__(self) -> str:
-        return f"costs.{self.name}"
-
-    def __reduce__(self) -> str | tuple[PyTree, ...]:
-        """By its name, if it is a cost of this module."""
-        if self is globals().get(self.name):
-            return self.name
-        if self is quadratic_with(self.output):
-            return quadratic_with, (self.output,)
-        return Cost, (self.name, self.output, self.value, self.delta)
+    output: Callable[[Float[ArrayLike, "*batch k"]], Float[Array, "*batch k"]]
+    value: Callable[[Float[ArrayLike, "*batch k"], Float[ArrayLike, "*batch k"]], Float[Array, "*batch"]]
+    delta: Callable[[Float[ArrayLike, "*batch k"], Float[ArrayLike, "*batch k"]], Float[Array, "*batch k"]]
 
 
-def _single(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> list[Float[Array, "*batch k"]]:
+def _single(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> list[Float[Array, "*batch k"]]:
     """Both in one dtype, at least float32: costs are never summed in half precision."""
     _check(z, y)
     dtype = dtypes.single(z, y)
@@ -82,78 +69,66 @@ def quadratic_with(output: Activation) -> Cost:
     The functions of a cost raise ValueError for a y of another shape than z, TypeError for a list.
     """
 
-    def value(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
+    def value(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
         z, y = _single(z, y)
         return jnp.sum((y - output(z)) ** 2, axis=-1) / 2
 
-    def delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
+    def delta(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch k"]:
         _check(z, y)
         minus_error = jnp.subtract(y, output(z))  # also in the value, so XLA computes it once
         return -minus_error * output.prime(z)  # (2.1)
 
     name = "quadratic" if output is activations.sigmoid else f"quadratic_with({output!r})"
-    a = "a = sigma(z)" if output is activations.sigmoid else f"a = {output!r}(z)"
-    doc = f"C = 1/2 ||y - a||^2 with {a}; delta = (a - y) da/dz (section 2.1)."
-    return Cost(name, output, value, delta, doc=doc)
+    return Cost(name, output, value, delta, made_by=functools.partial(quadratic_with, output))
 
 
 quadratic = quadratic_with(activations.sigmoid)
 """C = 1/2 ||y - sigma(z)||^2, delta = (a - y) sigma'(z) (section 2.1)."""
 
 
-def _cross_entropy(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
-    z, y = _single(z, y)
-    ln_a, ln_1_minus_a = jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-z)
-    return -jnp.sum(_times(y, ln_a) + _times(1 - y, ln_1_minus_a), axis=-1)
-
-
-def _cross_entropy_delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
-    _check(z, y)
-    return activations.sigmoid(z) - y
-
-
-cross_entropy = Cost(
-    "cross_entropy",
-    activations.sigmoid,
-    _cross_entropy,
-    _cross_entropy_delta,
-    doc="""C = -sum_j [y_j ln a_j + (1 - y_j) ln(1 - a_j)] with a = sigma(z), for y in [0, 1] (exercise 3.2).
+def _cross_entropy(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
+    """C = -sum_j [y_j ln a_j + (1 - y_j) ln(1 - a_j)] with a = sigma(z), for y in [0, 1] (exercise 3.2).
 
     The error is delta = a - y. For one neuron it is the cost with dC/dw_j = x_j (a - y), (3.1), where the notes print
     dC/dw_i, and dC/db = a - y, (3.2): its derivative with respect to a cancels the factor a (1 - a) of (3.3).
 
     The notes find the stationary point a = y (exercise 3.1). C is convex in a; for y in {0, 1} there is no stationary
     point and the infimum 0 lies at the boundary; for y inside (0, 1) the minimum is `binary_entropy(y)`, not 0.
-    """,
-)
-
-
-def _log_likelihood(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch"]:
+    """
     z, y = _single(z, y)
-    return -jnp.sum(_times(y, jax.nn.log_softmax(z)), axis=-1)
+    ln_a, ln_1_minus_a = jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-z)
+    return -jnp.sum(_times(y, ln_a) + _times(1 - y, ln_1_minus_a), axis=-1)
 
 
-def _log_likelihood_delta(z: Float[Like, "*batch k"], y: Float[Like, "*batch k"]) -> Float[Array, "*batch k"]:
+def _cross_entropy_delta(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch k"]:
     _check(z, y)
-    return jnp.sum(jnp.asarray(y), axis=-1, keepdims=True) * activations.softmax(z) - y  # (3.6), where the sum is 1
+    return activations.sigmoid(z) - y
 
 
-log_likelihood = Cost(
-    "log_likelihood",
-    activations.softmax,
-    _log_likelihood,
-    _log_likelihood_delta,
-    doc="""C = -ln a_r with a = softmax(z) and y one-hot at r (section 3.2); delta = a - y, (3.4) to (3.6).
+cross_entropy = Cost("cross_entropy", activations.sigmoid, _cross_entropy, _cross_entropy_delta)
+
+
+def _log_likelihood(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
+    """C = -ln a_r with a = softmax(z) and y one-hot at r (section 3.2); delta = a - y, (3.4) to (3.6).
 
     With (2.8) that makes the weights' gradient dC/dw_jk = a_k (a_j - y_j), (3.7).
 
     For soft y it is C = -sum_j y_j ln a_j, with delta = (sum_j y_j) a - y: exact also where rounding leaves a sum
     near 1.
-    """,
-)
+    """
+    z, y = _single(z, y)
+    return -jnp.sum(_times(y, jax.nn.log_softmax(z)), axis=-1)
 
 
-def binary_entropy(y: Float[Like, "*shape"]) -> Float[Array, "*shape"]:
+def _log_likelihood_delta(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch k"]:
+    _check(z, y)
+    return jnp.sum(jnp.asarray(y), axis=-1, keepdims=True) * activations.softmax(z) - y  # (3.6), where the sum is 1
+
+
+log_likelihood = Cost("log_likelihood", activations.softmax, _log_likelihood, _log_likelihood_delta)
+
+
+def binary_entropy(y: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     """H(y) = -[y ln y + (1 - y) ln(1 - y)] in nats for y in [0, 1] (figure 3.1), with H(0) = H(1) = 0.
 
     Its slope ln((1 - y) / y) is infinite at both ends.

@@ -14,10 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
-from jaxtyping import Array, Float, Int, Integer, Key
-from jaxtyping import ArrayLike as Like
+from jaxtyping import Array, ArrayLike, Float, Int, Integer, Key
 
 from jnn import cell, lstm, mlp
 from jnn._internal import checks
@@ -63,7 +60,9 @@ def zero_states(params: Params, batch: int | None = None) -> States:
     return tuple(lstm.zero_state(len(layer.rem.b), batch, dtype=layer.rem.b.dtype) for layer in params.layers)
 
 
-def logits(params: Params, states: States, xs: Integer[Like, "T *batch"]) -> tuple[States, Float[Array, "T *batch n"]]:
+def logits(
+    params: Params, states: States, xs: Integer[ArrayLike, "T *batch"]
+) -> tuple[States, Float[Array, "T *batch n"]]:
     """The memories after the characters xs, [T] or [T, B], and the logits of the character after each of them.
 
     Raises as `lstm.stack` does, TypeError for characters that are not integers; ValueError for characters outside of
@@ -73,7 +72,7 @@ def logits(params: Params, states: States, xs: Integer[Like, "T *batch"]) -> tup
     return lasts, mlp.linear(params.readout, after[-1].wm)
 
 
-def cost(params: Params, states: States, xs: Integer[Like, "B T_plus_1"]) -> tuple[Float[Array, ""], States]:
+def cost(params: Params, states: States, xs: Integer[ArrayLike, "B T_plus_1"]) -> tuple[Float[Array, ""], States]:
     """The mean log-likelihood cost, in nats, of the last T characters of each text, each given those before it.
 
     Also returns the memories before the last character, with which the window that begins there goes on. In bits it
@@ -94,7 +93,7 @@ def generate(
     key: Key[Array, ""],
     params: Params,
     states: States,
-    first: Integer[Like, "*batch"],
+    first: Integer[ArrayLike, "*batch"],
     steps: int,
     *,
     temperature: Scalar = 1.0,
@@ -128,12 +127,7 @@ def generate(
     return states, written
 
 
-def _characters(name: str, xs: Like, params: Params) -> Int[Array, "*shape"]:
+def _characters(name: str, xs: ArrayLike, params: Params) -> Int[Array, "*shape"]:
     """The characters as an array of at least 32 bits; raise TypeError or ValueError for what are none."""
-    checks.array(name, xs)
-    if not jnp.issubdtype(dtype := jnp.result_type(xs), jnp.integer):
-        raise TypeError(f"{name} must be integers, one for each character, got {dtype}")
-    n = len(params.embedding)
-    if not isinstance(xs, Tracer) and np.size(xs) and not 0 <= np.min(xs) <= np.max(xs) < n:
-        raise ValueError(f"{name} must be in 0 ... {n - 1}, the characters, got {np.min(xs)} ... {np.max(xs)}")
-    return jnp.asarray(xs, jnp.promote_types(dtype, jnp.int32))
+    checks.labels(name, xs, len(params.embedding))
+    return jnp.asarray(xs, jnp.promote_types(jnp.result_type(xs), jnp.int32))

@@ -17,13 +17,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Float, Key
 
 from jnn import cell, recurrent
 from jnn._internal import checks, xla
 from jnn.cell import Gate
 from jnn.mlp import orthogonal, scaled_normal
-from jnn.recurrent import mask
+from jnn.recurrent import Inputs, Mask, mask
 
 # Classes are left out so that help() starts with the functions: pydoc lists classes first.
 __all__ = ["both_directions", "init", "mask", "scan", "stack", "step", "unroll", "zero_state"]
@@ -137,9 +137,7 @@ def _cell(zs: Sequence[Array], ltm: Array) -> tuple[State, tuple[Array, ...]]:
     return State(ltm, wm), (rem, save, focus, candidate)
 
 
-def scan(
-    params: Params, state: State, xs: Float[Array, "T *batch p"], *, mask: Bool[Array, "T *batch"] | None = None
-) -> tuple[State, State]:
+def scan(params: Params, state: State, xs: Inputs, *, mask: Mask | None = None) -> tuple[State, State]:
     """Runs the LSTM over a sequence with `jax.lax.scan` (section 5.2, figure 5.2).
 
     Supports forward- and reverse-mode differentiation of any order. `unroll` computes the same values and has a
@@ -165,18 +163,13 @@ def scan(
       >>> states.wm.shape
       (5, 4)
     """
-    state, xs = cell.check(params, state, xs, mask, advice=_ADVICE)
+    state, xs = cell.check(params, state, xs, mask)
     last, (states, _) = recurrent.scan(lambda state, x: (step(params, state, x), None), state, xs, mask)
     return last, states
 
 
 def unroll(
-    params: Params,
-    state: State,
-    xs: Float[Array, "T *batch p"],
-    *,
-    mask: Bool[Array, "T *batch"] | None = None,
-    segment: int | None = None,
+    params: Params, state: State, xs: Inputs, *, mask: Mask | None = None, segment: int | None = None
 ) -> tuple[State, State]:
     """Computes what `scan` does, with backpropagation through time by hand as its reverse mode (section 5.2).
 
@@ -228,16 +221,11 @@ def unroll(
       >>> grads[0].rem.W.shape
       (4, 3)
     """
-    state, xs = cell.check(params, state, xs, mask, advice=_ADVICE)
-    return recurrent.segments(_unroll, params, state, xs, mask=mask, segment=segment)
+    return _unroll(params, state, xs, mask=mask, segment=segment)
 
 
 def stack(
-    layers: Sequence[Params],
-    states: Sequence[State],
-    xs: Float[Array, "T *batch p"],
-    *,
-    mask: Bool[Array, "T *batch"] | None = None,
+    layers: Sequence[Params], states: Sequence[State], xs: Inputs, *, mask: Mask | None = None
 ) -> tuple[tuple[State, ...], tuple[State, ...]]:
     """Unrolls a stack of layers, each of which reads the working memories of the layer below.
 
@@ -265,12 +253,7 @@ def stack(
 
 
 def both_directions(
-    forwards: Params,
-    backwards: Params,
-    state: State | tuple[State, State],
-    xs: Float[Array, "T *batch p"],
-    *,
-    mask: Bool[Array, "T *batch"] | None = None,
+    forwards: Params, backwards: Params, state: State | tuple[State, State], xs: Inputs, *, mask: Mask | None = None
 ) -> tuple[tuple[State, State], Float[Array, "T *batch two_d"]]:
     """Unrolls a bidirectional LSTM.
 
@@ -297,9 +280,6 @@ def both_directions(
     """
     states = (state, state) if isinstance(state, State) else state
     return recurrent.both_directions(unroll, (forwards, backwards), states, xs, mask=mask, output=attrgetter("wm"))
-
-
-_ADVICE = "the four gates have the same shapes"
 
 
 def _forward(params: Params) -> Callable[[State, Array], tuple[State, Sequence[Array]]]:

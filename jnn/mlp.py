@@ -13,7 +13,7 @@ from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float, Int, Integer, Key
 
 from jnn._internal import checks, dtypes, xla
-from jnn._internal.described import Described
+from jnn._internal.named import Named
 from jnn.activations import Activation, sigmoid
 
 # Classes are left out so that help() starts with the functions: pydoc lists classes first.
@@ -35,62 +35,57 @@ Params = tuple[Layer, ...]
 """The layers of a network, from the first that has weights to the output."""
 
 
-@dataclass(frozen=True)
-class Initialiser(Described):
+@dataclass(frozen=True, repr=False)
+class Initialiser(Named):
     """Random initial weights or biases: calling it with (key, shape, dtype) draws them, as in `jax.nn.initializers`.
 
-    `doc` is what `help` shows.
+    `help` shows the docstring of `draw`.
     """
 
-    name: str
     draw: Initializer
+    _described_by = "draw"
 
     def __call__(
         self, key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None
     ) -> Float[Array, "..."]:
         return self.draw(key, shape, dtype, out_sharding)
 
-    def __repr__(self) -> str:
-        return f"mlp.{self.name}"
 
-    def __reduce__(self) -> Any:
-        """By its name, if it is an initialiser of this module."""
-        return self.name if self is globals().get(self.name) else (Initialiser, (self.name, self.draw))
+def _scaled_normal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:
+    """Weights from N(0, 1/n_in), so that weighted inputs start with a variance near 1 at any width."""
+    draw = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=-1, out_axis=-2)
+    return draw(key, shape, dtype, out_sharding)
 
 
 def _orthogonal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:
-    checks.key("key", key)
-    chosen = jnp.dtype(dtype or jnp.float32)
-    wide = dtypes.single(chosen) if jnp.issubdtype(chosen, jnp.floating) else chosen
-    return jax.nn.initializers.orthogonal()(key, shape, wide, out_sharding).astype(chosen)
-
-
-scaled_normal = Initialiser(
-    "scaled_normal",
-    jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=-1, out_axis=-2),
-    doc="""Weights from N(0, 1/n_in), so that weighted inputs start with a variance near 1 at any width.""",
-)
-
-orthogonal = Initialiser(
-    "orthogonal",
-    _orthogonal,
-    doc="""Random orthogonal weights of `shape` [n_out, n_in], which preserve the norm of their input.
+    """Random orthogonal weights of `shape` [n_out, n_in], which preserve the norm of their input.
 
     For recurrent layers. Half-precision weights are drawn in float32, which the factorisation needs.
 
     Raises:
       ValueError: If the shape has fewer than two sizes.
       TypeError: If `key` is not a typed PRNG key (`jax.random.key`), or sizes are not integers.
-    """,
-)
+    """
+    checks.key("key", key)
+    chosen = jnp.dtype(dtype or jnp.float32)
+    wide = dtypes.single(chosen) if jnp.issubdtype(chosen, jnp.floating) else chosen
+    return jax.nn.initializers.orthogonal()(key, shape, wide, out_sharding).astype(chosen)
 
-unit_normal = Initialiser(
-    "unit_normal",
-    jax.nn.initializers.normal(1.0),
-    doc="""Weights or biases from N(0, 1), the start of Nielsen's chapter 1.""",
-)
 
-zeros = Initialiser("zeros", jax.nn.initializers.zeros, doc="""Weights or biases of 0.""")
+def _unit_normal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:
+    """Weights or biases from N(0, 1), the start of Nielsen's chapter 1."""
+    return jax.nn.initializers.normal(1.0)(key, shape, dtype, out_sharding)
+
+
+def _zeros(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:
+    """Weights or biases of 0."""
+    return jax.nn.initializers.zeros(key, shape, dtype, out_sharding)
+
+
+scaled_normal = Initialiser("scaled_normal", _scaled_normal)
+orthogonal = Initialiser("orthogonal", _orthogonal)
+unit_normal = Initialiser("unit_normal", _unit_normal)
+zeros = Initialiser("zeros", _zeros)
 
 
 def init(

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from jnn import mlp
 from jnn._internal import checks, smoothing
-from jnn.mlp import Layer, Params
+from jnn.mlp import Params
 from jnn.typing import Grad, PyTree, Scalar
 
 Windows = tuple[Float[Array, "_ _"], ...]
@@ -82,11 +82,8 @@ def localize(params: Params, windows: Windows) -> Params:
     Raises ValueError for shapes that do not fit.
     """
     _check(params, windows)
-
-    def local(layer: Layer, window: Array) -> Layer:
-        return layer._replace(w=_with_norms_of(layer.w, layer.w * window.astype(layer.w.dtype)))
-
-    return tuple(map(local, params, windows))
+    local = _scaled(params, windows)
+    return tuple(layer._replace(w=_with_norms_of(layer.w, new.w)) for layer, new in zip(params, local, strict=True))
 
 
 def localized(grad: Grad, windows: Windows, *, floor: Scalar) -> Partial:
@@ -107,12 +104,12 @@ def _localized(
 ) -> tuple[PyTree, Params]:
     _check(params, windows)
     value, grads = grad(params, *batch)
+    return value, _scaled(grads, [floor + (1 - floor) * window for window in windows])
 
-    def scaled(layer: Layer, window: Array) -> Layer:
-        rate = floor + (1 - floor) * window
-        return layer._replace(w=layer.w * rate.astype(layer.w.dtype))
 
-    return value, tuple(map(scaled, grads, windows))
+def _scaled(layers: Params, rates: Sequence[Array]) -> Params:
+    pairs = zip(layers, rates, strict=True)
+    return tuple(layer._replace(w=layer.w * rate.astype(layer.w.dtype)) for layer, rate in pairs)
 
 
 def _with_norms_of(before: Float[Array, "n_out n_in"], w: Float[Array, "n_out n_in"]) -> Float[Array, "n_out n_in"]:

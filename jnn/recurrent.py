@@ -13,8 +13,6 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Integer
 
 from jnn._internal import checks
@@ -23,6 +21,12 @@ from jnn.typing import PyTree
 
 Unroll = Callable[..., tuple[PyTree, PyTree]]
 """(params, state, xs, *, mask) -> the last state and the states after every step."""
+
+Inputs = Float[Array, "T *batch p"]
+"""The inputs of every step, time first: [T, p], or [T, B, p] for a batch."""
+
+Mask = Bool[Array, "T *batch"]
+"""True where a step is valid, [T] or [T, B]."""
 
 StateT = TypeVar("StateT")
 """The state of a cell: an array [d] or [B, d], or a NamedTuple of such arrays."""
@@ -48,13 +52,10 @@ def mask(lengths: Integer[Array, " B"], steps: int) -> Bool[Array, "steps B"]:
              [1, 0],
              [0, 0]], dtype=int32)
     """
-    checks.array("lengths", lengths)
     checks.count("steps", steps)
-    if not jnp.issubdtype(dtype := jnp.result_type(lengths), jnp.integer) or jnp.ndim(lengths) != 1:
-        error = TypeError if jnp.ndim(lengths) == 1 else ValueError
-        raise error(f"lengths must be integers, one for each sequence, got {dtype}{list(jnp.shape(lengths))}")
-    if not isinstance(lengths, Tracer) and (np.min(lengths, initial=0) < 0 or np.max(lengths, initial=0) > steps):
-        raise ValueError(f"lengths must be in 0 ... {steps}, the number of steps, got {lengths}")
+    checks.labels("lengths", lengths, steps + 1)
+    if jnp.ndim(lengths) != 1:
+        raise ValueError(f"lengths must be a vector, one for each sequence, got shape {jnp.shape(lengths)}")
     return jnp.arange(steps)[:, None] < jnp.asarray(lengths)[None]
 
 
@@ -72,8 +73,8 @@ def where(mask: Bool[Array, "*batch"] | None, new: StateT, old: StateT) -> State
 def scan(
     step: Callable[[StateT, Float[Array, "*batch p"]], tuple[StateT, PyTree]],
     state: StateT,
-    xs: Float[Array, "T *batch p"],
-    mask: Bool[Array, "T *batch"] | None,
+    xs: Inputs,
+    mask: Mask | None,
 ) -> tuple[StateT, tuple[StateT, PyTree]]:
     """Scans `step` over a sequence; where the mask is False the state does not change.
 
@@ -100,9 +101,9 @@ def stack(
     unroll: Unroll,
     layers: Sequence[PyTree],
     states: Sequence[StateT],
-    xs: Float[Array, "T *batch p"],
+    xs: Inputs,
     *,
-    mask: Bool[Array, "T *batch"] | None = None,
+    mask: Mask | None = None,
     output: Callable[[PyTree], Float[Array, "T *batch d"]] = identity,
 ) -> tuple[tuple[StateT, ...], tuple[StateT, ...]]:
     """Unrolls a stack of layers, each of which reads the outputs of the layer below.
@@ -143,9 +144,9 @@ def both_directions(
     unroll: Unroll,
     params: tuple[PyTree, PyTree],
     states: tuple[StateT, StateT],
-    xs: Float[Array, "T *batch p"],
+    xs: Inputs,
     *,
-    mask: Bool[Array, "T *batch"] | None = None,
+    mask: Mask | None = None,
     output: Callable[[PyTree], Float[Array, "T *batch d"]] = identity,
 ) -> tuple[tuple[StateT, StateT], Float[Array, "T *batch two_d"]]:
     """Unrolls one cell forwards and one backwards in time.
@@ -180,13 +181,7 @@ def both_directions(
 
 
 def segments(
-    unroll: Unroll,
-    params: PyTree,
-    state: StateT,
-    xs: Float[Array, "T *batch p"],
-    *,
-    mask: Bool[Array, "T *batch"] | None = None,
-    segment: int | None,
+    unroll: Unroll, params: PyTree, state: StateT, xs: Inputs, *, mask: Mask | None = None, segment: int | None
 ) -> tuple[StateT, StateT]:
     """Unrolls a cell in segments, which the backward pass recomputes (rematerialisation).
 

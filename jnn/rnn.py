@@ -10,10 +10,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Float, Key
 
 from jnn import cell, recurrent
 from jnn.mlp import orthogonal, scaled_normal
+from jnn.recurrent import Inputs, Mask
 
 # The class is left out so that help() starts with the functions: pydoc lists classes first.
 __all__ = ["init", "scan", "step", "unroll", "zero_state"]
@@ -98,11 +99,7 @@ def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batc
 
 
 def scan(
-    params: Params,
-    state: Float[Array, "*start d"],
-    xs: Float[Array, "T *batch p"],
-    *,
-    mask: Bool[Array, "T *batch"] | None = None,
+    params: Params, state: Float[Array, "*start d"], xs: Inputs, *, mask: Mask | None = None
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
     """Runs the net over a sequence with `jax.lax.scan`.
 
@@ -129,18 +126,13 @@ def scan(
       >>> states.shape
       (5, 4)
     """
-    state, xs = cell.check(params, state, xs, mask, advice=_ADVICE)
+    state, xs = cell.check(params, state, xs, mask)
     last, (states, _) = recurrent.scan(_forward(params), state, xs, mask)
     return last, states
 
 
 def unroll(
-    params: Params,
-    state: Float[Array, "*start d"],
-    xs: Float[Array, "T *batch p"],
-    *,
-    mask: Bool[Array, "T *batch"] | None = None,
-    segment: int | None = None,
+    params: Params, state: Float[Array, "*start d"], xs: Inputs, *, mask: Mask | None = None, segment: int | None = None
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
     """Computes what `scan` does, with backpropagation through time by hand as its reverse mode (section 5.1).
 
@@ -176,11 +168,7 @@ def unroll(
       >>> grads.U.shape
       (4, 4)
     """
-    state, xs = cell.check(params, state, xs, mask, advice=_ADVICE)
-    return recurrent.segments(_unroll, params, state, xs, mask=mask, segment=segment)
-
-
-_ADVICE = "d units, as in W [d, p]"
+    return _unroll(params, state, xs, mask=mask, segment=segment)
 
 
 def _forward(params: Params) -> Callable[[Array, Array], tuple[Array, None]]:

@@ -14,37 +14,28 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
-from jaxtyping import ArrayLike as Like
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from jnn._internal import checks
-from jnn._internal.described import Described
+from jnn._internal.named import Named
 from jnn.typing import Evaluate, PyTree, Scalar
 
 
 @jax.tree_util.register_static
-@dataclass(frozen=True)
-class Criterion(Described):
+@dataclass(frozen=True, repr=False)
+class Criterion(Named):
     """init(params) -> state before the first epoch; update(state, params, error) -> (state, stop) after each.
 
     window: how many epochs it looks back. needs_error: whether `update` reads the error. Like a `Cost` it is a static
     pytree without leaves; equal arguments give the same criterion, so that compiled programs are reused. made_by: the
-    function and the arguments that give it again, by which it is pickled. doc: what `help` shows.
+    function with the arguments that gives it again, by which it is pickled and which `help` describes.
     """
 
-    name: str
     window: int
     needs_error: bool
     init: Callable[[PyTree], PyTree]
     update: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, Bool[Array, ""]]]
-    made_by: tuple[Callable[..., PyTree], tuple[PyTree, ...]] | None = None
-
-    def __repr__(self) -> str:
-        return f"stopping.{self.name}"
-
-    def __reduce__(self) -> PyTree:
-        """By the function that made it and its arguments."""
-        return self.made_by or (Criterion, (self.name, self.window, self.needs_error, self.init, self.update))
+    _described_by = "update"
 
 
 class Errors(NamedTuple):
@@ -81,7 +72,7 @@ def _error_change(window: int, further: int) -> Criterion:
         del params
         return Errors(_no_error(), jnp.full((), -1), jnp.full((), -1))
 
-    def update(state: Errors, params: PyTree, error: Float[Like, ""]) -> tuple[Errors, Bool[Array, ""]]:
+    def update(state: Errors, params: PyTree, error: Float[ArrayLike, ""]) -> tuple[Errors, Bool[Array, ""]]:
         del params
         dropped = jnp.less(error, state.lowest)
         since = jnp.where(dropped, 0, state.since + 1)
@@ -90,8 +81,8 @@ def _error_change(window: int, further: int) -> Criterion:
         return Errors(jnp.where(dropped, error, state.lowest), since, left), left == 0
 
     name = f"error_change(window={window}, further={further})"
-    made_by = _error_change, (window, further)
-    return Criterion(name, window, True, init, update, made_by, doc=error_change.__doc__)
+    made_by = functools.partial(error_change, window=window, further=further)
+    return Criterion(name, window, True, init, update, made_by=made_by)
 
 
 def weight_change(rho: Scalar, *, window: int = 10, relative: bool = False) -> Criterion:
@@ -131,9 +122,8 @@ def _weight_change(rho: float, window: int, relative: bool) -> Criterion:
         return Weights(last, t), all_still & (t >= window)
 
     name = f"weight_change({rho}, window={window}, relative={relative})"
-    return Criterion(
-        name, window, False, init, update, (_weight_change, (rho, window, relative)), doc=weight_change.__doc__
-    )
+    made_by = functools.partial(weight_change, rho, window=window, relative=relative)
+    return Criterion(name, window, False, init, update, made_by=made_by)
 
 
 class Tracker(NamedTuple):

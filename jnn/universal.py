@@ -11,6 +11,7 @@ All raise TypeError for arguments that are not numbers, or not integers where th
 not real.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -61,12 +62,7 @@ def step(s: Scalar, w: Scalar = 1024.0, *, dtype: jax.typing.DTypeLike = jnp.flo
 
 
 def rectangle(
-    s1: Scalar,
-    s2: Scalar,
-    *,
-    w: Scalar | None = None,
-    h: Scalar = HEIGHT,
-    dtype: jax.typing.DTypeLike = jnp.float32,
+    s1: Scalar, s2: Scalar, *, w: Scalar | None = None, h: Scalar = HEIGHT, dtype: jax.typing.DTypeLike = jnp.float32
 ) -> Params:
     """The network of figure 4.2: sigma(h a_1 - h a_2 - h/2) is near 1 for x in (s1, s2), near 0 outside (figure 4.3).
 
@@ -80,12 +76,7 @@ def rectangle(
 
 
 def tower(
-    lower: Axes,
-    upper: Axes,
-    *,
-    w: Axes | None = None,
-    h: Scalar = HEIGHT,
-    dtype: jax.typing.DTypeLike = jnp.float32,
+    lower: Axes, upper: Axes, *, w: Axes | None = None, h: Scalar = HEIGHT, dtype: jax.typing.DTypeLike = jnp.float32
 ) -> Params:
     """The network of figure 4.6 for a box in R^m: near 1 inside the box from `lower` to `upper`, near 0 outside.
 
@@ -220,10 +211,7 @@ def _indicators(knots: list[np.ndarray], w: np.ndarray, h: Scalar, dtype: jax.ty
     intervals = [h * (np.eye(b, b + 1, dtype=dtype) - np.eye(b, b + 1, k=1, dtype=dtype)) for b in bins]
     weights = np.hstack([interval[rows] for interval, rows in zip(intervals, cells, strict=True)])
     bias = -(2 * len(bins) - 1) * h / 2
-    return (
-        _steps(knots, w, dtype),
-        Layer(w=jnp.asarray(weights, dtype), b=jnp.full(len(weights), bias, dtype)),
-    )
+    return (_steps(knots, w, dtype), Layer(w=jnp.asarray(weights, dtype), b=jnp.full(len(weights), bias, dtype)))
 
 
 def _heights(
@@ -274,18 +262,19 @@ def _outputs(out: PyTree, m: int) -> int:
 
 
 def _box(lower: Axes, upper: Axes, bins: Bins) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
-    """The corners [m] and the number of bins along each axis, checked."""
-    lower, upper = (np.atleast_1d(np.asarray(end, np.float64)) for end in (lower, upper))
-    if lower.shape != upper.shape or lower.ndim > 1 or lower.size == 0:
+    """The corners [m] and the number of bins along each axis, checked; one number is that of every axis."""
+    lower, upper = (np.asarray(end, np.float64) for end in (lower, upper))
+    shapes = [lower.shape, upper.shape, np.asarray(bins).shape]
+    m = max((1, *itertools.chain(*shapes)))
+    if not set(shapes) <= {(), (m,)}:
         raise ValueError(
-            f"lower and upper must each have one number for each axis, got shapes {lower.shape} and {upper.shape}"
+            "lower, upper and bins must each be one number, or have one for each axis, got shapes "
+            + ", ".join(map(str, shapes))
         )
-    counts = _counts(bins) * (len(lower) if np.asarray(bins).ndim == 0 else 1)
-    if len(counts) != len(lower):
-        raise ValueError(f"bins must be one number, or one for each of {len(lower)} axes, got {len(counts)}")
-    for k in range(len(lower)):
+    lower, upper = (np.broadcast_to(end, m) for end in (lower, upper))
+    for k in range(m):
         checks.below(f"lower[{k}]", lower[k], f"upper[{k}]", upper[k])
-    return lower, upper, counts
+    return lower, upper, _counts(bins) * (m if shapes[2] == () else 1)
 
 
 def _counts(bins: Bins) -> tuple[int, ...]:
@@ -331,15 +320,12 @@ def _weights(w: Axes | None, knots: list[np.ndarray]) -> np.ndarray:
 
 
 def _check_memory(bins: Sequence[int], n: int, samples: int, dtype: jax.typing.DTypeLike, max_bytes: int) -> None:
-    needed, cells = parameter_bytes(bins, n, dtype=dtype), math.prod(bins)
-    points = cells * samples ** len(bins)
-    if needed > max_bytes:
-        raise ValueError(
-            f"the parameters must take at most max_bytes = {max_bytes / 2**20:.0f} MiB, got {needed / 2**20:.0f} MiB "
-            f"for {cells} indicators of {sum(bins) + len(bins)} steps: use fewer bins, or raise max_bytes"
-        )
-    if 8 * points * (len(bins) + n) > max_bytes:
-        raise ValueError(
-            f"the points to evaluate must take at most max_bytes = {max_bytes / 2**20:.0f} MiB, got {points} points "
-            f"for {cells} cells: use fewer samples or bins, or raise max_bytes"
-        )
+    cells = math.prod(bins)
+    points = 8 * cells * samples ** len(bins) * (len(bins) + n)
+    parameters = parameter_bytes(bins, n, dtype=dtype)
+    for what, needed, fewer in (("parameters", parameters, "bins"), ("points of f", points, "samples or bins")):
+        if needed > max_bytes:
+            raise ValueError(
+                f"the {what} must take at most max_bytes = {max_bytes / 2**20:.0f} MiB, got {needed / 2**20:.0f} MiB "
+                f"for {cells} indicators of {sum(bins) + len(bins)} steps: use fewer {fewer}, or raise max_bytes"
+            )

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import dataclasses
 import itertools
+import pkgutil
 import struct
 
 import jax
@@ -11,8 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jnn
 from jnn import activations, costs, mlp, train
 
+MODULES = tuple(module.name for module in pkgutil.iter_modules(jnn.__path__) if not module.name.startswith("_"))
 COSTS = (
     costs.quadratic,
     costs.quadratic_with(activations.identity),

@@ -6,13 +6,18 @@ from pathlib import Path
 
 import jnn
 from experiments import paths
+from tests import helpers
 
 ROOT = Path(__file__).parent.parent
-MODULES = {name: getattr(jnn, name) for name in jnn.__all__}
+MODULES = {name: getattr(jnn, name) for name in helpers.MODULES}
 
 
 def defined(body, prefix):
-    """The public names of a module and of its classes, each with its node and its docstring."""
+    """The public names of a module and of its classes, each with its node and its docstring.
+
+    That of a constant is below it, or that of its function: `_relu` describes `relu`.
+    """
+    functions = {node.name: ast.get_docstring(node) for node in body if isinstance(node, ast.FunctionDef)}
     for node, after in zip(body, [*body[1:], None], strict=True):
         if "overload" in map(ast.unparse, getattr(node, "decorator_list", [])):
             continue
@@ -22,12 +27,10 @@ def defined(body, prefix):
                 yield from defined(node.body, f"{prefix}{node.name}.")
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             below = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) and after.value.value
-            keywords = getattr(node.value, "keywords", ())
-            below = next((ast.literal_eval(k.value) for k in keywords if k.arg == "doc"), below)
             for target in getattr(node, "targets", None) or [node.target]:
                 for name in ast.walk(target):
                     if isinstance(name, ast.Name) and not name.id.startswith("_"):
-                        yield prefix + name.id, node, below
+                        yield prefix + name.id, node, functions.get(f"_{name.id}", below)
 
 
 def public(name, module):

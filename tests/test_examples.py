@@ -12,8 +12,9 @@ import optax
 import pytest
 
 import jnn
+from tests.helpers import MODULES as ROOMS
 
-NAMES = {name: getattr(jnn, name) for name in jnn.__all__}
+NAMES = {name: getattr(jnn, name) for name in ROOMS}
 NAMES |= {"jax": jax, "jnp": jnp, "np": np, "functools": functools, "optax": optax}
 MODULES = [module.name for module in pkgutil.walk_packages(jnn.__path__, "jnn.")]
 EXAMPLES = [

@@ -25,5 +25,5 @@ def test_step_is_the_equations(x64):
 @pytest.mark.bad_input
 def test_bad_parameters():
     params, state, xs = cell_case(gru, 0)
-    with pytest.raises(ValueError, match=r"params.c must have shape \(5,\), got \(3,\): both gates and the candidate"):
+    with pytest.raises(ValueError, match=r"params.c must have shape \(5,\), got \(3,\): each W must be"):
         gru.unroll(params._replace(c=params.c[:3]), state, xs)

@@ -112,7 +112,7 @@ def test_a_traced_temperature():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda p, s: language.logits(p, s, jnp.array([0, N])), ValueError, r"xs must be in 0 ... 4.*got 0 ... 5"),
+        (lambda p, s: language.logits(p, s, jnp.array([0, N])), ValueError, r"xs must be in 0 ... 4, got 5 at \(1,\)"),
         (lambda p, s: language.logits(p, s, jnp.array([-1])), ValueError, r"xs must be in 0 ... 4"),
         (lambda p, s: language.logits(p, s, jnp.ones(3)), TypeError, "xs must be integers.*got float32"),
         (lambda p, s: language.logits(p, s, [0, 1]), TypeError, "xs must be an array, got a list"),

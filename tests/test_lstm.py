@@ -138,5 +138,5 @@ def test_bad_parameters():
     params, state, xs = cell_case(lstm, 0)
     for part, value in (("U", params.save.U[:3]), ("W", params.save.W.T)):
         bad = params._replace(save=params.save._replace(**{part: value}))
-        with pytest.raises(ValueError, match=rf"params.save.{part} must have .*: the four gates have the same shapes"):
+        with pytest.raises(ValueError, match=rf"params.save.{part} must have .*: each W must be"):
             lstm.unroll(bad, state, xs)

@@ -15,7 +15,7 @@ from PIL import Image
 
 import jnn
 from notebooks import renew
-from tests.helpers import raises
+from tests.helpers import MODULES, raises
 from tests.test_equations import NUMBERED
 
 ROOT = Path(__file__).parent.parent
@@ -97,7 +97,7 @@ def test_the_prose_names_what_exists(name):
     text = prose(name)
     for path in re.findall(r"\]\(([\w./-]+\.(?:ipynb|md|png|py))\)", text):
         assert (renew.FOLDER / path).exists(), path
-    for module, function in re.findall(rf"`({'|'.join(jnn.__all__)})\.(\w+)", text):
+    for module, function in re.findall(rf"`({'|'.join(MODULES)})\.(\w+)", text):
         assert hasattr(getattr(jnn, module), function), f"{module}.{function}"
 
 

@@ -16,7 +16,7 @@ import pytest
 
 import jnn
 from jnn import activations, augment, backprop, costs, data, gru, lstm, mlp, regularize, rnn, stopping, train
-from tests.helpers import import_graph, imports
+from tests.helpers import MODULES, import_graph, imports
 
 ROOT = Path(__file__).parent.parent
 MATHS = (
@@ -40,7 +40,8 @@ def python(code, **options):
 
 
 def test_every_module_comes_with_the_package():
-    assert set(jnn.__all__) == {room for room, _ in rooms()} - {"_internal"}
+    names = python("import jnn; print(*vars(jnn))").split()
+    assert {name for name in names if not name.startswith("_")} == set(MODULES)
 
 
 def test_the_import_loads_no_optional_package():
@@ -119,7 +120,7 @@ def test_the_readme_names_what_exists():
         assert (ROOT / path).exists(), path
     for target in re.findall(r"make ([a-z-]+)", readme):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M), target
-    for module, name in re.findall(rf"`({'|'.join(jnn.__all__)})\.(\w+)", readme):
+    for module, name in re.findall(rf"`({'|'.join(MODULES)})\.(\w+)", readme):
         assert hasattr(getattr(jnn, module), name), f"{module}.{name}"
     for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", readme):
         assert f"def {name}" in (ROOT / path).read_text(), f"{path}::{name}"
@@ -164,7 +165,7 @@ def test_help_shows_functions_first(name):
     ("thing", "said"),
     [
         (costs.cross_entropy, "C = -sum_j [y_j ln a_j + (1 - y_j) ln(1 - a_j)]"),
-        (costs.quadratic_with(activations.tanh), "C = 1/2 ||y - a||^2 with a = activations.tanh(z)"),
+        (costs.quadratic_with(activations.tanh), "The quadratic cost C = 1/2 ||y - a||^2"),
         (activations.relu, "max(z, 0), whose derivative"),
         (mlp.orthogonal, "Random orthogonal weights"),
         (stopping.error_change(window=3), "The error-change criterion"),
@@ -175,12 +176,6 @@ def test_help_describes_the_object_and_not_its_class(thing, said):
     shown = pydoc.plain(pydoc.render_doc(thing))
     assert f"    {said}" in shown
     assert type(thing).__doc__.splitlines()[0] not in shown
-
-
-def test_doc_is_not_compared():
-    relu = activations.relu
-    other = activations.Activation(relu.name, relu.value, relu.prime, doc="another")
-    assert (other, hash(other), repr(other)) == (relu, hash(relu), repr(relu))
 
 
 @pytest.mark.parametrize("init", [mlp.init, rnn.init, gru.init, lstm.init])

@@ -326,11 +326,11 @@ def test_time_comes_first(cell):
 
 @pytest.mark.bad_input
 def test_bad_lengths():
-    with pytest.raises(ValueError, match=r"lengths must be in 0 ... 4, the number of steps, got \[5\]"):
+    with pytest.raises(ValueError, match=r"lengths must be in 0 ... 4, got 5 at \(0,\)"):
         recurrent.mask(jnp.array([5]), 4)
-    with pytest.raises(ValueError, match=r"lengths must be integers, one for each sequence, got int32\[\]"):
+    with pytest.raises(ValueError, match=r"lengths must be a vector, one for each sequence, got shape \(\)"):
         recurrent.mask(jnp.asarray(5), 6)
-    with pytest.raises(TypeError, match=r"lengths must be integers, one for each sequence, got float32\[2\]"):
+    with pytest.raises(TypeError, match=r"lengths must be integers, got float32: convert them with"):
         recurrent.mask(jnp.ones(2), 4)
 
 

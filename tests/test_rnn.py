@@ -18,5 +18,7 @@ def test_step_is_the_equation(x64):
 @pytest.mark.bad_input
 def test_bad_parameters():
     params, state, xs = cell_case(rnn, 0)
-    with pytest.raises(ValueError, match=r"params.U must have shape \(5, 5\), got \(3, 5\): d units, as in W \[d, p\]"):
+    with pytest.raises(
+        ValueError, match=r"params.U must have shape \(5, 5\), got \(3, 5\): each W must be \[d, p\], each U \[d, d\]"
+    ):
         rnn.unroll(params._replace(U=params.U[:3]), state, xs)

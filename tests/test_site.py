@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-import jnn
+from tests.helpers import MODULES
 from tests.test_docs import FIELDS, FUNCTIONS, PUBLIC, ROOT, annotations, shapes
 
 pytestmark = pytest.mark.slow
@@ -87,7 +87,7 @@ def test_the_site_has_every_page_notebook_and_figure(site):
     written = {path.relative_to(site).with_suffix("").as_posix() for path in site.rglob("*.html")}
     sources = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "notebooks").glob("*.ipynb")]
     assert not {path.relative_to(ROOT).with_suffix("").as_posix() for path in sources} - written
-    assert {f"docs/reference/jnn.{name}" for name in jnn.__all__} | {"draw", "index"} <= written
+    assert {f"docs/reference/jnn.{name}" for name in MODULES} | {"draw", "index"} <= written
     gallery = (site / "docs/gallery.html").read_text(encoding="utf-8")
     assert re.findall(r'<img alt="[^"]+" src="\.\./_images/(\w+)\.png"', gallery) == re.findall(
         r"### (\w+)", (ROOT / "docs/gallery.md").read_text()
@@ -105,7 +105,7 @@ def entries(site, module):
         yield name, shown, after.strip().startswith("<p")
 
 
-@pytest.mark.parametrize("module", jnn.__all__)
+@pytest.mark.parametrize("module", MODULES)
 def test_the_reference_has_every_name_with_its_description_and_shapes(module, site):
     found = {name: (shown, said) for name, shown, said in entries(site, module)}
     expected = {name: said for name, _, said in PUBLIC if name.startswith(f"{module}.") and name not in FIELDS}
@@ -119,7 +119,7 @@ def test_the_reference_has_every_name_with_its_description_and_shapes(module, si
         assert not re.search(r"(?<![\w.])_[a-zA-Z]|jnn\.(\w+\.)*_|jaxtyping|\b_jax", shown), shown
 
 
-@pytest.mark.parametrize("module", jnn.__all__)
+@pytest.mark.parametrize("module", MODULES)
 def test_descriptions_are_plain_text(module, site):
     """No emphasis or list out of a formula's signs, nothing that Python made."""
     text = (site / f"docs/reference/jnn.{module}.html").read_text(encoding="utf-8")

@@ -113,6 +113,20 @@ def floating(name: str, value: Any) -> None:
         raise TypeError(f"{name} must have a floating dtype, got {dtype}: convert it with {name}.astype(jnp.float32)")
 
 
+def labels(name: str, value: Any, classes: int) -> None:
+    """Raise TypeError unless `value` holds integers, ValueError for one outside 0 ... classes-1; a tracer passes."""
+    array(name, value)
+    if not jnp.issubdtype(dtype := jnp.result_type(value), jnp.integer):
+        raise TypeError(f"{name} must be integers, got {dtype}: convert them with {name}.astype(int)")
+    if isinstance(value, Tracer):
+        return
+    given = np.asarray(value)
+    wrong = np.argwhere((given < 0) | (given >= classes))
+    if len(wrong):
+        place = tuple(wrong[0].tolist())
+        raise ValueError(f"{name} must be in 0 ... {classes - 1}, got {given[place]} at {place}")
+
+
 def matrix(name: str, value: Any) -> tuple[int, ...]:
     """The two sizes of a matrix; raise ValueError for another rank."""
     if jnp.ndim(value) != 2:

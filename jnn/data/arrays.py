@@ -7,7 +7,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float, Int, Integer
 
 from jnn._internal import checks
@@ -46,11 +45,7 @@ def one_hot(labels: Integer[Array, "*N"], classes: int) -> Float[Array, "*N clas
     outside gives a row of NaN.
     """
     checks.count("classes", classes)
-    checks.array("labels", labels)
-    if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
-        raise TypeError(f"labels must be integers, got {jnp.result_type(labels)}: convert them with labels.astype(int)")
-    if not isinstance(labels, Tracer):
-        _check_labels("labels", np.asarray(labels), classes)
+    checks.labels("labels", labels, classes)
     return _one_hot(labels, int(classes))
 
 
@@ -63,10 +58,3 @@ def _one_hot(labels: Integer[Array, "*N"], classes: int) -> Float[Array, "*N cla
 def split(images: np.ndarray, labels: np.ndarray, white: int) -> Split:
     xs = images.reshape(len(images), -1) / np.float32(white)
     return Split(jnp.asarray(xs, jnp.float32), jnp.asarray(labels.astype(np.int32)))
-
-
-def _check_labels(name: str, labels: np.ndarray, classes: int) -> None:
-    wrong = np.argwhere((labels < 0) | (labels >= classes))
-    if len(wrong):
-        at = tuple(wrong[0].tolist())
-        raise ValueError(f"{name} must be in 0 ... {classes - 1}, got {labels[at]} at {at}")
