@@ -16,18 +16,14 @@ def encode(tree: PyTree) -> PyTree:
         return None
     if isinstance(tree, tuple | list):
         _, *module = type(tree).__module__.split(".")
-        name = type(tree).__name__
-        kind = name if type(tree) in (tuple, list) else ".".join([*module[:1], name])
-        if _class(kind) is not type(tree):
-            raise TypeError(f"a {name} is restored only by a tree like it")
-        return {kind: [encode(part) for part in tree]}
-    if isinstance(tree, dict):
-        if type(tree) is not dict or not all(isinstance(key, str) for key in tree):
-            raise TypeError("only a dict with text as keys is restored")
+        kind = ".".join([*module[:1], type(tree).__name__])
+        if _class(kind) is type(tree):
+            return {kind: [encode(part) for part in tree]}
+    elif type(tree) is dict and all(isinstance(key, str) for key in tree):
         return {"dict": {key: encode(part) for key, part in tree.items()}}
-    if hasattr(tree, "dtype"):
+    elif hasattr(tree, "dtype"):
         return "array"
-    if isinstance(tree, int | float):
+    elif isinstance(tree, int | float):
         return "number"
     raise TypeError(f"a {type(tree).__name__} is restored only by a tree like it")
 
@@ -53,7 +49,7 @@ def _class(kind: str) -> PyTree:
     None for other names.
     """
     if kind in ("tuple", "list"):
-        return {"tuple": tuple, "list": list}[kind]
+        return tuple if kind == "tuple" else list
     module, _, name = kind.partition(".")
     try:
         found = getattr(import_module(f"jnn.{module}"), name, None) if re.fullmatch("[a-z]\\w*", module) else None

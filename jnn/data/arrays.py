@@ -1,6 +1,5 @@
 """Images and labels as arrays: the small digits that come with the package, and one-hot outputs."""
 
-import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,24 +48,17 @@ def one_hot(labels: Integer[Array, "*N"], classes: int) -> Float[Array, "*N clas
     checks.array("labels", labels)
     if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
         raise TypeError(f"labels must be integers, got {jnp.result_type(labels)}: convert them with labels.astype(int)")
-    if not isinstance(labels, Tracer):
-        _check_labels("labels", np.asarray(labels), classes)
-    return _one_hot(labels, int(classes))
-
-
-@functools.partial(jax.jit, static_argnames="classes")
-def _one_hot(labels: Integer[Array, "*N"], classes: int) -> Float[Array, "*N classes"]:
-    inside = (labels >= 0) & (labels < classes)
-    return jnp.where(inside[..., None], jax.nn.one_hot(labels, classes, dtype=jnp.float32), jnp.nan)
+    ys = jax.nn.one_hot(labels, classes, dtype=jnp.float32)
+    if isinstance(labels, Tracer):
+        return jnp.where(((labels >= 0) & (labels < classes))[..., None], ys, jnp.nan)
+    given = np.asarray(labels)
+    wrong = np.argwhere((given < 0) | (given >= classes))
+    if len(wrong):
+        where = tuple(wrong[0].tolist())
+        raise ValueError(f"labels must be in 0 ... {classes - 1}, got {given[where]} at {where}")
+    return ys
 
 
 def split(images: np.ndarray, labels: np.ndarray, white: int) -> Split:
     xs = images.reshape(len(images), -1) / np.float32(white)
     return Split(jnp.asarray(xs, jnp.float32), jnp.asarray(labels.astype(np.int32)))
-
-
-def _check_labels(name: str, labels: np.ndarray, classes: int) -> None:
-    wrong = np.argwhere((labels < 0) | (labels >= classes))
-    if len(wrong):
-        at = tuple(wrong[0].tolist())
-        raise ValueError(f"{name} must be in 0 ... {classes - 1}, got {labels[at]} at {at}")
