@@ -16,8 +16,6 @@ import numpy as np
 from jnn._internal import checks, files, structure
 from jnn.typing import PathLike, PyTree
 
-_ABOUT = ("metadata", "structure", "names")
-
 _DTYPES = (
     *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
     *("float16", "bfloat16", "float32", "float64", "complex64"),
@@ -55,7 +53,7 @@ def export(path: PathLike, params: PyTree, metadata: Mapping[str, Any] | None = 
         raise TypeError(f"metadata must be a dict of what JSON holds: {error}") from error
     with contextlib.suppress(TypeError):
         about |= {"structure": json.dumps(structure.encode(params)), "names": json.dumps(list(arrays))}
-    write(path, lambda file: _safetensors().save_file(arrays, str(file), about))
+    write(path, lambda file: _safetensors().numpy.save_file(arrays, str(file), about))
 
 
 def load(path: PathLike, like: PyTree = None) -> PyTree:
@@ -72,20 +70,17 @@ def load(path: PathLike, like: PyTree = None) -> PyTree:
     for leaves of `like` that `export` would not write.
     """
     path = existing(path)
-    try:
-        arrays = _safetensors().load_file(str(path))
-    except Exception as error:
-        raise ValueError(f"{path} is damaged or not a safetensors file ({error})") from error
+    arrays = _read(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     if like is None:
         return _restored(path, arrays)
-    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    leaves, tree = jax.tree_util.tree_flatten_with_path(like)
     named = {checks.leaf_name(where): leaf for where, leaf in leaves}
     expected = {name: _described(f"like.{name}", leaf) for name, leaf in named.items()}
-    found = {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
+    found = {name: _described(name, array) for name, array in arrays.items()}
     if found != expected:
         difference = checks.difference("arrays", found, expected)
         raise ValueError(f"{path} holds {difference}: pass `like` with the same sizes")
-    return jax.tree.unflatten(structure, [_as(leaf, arrays[name]) for name, leaf in named.items()])
+    return jax.tree.unflatten(tree, [_as(leaf, arrays[name]) for name, leaf in named.items()])
 
 
 def metadata(path: PathLike) -> dict[str, Any]:
@@ -93,7 +88,7 @@ def metadata(path: PathLike) -> dict[str, Any]:
 
     Raises FileNotFoundError if there is no such file, ValueError if it is damaged.
     """
-    return _about(existing(path)).get("metadata", {})
+    return _about(existing(path), "metadata") or {}
 
 
 def existing(path: PathLike) -> Path:
@@ -116,24 +111,28 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
             written.unlink(missing_ok=True)
 
 
-def _about(path: Path) -> dict[str, Any]:
-    _safetensors()
-    from safetensors import safe_open
+def _about(path: Path, name: str) -> PyTree:
+    """What the file says of its arrays under this name; None if it says nothing."""
+    return _read(path, lambda file: json.loads((file.metadata() or {}).get(name, "null")))
 
+
+def _read(path: Path, read: Callable[[Any], Any]) -> Any:
+    """What `read` returns of the open file."""
+    safe_open = _safetensors().safe_open
     try:
         with safe_open(str(path), framework="numpy") as file:
-            return {name: json.loads(text) for name, text in (file.metadata() or {}).items() if name in _ABOUT}
+            return read(file)
     except Exception as error:
         raise ValueError(f"{path} is damaged or not a safetensors file ({error})") from error
 
 
 def _restored(path: Path, arrays: Mapping[str, np.ndarray]) -> PyTree:
-    about = _about(path)
-    if "structure" not in about:
+    names = _about(path, "names")
+    if names is None:
         raise ValueError(f"{path} does not hold the structure of its tree: pass `like`, a tree like the one written")
     try:
-        leaves, tree = jax.tree.flatten(structure.decode(about["structure"]))
-        named = [arrays[name] for name in about["names"]]
+        leaves, tree = jax.tree.flatten(structure.decode(_about(path, "structure")))
+        named = [arrays[name] for name in names]
         kinds: list[PyTree] = [0 if leaf == "number" else array for leaf, array in zip(leaves, named, strict=True)]
     except (ValueError, KeyError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
@@ -143,19 +142,14 @@ def _restored(path: Path, arrays: Mapping[str, np.ndarray]) -> PyTree:
 def _plain(name: str, leaf: PyTree) -> np.ndarray:
     """The leaf as an array that a safetensors file holds; raise TypeError for others."""
     held = isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float)
-    if not held or isinstance(leaf, np.ma.MaskedArray) or jnp.issubdtype(_dtype(leaf), jax.dtypes.extended):
+    is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    if not held or is_key or isinstance(leaf, np.ma.MaskedArray):
         raise TypeError(f"{name} must be an array or a number, got {type(leaf).__name__}")
     array = np.asarray(leaf, order="C")
-    if array.dtype.name not in _DTYPES or not array.dtype.isnative or array.dtype != _dtype(leaf):
+    too_large = isinstance(leaf, int) and array.dtype == np.uint64
+    if array.dtype.name not in _DTYPES or not array.dtype.isnative or too_large:
         raise TypeError(f"{name} must be of dtype {', '.join(_DTYPES)}, in native byte order, got {array.dtype}")
     return array
-
-
-def _dtype(leaf: PyTree) -> PyTree:
-    """The dtype of an array, or of 64 bits for a Python number."""
-    if hasattr(leaf, "dtype"):
-        return leaf.dtype
-    return np.dtype(bool if isinstance(leaf, bool) else np.int64 if isinstance(leaf, int) else np.float64)
 
 
 def _described(name: str, leaf: PyTree) -> str:
@@ -175,4 +169,4 @@ def _safetensors() -> ModuleType:
         import safetensors.numpy
     except ImportError as error:
         raise ImportError("export and load need safetensors: pip install safetensors") from error
-    return safetensors.numpy
+    return safetensors

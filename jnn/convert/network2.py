@@ -45,17 +45,15 @@ def load_network2(path: PathLike, *, dtype: jax.typing.DTypeLike = jnp.float32) 
     try:
         network = json.loads(path.read_text())
         cost = _NETWORK2[network["cost"]]
-        layers = [
-            mlp.Layer(
-                w=jnp.asarray(np.array(w, np.float64), dtype), b=jnp.asarray(np.array(b, np.float64)[:, 0], dtype)
-            )
-            for w, b in zip(network["weights"], network["biases"], strict=True)
-        ]
-        if list(mlp.sizes(tuple(layers))) != network["sizes"]:
-            raise ValueError(f"sizes are {network['sizes']}, those of the weights {list(mlp.sizes(tuple(layers)))}")
+        weights, biases = ([np.array(part, np.float64) for part in network[name]] for name in ("weights", "biases"))
+        params = tuple(
+            mlp.Layer(jnp.asarray(w, dtype), jnp.asarray(b[:, 0], dtype)) for w, b in zip(weights, biases, strict=True)
+        )
+        if list(mlp.sizes(params)) != network["sizes"]:
+            raise ValueError(f"sizes are {network['sizes']}, those of the weights {list(mlp.sizes(params))}")
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise ValueError(
             f"{path} must be a file that network2.save wrote, with sizes, weights, biases and cost, one of "
             f"{', '.join(_NETWORK2)}: {type(error).__name__} {error}"
         ) from error
-    return tuple(layers), cost
+    return params, cost

@@ -44,7 +44,12 @@ def mnist(mirrors: Sequence[str] = MIRRORS) -> Dataset:
     file must be downloaded.
     """
     folder = _folder()
-    arrays = {name: _mnist_file(paths, name) for name in _SHA256_OF_CONTENT if (paths := paths_of(folder, name))}
+    there = {name: paths for name in _SHA256_OF_CONTENT if (paths := paths_of(folder, name))}
+    try:
+        arrays = {name: idx.first_good(paths, functools.partial(_read, name=name)) for name, paths in there.items()}
+    except ValueError as error:
+        advice = "to have MNIST downloaded, move the file away, or set JNN_DATA_DIR to another folder"
+        raise ValueError(f"{error}: {advice}") from error
     if not arrays and (others := idx.prefixes(folder)):
         raise ValueError(
             f"{folder} must hold MNIST's files, got those with prefix {', '.join(others)}: data.idx_folder(folder, "
@@ -80,16 +85,7 @@ def _pooch() -> ModuleType:
     return pooch
 
 
-def _mnist_file(paths: Sequence[Path], name: str) -> np.ndarray:
-    try:
-        return idx.first_good(paths, functools.partial(_check_mnist, name=name))
-    except ValueError as error:
-        raise ValueError(
-            f"{error}: to have MNIST downloaded, move the file away, or set JNN_DATA_DIR to another folder"
-        ) from error
-
-
-def _check_mnist(path: Path, name: str) -> np.ndarray:
+def _read(path: Path, name: str) -> np.ndarray:
     """The array in the file at `path`, which must have the content of MNIST's file `name`."""
     found = idx.content(path)
     array = idx.parse(found, path)
@@ -120,7 +116,7 @@ def _download(folder: Path, name: str, mirrors: Sequence[str]) -> np.ndarray:
             fetched = Path(workplace) / str(i) / filename
             try:
                 pooch.retrieve(mirror + filename, None, filename, fetched.parent, downloader=downloader)
-                array = _check_mnist(fetched, name)
+                array = _read(fetched, name)
                 fetched.replace(folder / filename)
                 return array
             except (OSError, ValueError) as error:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,17 @@ _CHUNK = 256
 
 _KINK = 1e-3
 """How far one-sided differences must be apart at a kink, over the largest; those of smooth functions are closer."""
+
+
+class _Slopes(NamedTuple):
+    """The one-sided differences at some flat entries of a leaf, [2, entries], and how large their rounding is."""
+
+    entries: np.ndarray
+    sides: np.ndarray
+    rounding: float
+
+
+_NO_SLOPES = _Slopes(np.arange(0), np.zeros((2, 0)), 0.0)
 
 
 def compare(
@@ -42,43 +54,28 @@ def compare(
     """
     tolerance = (1e-10 if double else 1e-5) if tolerance is None else tolerance
     finite_tolerance = (1e-6 if double else 1e-2) if finite_tolerance is None else finite_tolerance
-    for name, value in {
-        "tolerance": tolerance,
-        "finite_tolerance": finite_tolerance,
-        "max_entries": max_entries,
-    }.items():
+    options = {"tolerance": tolerance, "finite_tolerance": finite_tolerance, "max_entries": max_entries}
+    for name, value in options.items():
         if not value > 0:
             raise ValueError(f"{name} must be positive, got {value}")
     with jax.enable_x64(True) if double else contextlib.nullcontext():
         args = jax.tree.map(_to_double, args) if double else args
         _check_first(f, args)
         value_by_hand, gradient = _value_and_gradient(grad_f, args)
-        hand, anew = jax.tree.leaves(gradient), _anew(f)
+        anew = functools.partial(f)  # traced at each call of `compare`, as what f refers to may have changed
         value, auto = jax.jit(jax.value_and_grad(anew))(*args)
-        paths, auto = zip(*jax.tree_util.tree_leaves_with_path(auto), strict=True)
-        scale = max(float(np.max(np.abs(leaf), initial=0.0)) for leaf in auto)
+        hand, right = ([np.asarray(leaf) for leaf in jax.tree.leaves(tree)] for tree in (gradient, auto))
+        scale = max(float(np.max(np.abs(leaf), initial=0.0)) for leaf in right)
         rows = []
-        for i, path in enumerate(paths):
-            some = _entries(auto[i].size, max_entries)
-            sides, rounding = _one_sided_differences(anew, args, i, some, float(value))
-            smooth = ~_kinks(hand[i], auto[i].shape, sides, some, finite_tolerance, rounding)
-            finite = np.mean(sides, axis=0)[smooth]
-            rows.append(
-                Leaf(
-                    jax.tree_util.keystr(path),
-                    auto[i].shape,
-                    jnp.shape(hand[i]),
-                    _difference(hand[i], auto[i].shape, np.ravel(auto[i]), _entries(auto[i].size), scale),
-                    _difference(hand[i], auto[i].shape, finite, some[smooth], scale, rounding),
-                    int(np.sum(~smooth)),
-                )
-            )
-        if value_by_hand is not None:
-            apart = _difference(value_by_hand, (), np.ravel(value), np.arange(1), 0.0)
-            exact = Leaf("value", (), jnp.shape(value_by_hand), apart, Difference(0.0, 0.0, (), 0))
-            rows += [] if apart.within(tolerance) else [exact]
+        for i, (path, _) in enumerate(jax.tree_util.tree_leaves_with_path(auto)):
+            slopes = _one_sided(anew, args, i, max_entries, float(value))
+            rows.append(_leaf(jax.tree_util.keystr(path), hand[i], right[i], scale, slopes, finite_tolerance))
         report = Report(tuple(rows), tolerance, finite_tolerance)
-        return report if report.ok else _diagnosed(report, hand, auto, f, args)
+        report = report if report.ok else _diagnosed(report, hand, right, f, args)
+        if value_by_hand is None:
+            return report
+        row = _leaf("value", np.asarray(value_by_hand), np.asarray(value), 0.0, _NO_SLOPES, 0.0)
+        return report if row.autodiff.within(tolerance) else report._replace(leaves=(*report.leaves, row))
 
 
 def assert_ok(f: Callable[..., PyTree], grad_f: Callable[..., PyTree], *args: PyTree, **options: PyTree) -> None:
@@ -89,23 +86,25 @@ def assert_ok(f: Callable[..., PyTree], grad_f: Callable[..., PyTree], *args: Py
 
 
 def _diagnosed(
-    report: Report, hand: list[PyTree], auto: PyTree, f: Callable[..., PyTree], args: tuple[PyTree, ...]
+    report: Report, hand: list[np.ndarray], right: list[np.ndarray], f: Callable[..., PyTree], args: tuple[PyTree, ...]
 ) -> Report:
     """The report with a diagnosis of each wrong leaf."""
-    right = {leaf.path: np.asarray(gradient) for leaf, gradient in zip(report.leaves, auto, strict=False)}
-    rules = diagnosis.custom_rules(f, args)
-    above = diagnosis.right_layers(args[0], [leaf.path for leaf in report.wrong])
-    leaves = []
-    for leaf, gradient in zip(report.leaves, hand, strict=False):  # the value, if it is wrong, has no gradient
-        line = ""
-        if leaf in report.wrong and not leaf.autodiff.within(report.tolerance):
-            others = {path: other for path, other in right.items() if path != leaf.path}
-            line = diagnosis.diagnose(np.asarray(gradient), right[leaf.path], others, diagnosis.counts_of(args))
-            line = line or above.get(leaf.path, "")
-        elif leaf in report.wrong and rules:
-            line = f"autodiff was compared with itself: it uses the derivative that f defines for {', '.join(rules)}"
-        leaves.append(leaf._replace(diagnosis=line))
-    return report._replace(leaves=(*leaves, *report.leaves[len(leaves) :]))
+    named = {leaf.path: gradient for leaf, gradient in zip(report.leaves, right, strict=True)}
+    rules, wrong = diagnosis.custom_rules(f, args), report.wrong
+    above = diagnosis.right_layers(args[0], [leaf.path for leaf in wrong])
+
+    def line(leaf: Leaf, gradient: np.ndarray) -> str:
+        if leaf not in wrong:
+            return ""
+        if leaf.autodiff.within(report.tolerance):
+            shared = f"autodiff was compared with itself: it uses the derivative that f defines for {', '.join(rules)}"
+            return shared if rules else ""
+        others = {path: other for path, other in named.items() if path != leaf.path}
+        known = diagnosis.diagnose(gradient, named[leaf.path], others, diagnosis.counts_of(args))
+        return known or above.get(leaf.path, "")
+
+    pairs = zip(report.leaves, hand, strict=True)
+    return report._replace(leaves=tuple(leaf._replace(diagnosis=line(leaf, gradient)) for leaf, gradient in pairs))
 
 
 def _to_double(leaf: PyTree) -> PyTree:
@@ -117,25 +116,12 @@ def _check_first(f: Callable[..., PyTree], args: tuple[PyTree, ...]) -> None:
     if not args:
         raise ValueError("args must have at least one argument, the one to differentiate by, got none")
     for path, leaf in jax.tree_util.tree_leaves_with_path(args[0]):
-        dtype = jnp.result_type(leaf)
-        if not jnp.issubdtype(dtype, jnp.floating):
-            name = f"params{jax.tree_util.keystr(path)}"
-            raise TypeError(
-                f"{name} must have a floating dtype to have a gradient, got {dtype}: pass it in a later argument"
-            )
+        if not jnp.issubdtype(dtype := jnp.result_type(leaf), jnp.floating):
+            name = f"params{jax.tree_util.keystr(path)} must have a floating dtype to have a gradient"
+            raise TypeError(f"{name}, got {dtype}: pass it in a later argument")
     out = jax.eval_shape(f, *args)
-    shapes = [leaf.shape for leaf in jax.tree.leaves(out)]
-    if shapes != [()]:
+    if [leaf.shape for leaf in jax.tree.leaves(out)] != [()]:
         raise ValueError(f"f must return one scalar, got {out}: sum or average it inside f")
-
-
-def _anew(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
-    """A function that JAX traces at each call of `compare`, as what f refers to may have changed."""
-
-    def call(*args: PyTree) -> PyTree:
-        return f(*args)
-
-    return call
 
 
 def _value_and_gradient(grad_f: Callable[..., PyTree], args: tuple[PyTree, ...]) -> tuple[PyTree, PyTree]:
@@ -147,26 +133,29 @@ def _value_and_gradient(grad_f: Callable[..., PyTree], args: tuple[PyTree, ...])
     if pair and jax.tree.structure(out[1]) == expected:
         return out
     swapped = pair and jax.tree.structure(out[0]) == expected
-    raise ValueError(
-        "grad_f must return a tree like the first argument, alone or as (value, gradient): "
-        f"{jax.tree.map(jnp.shape, args[0])}, got "
-        f"{'(gradient, value): swap them' if swapped else jax.tree.map(jnp.shape, out)}"
-    )
+    given = "(gradient, value): swap them" if swapped else jax.tree.map(jnp.shape, out)
+    wanted = f"a tree like the first argument, alone or as (value, gradient): {jax.tree.map(jnp.shape, args[0])}"
+    raise ValueError(f"grad_f must return {wanted}, got {given}")
 
 
-def _entries(size: int, most: int | None = None) -> np.ndarray:
-    """Flat indices: all, or at most `most`, evenly spaced."""
-    return np.arange(size) if most is None or size <= most else np.linspace(0, size - 1, most).astype(int)
+def _leaf(path: str, a: np.ndarray, b: np.ndarray, scale: float, slopes: _Slopes, tolerance: float) -> Leaf:
+    """The row of `a`, which was derived by hand, against `b` and against the slopes."""
+    if a.shape != b.shape:
+        exact, finite = (Difference(np.inf, np.inf, (), n) for n in (b.size, slopes.entries.size))
+        return Leaf(path, b.shape, a.shape, exact, finite)
+    smooth = ~_kinks(np.ravel(a)[slopes.entries], slopes, tolerance)
+    central = np.mean(slopes.sides, axis=0)
+    exact = _difference(a, np.ravel(b), np.arange(b.size), scale)
+    finite = _difference(a, central[smooth], slopes.entries[smooth], scale, slopes.rounding)
+    return Leaf(path, b.shape, a.shape, exact, finite, int(np.sum(~smooth)))
 
 
 def _difference(
-    a: PyTree, shape: tuple[int, ...], b: np.ndarray, entries: np.ndarray, scale_of_all: float, rounding: float = 0.0
+    a: np.ndarray, b: np.ndarray, entries: np.ndarray, scale_of_all: float, rounding: float = 0.0
 ) -> Difference:
-    """`a`, which should have `shape`, at the flat `entries` against `b`, which holds only those entries."""
-    a = np.asarray(a)
-    if not entries.size or a.shape != shape:
-        distance = 0.0 if a.shape == shape else np.inf
-        return Difference(distance, distance, (), entries.size)
+    """`a` at the flat `entries` against `b`, which holds only those."""
+    if not entries.size:
+        return Difference(0.0, 0.0, (), 0)
     apart = np.abs(np.ravel(a)[entries] - b)
     apart = np.where(np.isnan(apart), np.inf, apart)
     worst = int(np.argmax(apart))
@@ -176,21 +165,20 @@ def _difference(
     return Difference(absolute, relative, where, entries.size, rounding)
 
 
-def _one_sided_differences(
-    f: Callable[..., PyTree], args: tuple[PyTree, ...], i: int, entries: np.ndarray, value: float
-) -> tuple[np.ndarray, float]:
-    """(f(x) - f(x - h e)) / h and (f(x + h e) - f(x)) / h along the flat `entries` of leaf i of args[0], [2, entries].
+def _one_sided(f: Callable[..., PyTree], args: tuple[PyTree, ...], i: int, most: int, value: float) -> _Slopes:
+    """(f(x) - f(x - h e)) / h and (f(x + h e) - f(x)) / h along at most so many entries of leaf i of args[0].
 
-    Their mean is the central difference. Also the quotient's rounding. h is the cube root of epsilon, relative for
-    entries above 1, which balances truncation and rounding of the central difference.
+    Their mean is the central difference. h is the cube root of epsilon, relative for entries above 1, which balances
+    truncation and rounding of the central difference.
     """
-    if not entries.size:
-        return np.zeros((2, 0)), 0.0
-    epsilon = float(jnp.finfo(jax.tree.leaves(args[0])[i].dtype).eps)
+    leaf = jax.tree.leaves(args[0])[i]
+    if not leaf.size:
+        return _NO_SLOPES
+    entries = np.linspace(0, leaf.size - 1, min(leaf.size, most)).astype(int)
+    epsilon = float(jnp.finfo(leaf.dtype).eps)
     cube_root = epsilon ** (1 / 3)
-    slopes = jax.jit(functools.partial(_slopes, f, i, cube_root))
-    sides = slopes(args, jnp.asarray(entries))
-    return np.asarray(sides).T, 8 * epsilon * abs(value) / cube_root
+    sides = jax.jit(functools.partial(_slopes, f, i, cube_root))(args, jnp.asarray(entries))
+    return _Slopes(entries, np.asarray(sides).T, 8 * epsilon * abs(value) / cube_root)
 
 
 def _slopes(
@@ -211,17 +199,13 @@ def _slopes(
     return jax.lax.map(slope, entries, batch_size=min(_CHUNK, len(entries)))
 
 
-def _kinks(
-    a: PyTree, shape: tuple[int, ...], sides: np.ndarray, entries: np.ndarray, tolerance: float, rounding: float
-) -> np.ndarray:
-    """Whether f has a kink at each of the `entries`.
+def _kinks(a: np.ndarray, slopes: _Slopes, tolerance: float) -> np.ndarray:
+    """Whether f has a kink at each of the entries.
 
     There `a` is not within the tolerance of the central difference, but between the one-sided ones, which disagree.
     """
-    if jnp.shape(a) != shape:
-        return np.zeros(len(entries), bool)
-    scale = float(np.abs(sides).max(initial=0))
-    margin = tolerance * scale + rounding
-    a, low, high = np.ravel(a)[entries], *np.sort(sides, axis=0)
+    low, high = np.sort(slopes.sides, axis=0)
+    scale = float(np.abs(slopes.sides).max(initial=0))
+    margin = tolerance * scale + slopes.rounding
     off = np.abs(a - (low + high) / 2) > margin
     return off & (low - margin <= a) & (a <= high + margin) & (high - low > _KINK * max(scale, margin))

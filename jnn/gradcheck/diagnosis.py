@@ -2,11 +2,9 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
-from jax.extend import core
 
 from jnn.typing import PyTree
 
@@ -22,9 +20,8 @@ def diagnose(hand: np.ndarray, right: np.ndarray, others: Mapping[str, np.ndarra
     if hand.ndim == 2 and hand.shape == right.shape[::-1] and _close(hand.T, right):
         return "it is the transpose of the right one"
     if hand.shape != right.shape:
-        axes = [(axis, n, m) for axis, (n, m) in enumerate(zip(hand.shape, right.shape, strict=False)) if n != m]
-        same_rank = hand.ndim == right.ndim
-        return "; ".join(f"axis {axis} has {n} entries instead of {m}" for axis, n, m in axes) if same_rank else ""
+        sizes = zip(hand.shape, right.shape, strict=False) if hand.ndim == right.ndim else ()
+        return "; ".join(f"axis {axis} has {n} entries instead of {m}" for axis, (n, m) in enumerate(sizes) if n != m)
     if not hand.any():
         return "it is 0 everywhere"
     return (
@@ -38,99 +35,75 @@ def diagnose(hand: np.ndarray, right: np.ndarray, others: Mapping[str, np.ndarra
 
 def custom_rules(f: PyTree, args: tuple[PyTree, ...]) -> list[str]:
     """The names of functions in `f` that have a derivative of their own, which autodiff uses."""
-    found: dict[str, None] = {}
-
-    def visit(jaxpr: Any) -> None:
-        jaxpr = jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
-        for equation in jaxpr.eqns:
-            if equation.primitive.name.startswith(("custom_jvp_call", "custom_vjp_call")):
-                inner = equation.params.get("call_jaxpr") or equation.params.get("fun_jaxpr")
-                name = str(getattr(getattr(inner.jaxpr, "debug_info", None), "func_name", "a function"))
-                found[name.rsplit(".", 1)[-1]] = None
-            for part in jax.tree.leaves(equation.params):
-                if isinstance(part, core.ClosedJaxpr | core.Jaxpr):
-                    visit(part)
-
-    visit(jax.make_jaxpr(f)(*args))
-    return list(found)
+    program = str(jax.make_jaxpr(f)(*args))
+    return list(dict.fromkeys(re.findall(r"custom_(?:jvp|vjp)_call\[\s*name=(\S+)", program)))
 
 
 def _close(a: np.ndarray, b: np.ndarray) -> bool:
     """Equal up to rounding, and not both 0."""
-    if a.shape != b.shape:
-        return False
     scale = np.max(np.abs(b), initial=0.0)
-    return bool(scale > 0 and np.max(np.abs(a - b)) <= np.sqrt(np.finfo(b.dtype).eps) * scale)
+    return a.shape == b.shape and scale > 0 and bool(np.max(np.abs(a - b)) <= np.sqrt(np.finfo(b.dtype).eps) * scale)
 
 
 def _factor(hand: np.ndarray, right: np.ndarray, counts: Mapping[str, int]) -> str:
-    square = np.vdot(right, right)
-    factor = float(np.vdot(right, hand) / square) if square else 0.0
-    if not _close(hand, factor * right):
+    factors = _ratios(hand, right)
+    if factors is None:
         return ""
+    factor = factors.item()
+    sign = "-" if factor < 0 else ""
     for what, n in counts.items():
-        for times, shown in ((n, f"{n}"), (1 / n, f"1/{n}"), (-n, f"-{n}"), (-1 / n, f"-1/{n}")):
-            if n > 1 and np.isclose(factor, times, rtol=1e-4, atol=0):
-                return f"it is {shown} times the right one, and {n} is {what}"
+        for shown, times in ((f"{n}", n), (f"1/{n}", 1 / n)):
+            if n > 1 and np.isclose(abs(factor), times, rtol=1e-4, atol=0):
+                return f"it is {sign}{shown} times the right one, and {n} is {what}"
     return "" if np.isclose(factor, 1, rtol=1e-3) else f"it is {factor:.4g} times the right one"
 
 
 def _moved(hand: np.ndarray, right: np.ndarray) -> str:
     for axis in range(hand.ndim):
-        where = f"axis {axis}" if hand.ndim > 1 else "its axis"
-        if hand.shape[axis] < 2:
-            continue
-        if _close(hand, np.flip(right, axis)):
-            return f"it is the right one, reversed along {where}"
-        for by in (1, -1):
-            kept = slice(1, None) if by > 0 else slice(None, -1)
-            part = (slice(None),) * axis + (kept,)
-            if _close(hand[part], np.roll(right, by, axis)[part]):
-                return f"it is the right one, moved by {by} along {where}"
+        a, b = np.moveaxis(hand, axis, 0), np.moveaxis(right, axis, 0)
+        moves = {"reversed": (a, b[::-1]), "moved by 1": (a[1:], b[:-1]), "moved by -1": (a[:-1], b[1:])}
+        for move, (moved, original) in moves.items():
+            if len(a) > 1 and _close(moved, original):
+                return f"it is the right one, {move} along {f'axis {axis}' if hand.ndim > 1 else 'its axis'}"
     return ""
 
 
 def _confined(hand: np.ndarray, right: np.ndarray) -> str:
     """Where the mistake is, if it is at one index of an axis only."""
-    wrong = np.abs(hand - right) > np.sqrt(np.finfo(right.dtype).eps) * np.max(np.abs(right), initial=0.0)
-    if hand.size < 2 or not wrong.any():
-        return ""
-    found: list[tuple[int, int]] = []
-    for axis in range(wrong.ndim):
-        indices = np.flatnonzero(wrong.any(axis=tuple(a for a in range(wrong.ndim) if a != axis)))
-        if len(indices) == 1 and wrong.shape[axis] > 1:
-            found.append((axis, int(indices[0])))
-    if not found:
-        return ""
-    if wrong.sum() == 1:
-        return f"only its entry {[int(i) for i in np.argwhere(wrong)[0]]} is wrong"
-    axis, index = found[0]
-    part = np.take(hand, index, axis)
-    is_end = {0: ", the first,", hand.shape[axis] - 1: ", the last,"}.get(index, "")
-    state = "missing" if not part.any() else "wrong"
-    return f"only index {index} of axis {axis}{is_end} is {state}"
+    wrong = np.argwhere(np.abs(hand - right) > np.sqrt(np.finfo(right.dtype).eps) * np.max(np.abs(right), initial=0.0))
+    if len(wrong) == 1 and hand.size > 1:
+        return f"only its entry {wrong[0].tolist()} is wrong"
+    for axis, indices in enumerate(map(np.unique, wrong.T)):
+        if len(indices) == 1 < hand.shape[axis]:
+            end = {0: ", the first,", hand.shape[axis] - 1: ", the last,"}.get(indices[0], "")
+            state = "wrong" if np.take(hand, indices[0], axis).any() else "missing"
+            return f"only index {indices[0]} of axis {axis}{end} is {state}"
+    return ""
 
 
 def _factors(hand: np.ndarray, right: np.ndarray) -> str:
     """Whether each row, or each column, has a factor of its own."""
-    if hand.ndim != 2:
-        return ""
-    for axis, each in ((1, "row"), (0, "column")):
-        square = np.sum(right**2, axis=axis, keepdims=True)
-        factors = np.sum(hand * right, axis=axis, keepdims=True) / np.where(square > 0, square, 1)
-        if hand.shape[axis] > 1 and _close(hand, factors * right):
+    for axis, each in ((1, "row"), (0, "column")) if hand.ndim == 2 else ():
+        factors = _ratios(hand, right, axis)
+        if factors is not None and hand.shape[axis] > 1:
             return f"each {each} has a factor of its own, from {factors.min():.3g} to {factors.max():.3g}"
     return ""
 
 
+def _ratios(hand: np.ndarray, right: np.ndarray, axis: int | None = None) -> np.ndarray | None:
+    """The factor of all entries, or those along an axis, that turn `right` into `hand`; None if there are none."""
+    square = np.sum(right**2, axis=axis, keepdims=True)
+    factors = np.sum(hand * right, axis=axis, keepdims=True) / np.where(square > 0, square, 1)
+    return factors if _close(hand, factors * right) else None
+
+
 def right_layers(params: PyTree, wrong: Sequence[str]) -> dict[str, str]:
     """What to say of the highest wrong layer, where `params` are layers and those above it are right."""
-    if not isinstance(params, tuple | list) or not wrong:
+    n = len(params) if isinstance(params, tuple | list) else 0
+    layers = [l for l in range(n) if any(path.startswith(f"[{l}]") for path in wrong)]
+    if not layers or layers != list(range(len(layers))) or len(layers) == n:
         return {}
-    layers = sorted({int(match.group(1)) for path in wrong if (match := re.match(r"\[(\d+)\]", path))})
-    if not layers or layers != list(range(len(layers))) or layers[-1] == len(params) - 1:
-        return {}
-    top = layers[-1]
+    *_, top = layers
     said = f"[{top + 1}] is right, so look at what it hands down: its w^T delta, times the slope of the activation"
     return {path: said for path in wrong if path.startswith(f"[{top}]")}
 

@@ -67,10 +67,7 @@ class Report(NamedTuple):
 
     def __str__(self) -> str:
         head = ("leaf", "shape", "autodiff: abs", "rel", "where", "finite diff.: abs", "rel", "where", "")
-        rows = [
-            head,
-            *(_row(leaf, "WRONG" if leaf in self.wrong else "ok", self.finite_tolerance) for leaf in self.leaves),
-        ]
+        rows = [head, *(_row(leaf, leaf in self.wrong, self.finite_tolerance) for leaf in self.leaves)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
         lines += [f"{leaf.path or '(it)'}: {leaf.diagnosis}" for leaf in self.wrong if leaf.diagnosis]
@@ -79,17 +76,18 @@ class Report(NamedTuple):
         return "\n".join([*lines, f"{verdict} ({held})"])
 
 
-def _row(leaf: Leaf, verdict: str, finite_tolerance: float) -> tuple[str, ...]:
+def _row(leaf: Leaf, wrong: bool, finite_tolerance: float) -> tuple[str, ...]:
     def numbers(d: Difference) -> tuple[str, str, str]:
         return f"{d.absolute:.1e}", f"{d.relative:.1e}", str(list(d.where))
 
+    verdict = "WRONG" if wrong else "ok"
     if leaf.got != leaf.shape:
-        verdict = f"{verdict}: gradient of shape {leaf.got}"
-    sampled = leaf.finite.compared + leaf.kinks < leaf.autodiff.compared
-    partial = f" ({leaf.finite.compared} entries)" if sampled else ""
+        verdict += f": gradient of shape {leaf.got}"
     if leaf.kinks:
-        verdict = f"{verdict}, {leaf.kinks} at a kink"
-    if verdict.startswith("ok") and leaf.finite.relative > finite_tolerance:
-        verdict = f"{verdict}, within the rounding of f, {leaf.finite.rounding:.1e}"
-    absolute, relative, where = numbers(leaf.finite)
-    return (leaf.path or "(it)", str(leaf.shape), *numbers(leaf.autodiff), absolute, relative, where + partial, verdict)
+        verdict += f", {leaf.kinks} at a kink"
+    if not wrong and leaf.finite.relative > finite_tolerance:
+        verdict += f", within the rounding of f, {leaf.finite.rounding:.1e}"
+    sampled = leaf.finite.compared + leaf.kinks < leaf.autodiff.compared
+    *errors, where = numbers(leaf.finite)
+    where += f" ({leaf.finite.compared} entries)" if sampled else ""
+    return (leaf.path or "(it)", str(leaf.shape), *numbers(leaf.autodiff), *errors, where, verdict)
