@@ -3,12 +3,14 @@
 A `Cost` has `output(z)` = a^L, `value(z, y)` = C and `delta(z, y)` = delta^L = dC/dz^L. They act over the last axis,
 so z and y may be one example [k] or a batch [..., k]. No logarithm of an activation is ever taken: values and
 gradients are finite for |z| up to 1e4, and for logits of -inf where y is 0. ValueError or TypeError for shapes or
-dtypes of z and y that do not fit.
+dtypes of z and y that do not fit, and ValueError for desired outputs that a cost is not made for, unless they are
+traced.
 """
 
 import functools
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -29,22 +31,30 @@ class Cost(Named):
     output: a^L [..., k]. value: C [...], in nats for the two entropies. delta: dC/dz^L [..., k], the error of section
     2.1: (2.1) for outputs that act elementwise, (2.2) with a full Jacobian for softmax. Like an `Activation` it is a
     static pytree without leaves. `help` shows the docstring of `value`.
+
+    targets: the least and the largest desired output for which C is at least 0. Outside, it may have no minimum.
     """
 
     output: Callable[[Float[ArrayLike, "*batch k"]], Float[Array, "*batch k"]]
     value: Callable[[Float[ArrayLike, "*batch k"], Float[ArrayLike, "*batch k"]], Float[Array, "*batch"]]
     delta: Callable[[Float[ArrayLike, "*batch k"], Float[ArrayLike, "*batch k"]], Float[Array, "*batch k"]]
+    targets: tuple[float, float] = field(default=(-math.inf, math.inf), kw_only=True)
 
 
-def _single(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> list[Float[Array, "*batch k"]]:
+def _single(
+    z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"], cost: Cost | None = None
+) -> list[Float[Array, "*batch k"]]:
     """Both in one dtype, at least float32: costs are never summed in half precision."""
-    _check(z, y)
+    _check(z, y, cost)
     dtype = dtypes.single(z, y)
     return [jnp.asarray(a, dtype) for a in (z, y)]
 
 
-def _check(z: PyTree, y: PyTree) -> None:
-    """Raise ValueError unless there is one desired output for each z; an axis of length 1 stands for all of z's."""
+def _check(z: PyTree, y: PyTree, cost: Cost | None = None) -> None:
+    """Raise ValueError unless there is one desired output for each z, of those that the cost is made for.
+
+    An axis of length 1 broadcasts over z.
+    """
     checks.array("z", z)
     checks.array("y", y)
     expected, given = jnp.shape(z), jnp.shape(y)
@@ -52,6 +62,14 @@ def _check(z: PyTree, y: PyTree) -> None:
     if not fits or any(n not in (1, m) for n, m in zip(given, expected, strict=True)):
         advice = "one desired output for each z; data.one_hot makes rows from labels"
         raise ValueError(f"y must have shape {expected}, got {given}: {advice}")
+    if cost is None:
+        return
+    if cost is log_likelihood and expected[-1:] == (1,):
+        raise ValueError(
+            f"z must have at least two outputs for {cost!r}, got shape {expected}, whose softmax is always 1: "
+            "use costs.cross_entropy for one output, or two outputs"
+        )
+    checks.targets("y", y, cost)
 
 
 def _times(y: Float[Array, "*batch k"], ln: Float[Array, "*batch k"]) -> Float[Array, "*batch k"]:
@@ -95,17 +113,17 @@ def _cross_entropy(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch 
     The notes find the stationary point a = y (exercise 3.1). C is convex in a; for y in {0, 1} there is no stationary
     point and the infimum 0 lies at the boundary; for y inside (0, 1) the minimum is `binary_entropy(y)`, not 0.
     """
-    z, y = _single(z, y)
+    z, y = _single(z, y, cross_entropy)
     ln_a, ln_1_minus_a = jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-z)
     return -jnp.sum(_times(y, ln_a) + _times(1 - y, ln_1_minus_a), axis=-1)
 
 
 def _cross_entropy_delta(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch k"]:
-    _check(z, y)
+    _check(z, y, cross_entropy)
     return activations.sigmoid(z) - y
 
 
-cross_entropy = Cost("cross_entropy", activations.sigmoid, _cross_entropy, _cross_entropy_delta)
+cross_entropy = Cost("cross_entropy", activations.sigmoid, _cross_entropy, _cross_entropy_delta, targets=(0.0, 1.0))
 
 
 def _log_likelihood(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
@@ -115,17 +133,21 @@ def _log_likelihood(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch
 
     For soft y it is C = -sum_j y_j ln a_j, with delta = (sum_j y_j) a - y: exact also where rounding leaves a sum
     near 1.
+
+    ValueError for a single output: its softmax is 1 whatever z is.
     """
-    z, y = _single(z, y)
+    z, y = _single(z, y, log_likelihood)
     return -jnp.sum(_times(y, jax.nn.log_softmax(z)), axis=-1)
 
 
 def _log_likelihood_delta(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch k"]:
-    _check(z, y)
+    _check(z, y, log_likelihood)
     return jnp.sum(jnp.asarray(y), axis=-1, keepdims=True) * activations.softmax(z) - y  # (3.6), where the sum is 1
 
 
-log_likelihood = Cost("log_likelihood", activations.softmax, _log_likelihood, _log_likelihood_delta)
+log_likelihood = Cost(
+    "log_likelihood", activations.softmax, _log_likelihood, _log_likelihood_delta, targets=(0.0, math.inf)
+)
 
 
 def binary_entropy(y: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:

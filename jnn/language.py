@@ -40,11 +40,12 @@ def init(key: Key[Array, ""], characters: int, inputs: int, units: int, *, layer
 
     The embedding is drawn from N(0, 1); the layers are those of `lstm.init`, the readout is that of `mlp.init`.
 
-    Raises ValueError for sizes below 1; TypeError for sizes that are not integers and a key that `jax.random.key` did
-    not make.
+    Raises ValueError for sizes below 1, or a single character, which teaches nothing; TypeError for sizes that
+    are not integers and a key that `jax.random.key` did not make.
     """
     checks.key("key", key)
-    for name, size in (("characters", characters), ("inputs", inputs), ("units", units), ("layers", layers)):
+    checks.count("characters", characters, least=2)
+    for name, size in (("inputs", inputs), ("units", units), ("layers", layers)):
         checks.count(name, size)
     embedding_key, readout_key, *keys = jax.random.split(key, 2 + layers)
     (readout,) = mlp.init(readout_key, (units, characters))

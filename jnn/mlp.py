@@ -188,6 +188,8 @@ def linear(layer: Layer, xs: Float[Array, "*batch n_in"]) -> Float[Array, "*batc
 def classify(params: Params, xs: Float[Array, "m n_in"], *, hidden: Activation = sigmoid) -> Int[Array, " m"]:
     """The predicted label for each of m examples: the index of the most active output neuron.
 
+    With a single output neuron it is 1 where z > 0, where sigma(z) is above 1/2, and else 0.
+
     Raises ValueError for shapes that do not fit, TypeError for xs of integers.
     """
     checks.shape("xs", xs, (checks.examples((xs,)), sizes(params)[0]), "one row for each example")
@@ -196,7 +198,8 @@ def classify(params: Params, xs: Float[Array, "m n_in"], *, hidden: Activation =
     a = xs.T
     for w, b in below:
         a = hidden(xla.weighted_inputs(w, b, a))
-    return jnp.argmax(xla.weighted_inputs(*last, a), axis=0)
+    z = xla.weighted_inputs(*last, a)
+    return jnp.argmax(z, axis=0) if len(z) > 1 else (z[0] > 0).astype(int)
 
 
 def accuracy(
@@ -204,9 +207,11 @@ def accuracy(
 ) -> Float[Array, ""]:
     """The fraction of m examples that the network classifies correctly, from 0 to 1.
 
-    labels: the index of the right output neuron. hidden: as in training.
+    labels: the index of the right output neuron, from 0; for a single output neuron 0 or 1. hidden: as in training.
 
-    Raises as `classify` does, and ValueError unless there is one label for each example.
+    Raises as `classify` does, ValueError unless there is one label for each example and, unless it is traced, for one
+    that no neuron stands for; TypeError for labels that are not integers.
     """
+    checks.labels("labels", labels, max(sizes(params)[-1], 2))
     checks.shape("labels", labels, jnp.shape(xs)[:1], "one label for each example")
     return jnp.mean(classify(params, xs, hidden=hidden) == labels)

@@ -227,3 +227,51 @@ def test_labels_in_place_of_rows(cost):
         ):
             f(jnp.ones((3, 3)), jnp.arange(3))
         np.testing.assert_array_equal(f(jnp.ones((4, 3)), jnp.eye(3)[:1])[2], f(jnp.ones(3), jnp.eye(3)[0]))
+
+
+@pytest.mark.parametrize("cost", [costs.cross_entropy, costs.log_likelihood], ids=repr)
+def test_a_cost_is_at_least_0_for_its_targets(cost):
+    least, most = (float(np.clip(end, -9, 9)) for end in cost.targets)
+    draws = np.random.default_rng(0)
+    z, y = 9 * draws.normal(size=(100, 3)), draws.uniform(least, most, (100, 3))
+    assert np.all(np.asarray(cost.value(z, y)) >= 0)
+    for end in set(cost.targets) - {np.inf}:
+        outside = jnp.full(3, end + (0.1 if end else -0.1))
+        assert jax.jit(cost.value)(jnp.full(3, 99.0 if end else -99.0), outside) < 0
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("cost", "y", "said"),
+    [
+        (
+            costs.cross_entropy,
+            [1.0, -1.0],
+            r"in \[0, 1\] for costs.cross_entropy, got -1.0 at \(1,\): use \(y \+ 1\) / 2",
+        ),
+        (costs.cross_entropy, [1.0, 2.0], r"in \[0, 1\] for costs.cross_entropy, got 2.0 at \(1,\): use .*y - 1 for"),
+        (costs.log_likelihood, [1.0, -1.0], r"at least 0 for costs.log_likelihood, got -1.0 at \(1,\)"),
+    ],
+)
+def test_targets_that_a_cost_is_not_made_for(cost, y, said):
+    """Of those the cost would fall for ever."""
+    for f in (cost.value, cost.delta, jax.jit(lambda z, y: cost.value(z, np.array([1.0, -1.0])))):
+        with pytest.raises(ValueError, match=said if f in (cost.value, cost.delta) else "got -1.0"):
+            f(jnp.zeros(2), jnp.array(y))
+    assert np.all(np.isfinite(jax.jit(cost.delta)(jnp.zeros(2), jnp.array(y))))  # traced ones are not seen
+
+
+def test_targets_may_be_rounded():
+    y = jnp.array([1.0078125, -0.001], jnp.bfloat16)
+    assert np.isfinite(costs.cross_entropy.value(jnp.zeros(2), y))
+
+
+@pytest.mark.bad_input
+def test_the_softmax_of_one_output():
+    """Its cost and gradient would always be 0."""
+    for f in (costs.log_likelihood.value, costs.log_likelihood.delta):
+        for run in (f, jax.jit(f)):
+            with pytest.raises(
+                ValueError, match=r"at least two outputs .* got shape \(4, 1\).* use costs.cross_entropy"
+            ):
+                run(jnp.zeros((4, 1)), jnp.ones((4, 1)))

@@ -127,7 +127,7 @@ def test_a_traced_temperature():
         ),
         (lambda p, s: language.generate(jax.random.key(0), p, s, N, 3), ValueError, "first must be in 0 ... 4"),
         (lambda p, s: language.generate(0, p, s, 0, 3), TypeError, "key must be a key"),
-        (lambda p, s: language.init(jax.random.key(0), 0, 2, 3), ValueError, "characters must be at least 1, got 0"),
+        (lambda p, s: language.init(jax.random.key(0), 1, 2, 3), ValueError, "characters must be at least 2, got 1"),
         (lambda p, s: language.init(jax.random.key(0), 2, 2, 3, layers=0), ValueError, "layers must be at least 1"),
     ],
 )

@@ -65,9 +65,28 @@ def test_what_a_network_says_and_how_often_it_is_right():
     said = [int(np.argmax(mlp.logits(params, x, hidden=activations.relu))) for x in xs]
     assert len(set(said)) > 1
     np.testing.assert_array_equal(mlp.classify(params, xs, hidden=activations.relu), said)
-    labels = jnp.array(said).at[:5].add(1)
+    labels = (jnp.array(said).at[:5].add(1)) % 3
     np.testing.assert_allclose(mlp.accuracy(params, xs, labels, hidden=activations.relu), 0.75)
     assert not np.array_equal(mlp.classify(params, xs), said)
+
+
+def test_one_output_is_read_by_its_threshold():
+    """1 where sigma(z) is above 1/2: the largest of one output would always be the first."""
+    params = network(0, (7, 5, 1))
+    xs, _ = examples(1, 20)
+    middle = jnp.median(jax.vmap(mlp.logits, (None, 0))(params, xs))
+    params = *params[:-1], mlp.Layer(params[-1].w, params[-1].b - middle)
+    above = np.asarray(jax.vmap(mlp.forward, (None, 0))(params, xs))[:, 0] > 0.5
+    assert above.sum() == 10
+    said = mlp.classify(params, xs)
+    np.testing.assert_array_equal(said, above)
+    assert said.dtype == mlp.classify(network(0), xs).dtype
+    np.testing.assert_allclose(mlp.accuracy(params, xs, jnp.asarray(above, int).at[:5].set(1 - above[:5])), 0.75)
+
+
+def test_traced_labels_are_not_checked():
+    xs, _ = examples(1, 4)
+    assert jax.jit(mlp.accuracy)(network(0), xs, jnp.full(4, 3)) == 0
 
 
 # Bad input
@@ -97,6 +116,23 @@ def test_what_a_network_says_and_how_often_it_is_right():
         (lambda: mlp.forward(network(0), jnp.zeros(7, int)), TypeError, r"x must .* floating .*got int32.*astype"),
         (lambda: mlp.classify(network(0), jnp.zeros(7)), ValueError, r"\(7, 7\), got \(7,\): one row for each example"),
         (lambda: mlp.accuracy(network(0), jnp.zeros((5, 7)), jnp.zeros((5, 3), int)), ValueError, r"labels .*\(5, 3\)"),
+        (
+            lambda: mlp.accuracy(network(0), jnp.zeros((2, 7)), np.array([1, 3])),
+            ValueError,
+            r"0 ... 2, got 3 at \(1,\)",
+        ),
+        (lambda: mlp.accuracy(network(0), jnp.zeros((2, 7)), np.array([-1, 0])), ValueError, r"0 ... 2, got -1 at"),
+        (lambda: mlp.accuracy(network(0, (7, 1)), jnp.zeros((2, 7)), np.array([1, 2])), ValueError, "0 ... 1, got 2"),
+        (
+            lambda: mlp.accuracy(network(0), jnp.zeros((2, 7)), jnp.ones(2)),
+            TypeError,
+            "labels must be integers, got float",
+        ),
+        (
+            lambda: jax.jit(mlp.accuracy)(network(0), jnp.zeros((2, 7)), jnp.ones(2)),
+            TypeError,
+            "labels must be integers",
+        ),
     ],
 )
 def test_bad_input(call, error, message):

@@ -118,13 +118,26 @@ def labels(name: str, value: Any, classes: int) -> None:
     array(name, value)
     if not jnp.issubdtype(dtype := jnp.result_type(value), jnp.integer):
         raise TypeError(f"{name} must be integers, got {dtype}: convert them with {name}.astype(int)")
-    if isinstance(value, Tracer):
-        return
+    if found := _first_outside(value, 0, classes - 1):
+        raise ValueError(f"{name} must be in 0 ... {classes - 1}, got {found}")
+
+
+def targets(name: str, value: Any, cost: Any) -> None:
+    """Raise ValueError for an entry outside of `cost.targets`, where the cost has no least value; a tracer passes."""
+    least, most = cost.targets
+    if found := _first_outside(value, least - 0.01, most + 0.01):  # rounding, of bfloat16 too
+        bounds = f"in [{least:g}, {most:g}]" if np.isfinite(most) else f"at least {least:g}"
+        advice = "use (y + 1) / 2 for -1 and 1, y - 1 for 1 and 2, data.one_hot for labels"
+        raise ValueError(f"{name} must be {bounds} for {cost!r}, got {found}: {advice}")
+
+
+def _first_outside(value: Any, least: Scalar, most: Scalar) -> str:
+    """The first entry outside of [least, most] and its place; "" without one, and where the entries are not here."""
+    if isinstance(value, Tracer) or not getattr(value, "is_fully_addressable", True):
+        return ""
     given = np.asarray(value)
-    wrong = np.argwhere((given < 0) | (given >= classes))
-    if len(wrong):
-        place = tuple(wrong[0].tolist())
-        raise ValueError(f"{name} must be in 0 ... {classes - 1}, got {given[place]} at {place}")
+    wrong = np.argwhere((given < least) | (given > most))
+    return f"{given[tuple(wrong[0])]} at {tuple(wrong[0].tolist())}" if len(wrong) else ""
 
 
 def matrix(name: str, value: Any) -> tuple[int, ...]:
