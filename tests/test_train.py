@@ -647,6 +647,21 @@ def test_a_cost_that_is_not_finite_stops_fit_and_names_the_epoch(culprit):
             train.fit(jax.random.key(0), grad, SGD, state, (xs,), epochs=9, batch_size=4, progress=False)
 
 
+BOUND = {
+    "Partial": Partial(GRAD, cost=costs.cross_entropy),
+    "functools.partial": functools.partial(GRAD, cost=costs.cross_entropy),
+    "penalised": regularize.penalised(functools.partial(GRAD, cost=costs.cross_entropy), regularize.l2(1e-3)),
+}
+
+
+@pytest.mark.parametrize("by", BOUND)
+def test_a_cost_below_zero_is_reported_with_its_reason(by):
+    """The desired outputs are -1 and 1; the first epoch is compiled, so that no check sees them."""
+    data = examples(1, 8)[0], jnp.where(examples(1, 8)[1] > 0.5, 1.0, -1.0)
+    with pytest.warns(UserWarning, match=r"fell to -.* in epoch 1; costs.cross_entropy .* in \[0, 1\] only: use \(y"):
+        train.fit(jax.random.key(0), BOUND[by], SGD, start(), data, epochs=2, batch_size=4, progress=False)
+
+
 def test_a_member_that_diverges_is_named():
     keys = jax.random.split(jax.random.key(0), 3)
     states = jax.vmap(lambda key: train.init(SGD, mlp.init(key, (7, 5, 4, 3))))(keys)

@@ -314,6 +314,9 @@ def fit(
       TypeError: As `run` does, and for an object that is not a chunk.
       FloatingPointError: When a value is NaN or infinite, naming the epoch, the mini-batch and the likely cause.
 
+    Warns:
+      UserWarning: When the first epoch falls below 0 under a cost bound to `grad` that cannot, with outputs of its range.
+
     Example:
       >>> from jnn import backprop, mlp
       >>> optimizer = train.sgd(0.5)

@@ -88,6 +88,8 @@ def train(
                     save(at)
             stopped = at.tracker is not None and not np.any(at.tracker.active)
             at = whole = at._replace(ended=stopped)
+            if len(at.measured) == epochs.start + 1:
+                monitor.warn_below_zero(at.report(), plan.grad)
             answers = [listener(at.report()) for listener in listeners]
             at = whole = saved = at._replace(ended=stopped or any(map(monitor.is_true, answers)))
             save(at)

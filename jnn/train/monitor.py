@@ -3,14 +3,15 @@
 import contextlib
 import importlib.util
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jnn.typing import CarryState, Evaluate, PyTree, Report, State
+from jnn.typing import CarryState, Evaluate, Grad, PyTree, Report, State
 
 
 def progress_bar(
@@ -69,6 +70,29 @@ def check_finite(report: Report, trained: np.ndarray, data: PyTree, chunk: int) 
     raise FloatingPointError(
         f"the cost{of_member} became {value} in epoch {report.epoch}, mini-batch {first + 1}{in_chunk}: {_cause(data)}"
     )
+
+
+def warn_below_zero(report: Report, grad: Grad) -> None:
+    """Warn of losses below 0 where `grad` has a cost bound to it that desired outputs of its range keep above 0."""
+    lowest = np.nanmin(np.asarray(report.losses, float), initial=0.0)
+    bounded = [node for node in _bound(grad) if getattr(node, "targets", (-np.inf,))[0] > -np.inf]
+    if bounded and lowest < -1e-3:  # not by rounding
+        least, most = bounded[0].targets
+        warnings.warn(
+            f"the cost fell to {lowest:.4g} in epoch {report.epoch}; {bounded[0]!r} has a minimum, at least 0, for "
+            f"desired outputs in [{least:g}, {most:g}] only: use (y + 1) / 2 for -1 and 1, data.one_hot for labels",
+            stacklevel=4,
+        )
+
+
+def _bound(node: PyTree) -> Iterator[PyTree]:
+    """A function and what is bound to it, also to those that are bound to it."""
+    yield node
+    for part in (getattr(node, "func", None), getattr(node, "fun", None), *getattr(node, "args", ())):
+        if part is not None:
+            yield from _bound(part)
+    for part in getattr(node, "keywords", {}).values():
+        yield from _bound(part)
 
 
 def _mean(numbers: PyTree) -> float:
