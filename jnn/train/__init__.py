@@ -22,12 +22,10 @@ of the optimizer's state, so that one program serves all.
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
-from typing import overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Key
 
@@ -42,78 +40,12 @@ from jnn.train.arguments import Plan
 from jnn.train.chunks import Chunks
 from jnn.train.precision import mixed
 from jnn.train.program import step
-from jnn.typing import (
-    CarryState,
-    EvalParams,
-    Evaluate,
-    Grad,
-    History,
-    Optimizer,
-    PRNGKey,
-    PyTree,
-    Report,
-    State,
-    StateT,
-    Transform,
-)
+from jnn.train.start import init, sgd
+from jnn.typing import CarryState as CarryState
+from jnn.typing import EvalParams, Evaluate, Grad, History, Optimizer, PRNGKey, PyTree, Report, StateT, Transform
+from jnn.typing import State as State
 
 __all__ = ["epoch", "fit", "init", "mixed", "run", "sgd", "step"]  # help() shows these; the types are in jnn.typing
-
-
-def sgd(eta: float | Float[Array, ""]) -> optax.GradientTransformation:
-    """Stochastic gradient descent of section 2.2: w <- w - eta (1/m) sum_x dC/dw (the notes lost the minus signs).
-
-    Args:
-      eta: The learning rate. Equal Python numbers give the same optimizer, so that programs are reused.
-
-    Raises:
-      ValueError: Unless eta > 0; a traced eta, as under `jax.vmap` over learning rates, is not checked.
-      TypeError: If it is not a number.
-
-    Example:
-      >>> train.sgd(0.5) is train.sgd(0.5)
-      True
-    """
-    checks.positive("eta", eta)
-    return _sgd(float(eta)) if isinstance(eta, int | float) else optax.sgd(eta)
-
-
-@overload
-def init(optimizer: Optimizer, params: PyTree, carry: None = None) -> State: ...
-@overload
-def init(optimizer: Optimizer, params: PyTree, carry: object) -> CarryState: ...
-def init(optimizer: Optimizer, params: PyTree, carry: PyTree = None) -> State | CarryState:
-    """The state before the first step.
-
-    With a carry, such as the state of a recurrent net that reads a text window by window, `grad(params, carry, *batch)`
-    returns ((value, next carry), gradient), as `jax.value_and_grad(loss, has_aux=True)` does. The next mini-batch gets
-    the next carry, and the first one of an epoch that of the last one of the epoch before; the order of the data is
-    kept. For B texts at once, one in each row of xs [B, W T], the mini-batches of B windows are those of
-
-        windows = xs.reshape(B, W, T).swapaxes(0, 1).reshape(W * B, T)
-        state = train.init(optimizer, params, carry=lstm.zero_state(units, B))
-        state, history = train.fit(key, grad, optimizer, state, (windows,), batch_size=B, ...)
-
-    where B must divide the number of windows, as the carry has a row for each text.
-
-    Args:
-      optimizer: Any optimizer of optax.
-      params: The parameters, any pytree.
-      carry: The first carry, or None.
-
-    Returns:
-      A `State`, or a `CarryState` if there is a carry.
-
-    Raises:
-      TypeError: For an optimizer that is not one.
-
-    Example:
-      >>> train.init(train.sgd(0.5), {"w": 1.0}).params
-      {'w': 1.0}
-    """
-    arguments.check_optimizer(optimizer)
-    opt_state = optimizer.init(params)
-    return State(params, opt_state) if carry is None else CarryState(params, opt_state, carry)
 
 
 def epoch(
@@ -315,7 +247,7 @@ def fit(
       FloatingPointError: When a value is NaN or infinite, naming the epoch, the mini-batch and the likely cause.
 
     Warns:
-      UserWarning: When the first epoch falls below 0 under a cost bound to `grad` that cannot, with outputs of its range.
+      UserWarning: When the first epoch falls below 0 under a cost of jnn, which it cannot for desired outputs in range.
 
     Example:
       >>> from jnn import backprop, mlp
@@ -357,6 +289,3 @@ def fit(
     loop.say_if_interrupted(at, last)
     state, history = at.result(first, key.ndim)
     return state, jax.tree.map(jnp.asarray, history)
-
-
-_sgd = functools.lru_cache(maxsize=64)(optax.sgd)
