@@ -63,28 +63,28 @@ class Config(common.Seeded):
 
     file: Path | None = None
     """A text file in UTF-8 of at most 100 MB; by default the source of Python's standard library."""
-    most: runner.Count = 20_000_000
+    most: int = 20_000_000
     """The most characters to train on, and to measure on."""
-    units: runner.Count = 320
+    units: int = 320
     """Memory cells d of each layer."""
-    layers: runner.Count = 1
+    layers: int = 1
     """Layers, each of which reads the one below."""
-    inputs: runner.Count = 32
+    inputs: int = 32
     """The dimension p in which characters are embedded."""
-    rows: runner.Count = 32
+    rows: int = 32
     """Rows into which the training text is cut, read side by side."""
-    window: runner.Count = 64
+    window: int = 64
     """Characters T of a window, through which the gradient goes back."""
     eta: float = 0.003
     """Adam's initial learning rate, which falls to 0 along a cosine."""
-    epochs: runner.Count = 2
+    epochs: int = 2
     """Passes over the training text."""
     eta_reading: float = 1.0
     """Learning rate of the network that learns as it reads the held-out text."""
     start: str | None = None
     """What the samples continue; by default "def " in Python's library, in another text a line break or, if it has
     none, its first character."""
-    written: runner.Count = 400
+    written: int = 400
     """Characters of each sample."""
     temperatures: Annotated[tuple[float, ...], runner.AtLeast(0)] = (0.5, 0.8, 1.0)
     """Temperatures of the samples: below 1 likely characters become likelier."""
@@ -188,12 +188,10 @@ def _correlations(ltm: Float[np.ndarray, "n d"], label: Float[np.ndarray, " n"])
 
 
 def check(config: Config) -> None:
-    """Raise ValueError for no start, no temperature, or weights in a folder that does not exist."""
+    """Raise ValueError for no start, or weights in a folder that does not exist."""
     common.check_folder("weights", config.weights)
     if config.start == "":
         raise ValueError("start must have at least one character, got none")
-    if not config.temperatures:
-        raise ValueError("temperatures must have at least one number, got none")
 
 
 def load(config: Config) -> corpus.Corpus:
