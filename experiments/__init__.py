@@ -10,7 +10,9 @@ that are not experiments: `read`, which reads the digits in pictures, and `devic
 device and how fast it is.
 """
 
+import ast
 import importlib
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,16 @@ def paths() -> dict[str, Path]:
 def names() -> list[str]:
     """Every experiment, in alphabetical order."""
     return list(paths())
+
+
+def docstring(module: Any, function: str = "") -> str:
+    """The docstring of a module, or of a function in it: of their source where `python -OO` has stripped it."""
+    described = getattr(module, function) if function else module
+    if described.__doc__ is not None:
+        return inspect.cleandoc(described.__doc__)
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return ast.get_docstring(functions[function] if function else tree) or ""
 
 
 def load(name: str) -> "Experiment":

@@ -23,7 +23,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from experiments import load, names
+from experiments import docstring, load, names
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
         return runner.main(load(*words), flags)
     if {"--help", "-h"} & set(flags):
-        print(__doc__)
+        print(docstring(sys.modules[__name__]))
         return 0
     return _run(words, flags)
 
@@ -57,7 +57,8 @@ def _run(words: Sequence[str], flags: Sequence[str]) -> int:
         return 2
     if not words:
         for name in names():
-            print(f"{name:20} {(load(name).__doc__ or '').splitlines()[0]}")
+            first, *_ = docstring(load(name)).split("\n")
+            print(f"{name:20} {first}")
         print("\nRead pictures of digits with python -m experiments read FILE...")
         print("Check and measure everything on your GPU, TPU or CPU with python -m experiments device")
         print("Run one with python -m experiments NAME; all that there is: python -m experiments --help")
@@ -97,4 +98,10 @@ def _is_missing() -> bool:
 if __name__ == "__main__":
     # Members factorise small matrices side by side; OpenBLAS's threads would spin while they wait for each other.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    raise SystemExit(2 if _is_missing() else main())
+    try:
+        code = 2 if _is_missing() else main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # what reads the output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at its end
+        code = 141  # as in a shell
+    raise SystemExit(code)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -24,7 +24,7 @@ from jnn.typing import Grad
 class Seeded:
     """A config with a seed."""
 
-    seed: int = 0
+    seed: Annotated[int, runner.AtLeast(0)] = 0
     """Seed of the random numbers."""
 
 
@@ -32,9 +32,9 @@ class Seeded:
 class Repeated:
     """A config of networks that differ in their random numbers."""
 
-    seeds: runner.Count = 5
+    seeds: int = 5
     """Networks trained side by side, each with its own random numbers."""
-    seed: int = 0
+    seed: Annotated[int, runner.AtLeast(0)] = 0
     """Seed of the random numbers."""
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
-from jnn import gru, lstm, recurrent, rnn
+from jnn import gru, lstm, mlp, recurrent, rnn
 from tests.helpers import cell_case, relative_error
 
 CELLS = {"rnn": rnn, "gru": gru, "lstm": lstm}
@@ -252,7 +252,12 @@ def test_init_draws_orthogonal_and_scaled_weights(cell):
             np.testing.assert_allclose(leaf @ leaf.T, np.eye(50), atol=1e-5)
         else:
             np.testing.assert_array_equal(leaf, 1.0 if ".rem" in name else 0.0)
-    drawn = [float(leaf[0, 0]) for name, leaf in named.items() if name.endswith(".W")]
+
+
+@each_cell
+def test_init_draws_each_matrix_with_its_own_key(cell):
+    params = cell.init(jax.random.key(0), 5, 5, recurrent_weights=mlp.scaled_normal)
+    drawn = [float(leaf[0, 0]) for leaf in jax.tree.leaves(params) if leaf.ndim == 2]
     assert len(set(drawn)) == len(drawn)
 
 

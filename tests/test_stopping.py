@@ -105,6 +105,13 @@ def test_weight_change_by_its_definition(seed, window, relative, rho):
     assert stops_at(criterion, as_arrays[0], as_arrays[1:], [0.0] * 15) == wanted
 
 
+def test_a_relative_weight_change_is_measured_by_the_norm_after_it():
+    """Of 10, 12 and 13.26 the last change is within a tenth of 13.26, and of no other."""
+    path = [norm * jnp.array([0.6, 0.8]) for norm in (10.0, 12.0, 13.26)]
+    criterion = stopping.weight_change(0.1, window=1, relative=True)
+    assert stops_at(criterion, path[0], path[1:], [0.0] * 2) == 2
+
+
 def test_the_same_arguments_give_the_same_criterion():
     assert stopping.error_change(window=3) is stopping.error_change(window=3)
     assert stopping.error_change() is stopping.error_change(further=0, window=10)

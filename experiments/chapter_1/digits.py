@@ -27,7 +27,7 @@ class Config(common.Images):
     quick: ClassVar[dict[str, Any]] = {"epochs": 3, "seeds": 2}
 
     data: Literal["mnist", "digits"] = "digits"
-    hidden: runner.Counts = (30,)
+    hidden: tuple[int, ...] = (30,)
     """Neurons in each hidden layer."""
     cost: Literal["quadratic", "cross_entropy", "log_likelihood"] = "quadratic"
     """The cost to minimise: log_likelihood has a softmax output, the others have sigmoid outputs."""

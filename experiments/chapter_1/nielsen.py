@@ -76,7 +76,7 @@ class Config(common.Images):
     """Rows to reproduce, by name; all by default."""
     first: Annotated[int, runner.AtLeast(0)] = 0
     """Index of the first training image."""
-    shorter: runner.Count = 1
+    shorter: int = 1
     """Divide every number of epochs by this."""
 
 

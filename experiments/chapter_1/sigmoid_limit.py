@@ -27,9 +27,9 @@ class Config(common.Seeded):
 
     sizes: tuple[int, ...] = (5, 8, 6, 1)
     """Neurons in each layer."""
-    networks: runner.Count = 1000
+    networks: int = 1000
     """Random networks with their inputs."""
-    doublings: runner.Count = 20
+    doublings: int = 20
     """Doublings of c, which starts at 1: with powers of two the sums round as before."""
 
 

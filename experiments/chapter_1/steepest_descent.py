@@ -23,13 +23,13 @@ from jnn import backprop, data, mlp, perceptron
 class Config(common.Seeded):
     quick: ClassVar[dict[str, Any]] = {"directions": 500, "changes": 40}
 
-    directions: runner.Count = 20_000
+    directions: int = 20_000
     """Random directions to multiply with the gradient, for each number of dimensions."""
     dimensions: tuple[int, ...] = (2, 10, 100)
     """Numbers of parameters to move, the last ones of the network; then all."""
-    changes: runner.Count = 1000
+    changes: int = 1000
     """Random directions along which to compute the cost itself."""
-    examples: runner.Count = 100
+    examples: int = 100
     """Digits in the mean of the cost."""
     shortest: float = 0.01
     """Length of the shortest step."""

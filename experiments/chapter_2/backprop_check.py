@@ -36,13 +36,13 @@ BOUND = {"float64": 1e-12, "float32": 1e-5}
 class Config(common.Seeded):
     quick: ClassVar[dict[str, Any]] = {"networks": 5, "deepest": 3}
 
-    networks: runner.Count = 20
+    networks: int = 20
     """Random architectures; costs and hidden activations take turns."""
-    deepest: runner.Count = 5
+    deepest: int = 5
     """The largest number of layers of weights."""
-    widest: runner.Count = 40
+    widest: int = 40
     """The largest number of neurons in a layer."""
-    batch: runner.Count = 12
+    batch: int = 12
     """The largest number of examples in a mini-batch."""
 
 

@@ -27,7 +27,7 @@ BATCHES = (256, 4096)
 class Config:
     quick: ClassVar[dict[str, Any]] = {"widths": (128, 1024, 8192)}
 
-    widths: runner.Counts = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
+    widths: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
     """Widths n of [784, n, n, 10]."""
     devices: Annotated[tuple[int, ...], runner.AtLeast(2)] = (2, 8, 256, 4096)
     """Numbers N of devices that share a mini-batch."""

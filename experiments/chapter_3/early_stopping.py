@@ -6,7 +6,7 @@ saves and what it costs. The weight-change criterion is tried with a learning ra
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
 import numpy as np
@@ -29,8 +29,8 @@ class Config(common.Images):
         "seeds": 3,
     }
 
-    seeds: runner.Count = 8
-    examples: runner.Count = 1000
+    seeds: int = 8
+    examples: int = 1000
     """Training images, from the first on; the last 10,000 (300 of the digits) decide when to stop."""
     hidden: int = 30
     """Hidden neurons."""
@@ -40,7 +40,7 @@ class Config(common.Images):
     """Epochs of a training run that does not stop."""
     windows: tuple[int, ...] = (5, 10, 20)
     """Epochs that the error-change criterion waits for a lower error."""
-    further: int = 5
+    further: Annotated[int, runner.AtLeast(0)] = 5
     """Epochs to train after that."""
     rho: float = 0.01
     """Bound of the weight-change criterion over 10 epochs, as a fraction of each weight's norm."""

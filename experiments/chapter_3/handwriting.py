@@ -62,17 +62,17 @@ class Config(common.Repeated):
 
     data: Literal["mnist", "digits"] = "mnist"
     """The 70,000 images of MNIST (from $JNN_DATA_DIR or downloaded once), or the 1,797 embedded digits (UCI)."""
-    seeds: runner.Count = 3
+    seeds: int = 3
     """Networks trained side by side, each with its own random numbers."""
-    hidden: runner.Counts = (300, 200)
+    hidden: tuple[int, ...] = (300, 200)
     """Neurons in each hidden layer; these make a file of 596 kB."""
-    images: runner.Count = 60_000
+    images: int = 60_000
     """The most images of the data to train on, from the first on."""
-    most: runner.Count = 10_000
+    most: int = 10_000
     """The most pictures of each kind to measure on."""
     drawn: Annotated[int, runner.AtLeast(0)] = 9_000
     """Digits that the project draws, to train on as well."""
-    held_out: runner.Count = 2_000
+    held_out: int = 2_000
     """Training images held out to choose the least probability of a sure answer; a tenth if that is less."""
     weights: Path | None = None
     """Write the first network to this file, for `python -m experiments read --weights`."""
@@ -98,9 +98,9 @@ class Config(common.Repeated):
     """Initial learning rate, which falls to 0 along a cosine."""
     momentum: float = 0.9
     """Fraction of the previous step that the next one keeps."""
-    batch_size: runner.Count = 100
+    batch_size: int = 100
     """Images in a mini-batch."""
-    epochs: runner.Count = 120
+    epochs: int = 120
     """Passes over the training images, with new distortions in each."""
 
 

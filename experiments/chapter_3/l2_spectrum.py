@@ -34,7 +34,7 @@ class Config(common.Repeated):
         "ratios": (0.01, 1.0),
     }
 
-    seeds: runner.Count = 3
+    seeds: int = 3
     d: int = 12
     """Weights of the quadratic loss."""
     examples: int = 1437

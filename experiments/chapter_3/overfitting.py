@@ -26,7 +26,7 @@ class Config(common.Images):
 
     validate: bool = False
     """Measure on the last training images (10,000 of MNIST, 200 of the digits) instead of the test images."""
-    examples: runner.Count = 1000
+    examples: int = 1000
     """Training images, from the first on."""
     hidden: int = 30
     """Hidden neurons."""

@@ -51,12 +51,12 @@ class Config(common.Images):
     """A folder of four IDX files with square images, such as Fashion-MNIST, to read instead of MNIST."""
     validate: bool = False
     """Hold the last 10,000 training images out (at most a sixth) and measure on them instead."""
-    seeds: runner.Count = 3
-    hidden: runner.Counts = (1000, 800, 400, 200)
+    seeds: int = 3
+    hidden: tuple[int, ...] = (1000, 800, 400, 200)
     """Neurons in each hidden layer."""
     activation: Literal["relu", "gelu"] = "gelu"
     """Activation function of the hidden neurons."""
-    widths: tuple[float, ...] = (1.5, 2.0, 4.0, 8.0)
+    widths: Annotated[tuple[float, ...], runner.AtLeast(0, numbers=0)] = (1.5, 2.0, 4.0, 8.0)
     """Widths of the receptive fields, in pixels, one for each hidden layer; none for neurons without a place."""
     floor: float = 0.1
     """Fraction of the learning rate that weights far outside their neuron's receptive field have."""

@@ -33,7 +33,7 @@ class Config(common.Images):
 
     eta: float = 0.15
     """Learning rate of the neurons."""
-    neurons: runner.Count = 200
+    neurons: int = 200
     """Random starting points of a neuron."""
     largest: float = 6.0
     """Upper bound of the initial weighted inputs, which are above 0."""

@@ -26,8 +26,8 @@ GRAD = Partial(backprop.minibatch_value_and_grad, cost=costs.quadratic_with(acti
 class Config(common.Repeated):
     quick: ClassVar[dict[str, Any]] = {"bins": (10,), "epochs": 150, "seeds": 2}
 
-    seeds: runner.Count = 3
-    bins: runner.Counts = (10, 20, 50)
+    seeds: int = 3
+    bins: tuple[int, ...] = (10, 20, 50)
     """Indicator neurons of each network."""
     steepness: float = universal.SOFT_STEEPNESS
     """Steepness of the softer steps: weight times bin width."""

@@ -26,7 +26,7 @@ BASELINE = 1 / 6
 class Config(common.Repeated):
     quick: ClassVar[dict[str, Any]] = {"lengths": (8,), "units": 16, "epochs": 3, "seeds": 2}
 
-    lengths: runner.Counts = (100, 200)
+    lengths: tuple[int, ...] = (100, 200)
     """Steps T of the sequences, one task for each length."""
     units: int = 32
     """Memory cells d, or units of the plain net."""

@@ -25,13 +25,13 @@ from jnn.activations import softmax
 class Config(common.Repeated):
     quick: ClassVar[dict[str, Any]] = {"symbols": 2, "delay": 3, "units": 24, "epochs": 2, "seeds": 2}
 
-    symbols: runner.Count = 5
+    symbols: int = 5
     """Symbols to recall."""
-    alphabet: runner.Count = 8
+    alphabet: int = 8
     """Number of different symbols."""
-    delay: runner.Count = 20
+    delay: int = 20
     """Blanks between the last symbol and the signal."""
-    units: runner.Count = 64
+    units: int = 64
     """Memory cells d, or units of the plain net."""
     rem_bias: float = 4.0
     """Initial bias of rem."""

@@ -30,9 +30,9 @@ SYMBOLS = ("a", "X", "b", "end")
 class Config(common.Repeated):
     quick: ClassVar[dict[str, Any]] = {"trained": 3, "units": 6, "epochs": 5, "seeds": 2}
 
-    trained: runner.Count = 10
+    trained: int = 10
     """The largest n of the training strings, which start at n = 1."""
-    tested: runner.Count = 4
+    tested: int = 4
     """How many times longer the longest test string is."""
     units: int = 8
     """Memory cells d."""

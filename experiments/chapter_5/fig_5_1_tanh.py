@@ -25,7 +25,7 @@ class Config:
 
     largest: float = 5.0
     """Largest |z| of the plot."""
-    points: runner.Count = 500
+    points: int = 500
     """Values of z on either side of 0."""
 
 

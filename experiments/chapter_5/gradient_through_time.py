@@ -26,12 +26,12 @@ class Config(common.Repeated):
 
     quick: ClassVar[dict[str, Any]] = {"seeds": 3}
 
-    seeds: runner.Count = 10
-    length: runner.Count = 100
+    seeds: int = 10
+    length: int = 100
     """Steps T of each sequence."""
-    units: runner.Count = 32
+    units: int = 32
     """Memory cells d of each LSTM, or units of each plain net."""
-    inputs: runner.Count = 4
+    inputs: int = 4
     """Size p of each input, which comes from N(0, 1)."""
     rem_biases: tuple[float, ...] = (0.0, 1.0, 3.0, 5.0)
     """Biases of rem."""

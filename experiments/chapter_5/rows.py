@@ -31,7 +31,7 @@ CHUNK = 1000
 class Config(common.Images):
     quick: ClassVar[dict[str, Any]] = {"data": "digits", "units": 32, "batch_size": 32, "epochs": 4, "seeds": 2}
 
-    seeds: runner.Count = 3
+    seeds: int = 3
     units: int = 128
     """Memory cells d."""
     eta: float = 0.003

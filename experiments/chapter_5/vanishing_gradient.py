@@ -34,16 +34,16 @@ X = (0.6, 0.8)
 class Config(common.Repeated):
     quick: ClassVar[dict[str, Any]] = {"depths": (1, 10, 30, 100), "seeds": 4}
 
-    seeds: runner.Count = 20
+    seeds: int = 20
     weights: tuple[float, ...] = (0.9, 1.0, 1.1)
     """The weight w of each chain, the same in all layers."""
     depths: tuple[int, ...] = (1, *range(5, 101, 5))
     """Numbers of layers L of the chains."""
     gains: tuple[float, ...] = (0.5, 1.0, 2.0)
     """Values of g for the deep nets' weights from N(0, g^2/n)."""
-    layers: runner.Count = 30
+    layers: int = 30
     """Layers of each deep net."""
-    width: runner.Count = 32
+    width: int = 32
     """Neurons n in each layer."""
 
 

@@ -9,12 +9,13 @@ run is wrong.
 
 import dataclasses
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 
-from experiments import runner
+from experiments import docstring, runner
 from experiments.device import curves, every, gradients, resumed, seen, speed
 from experiments.device.report import Part, Report, check_device
 from experiments.device.rows import Config
@@ -40,7 +41,7 @@ def main(args: Sequence[str]) -> int:
     """Check and measure, with the flags `args`. Returns the exit code."""
     runner.cache_compilations()
     with runner.report_mistakes() as outcome:
-        flags = runner.parse(Flags, "device", __doc__, args)
+        flags = runner.parse(Flags, "device", docstring(sys.modules[__name__]), args)
         outcome.code = run(flags, runner.Settings(flags.out).out / "device")
     return outcome.code
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import runner
+from experiments import docstring, runner
 from experiments.device.rows import Config, Row
 from experiments.runner import files
 
@@ -125,7 +125,7 @@ class Report:
                 {
                     "name": found.part.name,
                     "title": found.part.title,
-                    "about": found.part.module.__doc__,
+                    "about": docstring(found.part.module),
                     "required": found.part.required,
                     "seconds": round(found.seconds, 1),
                     "error": found.error,
@@ -179,7 +179,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         f"**{result['verdict']}**",
     ]
     for part in result["parts"]:
-        about = " ".join((part["about"] or "").split())
+        about = " ".join(part["about"].split())
         lines += [f"## {part['title']}", about, table(part["rows"]), f"{part['seconds']:.0f} s."]
         lines += [f"Error: {part['error']}"] if part["error"] else []
     return "\n\n".join(filter(None, lines)) + "\n"

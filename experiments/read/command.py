@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments import runner
+from experiments import docstring, runner
 from experiments.read.reader import SHEET, Network, Reading, answers, line, load_network, load_picture, read
 from experiments.runner import files
 from jnn import data
@@ -43,7 +43,7 @@ def main(args: Sequence[str]) -> int:
     start = time.perf_counter()
     runner.cache_compilations()
     with runner.report_mistakes() as outcome:
-        config = runner.parse(Config, "read", __doc__, args)
+        config = runner.parse(Config, "read", docstring(sys.modules[__name__]), args)
         outcome.code = run(config, start)
     return outcome.code
 

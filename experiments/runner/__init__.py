@@ -19,7 +19,7 @@ from experiments.runner.command import (
     parse,
     report_mistakes,
 )
-from experiments.runner.experiment import Arrays, AtLeast, Claims, Count, Counts, expanded, experiment_name
+from experiments.runner.experiment import Arrays, AtLeast, Claims, expanded, experiment_name
 from experiments.runner.results import format_number, machine, mean_and_standard_error, show
 from experiments.runner.several import run_each
 from experiments.runner.training import ALONE, Training, init_members
@@ -35,8 +35,6 @@ __all__ = [
     "Arrays",
     "AtLeast",
     "Claims",
-    "Count",
-    "Counts",
     "Figure",
     "Settings",
     "Training",

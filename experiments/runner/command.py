@@ -15,6 +15,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import jax
 import tyro
 
+from experiments import docstring
 from experiments.runner.experiment import Experiment, expanded, experiment_name
 from experiments.runner.results import run
 from experiments.runner.training import cores
@@ -76,7 +77,7 @@ def main(experiment: Experiment, args: Sequence[str]) -> int:
         open_devices()
         quick = experiment.Config.quick if "--quick" in args else {}
         default = Flags(config=experiment.Config(**quick))
-        flags = parse(Flags[experiment.Config], command[-1], experiment.__doc__, args, default=default)
+        flags = parse(Flags[experiment.Config], command[-1], docstring(experiment), args, default=default)
         settings = flags.settings
         outcome.checkpoints = settings.out / experiment_name(experiment) / "checkpoints"
         outcome.resume = shlex.join([*command, *(arg for arg in args if arg != "--resume"), "--resume"])

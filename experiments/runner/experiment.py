@@ -1,9 +1,10 @@
 """What an experiment is: a module with a config, a computation, claims about its numbers and a figure."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -36,22 +37,32 @@ class Experiment(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class AtLeast:
-    """The least value of a config's field, or of each entry of a tuple: `seeds: Annotated[int, AtLeast(2)] = 5`."""
+    """The least value of a field of a config, by default 1 of whole numbers: `seed: Annotated[int, AtLeast(0)] = 0`.
+
+    Of a tuple, it is the least value of each number, and `numbers` is how many there must be.
+    """
 
     bound: float
-
-
-Count = Annotated[int, AtLeast(1)]
-Counts = Annotated[tuple[int, ...], AtLeast(1)]
+    numbers: int = 1
 
 
 def check(config: Any) -> None:
-    """Raise ValueError for a field below its `AtLeast`."""
-    for name, hint in get_type_hints(type(config), include_extras=True).items():
-        for least in getattr(hint, "__metadata__", ()):
-            for value in np.ravel(getattr(config, name)) if isinstance(least, AtLeast) else ():
-                if value < least.bound:
-                    raise ValueError(f"{name} must be at least {least.bound:g}, got {value}")
+    """Raise ValueError for a number below its `AtLeast` or not finite, and for too few numbers in a tuple."""
+    for field in dataclasses.fields(config):
+        hint, value = get_type_hints(type(config), include_extras=True)[field.name], getattr(config, field.name)
+        kind, *metadata = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        kinds = {kind, *get_args(kind)}
+        if not kinds & {int, float}:
+            continue
+        (least,) = metadata or [AtLeast(1 if int in kinds else -math.inf)]
+        values = value if isinstance(value, tuple) else (value,)
+        if len(values) < least.numbers:
+            raise ValueError(f"{field.name} must have at least one number, got none")
+        for number in values:
+            if not math.isfinite(number):
+                raise ValueError(f"{field.name} must be finite, got {number}")
+            if number < least.bound:
+                raise ValueError(f"{field.name} must be at least {least.bound:g}, got {number}")
 
 
 def expanded(name: str, path: Path) -> Path:

@@ -1,7 +1,8 @@
 """Figures in one style, whatever the user's settings are."""
 
 import contextlib
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from matplotlib import style
@@ -36,9 +37,15 @@ def drawn(draw: Callable[[Figure], None]) -> Figure:
     return figure
 
 
-def _styled() -> contextlib.AbstractContextManager[None]:
-    """Within it, the style and otherwise matplotlib's defaults hold, whatever the user's matplotlibrc says."""
-    return style.context(["default", STYLE])
+@contextlib.contextmanager
+def _styled() -> Iterator[None]:
+    """Within it, the style and otherwise matplotlib's defaults hold, whatever the user's matplotlibrc says.
+
+    A character that the font lacks is a box in the figure, and not also a warning.
+    """
+    with style.context(["default", STYLE]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        yield
 
 
 class _StyledFigure(Figure):

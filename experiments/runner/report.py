@@ -7,7 +7,6 @@ lists experiments without a result with their command, and reports damaged resul
 import base64
 import dataclasses
 import importlib
-import inspect
 import json
 import re
 import shlex
@@ -19,6 +18,7 @@ from typing import Any
 import jinja2
 from matplotlib import image
 
+from experiments import docstring
 from experiments.runner import files
 from experiments.runner.command import Settings, report_mistakes
 from experiments.runner.experiment import Experiment, experiment_name
@@ -113,12 +113,12 @@ def write(experiments: Mapping[str, Experiment], out: Path) -> int:
 def entry(experiment: Experiment, out: Path) -> Entry:
     """An experiment with its result from the folder `out`, if there is one."""
     name = experiment_name(experiment)
-    title, *paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(experiment.__doc__ or name))
+    title, *paragraphs = re.split(r"\n\s*\n", docstring(experiment) or name)
     found = Entry(
         name=name,
         title=title,
         paragraphs=tuple(paragraphs),
-        alt=inspect.cleandoc(experiment.draw.__doc__ or name),
+        alt=docstring(experiment, "draw") or name,
         chapter=Path(experiment.__file__).parent.name,
         command=command(experiment, {}),
         begun=(out / name / "checkpoints").is_dir(),
@@ -226,6 +226,6 @@ def page(entries: list[Entry]) -> str:
     environment.filters["flag"] = lambda value: " ".join(map(str, value)) if isinstance(value, list) else str(value)
     chapters: dict[str, list[Entry]] = {}
     for found in sorted(entries, key=lambda found: found.chapter):
-        title = importlib.import_module(f"experiments.{found.chapter}").__doc__ or found.chapter
+        title = docstring(importlib.import_module(f"experiments.{found.chapter}")) or found.chapter
         chapters.setdefault(title.rstrip("."), []).append(found)
     return environment.get_template("report.html").render(chapters=chapters, summary=summary(entries))

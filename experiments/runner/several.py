@@ -53,7 +53,8 @@ def _side_by_side(names: Sequence[str], flags: Sequence[str]) -> Iterator[int]:
         command = [sys.executable, "-m", "experiments", name, *flags]
         return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
-    with ThreadPoolExecutor(cores()) as pool, tqdm(total=len(names), unit="experiment") as bar:
+    # Without a terminal, as in a log, there is no bar, only what each prints.
+    with ThreadPoolExecutor(cores()) as pool, tqdm(total=len(names), unit="experiment", disable=None) as bar:
         left = {pool.submit(run, name): name for name in names}
         try:
             for code in _exit_codes(left, bar):

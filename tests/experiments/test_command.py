@@ -1,6 +1,7 @@
 """`python -m experiments`: what it lists, runs and rejects."""
 
 import importlib.util
+import inspect
 import os
 import pwd
 import re
@@ -16,7 +17,7 @@ import pytest
 from benchmarks import __main__ as benchmarks
 from benchmarks import timing
 from experiments import __main__ as command
-from experiments import device, names, paths, read, runner
+from experiments import device, load, names, paths, read, runner
 from experiments.runner import experiment, report
 from experiments.runner.command import cache_compilations
 
@@ -52,6 +53,25 @@ def test_outside_of_its_environment_a_line_says_what_to_install():
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 2
     assert re.fullmatch(r"error: the experiments need jax, .*tyro; activate .*pip install \S+\n", done.stderr)
+
+
+def test_what_is_shown_does_not_depend_on_stripped_docstrings(capsys):
+    """`python -OO` strips them, also that of a figure."""
+    code = "from experiments import __main__, docstring, load; __main__.main([]); __main__.main(['--help'])"
+    code += "; print(docstring(load('digits')), docstring(load('digits'), 'draw'))"
+    stripped = subprocess.check_output([sys.executable, "-OO", "-c", code], text=True, cwd=ROOT)
+    assert (command.main([]), command.main(["--help"])) == (0, 0)
+    digits = load("digits")
+    print(inspect.cleandoc(digits.__doc__), digits.draw.__doc__)
+    assert stripped == capsys.readouterr().out
+
+
+def test_a_reader_that_has_seen_enough_ends_the_list():
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-m", "experiments"], cwd=ROOT, **pipes) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 @pytest.mark.parametrize("args", [["--help"], ["-h"], ["all", "--help"], ["report", "--help"]])

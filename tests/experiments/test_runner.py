@@ -1,12 +1,15 @@
 """One experiment from its flags to its files: a small one made here, and digits where it has to train."""
 
+import contextlib
 import dataclasses
 import io
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
+import termios
 import types
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -399,7 +402,8 @@ def test_four_cores_are_seven_devices_unless_the_user_says_how_many(name, value,
     assert updated == changed
 
 
-def test_only_a_run_draws_a_progress_bar(experiment, tmp_path, capfd):
+def test_only_a_run_draws_a_progress_bar(experiment, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     experiment.compute = train_each({}, {"name": "other"})
     runner.show(experiment)
     assert capfd.readouterr().err == ""
@@ -427,8 +431,9 @@ def test_checkpoints_are_in_folders_of_these_names(tmp_path):
     assert all(re.fullmatch(r"[\w.-]+", name) for name in folders.used)
 
 
-def test_an_interrupted_run_resumes(experiment, tmp_path, capfd):
+def test_an_interrupted_run_resumes(experiment, tmp_path, capfd, monkeypatch):
     """Ctrl-C in the second of two training runs, then --resume: the same arrays, to the last bit, as without."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     experiment.compute = train_each({"name": "one"}, {"name": "other"})
     flags = ["--size", "7", "--out", str(tmp_path / "again")]
     assert runner.main(experiment, [*flags[:2], "--out", str(tmp_path / "alone")]) == 0
@@ -451,21 +456,34 @@ def test_an_interrupted_run_resumes(experiment, tmp_path, capfd):
     assert not (folder / "checkpoints").exists()
 
 
+def in_terminal(command, interrupt=None):
+    """The exit code, and what a terminal shows of stderr; once it matches `interrupt`, Ctrl-C is sent."""
+    terminal, end = os.openpty()
+    termios.tcsetwinsize(end, (24, 100))
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job, and its children, may ignore it
+    process = subprocess.Popen(command, stderr=end)
+    signal.signal(signal.SIGINT, ours)
+    os.close(end)
+    shown = b""
+    with contextlib.suppress(OSError):  # which is the end
+        while part := os.read(terminal, 4096):
+            shown += part
+            if interrupt and re.search(interrupt, shown):
+                process.send_signal(signal.SIGINT)
+                interrupt = None
+    os.close(terminal)
+    return process.wait(), shown
+
+
 @pytest.mark.slow
 def test_an_interrupted_process_resumes(tmp_path):
     """The same with a real signal, from the command line."""
     command = [sys.executable, "-m", "experiments", "digits", "--epochs", "600", "--seeds", "2", "--out", str(tmp_path)]
-    ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job, and its children, may ignore it
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
-    signal.signal(signal.SIGINT, ours)
-    shown = b""
-    while not re.search(rb" [1-4]\d\d/600", shown):
-        assert process.poll() is None, shown
-        shown += process.stderr.read(1)
-    process.send_signal(signal.SIGINT)
-    shown = process.communicate()[1]
-    assert process.returncode == 130, shown
-    assert f"resume with python {' '.join(command[1:])} --resume\n".encode() in shown
+    code, shown = in_terminal(command, interrupt=rb" [1-4]\d\d/600")
+    assert code == 130, shown
+    assert f"resume with python {' '.join(command[1:])} --resume\r\n".encode() in shown
     assert b"Traceback" not in shown
-    resumed = subprocess.run([*command, "--resume"], check=True, capture_output=True)
-    assert b" 0/600" not in resumed.stderr
+    code, shown = in_terminal([*command, "--resume"])
+    assert code == 0, shown
+    assert b"600/600" in shown
+    assert b" 0/600" not in shown

@@ -46,8 +46,13 @@ def test_each_runs_in_a_process_of_its_own(two_cores, tmp_path, capfd):
         block = shown.out.partition(f"--- {name}\n")[2].partition("---")[0]
         assert "ok    " in block
         assert block.endswith(f"see {tmp_path / name}\n")
-    assert "3/3" in shown.err
-    assert "epoch" not in shown.err
+    assert shown.err == ""  # which is no terminal
+
+
+def test_a_terminal_shows_one_bar_for_all(codes, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert command.main(["bits", "rows"]) == 0
+    assert "2/2" in capsys.readouterr().err
 
 
 def test_the_exit_code_is_the_largest(codes, capsys):

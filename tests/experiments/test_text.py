@@ -61,12 +61,22 @@ def test_a_file_is_split_near_its_end(tmp_path):
     np.testing.assert_array_equal(found.encode("fox"), [found.alphabet.index(c) for c in "fox"])
 
 
-def test_rare_characters_are_read_as_one():
-    many = "".join(chr(0x4E00 + i) for i in range(200))
-    found = small(2 * many[:127] + many[127:], "a" + many[0])
-    assert len(found.alphabet) == 128
-    assert found.decode(found.train) == 2 * many[:127] + 73 * corpus.OTHER
-    assert found.decode(found.held_out) == corpus.OTHER + many[0]
+MANY = "".join(chr(0x4E00 + i) for i in range(6_000))
+
+
+@pytest.mark.parametrize(
+    ("frequent", "rare", "replaced"),
+    [(100 * MANY[:127], 12, 12), (100 * MANY[:127], 13, 12), (2 * MANY[:4096], 200, 200)],
+    ids=["one in a thousand", "more", "more than an alphabet has"],
+)
+def test_the_alphabet_is_what_the_text_needs(frequent, rare, replaced):
+    """What is too rare is read as one character, which is also that of what the training text does not have."""
+    found = small(frequent + MANY[5_000 : 5_000 + rare], "a" + MANY[0])
+    kept = rare - replaced
+    assert len(found.alphabet) == len(set(frequent)) + kept + 1
+    assert found.decode(found.train) == frequent + MANY[5_000 : 5_000 + kept] + replaced * corpus.OTHER
+    assert found.decode(found.held_out) == corpus.OTHER + MANY[0]
+    assert found.replaced == (replaced + 1) / (len(frequent) + rare + 2)
 
 
 def test_windows_are_rows_of_the_text_in_order():
@@ -87,9 +97,17 @@ def test_compressed_sizes_in_bits_per_character():
     assert corpus.bzip2(found) == 8 * len(bz2.compress(VERSES[::-1].encode())) / len(VERSES)
 
 
-@pytest.mark.parametrize("order", [0, 1, 3])
-def test_counts_by_their_definition(order):
-    found = small(3 * VERSES, "Two had one dog.\nThree fox saw the two.\n")
+@pytest.mark.parametrize(
+    ("order", "train_text", "held_out"),
+    [
+        *((order, 3 * VERSES, "Two had one dog.\nThree fox saw the two.\n") for order in (0, 1, 3)),
+        (6, "".join(MANY[:6] + c for c in MANY[:2_000]), MANY[:6] + MANY[1900]),
+        (6, "abc", "ab"),
+    ],
+)
+def test_counts_by_their_definition(order, train_text, held_out):
+    """Also where as many characters of a large alphabet are more than a 64-bit number holds."""
+    found = small(train_text, held_out)
     past, n = found.decode(found.train), len(found.alphabet)
 
     def p(context, character):
@@ -186,6 +204,14 @@ def test_it_learns_to_write_a_text(tmp_path, capsys):
     assert sample.startswith("\n" + 2 * lines)
 
 
+def test_a_text_in_one_line_and_another_script_is_learned(tmp_path, capsys):
+    """Its samples continue its first character; fonts that lack its characters are no warning."""
+    poem = "床前明月光疑是地上霜举头望明月低头思故乡"
+    path = write(tmp_path / "poem.txt", 150 * poem)
+    assert run("--file", path, *SIZE, "--epochs", 6, "--temperatures", 0, out=tmp_path) == 0
+    assert capsys.readouterr().out.partition("sample at 0:\n")[2].startswith(poem)
+
+
 def test_a_network_of_two_layers_is_kept(tmp_path):
     """From its file, the parameters and the alphabet give the bits of the same held-out text."""
     path, file = write(tmp_path / "verses.txt", 40 * VERSES), tmp_path / "net.safetensors"
@@ -218,12 +244,13 @@ def test_the_claims_can_be_false():
         "bits_per_character": np.asarray(2.0),
         "bits_per_character_learning_as_it_reads": np.asarray(1.9),
         "training_bits": np.arange(40.0).reshape(2, 20),
+        "share_of_characters_replaced": np.asarray(0.011),
         **{f"bits_of_{name}": np.asarray(1.8) for name in text.MODELS},
         "labels": np.array(["string", "brackets"]),
         "correlations": np.array([0.9, 0.3]),
     }
-    assert list(text.claims(text.Config(), arrays).values()) == [False] * 5
-    assert list(text.claims(text.Config(epochs=1), arrays).values()) == [False]
+    assert list(text.claims(text.Config(), arrays).values()) == [False] * 6
+    assert list(text.claims(text.Config(epochs=1), arrays).values()) == [False] * 2
 
 
 # Mistakes

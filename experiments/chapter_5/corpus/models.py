@@ -4,7 +4,6 @@ import bz2
 import lzma
 
 import numpy as np
-from jaxtyping import Integer
 
 from experiments.chapter_5.corpus.texts import Corpus
 
@@ -30,11 +29,15 @@ def counts(corpus: Corpus, order: int = 5) -> float:
     n = len(corpus.alphabet)
     train, held_out = corpus.train.astype(np.int64), corpus.held_out.astype(np.int64)
     p = np.full(len(held_out), 1 / n)
-    for k in range(order + 1):
-        grams, occurrences = np.unique(_grams(train, k + 1, n), return_counts=True)
+    past, asked = np.zeros_like(train), np.zeros_like(held_out)  # k characters in a row as one number, in base n
+    for k in range(min(order + 1, len(train), len(held_out))):
+        if max(past.max(), asked.max()) >= np.iinfo(np.int64).max // n:  # one more would overflow: number them anew
+            numbers = np.unique(np.concatenate([past, asked]), return_inverse=True)[1]
+            past, asked = numbers[: len(past)], numbers[len(past) :]
+        past, asked = (a[: len(text) - k] * n + text[k:] for a, text in ((past, train), (asked, held_out)))
+        grams, occurrences = np.unique(past, return_counts=True)
         starts = np.flatnonzero(np.diff(grams // n, prepend=-1))
         contexts, different = grams[starts] // n, np.diff(starts, append=len(grams))
-        asked = _grams(held_out, k + 1, n)
         seen = _look_up(grams, occurrences, asked)
         N, t = (
             _look_up(contexts, of_context, asked // n)
@@ -42,14 +45,6 @@ def counts(corpus: Corpus, order: int = 5) -> float:
         )
         p[k:] = np.where(N > 0, (seen + t * p[k:]) / np.maximum(N + t, 1), p[k:])
     return float(-np.mean(np.log2(p)))
-
-
-def _grams(text: Integer[np.ndarray, " N"], width: int, n: int) -> Integer[np.ndarray, " windows"]:
-    """Each `width` characters in a row as one number in base n, whose last digit is the last character."""
-    found = np.zeros(len(text) - width + 1, np.int64)
-    for i in range(width):
-        found = found * n + text[i : len(text) - width + 1 + i]
-    return found
 
 
 def _look_up(keys: np.ndarray, values: np.ndarray, asked: np.ndarray) -> np.ndarray:

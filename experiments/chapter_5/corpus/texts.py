@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Integer, UInt
 
 MOST_BYTES = 100_000_000
 """The largest file."""
 
-CHARACTERS = 127
-"""The most characters of an alphabet, the most frequent ones; all others become OTHER."""
+CHARACTERS = (127, 4096)
+"""The least and the most characters of an alphabet, the most frequent ones; all others become OTHER."""
+
+RARE = 0.001
+"""The share of the training text that may become OTHER, where it has more characters than the least."""
 
 OTHER = "\N{REPLACEMENT CHARACTER}"
 
@@ -28,12 +31,17 @@ _TABLES = {"encodings", "pydoc_data", "entities.py"}
 class Corpus(NamedTuple):
     """A text to train on and one that is held out, as indices into the alphabet, and where they come from."""
 
-    train: UInt8[np.ndarray, " N"]
-    held_out: UInt8[np.ndarray, " M"]
+    train: UInt[np.ndarray, " N"]
+    held_out: UInt[np.ndarray, " M"]
     alphabet: str
     source: str
 
-    def encode(self, text: str) -> UInt8[np.ndarray, " n"]:
+    @property
+    def replaced(self) -> float:
+        """The share of both texts that is OTHER."""
+        return float(np.mean(np.concatenate(self[:2]) == self.alphabet.index(OTHER)))
+
+    def encode(self, text: str) -> UInt[np.ndarray, " n"]:
         """The indices of the text's characters. Raises ValueError for one that is not in the alphabet."""
         if unknown := sorted(set(text) - set(self.alphabet)):
             raise ValueError(
@@ -87,7 +95,7 @@ def from_file(path: Path, most: int) -> Corpus:
     return _corpus(text[:cut][:most], text[cut:][:most], path.name)
 
 
-def windows(text: UInt8[np.ndarray, " N"], rows: int, window: int) -> UInt8[np.ndarray, "steps rows T_plus_1"]:
+def windows(text: UInt[np.ndarray, " N"], rows: int, window: int) -> UInt[np.ndarray, "steps rows T_plus_1"]:
     """The text in this many rows, or as many as have a window; consecutive windows of a row share one character.
 
     Raises ValueError for a text that is no longer than one window.
@@ -101,16 +109,19 @@ def windows(text: UInt8[np.ndarray, " N"], rows: int, window: int) -> UInt8[np.n
 
 
 def _corpus(train: str, held_out: str, source: str) -> Corpus:
-    frequent = sorted(character for character, _ in Counter(train).most_common(CHARACTERS))
-    alphabet = "".join(dict.fromkeys([*frequent, OTHER]))
+    least, most = CHARACTERS
+    frequent = Counter(train).most_common(most)
+    seen = np.cumsum([count for _, count in frequent])
+    needed = max(least, int(np.searchsorted(seen, (1 - RARE) * len(train))) + 1)
+    alphabet = "".join(dict.fromkeys([*sorted(character for character, _ in frequent[:needed]), OTHER]))
     return Corpus(_encode(train, alphabet), _encode(held_out, alphabet), alphabet, source)
 
 
-def _encode(text: str, alphabet: str) -> UInt8[np.ndarray, " n"]:
+def _encode(text: str, alphabet: str) -> UInt[np.ndarray, " n"]:
     code_points = np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), np.uint32)
     table = np.full(0x110000, alphabet.find(OTHER), np.int16)
     table[[ord(character) for character in alphabet]] = np.arange(len(alphabet))
-    return table[code_points].astype(np.uint8)
+    return table[code_points].astype(np.min_scalar_type(len(alphabet) - 1))
 
 
 def _text_or_empty(path: Path) -> str:
