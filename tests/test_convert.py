@@ -256,9 +256,11 @@ class Params(NamedTuple):
     w: jax.Array
 
 
-def test_classes_of_others_are_not_restored():
-    with pytest.raises(TypeError, match="a Params is restored only by a tree like it"):
-        structure.encode(Params(jnp.ones(1)))
+def test_classes_of_others_are_not_restored(monkeypatch):
+    for module in (Params.__module__, "other.lstm"):
+        monkeypatch.setattr(Params, "__module__", module)
+        with pytest.raises(TypeError, match="a Params is restored only by a tree like it"):
+            structure.encode(Params(jnp.ones(1)))
     for kind in ("os.stat_result", "train.Plan", "mlp.init", "nothing.Params", "lstm"):
         with pytest.raises(ValueError, match="the structure of its tree is not known"):
             structure.decode({kind: []})
