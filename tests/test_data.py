@@ -166,6 +166,8 @@ def test_read_idx_of_every_type(tmp_path, dtype):
     assert read.dtype == dtype
     assert read.dtype.isnative
     read -= read  # it is the caller's own
+    path.write_bytes(idx(array.reshape(1, 2, 1, 3, 1)))
+    assert data.read_idx(path).shape == (1, 2, 1, 3, 1)
     path.write_bytes(idx(array[:0]))
     assert data.read_idx(path).shape == (0, 3)
 

@@ -73,6 +73,7 @@ def test_a_planted_error_is_found_and_placed(plant, wrong):
         assert leaf.autodiff.relative > 1e-4
         assert leaf.finite.relative > 1e-4
     assert str(report).count("WRONG") == len(wrong)
+    assert "rounding" not in str(report)  # which excuses no wrong leaf
     said = {
         "a missing 1/m": "it is 5 times the right one, and 5 is the length of axis 0 of args[1]",
         "a swapped sign": "it is -1 times the right one",
@@ -154,13 +155,21 @@ def test_a_kink_is_shown_and_hides_no_mistake(plant):
     assert str(report).count("ok, 5 at a kink") == 1
 
 
+@pytest.mark.parametrize(("slope", "kinks"), [(0.0, 1), (1.0, 1), (-0.5, 0), (1.5, 0)])
+def test_at_a_kink_the_gradient_is_between_the_slopes(slope, kinks):
+    report = gradcheck.compare(
+        lambda p: jnp.sum(jnp.maximum(p, 0)), lambda p: jnp.where(p == 0, slope, p > 0), jnp.array([-1.0, 0.0, 2.0])
+    )
+    assert report.leaves[0].kinks == kinks
+
+
 def test_where_f_is_smooth_there_is_no_kink():
     """At a minimum the one-sided differences have opposite signs; a wrong gradient between them is still wrong."""
     report = gradcheck.compare(lambda p: jnp.sum(p**2), lambda p: 2 * p, jnp.zeros(3))
     assert report.ok
     assert report.leaves[0].kinks == 0
     steep = gradcheck.compare(
-        lambda p: jnp.sum(jnp.tanh(50 * p)), lambda p: 49 / jnp.cosh(50 * p) ** 2, jnp.ones(3) / 99
+        lambda p: jnp.sum(jnp.tanh(50 * p)), lambda p: 50.001 / jnp.cosh(50 * p) ** 2, jnp.ones(3) / 99
     )
     assert [leaf.kinks for leaf in steep.wrong] == [0]
 
@@ -211,6 +220,7 @@ DIAGNOSES = {
     "it is that of ['other']": np.cos(np.arange(12.0)).reshape(3, 4),
     "it is the right one, reversed along axis 1": RIGHT[:, ::-1],
     "it is the right one, moved by 1 along axis 0": np.roll(RIGHT, 1, 0) * [[0], [1], [1]],
+    "it is the right one, moved by -1 along axis 1": np.roll(RIGHT, -1, 1) * [1, 1, 1, 0],
     "only index 2 of axis 0, the last, is missing": RIGHT * [[1], [1], [0]],
     "only index 1 of axis 1 is wrong": RIGHT + np.eye(4)[1],
     "each row has a factor of its own, from 1 to 3": RIGHT * [[1], [2], [3]],
@@ -229,6 +239,26 @@ def test_what_a_wrong_gradient_looks_like(said):
     params = {"it": jnp.ones((3, 4)), "other": jnp.ones((3, 4))}
     report = gradcheck.compare(f, lambda params, xs: {"it": DIAGNOSES[said], "other": other}, params, jnp.ones(6))
     assert report.leaves[0].diagnosis == said
+
+
+@pytest.mark.parametrize(
+    ("gradient", "rows", "said"),
+    [
+        (-RIGHT, 1, "it is -1 times the right one"),  # a count of 1 explains nothing
+        (RIGHT + np.sin(np.arange(12.0)).reshape(3, 4), 6, ""),
+    ],
+)
+def test_the_only_layer_is_not_below_a_right_one(gradient, rows, said):
+    def f(params, xs):
+        return jnp.sum(params[0] * RIGHT)
+
+    report = gradcheck.compare(f, lambda params, xs: (gradient,), (jnp.ones((3, 4)),), jnp.ones(rows))
+    assert report.leaves[0].diagnosis == said
+
+
+def test_a_single_entry_is_not_called_the_only_wrong_one():
+    report = gradcheck.compare(lambda p: 0.0 * jnp.sum(p), lambda p: p, jnp.ones(1))
+    assert [leaf.diagnosis for leaf in report.wrong] == [""]
 
 
 def test_a_wrong_value_is_a_row():
@@ -262,9 +292,10 @@ def test_a_second_comparison_sees_what_changed():
     assert gradcheck.compare(f, lambda p: 2 * p, jnp.array([1.0, 2.0]))
 
 
-def test_the_rounding_that_decides_is_said():
+@pytest.mark.parametrize("large", [1e9, -1e9])
+def test_the_rounding_that_decides_is_said(large):
     """A large constant in f leaves few digits to its differences."""
-    report = gradcheck.compare(lambda p: 1e9 + jnp.sum(p**2), lambda p: 2 * p, jnp.array([1.0, 2.0]))
+    report = gradcheck.compare(lambda p: large + jnp.sum(p**2), lambda p: 2 * p, jnp.array([1.0, 2.0]))
     assert report.ok
     assert "ok, within the rounding of f, " in str(report)
 

@@ -388,6 +388,19 @@ def test_a_sweep_traces_once(n):
     assert len(traced) <= 2  # once for CPUs, once for other platforms, and not again for other values
 
 
+def test_a_sweep_computes_each_member_once():
+    """Also where a device has a member less."""
+    computed = []
+
+    def f(x):
+        jax.debug.callback(lambda x: computed.append(int(x)), x)
+        return x
+
+    parallel.sweep(f, jnp.arange(3), devices=jax.devices()[:2])
+    jax.effects_barrier()
+    assert sorted(computed) == [0, 1, 2]
+
+
 # Members of a training run
 
 

@@ -42,7 +42,9 @@ def custom_rules(f: PyTree, args: tuple[PyTree, ...]) -> list[str]:
 def _close(a: np.ndarray, b: np.ndarray) -> bool:
     """Equal up to rounding, and not both 0."""
     scale = np.max(np.abs(b), initial=0.0)
-    return a.shape == b.shape and scale > 0 and bool(np.max(np.abs(a - b)) <= np.sqrt(np.finfo(b.dtype).eps) * scale)
+    if a.shape != b.shape or scale == 0:
+        return False
+    return bool(np.max(np.abs(a - b)) <= np.sqrt(np.finfo(b.dtype).eps) * scale)
 
 
 def _factor(hand: np.ndarray, right: np.ndarray, counts: Mapping[str, int]) -> str:
