@@ -70,7 +70,7 @@ def jnn(config: Config, seed: int, reached: Reached) -> None:
     steps = config.epochs * len(xs) // config.batch_size
     optimizer = optax.sgd(optax.cosine_decay_schedule(config.eta, steps), config.momentum)
     init_key, train_key = jax.random.split(jax.random.key(seed))
-    params = mlp.init(init_key, (784, *config.hidden, 10), weights=jax.nn.initializers.he_normal(-1, -2))
+    params = mlp.init(init_key, (784, *config.hidden, 10), weights=jax.nn.initializers.he_normal())
     distort = partial(augment.distort, shift=config.shift, rotate=config.rotate, scale=config.scale, shear=config.shear)
 
     train.fit(

@@ -1,6 +1,6 @@
 """What several experiments share: fields of their configs, sets of digits, recurrent nets and learning curves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -103,6 +103,14 @@ def train_network(
     examples = (images.xs, data.one_hot(images.labels, 10))
     state, _ = train.run(train_key, grad, optimizer, state, examples, epochs=epochs, batch_size=10)
     return state.params
+
+
+def he_normal(
+    key: Key[Array, ""], shape: Sequence[Any], dtype: Any = None, out_sharding: Any = None
+) -> Float[Array, "n_in n_out"]:
+    """Weights from N(0, 2/n_in), for relu neurons (He et al., 2015), drawn one neuron after another."""
+    draw = jax.nn.initializers.he_normal(in_axis=-1, out_axis=-2)
+    return draw(key, shape[::-1], dtype, out_sharding).T
 
 
 # Recurrent nets

@@ -60,8 +60,8 @@ def init_gates(
       inputs: The size p of an input.
       units: The number d of units.
       biases: The value of every bias of each gate.
-      input_weights: Initialises W, as in `jax.nn.initializers`.
-      recurrent_weights: Initialises U.
+      input_weights: Initialises W, as in `jax.nn.initializers`: a function of (key, (p, d), dtype).
+      recurrent_weights: Initialises U, of shape (d, d), in the same way.
       dtype: The dtype of the parameters.
 
     Returns:
@@ -76,8 +76,8 @@ def init_gates(
     checks.count("units", units)
     return [
         Gate(
-            W=input_weights(w_key, (units, inputs), dtype),
-            U=recurrent_weights(u_key, (units, units), dtype),
+            W=input_weights(w_key, (inputs, units), dtype).T,
+            U=recurrent_weights(u_key, (units, units), dtype).T,
             b=jnp.full(units, bias, dtype),
         )
         for (w_key, u_key), bias in zip(jax.random.split(key, (len(biases), 2)), biases, strict=True)

@@ -54,8 +54,8 @@ def init(
       key: A typed PRNG key.
       inputs: The size p of an input.
       units: The number d of units.
-      input_weights: Initialises each W [d, p].
-      recurrent_weights: Initialises each U [d, d].
+      input_weights: Initialises each W [d, p], as `jax.nn.initializers` do, whose shape is (p, d).
+      recurrent_weights: Initialises each U [d, d], in the same way.
       dtype: The dtype of the parameters.
 
     Returns:

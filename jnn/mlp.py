@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, Integer, Key
 from jnn._internal import checks, dtypes, xla
 from jnn._internal.named import Named
 from jnn.activations import Activation, sigmoid
+from jnn.typing import PRNGKey
 
 # Classes are left out so that help() starts with the functions: pydoc lists classes first.
 __all__ = ["accuracy", "classify", "forward", "init", "linear", "logits", "sizes"]
@@ -39,6 +40,8 @@ Params = tuple[Layer, ...]
 class Initialiser(Named):
     """Random initial weights or biases: calling it with (key, shape, dtype) draws them, as in `jax.nn.initializers`.
 
+    The shape of weights is JAX's (n_in, n_out), here as there; `init` and the cells transpose what is drawn.
+
     `help` shows the docstring of `draw`.
     """
 
@@ -54,11 +57,11 @@ class Initialiser(Named):
 def _scaled_normal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:
     """Weights from N(0, 1/n_in), so that weighted inputs start with a variance near 1 at any width."""
     draw = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=-1, out_axis=-2)
-    return draw(key, shape, dtype, out_sharding)
+    return _transposed(draw, key, shape, dtype, out_sharding)
 
 
 def _orthogonal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:
-    """Random orthogonal weights of `shape` [n_out, n_in], which preserve the norm of their input.
+    """Random orthogonal weights of `shape` (n_in, n_out), which preserve the norm of their input unless n_out < n_in.
 
     For recurrent layers. Half-precision weights are drawn in float32, which the factorisation needs.
 
@@ -69,17 +72,25 @@ def _orthogonal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, ou
     checks.key("key", key)
     chosen = jnp.dtype(dtype or jnp.float32)
     wide = dtypes.single(chosen) if jnp.issubdtype(chosen, jnp.floating) else chosen
-    return jax.nn.initializers.orthogonal()(key, shape, wide, out_sharding).astype(chosen)
+    return _transposed(jax.nn.initializers.orthogonal(), key, shape, wide, out_sharding).astype(chosen)
 
 
 def _unit_normal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:
     """Weights or biases from N(0, 1), the start of Nielsen's chapter 1."""
-    return jax.nn.initializers.normal(1.0)(key, shape, dtype, out_sharding)
+    return _transposed(jax.nn.initializers.normal(1.0), key, shape, dtype, out_sharding)
 
 
 def _zeros(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:
     """Weights or biases of 0."""
     return jax.nn.initializers.zeros(key, shape, dtype, out_sharding)
+
+
+def _transposed(draw: Initializer, key: PRNGKey, shape: Sequence[int], dtype: Any, out_sharding: Any) -> Array:
+    """What `draw` draws in the layout of `Layer.w`, [n_out, n_in], in that of JAX: the numbers keep their neurons."""
+    if len(shape) < 2:
+        return draw(key, shape, dtype, out_sharding)
+    drawn = jnp.swapaxes(draw(key, (*shape[:-2], shape[-1], shape[-2]), dtype), -2, -1)
+    return drawn if out_sharding is None else jax.sharding.reshard(drawn, out_sharding)
 
 
 scaled_normal = Initialiser("scaled_normal", _scaled_normal)
@@ -101,8 +112,8 @@ def init(
     Args:
       key: A typed PRNG key.
       sizes: The numbers of neurons of the layers, the input layer first.
-      weights: Initialises the weights, as in `jax.nn.initializers`: a function of (key, shape, dtype).
-      biases: Initialises the biases, in the same way.
+      weights: Initialises the weights: any of `jax.nn.initializers`, or a function of (key, (n_in, n_out), dtype).
+      biases: Initialises the biases, in the same way, of shape (n_out,).
       dtype: The dtype of the parameters.
 
     Returns:
@@ -116,12 +127,13 @@ def init(
       >>> params = mlp.init(jax.random.key(0), (784, 30, 10))
       >>> params[0].w.shape
       (30, 784)
+      >>> params = mlp.init(jax.random.key(0), (784, 30, 10), weights=jax.nn.initializers.he_normal())
     """
     checks.key("key", key)
     checks.sizes(sizes)
     keys = jax.random.split(key, (len(sizes) - 1, 2))
     return tuple(
-        Layer(w=weights(w_key, (n_out, n_in), dtype), b=biases(b_key, (n_out,), dtype))
+        Layer(w=weights(w_key, (n_in, n_out), dtype).T, b=biases(b_key, (n_out,), dtype))
         for (w_key, b_key), n_in, n_out in zip(keys, sizes[:-1], sizes[1:], strict=True)
     )
 

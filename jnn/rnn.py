@@ -43,8 +43,8 @@ def init(
       key: A typed PRNG key.
       inputs: The size p of an input.
       units: The number d of units.
-      input_weights: Initialises W [d, p].
-      recurrent_weights: Initialises U [d, d].
+      input_weights: Initialises W [d, p], as `jax.nn.initializers` do, whose shape is (p, d).
+      recurrent_weights: Initialises U [d, d], in the same way.
       dtype: The dtype of the parameters.
 
     Returns:

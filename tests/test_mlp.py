@@ -25,6 +25,44 @@ def test_init_takes_initializers_and_a_dtype():
     np.testing.assert_allclose(jnp.std(params[0].b.astype(jnp.float32)), 1, rtol=0.2)
 
 
+@pytest.mark.parametrize(
+    ("weights", "variance"),
+    [
+        (mlp.scaled_normal, 1 / 400),
+        (jax.nn.initializers.lecun_normal(), 1 / 400),
+        (jax.nn.initializers.he_normal(), 2 / 400),
+        (jax.nn.initializers.glorot_uniform(), 2 / 450),
+        (jax.nn.initializers.variance_scaling(1.0, "fan_out", "normal"), 1 / 50),
+    ],
+)
+def test_initialisers_know_inputs_from_outputs(weights, variance):
+    """Variances by fan-in and fan-out, in JAX's layout (n_in, n_out)."""
+    ((w, _),) = mlp.init(KEY, (400, 50), weights=weights)
+    np.testing.assert_allclose(jnp.var(w), variance, rtol=0.03)
+
+
+@pytest.mark.parametrize("weights", [mlp.orthogonal, jax.nn.initializers.orthogonal()])
+@pytest.mark.parametrize("sizes", [(50, 20), (20, 50)])
+def test_orthogonal_weights_that_are_not_square(weights, sizes):
+    ((w, _),) = mlp.init(KEY, sizes, weights=weights)
+    gram = w @ w.T if sizes == (50, 20) else w.T @ w
+    np.testing.assert_allclose(gram, np.eye(20), atol=1e-5)
+
+
+def test_an_initialiser_is_handed_inputs_before_outputs():
+    """And its columns become rows: the weights of neuron j are column j."""
+    count = lambda key, shape, dtype: jnp.arange(np.prod(shape), dtype=dtype).reshape(shape)  # noqa: E731
+    ((w, _),) = mlp.init(KEY, (3, 2), weights=count)
+    np.testing.assert_array_equal(w, [[0, 2, 4], [1, 3, 5]])
+
+
+def test_our_initialisers_draw_one_neuron_after_another():
+    """As they always have: the numbers of `jax.random.normal` in the layout [n_out, n_in]."""
+    ((w, _),) = mlp.init(KEY, (3, 2), weights=mlp.unit_normal)
+    key = jax.random.split(KEY, (1, 2))[0, 0]
+    np.testing.assert_array_equal(w, jax.random.normal(key, (2, 3)))
+
+
 def test_init_draws_every_array_afresh():
     a, b, c = mlp.init(KEY, (6, 6, 6, 6), biases=mlp.unit_normal)
     for x, y in ((a, b), (b, c), (a, c)):

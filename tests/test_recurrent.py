@@ -261,6 +261,21 @@ def test_init_draws_each_matrix_with_its_own_key(cell):
     assert len(set(drawn)) == len(drawn)
 
 
+@each_cell
+def test_initialisers_know_inputs_from_outputs(cell):
+    fan_in, fan_out = (jax.nn.initializers.variance_scaling(1.0, fan, "normal") for fan in ("fan_in", "fan_out"))
+    above = lambda key, shape, dtype: jnp.eye(*shape, k=1, dtype=dtype)  # noqa: E731
+    params = cell.init(jax.random.key(0), 400, 50, input_weights=fan_in, recurrent_weights=above)
+    other = cell.init(jax.random.key(0), 400, 50, input_weights=fan_out)
+    for variance, tree in ((1 / 400, params), (1 / 50, other)):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            if jax.tree_util.keystr(path).endswith(".W"):
+                np.testing.assert_allclose(jnp.var(leaf), variance, rtol=0.03)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if jax.tree_util.keystr(path).endswith(".U"):
+            np.testing.assert_array_equal(leaf, np.eye(50, k=-1))
+
+
 # Bad input
 
 

@@ -144,9 +144,8 @@ def train_networks(training: runner.Training, config: Config, images: data.Split
     """The networks side by side, rounded to float16."""
     steps = config.epochs * -(-len(images.xs) // config.batch_size)
     optimizer = optax.sgd(optax.cosine_decay_schedule(config.eta, steps), momentum=config.momentum)
-    weights = jax.nn.initializers.he_normal(in_axis=-1, out_axis=-2)
     key, sizes = jax.random.key(config.seed), (784, *config.hidden, 10)
-    state, train_keys = common.init_networks(key, config.seeds, optimizer, sizes, weights=weights)
+    state, train_keys = common.init_networks(key, config.seeds, optimizer, sizes, weights=common.he_normal)
     options = {"epochs": config.epochs, "batch_size": config.batch_size, "transform": functools.partial(change, config)}
     state, _ = common.fit_images(training, train_keys, GRAD, optimizer, state, images, **options)
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), state.params)

@@ -123,7 +123,7 @@ def recipe(
     """How a network starts, and its gradient: with receptive fields where the digit is, if the config has widths."""
     options = {"p": config.dropout, "cost": costs.log_likelihood, "hidden": getattr(activations, config.activation)}
     grad = functools.partial(dropout.minibatch_value_and_grad, **options)
-    init = functools.partial(mlp.init, sizes=sizes, weights=jax.nn.initializers.he_normal(in_axis=-1, out_axis=-2))
+    init = functools.partial(mlp.init, sizes=sizes, weights=common.he_normal)
     if not config.widths:
         return init, grad
     windows = receptive.windows(sizes, shape, widths=config.widths, margin=shape[0] / 7)

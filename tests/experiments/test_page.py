@@ -15,7 +15,13 @@ from experiments.read import page
 from jnn import activations, mlp, pictures
 
 SURE = 0.5
-WIDE = jax.nn.initializers.variance_scaling(8.0, "fan_in", "normal", in_axis=-1, out_axis=-2)  # so that some are sure
+
+
+def wide(key, shape, dtype):
+    """So that some outputs are sure; drawn neuron by neuron."""
+    draw = jax.nn.initializers.variance_scaling(8.0, "fan_in", "normal", in_axis=-1, out_axis=-2)
+    return draw(key, shape[::-1], dtype).T
+
 
 STROKES = {  # in pixels of a canvas of 280
     "0": [[(150, 50), (105, 75), (85, 140), (105, 215), (150, 232), (190, 205), (205, 140), (188, 75), (148, 48)]],
@@ -36,7 +42,7 @@ def network(*hidden):
     params = mlp.init(
         jax.random.key(0),
         (784, *(hidden or (302, 198)), 10),
-        weights=WIDE,
+        weights=wide,
         biases=jax.nn.initializers.normal(0.1),
         dtype=jnp.float16,
     )
