@@ -58,7 +58,7 @@ def sheet(grey: Float[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"] | None:
         return None
     small = block_means(grey, step)
     closed = filters.grey_closing(small, 9)
-    light = small >= _otsu(closed)[0]  # a closing would fill the corners of the table
+    light = small >= otsu(closed)[0]  # a closing would fill the corners of the table
     labels, _ = filters.label(light)
     inside = filters.binary_fill_holes(labels == 1 + np.argmax(np.bincount(labels.ravel())[1:]))
     table, share = ~inside, np.mean(inside)
@@ -99,7 +99,7 @@ def thick(ink: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
 
 def fit(above: Float[np.ndarray, "h w"]) -> float:
     """How well what is above or below the paper falls into two classes, from 0 to 1."""
-    return _otsu(block_means(above, 3))[1]
+    return otsu(block_means(above, 3))[1]
 
 
 def _sample(grey: Float[np.ndarray, "h w"], summary: Callable[..., np.ndarray] = np.median) -> Float[np.ndarray, "y x"]:
@@ -142,14 +142,14 @@ def _plausible(away: Float[np.ndarray, " n"], contrast: float) -> bool:
 
 def _majority(sample: Float[np.ndarray, "y x"]) -> float:
     """The brightness of the paper if it is even: of two classes, that which has more of the border and the whole."""
-    light = sample > _otsu(sample)[0]
+    light = sample > otsu(sample)[0]
     border = np.ones_like(light)
     border[1:-1, 1:-1] = False
     paper = light if np.mean(light) + np.mean(light[border]) > 1 else ~light
     return float(np.median(sample[paper]))
 
 
-def _otsu(sample: Float[np.ndarray, "y x"]) -> tuple[float, float]:
+def otsu(sample: Float[np.ndarray, "*n"]) -> tuple[float, float]:
     """The threshold of two classes with the largest variance between them, and its share of all (Otsu, 1979)."""
     values = np.sort(sample, axis=None).astype(np.float64)
     n = np.arange(1, len(values))

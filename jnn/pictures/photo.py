@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike as Like
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 
 from jnn._internal import checks
 from jnn.pictures import paper as papers
@@ -13,6 +13,9 @@ Picture = Shaped[Like, "H W *channels"]
 
 LARGEST = 1500
 """The longest side that is not reduced, in pixels: larger pictures are averaged over squares of pixels."""
+
+LINE = 0.15
+"""Ink above this that runs from edge to edge is a printed line."""
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
@@ -48,12 +51,36 @@ def _ink(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     if np.mean(thick) > 0.01:
         other, other_full = _depth(grey, papers.envelope(grey))
         left = np.mean(papers.thick(other > papers.FAINT * other_full)) / np.mean(thick)
-        fainter = np.median(depth[thick]) < 0.88 * np.quantile(depth[::4, ::4], 0.998)
+        faint = np.median(depth[thick]) / np.quantile(depth[::4, ::4], 0.998)
         at_border = any(np.any(line) for line in (thick[0], thick[-1], thick[:, 0], thick[:, -1]))
-        better = -0.03 if at_border else 0 if fainter else 0.03
+        better = -1 if faint < 0.75 else -0.03 if at_border else 0 if faint < 0.88 else 0.03
         if left < 1 / 3 and papers.fit(other) > papers.fit(depth) + better:
             depth, full = other, other_full
-    return np.clip(depth / full, 0, 1)
+    return _without_lines(np.clip(depth / full, 0, 1))
+
+
+def _without_lines(shown: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Without printed lines paler than the ink: of what runs from edge to edge, only what is beside ink is left."""
+    ndimage, step = papers.ndimage(), 3
+    if min(shown.shape) <= papers.SMALL:
+        return shown
+    coarse = ndimage.maximum_filter(ndimage.uniform_filter(shown, step), step)[1::step, 1::step]
+    lines, least = _long(coarse > LINE, 0.9), LINE
+    while np.any(_long(coarse > least, 0.9 if least == LINE else 0.3)):
+        least, _ = papers.otsu(coarse[lines & (coarse > least)])
+        if least > 0.9:
+            return shown  # as dark as the ink
+    lines &= ~ndimage.maximum_filter(_long(coarse > least, 0.015), 3)  # longer than where lines cross
+    lines = np.pad(lines.repeat(step, axis=0).repeat(step, axis=1), ((0, step), (0, step)), "edge")
+    return np.where(lines[: shown.shape[0], : shown.shape[1]], 0, shown)
+
+
+def _long(ink: Bool[np.ndarray, "h w"], share: float) -> Bool[np.ndarray, "h w"]:
+    """The pieces of ink that are longer than a share of the picture."""
+    labels, _ = papers.ndimage().label(ink, np.ones((3, 3)))
+    boxes = papers.ndimage().find_objects(labels)
+    sides = [max((part.stop - part.start) / n for part, n in zip(box, ink.shape, strict=True)) for box in boxes]
+    return np.isin(labels, 1 + np.flatnonzero(np.array(sides) > share))
 
 
 def _depth(grey: Float[np.ndarray, "h w"], paper: Float[np.ndarray, "h w"]) -> tuple[Float[np.ndarray, "h w"], float]:
