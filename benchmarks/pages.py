@@ -322,7 +322,7 @@ def score(page: Page, network: Any, reading: Any) -> Score:
     """What was read of one page, or of one that is refused, where the reading is None."""
     if reading is None:
         return Score(digits=len(page.labels), refused=1)
-    boxes = turned_boxes(page.boxes, page.picture.shape, getattr(reading, "turns", 0))
+    boxes = turned_boxes(page.boxes, page.picture.shape, reading.turns)
     digit = belonging(np.asarray(reading.boxes, float), boxes)
     answer = reading.outputs.argmax(axis=1)
     right = (digit >= 0) & (answer == page.labels[digit])

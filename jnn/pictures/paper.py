@@ -46,8 +46,9 @@ def envelope(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     away = sample - filters.median_filter(sample, 13)
     dark = np.sum(np.minimum(0, away) ** 2) > np.sum(np.maximum(0, away) ** 2)
     smooth = filters.uniform_filter(grey, 3) * (1 if dark else -1)
-    closed = filters.minimum_filter(filters.maximum_filter(smooth, side), side)
-    closed -= np.median((closed - smooth)[::4, ::4])  # the largest of many noisy pixels is too large
+    wide = filters.maximum_filter(np.pad(smooth, side, "edge"), side)  # shadows go on beside the picture
+    closed = filters.minimum_filter(wide, side)[side:-side, side:-side]
+    closed = closed - np.median((closed - smooth)[::4, ::4])  # the largest of many noisy pixels is too large
     return closed if dark else -closed
 
 

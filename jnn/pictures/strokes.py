@@ -238,14 +238,15 @@ def _joined(parts: Int[np.ndarray, "h w"], boxes: Int[np.ndarray, "K 4"]) -> Int
 
 
 def _lines(boxes: Int[np.ndarray, "K 4"]) -> list[list[int]]:
-    """Line by line: a digit whose middle is within the height of the nearest digit of a line belongs to it."""
+    """The lines: a digit whose middle is within the height of the nearest digit of a line, or a mark below, belongs to it."""
     lines: list[list[int]] = []
     for i in np.argsort(boxes[:, 0] + boxes[:, 2]).tolist():
         middle = (boxes[i, 0] + boxes[i, 2]) / 2
         for line in lines:
             away = np.abs(boxes[line][:, [1, 3]].sum(axis=1) - boxes[i, [1, 3]].sum())
             top, bottom = boxes[line[np.argmin(away)], [0, 2]]
-            if top <= middle < bottom:
+            comma = 2 * (boxes[i, 2] - boxes[i, 0]) < bottom - top
+            if top <= middle < bottom + comma * (bottom - top) / 3:
                 line.append(i)
                 break
         else:
