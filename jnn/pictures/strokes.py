@@ -66,7 +66,7 @@ def normalise(picture: Picture) -> Float[np.ndarray, "784"]:
     separate strokes; TypeError for what is no array of real numbers.
     """
     shown = ink(picture)
-    parts, boxes, _ = _parts(shown)
+    parts, boxes, _ = _parts(shown, alone=True)
     return _cut(shown, np.minimum(parts, 1), _union(boxes), 1)
 
 
@@ -118,7 +118,7 @@ def page(picture: Picture) -> Page:
 
 
 def _parts(
-    shown: Float[np.ndarray, "h w"],
+    shown: Float[np.ndarray, "h w"], *, alone: bool = False
 ) -> tuple[Int[np.ndarray, "h w"], Int[np.ndarray, "K 4"], dict[str, Int[np.ndarray, "M 4"]]]:
     """Connected ink, numbered from 1, the box of each piece, and the boxes of what is left out."""
     labels, count = paper.ndimage().label(shown > FAINT, _NEIGHBOURS)
@@ -130,7 +130,7 @@ def _parts(
     around = np.max([np.bincount(line, minlength=count + 1)[1:] / len(line) for line in border], axis=0) > 0.8
     if np.any(strong & ~around & (sides > min(shown.shape) / 20)):
         strong &= ~around  # a table, or the dark beside the paper
-    left_out = _no_digits(labels, boxes, areas, strong, shown.shape)
+    left_out = _no_digits(labels, boxes, areas, strong, alone)
     kept = np.flatnonzero(strong & ~np.any(list(left_out.values()), axis=0))
     if len(kept) > MOST:
         raise ValueError(f"picture must show at most {MOST} separate strokes, got {len(kept)}")
@@ -146,21 +146,22 @@ def _no_digits(
     boxes: Int[np.ndarray, "K 4"],
     areas: Int[np.ndarray, " K"],
     strong: Bool[np.ndarray, " K"],
-    shape: tuple[int, ...],
+    alone: bool,
 ) -> dict[str, Bool[np.ndarray, " K"]]:
-    """Which pieces of ink are frames, lines, spots and specks, by what is typical of all of them."""
+    """Which pieces of ink are frames, lines, spots and specks, by what is typical; beside one digit only specks."""
     sides, narrow = (side(boxes[:, 2:] - boxes[:, :2], axis=1) for side in (np.max, np.min))
     frames = np.zeros_like(strong)
-    frames[_frames(labels, boxes, np.flatnonzero(strong & (sides >= 8)))] = True
+    frames[[] if alone else _frames(labels, boxes, np.flatnonzero(strong & (sides >= 8)))] = True
     others = strong & ~frames
     typical = _weighted_median(sides[others], narrow[others])
-    at_border = np.any(boxes == [0, 0, *shape], axis=1) & (narrow < typical / 5)
+    at_border = np.any(boxes == [0, 0, *labels.shape], axis=1) & (narrow < typical / 5)
     lines = at_border | ((sides > 1.5 * typical) & (areas < sides * typical / 8))
     spots = (areas > 0.74 * narrow * sides) & (narrow > 0.6 * sides) & (sides >= typical / 4)
-    if not np.any(others & ~lines & ~spots):  # all that there is
-        lines, spots = frames & False, frames & False
-    fine = (sides >= min(shape) / 30) & (areas < sides**2 / 2)  # a small digit, not a speck
-    return {"frames": frames, "lines": lines, "spots": spots, "specks": (sides < typical / 4) & ~fine}
+    fine = (sides >= min(labels.shape) / 30) & (areas < sides**2 / 2)  # a small digit, not a speck
+    specks = (sides < typical / 4) & ~fine
+    if alone or not np.any(others & ~lines & ~spots & ~specks):  # all that there is
+        lines = spots = np.zeros_like(strong)
+    return {"frames": frames, "lines": lines, "spots": spots, "specks": specks}
 
 
 def _frames(labels: Int[np.ndarray, "h w"], boxes: Int[np.ndarray, "K 4"], some: Int[np.ndarray, " n"]) -> list[int]:
@@ -238,7 +239,7 @@ def _joined(parts: Int[np.ndarray, "h w"], boxes: Int[np.ndarray, "K 4"]) -> Int
 
 
 def _lines(boxes: Int[np.ndarray, "K 4"]) -> list[list[int]]:
-    """The lines: a digit whose middle is within the height of the nearest digit of a line, or a mark below, belongs to it."""
+    """The lines: to each belong digits whose middle is within the height of its nearest digit, and marks just below."""
     lines: list[list[int]] = []
     for i in np.argsort(boxes[:, 0] + boxes[:, 2]).tolist():
         middle = (boxes[i, 0] + boxes[i, 2]) / 2
