@@ -47,16 +47,17 @@ def seen(picture: Picture) -> tuple[Float[np.ndarray, "h w"], bool]:
 def _ink(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """The ink in a picture of paper alone. A shadow is thicker than strokes, and fainter than the ink in it."""
     depth, full = _depth(grey, papers.paper(grey))
-    thick = papers.thick(depth > papers.FAINT * full)
+    some = (slice(None, None, 3 if min(grey.shape) > 3 * papers.SMALL else 1),) * 2
+    thick = papers.thick(depth[some] > papers.FAINT * full)
     if np.mean(thick) > 0.01:
         other, other_full = _depth(grey, papers.envelope(grey))
-        left = np.mean(papers.thick(other > papers.FAINT * other_full)) / np.mean(thick)
-        faint = np.median(depth[thick]) / np.quantile(depth[::4, ::4], 0.998)
+        left = np.mean(papers.thick(other[some] > papers.FAINT * other_full)) / np.mean(thick)
+        faint = np.median(depth[some][thick]) / np.quantile(depth[some], 0.998)
         at_border = any(np.any(line) for line in (thick[0], thick[-1], thick[:, 0], thick[:, -1]))
         better = -1 if faint < 0.75 else -0.03 if at_border else 0 if faint < 0.88 else 0.03
         if left < 1 / 3 and papers.fit(other) > papers.fit(depth) + better:
             depth, full = other, other_full
-    return _without_lines(np.clip(depth / full, 0, 1))
+    return np.clip(_without_lines(depth / full), 0, 1)
 
 
 def _without_lines(shown: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
@@ -68,11 +69,12 @@ def _without_lines(shown: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     lines, least = _long(coarse > LINE, 0.9), LINE
     while np.any(_long(coarse > least, 0.9 if least == LINE else 0.3)):
         least, _ = papers.otsu(coarse[lines & (coarse > least)])
-        if least > 0.9:
+        if least > 0.9 * np.quantile(coarse[lines], 0.99):
             return shown  # as dark as the ink
     lines &= ~ndimage.maximum_filter(_long(coarse > least, 0.015), 3)  # longer than where lines cross
     lines = np.pad(lines.repeat(step, axis=0).repeat(step, axis=1), ((0, step), (0, step)), "edge")
-    return np.where(lines[: shown.shape[0], : shown.shape[1]], 0, shown)
+    shown = np.where(lines[: shown.shape[0], : shown.shape[1]], 0, shown)
+    return shown / np.median(shown[shown > shown.max() / 2])
 
 
 def _long(ink: Bool[np.ndarray, "h w"], share: float) -> Bool[np.ndarray, "h w"]:
