@@ -36,7 +36,8 @@ def layout(page: pictures.Page) -> Layout:
             entries.append((page.boxes[i], sign or len(digits)))
             digits += [] if sign else [i]
         kept = page.boxes[pieces[[not sign for sign in signs]]]
-        entries += [(box, ".") for box in page.left_out["specks"] if _is_point(box, kept)]
+        marks = np.concatenate([page.left_out["specks"], page.left_out["spots"]])
+        entries += [(box, ".") for box in marks if _is_point(box, kept)]
         lines.append(_words(sorted(entries, key=lambda entry: entry[0][1]), kept))
     return Layout(np.array(digits, int), tuple(lines))
 
@@ -68,13 +69,13 @@ def _sign(box: Int[np.ndarray, "4"], others: Int[np.ndarray, "K 4"]) -> str:
 
 
 def _is_point(box: Int[np.ndarray, "4"], digits: Int[np.ndarray, "K 4"]) -> bool:
-    """Whether a speck stands at the foot of a line, close to digits on both sides."""
+    """Whether a mark stands at the foot of a line, close to digits on both sides."""
     height, base = np.median(digits[:, 2] - digits[:, 0]), np.median(digits[:, 2])
     top, left, bottom, right = box
     before, behind = left - digits[:, 3], digits[:, 1] - right
     near = np.any((before > 0) & (before < height)) and np.any((behind > 0) & (behind < height))
     round_ = 0.5 < (bottom - top) / (right - left) < 2
-    return bool(near and round_ and 0.07 < (bottom - top) / height < 0.25 and -0.2 < (bottom - base) / height < 0.2)
+    return bool(near and round_ and 0.07 < (bottom - top) / height < 0.3 and -0.2 < (bottom - base) / height < 0.2)
 
 
 def crosses(xs: Float[np.ndarray, "K 784"]) -> Bool[np.ndarray, " K"]:

@@ -150,8 +150,7 @@ def _no_digits(
 ) -> dict[str, Bool[np.ndarray, " K"]]:
     """Which pieces of ink are frames, lines, spots and specks, by what is typical; beside one digit only specks."""
     sides, narrow = (side(boxes[:, 2:] - boxes[:, :2], axis=1) for side in (np.max, np.min))
-    frames = np.zeros_like(strong)
-    frames[[] if alone else _frames(labels, boxes, np.flatnonzero(strong & (sides >= 8)))] = True
+    frames = np.zeros_like(strong) if alone else _frames(labels, boxes, strong & (sides >= 8))
     others = strong & ~frames
     typical = _weighted_median(sides[others], narrow[others])
     at_border = np.any(boxes == [0, 0, *labels.shape], axis=1) & (narrow < typical / 5)
@@ -161,27 +160,28 @@ def _no_digits(
     specks = (sides < typical / 4) & ~fine
     if alone or not np.any(others & ~lines & ~spots & ~specks):  # all that there is
         lines = spots = np.zeros_like(strong)
-    return {"frames": frames, "lines": lines, "spots": spots, "specks": specks}
+    kinds = {"frames": frames, "lines": lines, "spots": spots, "specks": specks}
+    return {name: each & ~np.any(list(kinds.values())[:i], axis=0) for i, (name, each) in enumerate(kinds.items())}
 
 
-def _frames(labels: Int[np.ndarray, "h w"], boxes: Int[np.ndarray, "K 4"], some: Int[np.ndarray, " n"]) -> list[int]:
-    """Of some pieces of ink, those in whose holes there are others, more than a third as high as the hole."""
-    found, label = [], paper.ndimage().label
+def _frames(
+    labels: Int[np.ndarray, "h w"], boxes: Int[np.ndarray, "K 4"], large: Bool[np.ndarray, " K"]
+) -> Bool[np.ndarray, " K"]:
+    """Of the large pieces of ink, those in whose holes there are others, more than a third as high as the hole."""
+    frames, some = np.zeros_like(large), np.flatnonzero(large)
     for i in some:
         top, left, bottom, right = boxes[i]
         within = some[np.all(boxes[some, :2] > (top, left), axis=1) & np.all(boxes[some, 2:] < (bottom, right), axis=1)]
         if not len(within):
             continue
-        holes, _ = label(labels[_slices(boxes[i])] != i + 1)
+        holes, _ = paper.ndimage().label(labels[_slices(boxes[i])] != i + 1)
         outside = np.unique([*holes[0], *holes[-1], *holes[:, 0], *holes[:, -1]])
         heights = [0, *(y.stop - y.start for y, _ in paper.ndimage().find_objects(holes))]
         for j in within:
             row = boxes[j, 0]
             hole = holes[row - top, np.argmax(labels[row, left:right] == j + 1)]
-            if hole not in outside and 3 * (boxes[j, 2] - row) > heights[hole]:
-                found.append(i)
-                break
-    return found
+            frames[i] |= hole not in outside and 3 * (boxes[j, 2] - row) > heights[hole]
+    return frames
 
 
 def _holes(piece: Bool[np.ndarray, "h w"]) -> int:
