@@ -167,6 +167,75 @@ def test_a_table_beside_the_paper_is_left_out(sides):
     assert root_mean_square(found.xs - expected.xs) < 0.1
 
 
+Y2 = Y - 330
+SHADOWS = {
+    "a hand": np.hypot((X - 420) * 0.5, Y2) - 160,
+    "a pole": np.abs(X - 300 + Y / 4) - 70,
+    "a corner": 700 - X / 2 - Y,
+}
+
+
+@pytest.mark.parametrize("what", SHADOWS)
+def test_a_shadow_that_takes_nearly_half_of_the_light_is_taken_out(what):
+    even = photo_of_four()
+    shadow = 1 - 0.45 / (1 + np.exp(np.clip(SHADOWS[what] / 6, -50, 50)))
+    expected, found = pictures.digits(even), pictures.digits(even * shadow)
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=4)
+    assert root_mean_square(found.xs - expected.xs) < 0.1
+
+
+def on_table(share):
+    """The sheet of four digits as `share` of a picture of the same size, and its corner there."""
+    even = photo_of_four()
+    height, width = (round(n * share**0.5) for n in even.shape)
+    table = np.random.default_rng(0).normal(0.25, 0.01, even.shape)
+    small = Image.fromarray(np.uint8(255 * even)).resize((width, height), Image.Resampling.BOX)
+    corner = np.array([(600 - height) // 3, (800 - width) // 2])
+    table[corner[0] : corner[0] + height, corner[1] : corner[1] + width] = np.asarray(small) / 255
+    return table, corner
+
+
+@pytest.mark.parametrize("share", [0.8, 0.4, 0.15])
+def test_a_sheet_on_a_table_is_found(share):
+    picture, corner = on_table(share)
+    expected, found = pictures.page(photo_of_four()), pictures.page(picture)
+    assert (expected.sheet, found.sheet) == (False, True)
+    np.testing.assert_allclose(found.boxes, expected.boxes * share**0.5 + np.tile(corner, 2), atol=3)
+    assert root_mean_square(found.xs - expected.xs) < 0.2
+
+
+@pytest.mark.parametrize("what", SHADOWS)
+def test_the_light_part_of_a_page_is_no_sheet(what):
+    shadow = 1 - 0.45 / (1 + np.exp(np.clip(SHADOWS[what] / 6, -50, 50)))
+    assert not pictures.page(photo_of_four() * shadow).sheet
+
+
+def ruled(even, darkness, *, grid, width=2):
+    """Lines across the page that take this fraction of the light that ink takes."""
+    lines = Image.new("L", even.shape[::-1])
+    draw = ImageDraw.Draw(lines)
+    for y in range(20, 600, 45):
+        draw.line([(0, y), (800, y + 9)], 255, width)
+    for x in range(30, 800 if grid else 0, 45):
+        draw.line([(x, 0), (x - 9, 600)], 255, width)
+    return np.minimum(even, 0.9 - 0.7 * darkness * np.asarray(lines) / 255)
+
+
+@pytest.mark.parametrize("grid", [False, True], ids=["lines", "grid"])
+@pytest.mark.parametrize("darkness", [0.2, 0.5, 0.7])
+def test_printed_lines_that_are_paler_than_the_ink_are_left_out(darkness, grid):
+    even = photo_of_four()
+    expected, found = pictures.digits(even), pictures.digits(ruled(even, darkness, grid=grid))
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=5)
+    assert root_mean_square(found.xs - expected.xs) < 0.13
+
+
+@pytest.mark.bad_input
+def test_a_grid_as_dark_as_the_ink_through_the_digits_is_refused():
+    with pytest.raises(ValueError, match="picture must show digits beside lines as dark as they"):
+        pictures.digits(ruled(photo_of_four(), 1, grid=True, width=5))
+
+
 @pytest.mark.parametrize("dark", [True, False])
 def test_a_photo_gives_the_image_that_was_put_on_it(dark):
     x = pictures.normalise(picture(5))
@@ -278,6 +347,65 @@ def test_specks_and_pale_lines_are_paper():
     a[::40] = np.minimum(a[::40], 215)
     assert len(pictures.find(a)) == 1
     assert root_mean_square(pictures.normalise(a) - expected) < 0.05
+
+
+def four_digits(height=300):
+    paper = page(height, 700)
+    for i, digit in enumerate((3, 1, 4, 0)):
+        write(paper, digit, at=(50 + 160 * i, 70), size=110, pen=10)
+    return paper
+
+
+def marked(paint):
+    """The page of four digits with what `paint` draws on it."""
+    paper = four_digits()
+    paint(ImageDraw.Draw(paper))
+    return pictures.page(np.asarray(paper))
+
+
+def around(shape, gap):
+    def paint(draw):
+        for top, left, bottom, right in pictures.find(np.asarray(four_digits())):
+            getattr(draw, shape)([left - gap, top - gap, right + gap, bottom + gap], None, 0, 4)
+
+    return paint
+
+
+def table(draw):
+    for i in range(4):
+        draw.rectangle([30 + 160 * i, 40, 190 + 160 * i, 220], None, 0, 4)
+
+
+MARKS = {
+    "an underline": (lambda draw: draw.line([(40, 200), (660, 207)], 0, 6), "lines", 1),
+    "boxes": (around("rectangle", 15), "frames", 4),
+    "circles": (around("ellipse", 40), "frames", 4),
+    "a table": (table, "frames", 1),
+    "the holes of a binder": (lambda d: [d.ellipse([8, y, 42, y + 34], 0) for y in (30, 220)], "spots", 2),
+}
+
+
+@pytest.mark.parametrize("what", MARKS)
+def test_what_is_no_digit_is_left_out_and_counted(what):
+    paint, name, count = MARKS[what]
+    expected, found = pictures.page(np.asarray(four_digits())), marked(paint)
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
+    np.testing.assert_allclose(found.xs, expected.xs, atol=1e-6)
+    assert {key: len(boxes) for key, boxes in found.left_out.items() if len(boxes)} == {name: count}
+
+
+def test_small_digits_beside_a_large_one_are_kept():
+    paper = page(700, 1000)
+    for x, size in ((40, 560), (600, 150), (760, 70), (860, 45)):
+        write(paper, 4, at=(x, 650 - size), size=size, pen=max(4, size // 10))
+    assert len(pictures.find(np.asarray(paper))) == 4
+
+
+def test_the_lines_of_a_page():
+    paper = four_digits(500)
+    for i, digit in enumerate((2, 7)):
+        write(paper, digit, at=(50 + 160 * i, 300), size=110, pen=10)
+    assert pictures.page(np.asarray(paper)).lines.tolist() == [0, 0, 0, 0, 1, 1]
 
 
 def test_large_pictures_are_reduced_and_boxes_are_in_their_pixels():

@@ -46,7 +46,7 @@ def _draw_picture(figure: SubFigure, reading: Reading, sure: float) -> None:
         label.set_bbox({"facecolor": colour, "edgecolor": "none", "pad": 1})
     axes.set(xlim=(0, width), ylim=(height, 0), anchor="N")
     axes.set_axis_off()
-    axes.set_title(Path(reading.name).name, fontsize="medium")
+    axes.set_title(Path(reading.name).name, fontsize="medium", parse_math=False)
 
 
 def _shown(picture: np.ndarray) -> np.ndarray:
@@ -58,9 +58,10 @@ def _shown(picture: np.ndarray) -> np.ndarray:
 
 
 def _draw_digits(axes: Axes, reading: Reading, sure: float, rows: int) -> None:
-    for i, (x, outputs) in enumerate(zip(reading.xs[:SHOWN], reading.outputs, strict=False)):
+    every = zip(reading.xs[:SHOWN], reading.outputs, answers(reading, sure), strict=False)
+    for i, (x, outputs, answer) in enumerate(every):
         left, bottom = 3 * (i % COLUMNS), -1.4 * (i // COLUMNS)
-        colour = "C1" if outputs.max() < sure else "C0"
+        colour = "C1" if "?" in answer else "C0"
         axes.imshow(x.reshape(28, 28), cmap="Greys", vmin=0, vmax=1, extent=(left, left + 1, bottom, bottom + 1))
         places = left + 1.2 + 0.14 * np.arange(10)
         axes.bar(places, outputs, width=0.11, bottom=bottom, color=colour)

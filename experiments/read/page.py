@@ -20,7 +20,7 @@ MOST_PARAMETERS = 300_000
 def html(params: mlp.Params, sure: float) -> str:
     """The page for a network [784, ..., 10] with hidden layers of relu neurons and softmax outputs.
 
-    It answers "not sure" when the largest output is below `sure`. The weights and biases are rounded to half precision.
+    It answers "uncertain" when the largest output is below `sure`. Weights and biases are rounded to half precision.
 
     Raises ValueError for a network of other sizes or with more than `MOST_PARAMETERS`, for parameters that half
     precision cannot hold, and for a `sure` outside of [0, 1].
@@ -42,6 +42,8 @@ def html(params: mlp.Params, sure: float) -> str:
         "side": pictures.SIDE,
         "fit": pictures.FIT,
         "faint": pictures.FAINT,
+        "strong": pictures.STRONG,
+        "beside": pictures.BESIDE,
         "parameters": base64.b64encode(values.astype("<f2").tobytes()).decode(),
     }
     environment = jinja2.Environment(

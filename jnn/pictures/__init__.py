@@ -19,7 +19,7 @@ they are less than a quarter as dark as the ink. Digits that touch each other, o
 
 from jnn.pictures.paper import FAINT
 from jnn.pictures.photo import LARGEST, Picture, ink
-from jnn.pictures.strokes import BESIDE, FIT, MOST, SIDE, STRONG, Digits, digits, find, normalise
+from jnn.pictures.strokes import BESIDE, FIT, MOST, SIDE, STRONG, Digits, Page, digits, find, normalise, page
 
 __all__ = [
     "BESIDE",
@@ -30,9 +30,11 @@ __all__ = [
     "SIDE",
     "STRONG",
     "Digits",
+    "Page",
     "Picture",
     "digits",
     "find",
     "ink",
     "normalise",
+    "page",
 ]

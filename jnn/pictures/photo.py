@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike as Like
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 
 from jnn._internal import checks
 from jnn.pictures import paper as papers
@@ -14,20 +14,81 @@ Picture = Shaped[Like, "H W *channels"]
 LARGEST = 1500
 """The longest side that is not reduced, in pixels: larger pictures are averaged over squares of pixels."""
 
+LINE = 0.15
+"""Ink above this that runs from edge to edge is a printed line."""
+
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
 def ink(picture: Picture) -> Float[np.ndarray, "h w"]:
     """How much ink is where: 0 on the paper, 1 in the strokes. Uneven light is taken out, and either polarity found.
 
-    The light is a quadratic in the row and the column, fitted to the paper; where medians of parts of the picture
-    separate ink and paper better, it is these. [h, w] is [H, W] divided by a whole number, so that it is at most
-    `LARGEST`; what rows and columns remain are cut off. Raises as `normalise` does.
+    The light is a quadratic in the row and the column, fitted to the paper; where a shadow lies on it, a morphological
+    closing of the picture. Of a sheet on a table, only what is on the sheet counts. [h, w] is [H, W] divided by a whole
+    number, so that it is at most `LARGEST`; what rows and columns remain are cut off. Raises as `normalise` does.
     """
-    ndimage, grey = papers.ndimage(), _grey(picture)
-    paper = papers.paper(grey)
+    return seen(picture)[0]
+
+
+def seen(picture: Picture) -> tuple[Float[np.ndarray, "h w"], bool]:
+    """The ink, and whether it is that of a sheet on a table."""
+    grey = _grey(picture)
+    sheet = papers.sheet(grey)
+    if sheet is None:
+        return _ink(grey), False
+    rows, columns = (np.flatnonzero(sheet.any(axis=axis)) for axis in (1, 0))
+    region = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    part, on_sheet = grey[region], sheet[region]
+    shown = np.zeros_like(grey)
+    shown[region] = _ink(np.where(on_sheet, part, np.median(part[on_sheet]))) * on_sheet
+    return shown, True
+
+
+def _ink(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """The ink in a picture of paper alone. A shadow is thicker than strokes, and fainter than the ink in it."""
+    depth, full = _depth(grey, papers.paper(grey))
+    some = (slice(None, None, 3 if min(grey.shape) > 3 * papers.SMALL else 1),) * 2
+    thick = papers.thick(depth[some] > papers.FAINT * full)
+    if np.mean(thick) > 0.01:
+        other, other_full = _depth(grey, papers.envelope(grey))
+        left = np.mean(papers.thick(other[some] > papers.FAINT * other_full)) / np.mean(thick)
+        faint = np.median(depth[some][thick]) / np.quantile(depth[some], 0.998)
+        at_border = any(np.any(line) for line in (thick[0], thick[-1], thick[:, 0], thick[:, -1]))
+        better = -1 if faint < 0.75 else -0.03 if at_border else 0 if faint < 0.88 else 0.03
+        if left < 1 / 3 and papers.fit(other) > papers.fit(depth) + better:
+            depth, full = other, other_full
+    return np.clip(_without_lines(depth / full), 0, 1)
+
+
+def _without_lines(shown: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Without printed lines paler than the ink: of what runs from edge to edge, only what is beside ink is left."""
+    ndimage, step = papers.ndimage(), 3
+    if min(shown.shape) <= papers.SMALL:
+        return shown
+    coarse = ndimage.maximum_filter(ndimage.uniform_filter(shown, step), step)[1::step, 1::step]
+    lines, least = _long(coarse > LINE, 0.9), LINE
+    while np.any(_long(coarse > least, 0.9 if least == LINE else 0.3)):
+        least, _ = papers.otsu(coarse[lines & (coarse > least)])
+        if least > 0.9 * np.quantile(coarse[lines], 0.99):
+            return shown  # as dark as the ink
+    lines &= ~ndimage.maximum_filter(_long(coarse > least, 0.015), 3)  # longer than where lines cross
+    lines = np.pad(lines.repeat(step, axis=0).repeat(step, axis=1), ((0, step), (0, step)), "edge")
+    shown = np.where(lines[: shown.shape[0], : shown.shape[1]], 0, shown)
+    return shown / np.median(shown[shown > shown.max() / 2])
+
+
+def _long(ink: Bool[np.ndarray, "h w"], share: float) -> Bool[np.ndarray, "h w"]:
+    """The pieces of ink that are longer than a share of the picture."""
+    labels, _ = papers.ndimage().label(ink, np.ones((3, 3)))
+    boxes = papers.ndimage().find_objects(labels)
+    sides = [max((part.stop - part.start) / n for part, n in zip(box, ink.shape, strict=True)) for box in boxes]
+    return np.isin(labels, 1 + np.flatnonzero(np.array(sides) > share))
+
+
+def _depth(grey: Float[np.ndarray, "h w"], paper: Float[np.ndarray, "h w"]) -> tuple[Float[np.ndarray, "h w"], float]:
+    """The fraction of the paper's light that is missing, or added by light ink, and how much that is in a stroke."""
     above = grey - paper
-    smooth = ndimage.uniform_filter(above, 3) if min(grey.shape) > papers.SMALL else above
+    smooth = papers.ndimage().uniform_filter(above, 3) if min(grey.shape) > papers.SMALL else above
     some = (slice(None, None, 1 + n // 300) for n in grey.shape)
     noise = 1.5 * np.median(np.abs(above - smooth)[*some])
     floor = max(0.04, 6 * noise)
@@ -42,8 +103,7 @@ def ink(picture: Picture) -> Float[np.ndarray, "h w"]:
     depth, smooth = above / light, smooth / light
     half = smooth.max() / 2
     strokes = depth[(smooth > half) & (depth > half)]
-    full = np.median(strokes) if len(strokes) else smooth.max()
-    return np.clip(depth / full, 0, 1)
+    return depth, float(np.median(strokes)) if len(strokes) else float(smooth.max())
 
 
 def reduction(shape: tuple[int, ...]) -> int:
@@ -64,7 +124,7 @@ def _grey(picture: Picture) -> Float[np.ndarray, "h w"]:
     largest = {"b1": 1, "u1": 255, "u2": 65535}.get(pixels.dtype.str[1:])
     step = reduction(pixels.shape)
     if step > 1:
-        pixels = _block_means(pixels, step)
+        pixels = papers.block_means(pixels, step)
     with np.errstate(over="ignore"):
         pixels = pixels.astype(np.float32)
     least, most = pixels.min(), pixels.max()
@@ -81,16 +141,3 @@ def _grey(picture: Picture) -> Float[np.ndarray, "h w"]:
         return grey
     on_white = grey * colours[..., -1] + 1 - colours[..., -1]
     return on_white if np.ptp(on_white) > 0.02 else 1 - colours[..., -1]  # white ink on nothing
-
-
-def _block_means(pixels: np.ndarray, step: int) -> np.ndarray:
-    """The means of blocks of step x step pixels: of 12 million pixels, eight times as fast as a mean over two axes."""
-    height, width = (n // step * step for n in pixels.shape[:2])
-    with np.errstate(over="ignore"):
-        rows = pixels[:height:step].astype(np.float32)
-        for i in range(1, step):
-            rows += pixels[i:height:step]
-        sums = rows[:, :width:step].copy()
-        for i in range(1, step):
-            sums += rows[:, i:width:step]
-    return sums / step**2

@@ -4,11 +4,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jnn.pictures import paper
 from jnn.pictures.paper import FAINT
-from jnn.pictures.photo import Picture, ink, reduction
+from jnn.pictures.photo import Picture, ink, reduction, seen
 
 SIDE = 28
 """The side of MNIST's images, in pixels."""
@@ -25,6 +25,9 @@ BESIDE = 0.03
 MOST = 1000
 """The largest number of separate strokes."""
 
+HOLES = 8
+"""Ink as long as the picture, with more holes than this, is no digit but lines through digits."""
+
 _NEIGHBOURS = np.ones((3, 3), bool)
 
 
@@ -35,6 +38,21 @@ class Digits(NamedTuple):
     """The first row and column of each, and those behind its last ones: top, left, bottom, right."""
     xs: Float[np.ndarray, "K 784"]
     """Each as MNIST has it."""
+
+
+class Page(NamedTuple):
+    """The digits in a picture, how they stand, and what was left out."""
+
+    boxes: Int[np.ndarray, "K 4"]
+    """Of the digits, as in `Digits`."""
+    xs: Float[np.ndarray, "K 784"]
+    """The digits as MNIST has them."""
+    lines: Int[np.ndarray, " K"]
+    """The number of the line in which each digit stands, from 0."""
+    sheet: bool
+    """Whether they stand on a sheet of paper on a darker table; what is beside it is left out."""
+    left_out: dict[str, Int[np.ndarray, "M 4"]]
+    """The boxes of "frames" around digits, thin "lines", filled "spots", and "specks"."""
 
 
 def normalise(picture: Picture) -> Float[np.ndarray, "784"]:
@@ -48,7 +66,7 @@ def normalise(picture: Picture) -> Float[np.ndarray, "784"]:
     separate strokes; TypeError for what is no array of real numbers.
     """
     shown = ink(picture)
-    parts, boxes = _parts(shown)
+    parts, boxes, _ = _parts(shown, alone=True)
     return _cut(shown, np.minimum(parts, 1), _union(boxes), 1)
 
 
@@ -66,35 +84,114 @@ def digits(picture: Picture) -> Digits:
     A digit is connected ink. The parts of a broken stroke are joined, as are a bar and what is close below it, and
     specks are dropped. Ink of a neighbour inside a box is left out. Raises as `normalise` does.
     """
-    shown = ink(picture)
-    parts, boxes = _parts(shown)
+    return Digits(*page(picture)[:2])
+
+
+def page(picture: Picture) -> Page:
+    """The digits in the picture as `digits` gives them, with their lines and with what was left out.
+
+    Raises as `normalise` does.
+
+    Example:
+      >>> picture = np.full((90, 200), 255, np.uint8)
+      >>> picture[20:70, 30:36] = picture[20:70, 90:96] = picture[75:79, 20:180] = 0
+      >>> found = pictures.page(picture)
+      >>> found.lines.tolist(), {name: len(boxes) for name, boxes in found.left_out.items() if len(boxes)}
+      ([0, 0], {'lines': 1})
+    """
+    shown, sheet = seen(picture)
+    parts, boxes, left_out = _parts(shown)
     owner = _joined(parts, boxes)
     owners = np.concatenate([[-1], owner])[parts]
     boxes = np.array([_union(boxes[owner == i]) for i in range(owner.max() + 1)])
-    order = _reading_order(boxes)
+    lines = _lines(boxes)
+    order = [i for line in lines for i in line]
     xs = np.stack([_cut(shown, owners, boxes[i], i) for i in order])
-    height, width = np.shape(picture)[:2]
-    return Digits(np.minimum(boxes[order] * reduction(np.shape(picture)), [height, width, height, width]), xs)
+    step, limits = reduction(np.shape(picture)), np.tile(np.shape(picture)[:2], 2)
+    return Page(
+        np.minimum(boxes[order] * step, limits),
+        xs,
+        np.repeat(np.arange(len(lines)), [len(line) for line in lines]),
+        sheet,
+        {name: np.minimum(each * step, limits) for name, each in left_out.items()},
+    )
 
 
-def _parts(shown: Float[np.ndarray, "h w"]) -> tuple[Int[np.ndarray, "h w"], Int[np.ndarray, "K 4"]]:
-    """Connected ink, numbered from 1, without specks, and the box of each."""
+def _parts(
+    shown: Float[np.ndarray, "h w"], *, alone: bool = False
+) -> tuple[Int[np.ndarray, "h w"], Int[np.ndarray, "K 4"], dict[str, Int[np.ndarray, "M 4"]]]:
+    """Connected ink, numbered from 1, the box of each piece, and the boxes of what is left out."""
     labels, count = paper.ndimage().label(shown > FAINT, _NEIGHBOURS)
     strong = np.bincount(labels[shown > STRONG], minlength=count + 1)[1:] > 0
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     boxes = _boxes(labels)
     sides = np.max(boxes[:, 2:] - boxes[:, :2], axis=1)
     border = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
     around = np.max([np.bincount(line, minlength=count + 1)[1:] / len(line) for line in border], axis=0) > 0.8
     if np.any(strong & ~around & (sides > min(shown.shape) / 20)):
         strong &= ~around  # a table, or the dark beside the paper
-    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    typical = _weighted_median(sides[strong], areas[strong])
-    kept = np.flatnonzero(strong & (sides >= typical / 4))
+    left_out = _no_digits(labels, boxes, areas, strong, alone)
+    kept = np.flatnonzero(strong & ~np.any(list(left_out.values()), axis=0))
     if len(kept) > MOST:
         raise ValueError(f"picture must show at most {MOST} separate strokes, got {len(kept)}")
+    if any(_holes(labels[_slices(boxes[i])] == i + 1) > HOLES for i in kept[sides[kept] > 0.9 * min(shown.shape)]):
+        raise ValueError("picture must show digits beside lines as dark as they, got lines that run through them")
     renumbered = np.zeros(count + 1, int)
     renumbered[kept + 1] = np.arange(1, len(kept) + 1)
-    return renumbered[labels], boxes[kept]
+    return renumbered[labels], boxes[kept], {name: boxes[strong & some] for name, some in left_out.items()}
+
+
+def _no_digits(
+    labels: Int[np.ndarray, "h w"],
+    boxes: Int[np.ndarray, "K 4"],
+    areas: Int[np.ndarray, " K"],
+    strong: Bool[np.ndarray, " K"],
+    alone: bool,
+) -> dict[str, Bool[np.ndarray, " K"]]:
+    """Which pieces of ink are frames, lines, spots and specks, by what is typical; beside one digit only specks."""
+    sides, narrow = (side(boxes[:, 2:] - boxes[:, :2], axis=1) for side in (np.max, np.min))
+    frames = np.zeros_like(strong) if alone else _frames(labels, boxes, strong & (sides >= 8))
+    others = strong & ~frames
+    typical = _weighted_median(sides[others], narrow[others])
+    at_border = np.any(boxes == [0, 0, *labels.shape], axis=1) & (narrow < typical / 5)
+    lines = at_border | ((sides > 1.5 * typical) & (areas < sides * typical / 8))
+    spots = (areas > 0.74 * narrow * sides) & (narrow > 0.6 * sides) & (sides >= typical / 4)
+    fine = (sides >= min(labels.shape) / 30) & (areas < sides**2 / 2)  # a small digit, not a speck
+    specks = (sides < typical / 4) & ~fine
+    if alone or not np.any(others & ~lines & ~spots & ~specks):  # all that there is
+        lines = spots = np.zeros_like(strong)
+    kinds = {"frames": frames, "lines": lines, "spots": spots, "specks": specks}
+    return {name: each & ~np.any(list(kinds.values())[:i], axis=0) for i, (name, each) in enumerate(kinds.items())}
+
+
+def _frames(
+    labels: Int[np.ndarray, "h w"], boxes: Int[np.ndarray, "K 4"], large: Bool[np.ndarray, " K"]
+) -> Bool[np.ndarray, " K"]:
+    """Of the large pieces of ink, those in whose holes there are others, more than a third as high as the hole."""
+    frames, some = np.zeros_like(large), np.flatnonzero(large)
+    for i in some:
+        top, left, bottom, right = boxes[i]
+        within = some[np.all(boxes[some, :2] > (top, left), axis=1) & np.all(boxes[some, 2:] < (bottom, right), axis=1)]
+        if not len(within):
+            continue
+        holes, _ = paper.ndimage().label(labels[_slices(boxes[i])] != i + 1)
+        outside = np.unique([*holes[0], *holes[-1], *holes[:, 0], *holes[:, -1]])
+        heights = [0, *(y.stop - y.start for y, _ in paper.ndimage().find_objects(holes))]
+        for j in within:
+            row = boxes[j, 0]
+            hole = holes[row - top, np.argmax(labels[row, left:right] == j + 1)]
+            frames[i] |= hole not in outside and 3 * (boxes[j, 2] - row) > heights[hole]
+    return frames
+
+
+def _holes(piece: Bool[np.ndarray, "h w"]) -> int:
+    """The holes in a piece of ink that are not tiny."""
+    labels, _ = paper.ndimage().label(~piece)
+    return int(np.sum(np.bincount(labels.ravel())[1:] > labels.size / 2000))
+
+
+def _slices(box: Int[np.ndarray, "4"]) -> tuple[slice, slice]:
+    return slice(box[0], box[2]), slice(box[1], box[3])
 
 
 def _boxes(labels: Int[np.ndarray, "h w"]) -> Int[np.ndarray, "K 4"]:
@@ -141,20 +238,21 @@ def _joined(parts: Int[np.ndarray, "h w"], boxes: Int[np.ndarray, "K 4"]) -> Int
     return np.unique(owner, return_inverse=True)[1]
 
 
-def _reading_order(boxes: Int[np.ndarray, "K 4"]) -> list[int]:
-    """Line by line: a digit whose middle is within the height of the nearest digit of a line belongs to it."""
+def _lines(boxes: Int[np.ndarray, "K 4"]) -> list[list[int]]:
+    """The lines: to each belong digits whose middle is within the height of its nearest digit, and marks just below."""
     lines: list[list[int]] = []
     for i in np.argsort(boxes[:, 0] + boxes[:, 2]).tolist():
         middle = (boxes[i, 0] + boxes[i, 2]) / 2
         for line in lines:
             away = np.abs(boxes[line][:, [1, 3]].sum(axis=1) - boxes[i, [1, 3]].sum())
             top, bottom = boxes[line[np.argmin(away)], [0, 2]]
-            if top <= middle < bottom:
+            comma = 2 * (boxes[i, 2] - boxes[i, 0]) < bottom - top
+            if top <= middle < bottom + comma * (bottom - top) / 3:
                 line.append(i)
                 break
         else:
             lines.append([i])
-    return [i for line in lines for i in sorted(line, key=lambda i: boxes[i, 1])]
+    return [sorted(line, key=lambda i: boxes[i, 1]) for line in lines]
 
 
 def _cut(

@@ -73,7 +73,8 @@ def test_the_constants_are_those_of_pictures():
     text = page.html(network(12), SURE)
     data = json.loads(re.search(r'type="application/json">(.*?)</script>', text).group(1))
     del data["parameters"]
-    constants = {"side": pictures.SIDE, "fit": pictures.FIT, "faint": pictures.FAINT}
+    names = ("side", "fit", "faint", "strong", "beside")
+    constants = {name: getattr(pictures, name.upper()) for name in names}
     assert data == {"sizes": [784, 12, 10], "sure": SURE, **constants}
 
 
@@ -203,7 +204,7 @@ def test_the_page_reads_as_jnn_does(tab):
 
         answer = probabilities.argmax()
         answers.add(answer if probabilities[answer] >= SURE else None)
-        assert tab.texts("#answer") == [str(answer) if probabilities[answer] >= SURE else "not sure"]
+        assert tab.texts("#answer") == [str(answer) if probabilities[answer] >= SURE else "uncertain"]
         shares = [int(text.removesuffix(" %")) for text in tab.texts("#outputs .number")]
         np.testing.assert_allclose(shares, 100 * probabilities, atol=0.7)
         most = sorted(adds[np.argsort(-np.abs(adds))[:12]], reverse=True)
