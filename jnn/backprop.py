@@ -71,6 +71,7 @@ def value_and_grad(
     checks.shape("x", x, (n_in,), "one example; for a batch use minibatch_value_and_grad, or jax.vmap")
     checks.shape("y", y, (n_out,), "one entry for each output neuron; data.one_hot makes it from a label")
     checks.floating("x", x)
+    _check_functions(cost, hidden)
     zs, activations = feedforward(params, x, hidden=hidden)
     deltas = errors(params, zs, y, cost=cost, hidden=hidden)
     grads = tuple(
@@ -117,6 +118,7 @@ def minibatch_value_and_grad(
     advice = "ys[:, None] makes them from numbers" if n_out == 1 else "data.one_hot makes them from labels"
     checks.shape("ys", ys, (m, n_out), f"one row for each example; {advice}")
     checks.floating("xs", xs)
+    _check_functions(cost, hidden)
     keep = _masking(masks, m, widths)
     zs, activations = [], [xs]
     for l, (w, b) in enumerate(params):
@@ -131,6 +133,12 @@ def minibatch_value_and_grad(
         if l > 0:
             delta = keep(l - 1, (delta @ params[l].w) * hidden.prime(zs[l - 1]))  # (2.3)
     return jnp.mean(cost.value(zs[-1], ys)), tuple(grads[::-1])
+
+
+def _check_functions(cost: Cost, hidden: Activation) -> None:
+    """Raise TypeError unless both know their derivatives."""
+    checks.function("cost", cost, "a cost with its delta, such as costs.cross_entropy", "delta")
+    checks.function("hidden", hidden, "an activation with its derivative, such as activations.tanh", "prime")
 
 
 def _masking(masks: Sequence[Array] | None, m: int, widths: Sequence[int]) -> Callable[[int, Array], Array]:

@@ -237,3 +237,16 @@ class TestBadInput:
         batch = (4,) if value_and_grad is backprop.minibatch_value_and_grad else ()
         with pytest.raises(ValueError, match=r"params\[1\]\.w"):
             value_and_grad(network(0)[::2], jnp.zeros((*batch, 7)), jnp.zeros((*batch, 3)))
+
+    @FORMS
+    def test_functions_without_derivatives(self, value_and_grad):
+        batch = (4,) if value_and_grad is backprop.minibatch_value_and_grad else ()
+        given = network(0), jnp.zeros((*batch, 7)), jnp.zeros((*batch, 3))
+        with pytest.raises(
+            TypeError, match="hidden must be an activation with its derivative, such as activations.tan"
+        ):
+            value_and_grad(*given, hidden=jnp.tanh)
+        with pytest.raises(
+            TypeError, match="cost must be a cost with its delta, such as costs.cross_entropy, got 'mse'"
+        ):
+            value_and_grad(*given, cost="mse")

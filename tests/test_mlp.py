@@ -192,3 +192,13 @@ def test_bad_input(call, error, message):
 def test_layers_that_do_not_chain(layers, wrong):
     with pytest.raises(ValueError, match=wrong):
         mlp.forward(layers(*network(0)), jnp.zeros(7))
+
+
+@pytest.mark.bad_input
+def test_activations_that_are_no_functions():
+    params = mlp.init(jax.random.key(0), (3, 4, 2))
+    for f in (mlp.logits, lambda params, x, hidden: mlp.classify(params, x[None], hidden=hidden)):
+        with pytest.raises(TypeError, match="hidden must be an activation, such as activations.tanh, got 'relu'"):
+            f(params, jnp.ones(3), hidden="relu")
+    with pytest.raises(TypeError, match="output must be an activation, .* got 'softmax'"):
+        mlp.forward(params, jnp.ones(3), output="softmax")

@@ -197,6 +197,12 @@ def _in_order(name: str, data: Mapping[str, PyTree]) -> str:
     return f"({', '.join(f'{name}[{key!r}]' for key in data)})"
 
 
+def function(name: str, value: Any, kind: str, attribute: str = "__call__") -> None:
+    """Raise TypeError unless `value` has the attribute that this kind of function has."""
+    if not hasattr(value, attribute):
+        raise TypeError(f"{name} must be {kind}, got {value!r}")
+
+
 @contextlib.contextmanager
 def noted(note: str) -> Iterator[None]:
     """Add a note to an error of a function of the user's."""
