@@ -22,6 +22,7 @@ import itertools
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from experiments import docstring, load, names
 
@@ -33,7 +34,8 @@ def main(args: Sequence[str] | None = None) -> int:
         return importlib.import_module(f"experiments.{args[0]}").main(args[1:])
     words, flags = _split(args)
     if unknown := [word for word in words if word not in (*names(), "all", "report")]:
-        print(f"error: no experiment {', '.join(unknown)}; there are: {', '.join(names())}", file=sys.stderr)
+        hint = f"; a folder is named by --out {unknown[0]}" if Path(unknown[0]).is_dir() else ""
+        print(f"error: no experiment {', '.join(unknown)}; there are: {', '.join(names())}{hint}", file=sys.stderr)
         return 2
     if len(words) == 1 and words[0] in names():
         from experiments import runner  # late, as it needs packages that may not be installed

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import runner
-from jnn import backprop, costs, data, lstm, mlp, rnn, train
+from jnn import backprop, convert, costs, data, lstm, mlp, rnn, train
 from jnn.typing import Grad
 
 # Configs
@@ -46,10 +46,19 @@ class Images(Repeated):
     """The 70,000 images of MNIST (from $JNN_DATA_DIR or downloaded once), or the 1,797 embedded digits (UCI)."""
 
 
-def check_folder(name: str, file: Path | None) -> None:
-    """Raise ValueError for a file to write, if there is one, in a folder that does not exist."""
-    if file is not None and not runner.expanded(name, file).parent.is_dir():
+def check_written(name: str, file: Path | None) -> None:
+    """Raise an error if this file of parameters, where there is one, cannot be written after the computation."""
+    if file is None:
+        return
+    path = runner.expanded(name, file)
+    if path.is_dir() or not path.parent.is_dir():
         raise ValueError(f"{name} must be a file in a folder that exists, got {file}")
+    probe = path.with_name(f"{path.name}.probe")
+    try:
+        convert.export(probe, np.zeros(1))
+        probe.unlink()
+    except OSError as error:
+        raise OSError(f"{name} must be a file that can be written, got {file}: {error}") from error
 
 
 # Networks that read digits

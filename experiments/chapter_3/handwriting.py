@@ -195,7 +195,7 @@ def split(config: Config) -> tuple[data.Split, data.Split, data.Split]:
 
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
     """Train the networks. Returns their accuracies on pictures of each kind, and how many answers are not sure."""
-    common.check_folder("weights", config.weights)
+    common.check_written("weights", config.weights)
     images, held_out, test = split(config)
     networks = train_networks(training, config, images)
     outputs = functools.partial(jax.vmap(probabilities, (0, None)), jax.tree.map(jnp.float32, networks))

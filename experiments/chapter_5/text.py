@@ -189,7 +189,7 @@ def _correlations(ltm: Float[np.ndarray, "n d"], label: Float[np.ndarray, " n"])
 
 def check(config: Config) -> None:
     """Raise ValueError for no start, or weights in a folder that does not exist."""
-    common.check_folder("weights", config.weights)
+    common.check_written("weights", config.weights)
     if config.start == "":
         raise ValueError("start must have at least one character, got none")
 

@@ -162,8 +162,10 @@ def read_result(path: Path) -> dict[str, Any]:
     claims, numbers = result["claims"], result["numbers"]
     if not claims or not all(isinstance(holds, bool) for holds in claims.values()):
         raise ValueError("claims must be true or false, and at least one")
-    if not all(isinstance(number, int | float) for number in numbers.values()):
-        raise ValueError("numbers must be numbers")
+    try:
+        format_numbers({**numbers, "seconds": result["seconds"]})
+    except (OverflowError, TypeError, ValueError):
+        raise ValueError("numbers must be numbers, each below 1e308") from None
     return result
 
 

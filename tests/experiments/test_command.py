@@ -121,6 +121,7 @@ def test_what_runs(ran, args, expected):
         (["digits", "bits", "--epochs", "3"], "error: --epochs is not a flag of the command, only"),
         (["all", "--fast"], "error: --fast is not a flag of the command, only"),
         (["--fast"], "error: --fast is not a flag of the command, only"),
+        (["report", "/"], f"error: no experiment /; there are: {', '.join(NAMES)}; a folder is named by --out /\n"),
         (["report", "--seeds", "2"], "error: --seeds is not a flag of the command, only"),
     ],
 )

@@ -217,6 +217,8 @@ def changed(**fields):
         ("result.json", changed(claims={}), "claims must be true or false", "figure"),
         ("result.json", changed(claims={"x": "yes"}), "claims must be true or false", "figure"),
         ("result.json", changed(numbers={"x": None}), "numbers must be numbers", "figure"),
+        ("result.json", changed(numbers={"x": 10**400}), "numbers must be numbers", "figure"),
+        ("result.json", changed(seconds=10**400), "numbers must be numbers", "figure"),
         ("result.json", changed(seconds=None), "seconds has the wrong type, got null", "figure"),
         ("result.json", changed(config={"size": 5, "old": 1}), "many, old; to replace it, run python -m ", "both"),
     ],

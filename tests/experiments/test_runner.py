@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from experiments import runner
+from experiments.__main__ import main
 from experiments.chapter_1 import digits, nielsen
 from experiments.runner import command, files, training
 from jnn import train
@@ -118,13 +119,21 @@ def test_where_a_sign_cannot_be_shown_another_one_is(experiment, tmp_path, monke
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--seeds", "0"], "seeds must be at least 1, got 0"),
-        (["--hidden", "2", "0"], "hidden must be at least 1, got 0"),
-        (["--eta", "-3"], "eta must be positive and finite, got -3.0"),  # by jnn
+        (["digits", "--seeds", "0"], "seeds must be at least 1, got 0"),
+        (["digits", "--hidden", "2", "0"], "hidden must be at least 1, got 0"),
+        (["digits", "--hidden"], "hidden must have at least one number, got none"),
+        (["digits", "--seed", "-1"], "seed must be at least 0, got -1"),
+        (["digits", "--eta", "-3"], "eta must be positive and finite, got -3.0"),  # by jnn
+        (["adding_problem", "--tests", "-1"], "tests must be at least 1, got -1"),
+        (["approximate_2d", "--points", "-1"], "points must be at least 1, got -1"),
+        (["approximate_2d", "--picture-bins", "3", "0"], "picture_bins must be at least 1, got 0"),
+        (["approximate_3d", "--slices"], "slices must have at least one number, got none"),
+        (["approximate_3d", "--slices", "0", "nan"], "slices must be finite, got nan"),
+        (["counting", "--rem-bias", "inf"], "rem_bias must be finite, got inf"),
     ],
 )
 def test_a_wrong_value_is_one_line(flags, message, tmp_path, capsys):
-    assert runner.main(digits, [*flags, "--out", str(tmp_path)]) == 2
+    assert main([*flags, "--out", str(tmp_path)]) == 2
     assert capsys.readouterr() == ("", f"error: {message} (JNN_TRACEBACK=1 shows where)\n")
     assert not list(tmp_path.iterdir())
 

@@ -3,6 +3,8 @@
 import bz2
 import lzma
 import math
+import os
+import sys
 from collections import Counter
 
 import jax
@@ -205,11 +207,14 @@ def test_it_learns_to_write_a_text(tmp_path, capsys):
 
 
 def test_a_text_in_one_line_and_another_script_is_learned(tmp_path, capsys):
-    """Its samples continue its first character; fonts that lack its characters are no warning."""
+    """Its samples continue its first character; characters that a font lacks are no warning, nor is a name."""
     poem = "床前明月光疑是地上霜举头望明月低头思故乡"
-    path = write(tmp_path / "poem.txt", 150 * poem)
+    name = b"\xffpoem" if sys.platform == "linux" else b"poem"
+    path = write(tmp_path / os.fsdecode(name), 150 * poem)
     assert run("--file", path, *SIZE, "--epochs", 6, "--temperatures", 0, out=tmp_path) == 0
-    assert capsys.readouterr().out.partition("sample at 0:\n")[2].startswith(poem)
+    shown = capsys.readouterr().out
+    assert shown.partition("sample at 0:\n")[2].startswith(poem)
+    assert f"source:\n{name.decode(errors='replace')}\n" in shown
 
 
 def test_a_network_of_two_layers_is_kept(tmp_path):
@@ -297,6 +302,8 @@ def test_a_file_of_2_gigabytes(tmp_path, capsys):
         (("--temperatures",), "temperatures must have at least one number, got none"),
         (("--temperatures", "-1"), "temperatures must be at least 0, got -1.0"),
         (("--weights", "{}/none/net"), "weights must be a file in a folder that exists, got {}/none/net"),
+        (("--weights", "{}"), "weights must be a file in a folder that exists, got {}"),
+        (("--weights", "{}/" + 250 * "x"), "weights must be a file that can be written, got {}/xxx"),
         (("--rows", "1000"), "the training text must have more than rows * window = 16000 characters, got"),
     ],
 )

@@ -1,5 +1,6 @@
 """Texts to learn from."""
 
+import os
 import platform
 import sysconfig
 import zlib
@@ -92,7 +93,8 @@ def from_file(path: Path, most: int) -> Corpus:
     if "\0" in text:
         raise ValueError(f"file must be text, got {path}, which contains zero bytes as binary files do")
     cut = len(text) * (HELD_OUT - 1) // HELD_OUT
-    return _corpus(text[:cut][:most], text[cut:][:most], path.name)
+    source = os.fsencode(path.name).decode(errors="replace")  # a name need not be UTF-8
+    return _corpus(text[:cut][:most], text[cut:][:most], source)
 
 
 def windows(text: UInt[np.ndarray, " N"], rows: int, window: int) -> UInt[np.ndarray, "steps rows T_plus_1"]:
