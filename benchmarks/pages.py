@@ -116,9 +116,9 @@ def underlined(flat: Flat, rng: Rng) -> Flat:
     return with_strokes(flat, paint)
 
 
-def boxed(flat: Flat, rng: Rng, way: int) -> Flat:
+def boxed(flat: Flat, rng: Rng) -> Flat:
     """Each digit in a rectangle or an ellipse, or all in a table, none touched."""
-    wide = int(rng.integers(3, 7))
+    way, wide = int(rng.integers(3)), int(rng.integers(3, 7))
     cell = np.array([(WIDTH - 80) / COLUMNS, (HEIGHT - 80) / ROWS])
 
     def paint(draw: ImageDraw.ImageDraw, i: int, box: tuple[float, ...]) -> None:
@@ -154,33 +154,42 @@ def photo(
 ) -> Page:
     """The page from above, nearly straight, in light that falls off a little: `share` of the picture is page."""
     table = texture(rng) if share < 1 else np.broadcast_to(colours[0, 0], colours.shape)
-    scale, angle = np.sqrt(share), np.deg2rad(rng.uniform(-5, 5) if share < 0.9 else rng.uniform(-1.5, 1.5))
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * scale
-    middle = np.array([HEIGHT, WIDTH]) / 2
-    free = np.maximum(0, middle - np.abs(turn) @ middle)
-    moved = middle + rng.uniform(-0.8, 0.8, 2) * free
-    back = np.linalg.inv(turn)
-    shift = middle - back @ moved  # (row, column) of the page for that of the picture
-    pixels = np.uint8(np.clip(255 * colours, 0, 255))
-    image = Image.fromarray(pixels).convert("RGBA")
-    if scale < 1:  # averaged, as a camera does
-        small = tuple(round(n * scale) for n in (WIDTH, HEIGHT))
-        image = image.resize(small, Image.Resampling.BOX)
-        back, shift = back * scale, shift * scale
-    coefficients = (back[1, 1], back[1, 0], shift[1], back[0, 1], back[0, 0], shift[0])
-    image = image.transform((WIDTH, HEIGHT), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
-    seen = np.asarray(image, np.float32) / 255
-    seen = seen[..., :3] * seen[..., 3:] + table * (1 - seen[..., 3:])
+    seen, boxes = _placed(colours, boxes, table, share, rng)
     y, x = np.mgrid[-1 : 1 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j].astype(np.float32)
     falls = 1 - rng.uniform(0, 0.15) * (1 + x * rng.choice([-1, 1])) / 2 - rng.uniform(0, 0.1) * y**2
     seen = ndimage.gaussian_filter(seen * (falls * light)[..., None], (0.8, 0.8, 0))
     noisy = 255 * seen + rng.normal(0, 3, (HEIGHT, WIDTH, 1))
     file = io.BytesIO()
     Image.fromarray(np.uint8(np.clip(noisy, 0, 255))).save(file, "JPEG", quality=85)
+    return Page(np.asarray(Image.open(file)), boxes, labels)
+
+
+def _placed(
+    colours: Float[np.ndarray, "H W 3"],
+    boxes: Float[np.ndarray, "K 4"],
+    table: Float[np.ndarray, "H W 3"],
+    share: float,
+    rng: Rng,
+) -> tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, "K 4"]]:
+    """The page on the table, reduced or enlarged, turned a little and moved; and where the boxes come to lie."""
+    scale, angle = np.sqrt(share), np.deg2rad(rng.uniform(-5, 5) if share < 0.9 else rng.uniform(-1.5, 1.5))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * scale
+    middle = np.array([HEIGHT, WIDTH]) / 2
+    moved = middle + rng.uniform(-0.8, 0.8, 2) * np.maximum(0, middle - np.abs(turn) @ middle)
+    back = np.linalg.inv(turn)
+    shift = middle - back @ moved  # (row, column) of the page for that of the picture
+    image = Image.fromarray(np.uint8(np.clip(255 * colours, 0, 255))).convert("RGBA")
+    if scale < 1:  # averaged, as a camera does
+        image = image.resize((round(WIDTH * scale), round(HEIGHT * scale)), Image.Resampling.BOX)
+        back, shift = back * scale, shift * scale
+    coefficients = (back[1, 1], back[1, 0], shift[1], back[0, 1], back[0, 0], shift[0])
+    image = image.transform((WIDTH, HEIGHT), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+    seen = np.asarray(image, np.float32) / 255
     corners = boxes.reshape(-1, 2, 2)  # [K, (top left, bottom right), (row, column)]
-    centres, sides = corners.mean(axis=1), np.diff(corners, axis=1)[:, 0] * scale
-    centres = (centres - middle) @ turn.T + moved
-    return Page(np.asarray(Image.open(file)), np.hstack([centres - sides / 2, centres + sides / 2]), labels)
+    sides = np.diff(corners, axis=1)[:, 0] * scale
+    centres = (corners.mean(axis=1) - middle) @ turn.T + moved
+    placed = seen[..., :3] * seen[..., 3:] + table * (1 - seen[..., 3:])
+    return placed, np.hstack([centres - sides / 2, centres + sides / 2])
 
 
 def texture(rng: Rng) -> Float[np.ndarray, "H W 3"]:
@@ -211,14 +220,30 @@ def _shadow(rng: Rng, soft: float) -> Float[np.ndarray, "H W"]:
     return 1 - rng.uniform(0.3, 0.5) / (1 + np.exp(np.clip(-inside / soft, -50, 50)))
 
 
-def plain(xs: np.ndarray, labels: np.ndarray, rng: Rng, **options: Any) -> Page:
-    flat = written(xs, rng)
-    return photo(reflected(flat), flat.boxes, labels, rng, **options)
+Draw = Callable[[np.ndarray, np.ndarray, Rng], Page]
+"""Makes a page of the images of digits and their labels."""
 
 
-def pencil(xs: np.ndarray, labels: np.ndarray, rng: Rng, **options: Any) -> Page:
-    flat = written(xs, rng)
-    return photo(reflected(flat, PENCIL), flat.boxes, labels, rng, **options)
+def drawn(
+    change: Callable[[Flat, Rng], Flat] = lambda flat, _: flat,
+    *,
+    ink: np.ndarray = PEN,
+    sizes: tuple[float, float] = (130, 190),
+    shadow: Callable[[Rng], Any] = lambda _: 1.0,
+    share: float = 1.1,
+) -> Draw:
+    """Pages whose flat page is changed, with ink of this colour, in the light that `shadow` leaves."""
+
+    def draw(xs: np.ndarray, labels: np.ndarray, rng: Rng) -> Page:
+        light = shadow(rng)
+        flat = change(written(xs, rng, sizes), rng)
+        return photo(reflected(flat, ink), flat.boxes, labels, rng, light, share)
+
+    return draw
+
+
+def ruled(strength: float, *, grid: bool, ink: np.ndarray = PEN) -> Draw:
+    return drawn(lambda flat, rng: with_lines(flat, strength, rng, grid=grid, ink=ink), ink=ink)
 
 
 def blackboard(xs: np.ndarray, labels: np.ndarray, rng: Rng) -> Page:
@@ -226,31 +251,8 @@ def blackboard(xs: np.ndarray, labels: np.ndarray, rng: Rng) -> Page:
     return photo(BOARD + flat.ink[..., None] * (CHALK - BOARD), flat.boxes, labels, rng)
 
 
-def ruled(strength: float, *, grid: bool, ink: np.ndarray = PEN) -> Callable[..., Page]:
-    def draw(xs: np.ndarray, labels: np.ndarray, rng: Rng) -> Page:
-        flat = with_lines(written(xs, rng), strength, rng, grid=grid, ink=ink)
-        return photo(reflected(flat, ink), flat.boxes, labels, rng)
-
-    return draw
-
-
-def framed(xs: np.ndarray, labels: np.ndarray, rng: Rng) -> Page:
-    flat = boxed(written(xs, rng, (100, 145)), rng, int(rng.integers(3)))
-    return photo(reflected(flat), flat.boxes, labels, rng)
-
-
-def with_line_below(xs: np.ndarray, labels: np.ndarray, rng: Rng) -> Page:
-    flat = underlined(written(xs, rng), rng)
-    return photo(reflected(flat), flat.boxes, labels, rng)
-
-
-def mixed(xs: np.ndarray, labels: np.ndarray, rng: Rng) -> Page:
-    flat = written(xs, rng, (40, 200))
-    return photo(reflected(flat), flat.boxes, labels, rng)
-
-
 def turned(xs: np.ndarray, labels: np.ndarray, rng: Rng) -> Page:
-    page, turns = plain(xs, labels, rng), int(rng.integers(1, 4))
+    page, turns = drawn()(xs, labels, rng), int(rng.integers(1, 4))
     return Page(np.rot90(page.picture, turns), turned_boxes(page.boxes, page.picture.shape, turns), labels)
 
 
@@ -263,24 +265,21 @@ def turned_boxes(boxes: Float[np.ndarray, "K 4"], shape: tuple[int, ...], turns:
     return np.stack([top, left, bottom, right], axis=1)
 
 
-KINDS: Mapping[str, Callable[..., Page]] = {
-    "plain": plain,
+KINDS: Mapping[str, Draw] = {
+    "plain": drawn(),
     "blackboard": blackboard,
-    "pencil": pencil,
-    "soft shadow": lambda xs, labels, rng: plain(xs, labels, rng, light=soft_shadow(rng)),
-    "hard shadow": lambda xs, labels, rng: plain(xs, labels, rng, light=hard_shadow(rng)),
-    "pencil in shadow": lambda xs, labels, rng: pencil(xs, labels, rng, light=soft_shadow(rng)),
-    **{
-        f"table {share}": lambda xs, labels, rng, share=share: plain(xs, labels, rng, share=share)
-        for share in (0.92, 0.8, 0.65, 0.5, 0.3, 0.15)
-    },
+    "pencil": drawn(ink=PENCIL),
+    "soft shadow": drawn(shadow=soft_shadow),
+    "hard shadow": drawn(shadow=hard_shadow),
+    "pencil in shadow": drawn(ink=PENCIL, shadow=soft_shadow),
+    **{f"table {share}": drawn(share=share) for share in (0.92, 0.8, 0.65, 0.5, 0.3, 0.15)},
     **{f"lines {strength}": ruled(strength, grid=False) for strength in (0.25, 0.5, 0.75)},
     **{f"grid {strength}": ruled(strength, grid=True) for strength in (0.25, 0.5, 0.75)},
     "pencil on lines": ruled(0.5, grid=False, ink=PENCIL),
-    "underlined": with_line_below,
-    "boxed": framed,
+    "underlined": drawn(underlined),
+    "boxed": drawn(boxed, sizes=(100, 145)),
     "turned": turned,
-    "mixed sizes": mixed,
+    "mixed sizes": drawn(sizes=(40, 200)),
 }
 
 

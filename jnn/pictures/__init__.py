@@ -9,12 +9,15 @@
 
 They run on the host, on NumPy arrays, since what is connected to what depends on the values of the pixels.
 
+`page` gives the lines of digits and what was left out, too.
+
 A picture is [H, W], or [H, W, channels] with grey, grey and alpha, RGB or RGBA, of any dtype. Unsigned integers of 8
 and 16 bits are fractions of their largest value, and numbers in [0, 1] brightnesses; others are scaled from their own
 range to that. What is transparent is white. Ink may be dark on light or light on dark, but must cover less than half of
-the picture, otherwise the paper is taken for the ink. The light may fall off across it, and a shadow may fall on it;
-what covers most of a side of the picture, such as a table beside the paper, is left out. Ruled lines are ignored where
-they are less than a quarter as dark as the ink. Digits that touch each other, or a frame, are not separated.
+the picture, otherwise the paper is taken for the ink. The light may fall off across it, and shadows may fall on it. A
+sheet of paper on a darker table is found, and only what is on it is read. Printed lines that are paler than the ink are
+taken out; so are underlines, frames around digits that they do not touch, and filled spots such as punched holes.
+Lines as dark as the ink that run through digits are refused; digits that touch each other are not separated.
 """
 
 from jnn.pictures.paper import FAINT

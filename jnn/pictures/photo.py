@@ -54,7 +54,7 @@ def _ink(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
         left = np.mean(papers.thick(other[some] > papers.FAINT * other_full)) / np.mean(thick)
         faint = np.median(depth[some][thick]) / np.quantile(depth[some], 0.998)
         at_border = any(np.any(line) for line in (thick[0], thick[-1], thick[:, 0], thick[:, -1]))
-        better = -1 if faint < 0.75 else -0.03 if at_border else 0 if faint < 0.88 else 0.03
+        better = -1 if faint < 0.75 else -0.05 if at_border and faint < 0.97 else 0 if faint < 0.88 else 0.03
         if left < 1 / 3 and papers.fit(other) > papers.fit(depth) + better:
             depth, full = other, other_full
     return np.clip(_without_lines(depth / full), 0, 1)

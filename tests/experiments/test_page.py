@@ -252,6 +252,134 @@ def test_a_finger_draws(browser, tmp_path):
     tab.context.close()
 
 
+@pytest.fixture
+def small(browser, tmp_path):
+    """The page in a small window, with light colours."""
+    tab = Tab(browser, tmp_path / "page.html", viewport={"width": 375, "height": 548}, color_scheme="light")
+    yield tab
+    assert not tab.errors
+    tab.context.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "strokes",
+    [[[(150, 150)]], [[(60, 60), (110, 60), (80, 140)], [(262, 262), (264, 263)]]],
+    ids=["a tap", "a stray dot"],
+)
+def test_dots_are_drawn_and_read_as_jnn_does(small, strokes):
+    small.draw(strokes)
+    image, _ = small.reader()
+    assert small.canvas()[..., 0].min() == 0
+    np.testing.assert_allclose(image, pictures.normalise(small.canvas()), atol=1e-3)
+
+
+@pytest.mark.slow
+def test_specks_are_left_out_as_jnn_does(small):
+    small.draw([[(60, 60), (170, 60), (120, 200)]])
+    alone, _ = small.reader()
+    small.draw([[(258, 262)]])
+    np.testing.assert_allclose(small.reader()[0], alone, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keys", ["Control+z", "Meta+z"])
+def test_a_key_undoes_a_stroke(small, keys):
+    first, second = STROKES["4"]
+    small.draw([first])
+    image, _ = small.reader()
+    small.draw([second])
+    small.page.keyboard.press(keys)
+    small.wait()
+    assert np.array_equal(small.reader()[0], image)
+
+
+@pytest.mark.slow
+def test_the_keyboard_draws(small):
+    """A stroke of 120 pixels downwards, which a mouse draws likewise."""
+    small.page.focus("#paper")
+    for key in ("ArrowRight", "Space", *["ArrowDown"] * 12, "Space", "ArrowLeft"):
+        small.page.keyboard.press(key)
+    small.wait()
+    drawn = small.canvas()
+    assert small.page.locator("#nib").is_visible()
+    small.page.keyboard.press("Escape")
+    small.draw([[(150, 60), (150, 180)]])
+    assert np.abs(small.canvas().astype(int) - drawn).mean() < 1
+
+
+@pytest.mark.slow
+def test_a_pen_draws_beside_a_resting_palm(small):
+    small.page.evaluate(
+        """() => {
+            const paper = document.getElementById("paper"), box = paper.getBoundingClientRect();
+            paper.setPointerCapture = () => {};
+            const send = (type, pointerId, pointerType, x, y) => paper.dispatchEvent(new PointerEvent(
+                type, {pointerId, pointerType, clientX: box.x + x, clientY: box.y + y}));
+            send("pointerdown", 1, "touch", 150, 150);
+            send("pointerdown", 2, "pen", 40, 40);
+            send("pointermove", 2, "pen", 40, 90);
+            send("pointermove", 1, "touch", 160, 150);
+            send("pointerup", 2, "pen", 40, 90);
+        }"""
+    )
+    small.wait()
+    rows, columns = np.nonzero(small.canvas()[..., 0] < 128)
+    assert np.ptp(rows) > np.ptp(columns) > 0
+    assert columns.max() < 140
+
+
+@pytest.mark.slow
+def test_the_answer_is_seen_on_a_small_phone_without_scrolling(small):
+    box = small.page.locator("#answer").bounding_box()
+    assert box["y"] + box["height"] < 548
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "height"), [(667, 375), (844, 390), (932, 430)])
+def test_the_paper_fits_a_phone_on_its_side(browser, tmp_path, width, height):
+    tab = Tab(browser, tmp_path / "page.html", viewport={"width": width, "height": height})
+    box = tab.page.locator("#paper").bounding_box()
+    assert box["y"] + box["height"] < height
+    assert box["width"] == pytest.approx(box["height"])
+    assert tab.overflow() <= 0
+    tab.context.close()
+
+
+@pytest.mark.slow
+def test_without_script_the_page_says_what_it_needs(browser, tmp_path):
+    tab = Tab(browser, tmp_path / "page.html", java_script_enabled=False)
+    assert "This page needs JavaScript" in tab.page.inner_text("body")
+    assert not tab.page.locator("#hint").is_visible()
+    tab.context.close()
+
+
+@pytest.mark.slow
+def test_forced_colours_show_the_bars(browser, tmp_path):
+    tab = Tab(browser, tmp_path / "page.html", forced_colors="active")
+    tab.draw(STROKES["1"])
+    colours = [
+        tab.page.eval_on_selector(selector, "element => getComputedStyle(element).backgroundColor")
+        for selector in ("#outputs .bar", "#outputs .track")
+    ]
+    assert colours[0] != colours[1]
+    tab.context.close()
+
+
+@pytest.mark.slow
+def test_buttons_have_a_border_that_is_seen(tab):
+    """The contrast of a border with the page is at least 3 (WCAG 1.4.11)."""
+    colours = tab.page.evaluate(
+        """() => [getComputedStyle(document.getElementById("undo")).borderColor,
+                  getComputedStyle(document.body).backgroundColor]"""
+    )
+    parts = [np.array(re.findall(r"\d+", colour)[:3], float) / 255 for colour in colours]
+    low, high = sorted(
+        float(np.where(p <= 0.03928, p / 12.92, ((p + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]) for p in parts
+    )
+    assert (high + 0.05) / (low + 0.05) >= 3
+
+
 @pytest.mark.slow
 def test_what_is_drawn_beside_the_paper_is_not_read(tab):
     tab.draw([[(140, -40), (140, 100)]])
