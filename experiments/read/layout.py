@@ -66,7 +66,7 @@ def _sign(box: Int[np.ndarray, "4"], others: Int[np.ndarray, "K 4"]) -> str:
     low = top > base - 0.4 * height
     if low and max(high, wide) < 0.2:
         return "."
-    return "," if low and high < 0.55 and wide < 0.6 * high and bottom > base + 0.08 * height else ""
+    return "," if low and high < 0.55 and wide < min(0.35, 0.8 * high) and bottom > base + 0.08 * height else ""
 
 
 def _is_point(box: Int[np.ndarray, "4"], digits: Int[np.ndarray, "K 4"]) -> bool:
