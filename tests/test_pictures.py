@@ -184,6 +184,13 @@ def test_a_shadow_that_takes_nearly_half_of_the_light_is_taken_out(what):
     assert root_mean_square(found.xs - expected.xs) < 0.1
 
 
+def test_a_bar_thicker_than_strokes_is_ink():
+    """Nothing is left of it above the envelope that takes shadows out."""
+    bar = np.random.default_rng(0).normal(0.9, 0.03, (600, 800))
+    bar[:, 300:400] -= 0.6
+    assert len(pictures.find(bar)) == 1
+
+
 def on_table(share):
     """The sheet of four digits as `share` of a picture of the same size, and its corner there."""
     even = photo_of_four()

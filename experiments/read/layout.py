@@ -55,9 +55,10 @@ def _words(entries: list[tuple[np.ndarray, int | str]], digits: Int[np.ndarray, 
 
 def _sign(box: Int[np.ndarray, "4"], others: Int[np.ndarray, "K 4"]) -> str:
     """The sign that a piece is among the others of its line, or nothing."""
-    if not len(others):
+    heights = others[:, 2] - others[:, 0]
+    if not len(others) or heights.max() > 2.5 * np.median(heights):  # of mixed sizes: it may be a small digit
         return ""
-    height, base = np.median(others[:, 2] - others[:, 0]), np.median(others[:, 2])
+    height, base = np.median(heights), np.median(others[:, 2])
     top, left, bottom, right = box
     high, wide = (bottom - top) / height, (right - left) / height
     if wide > 2 * high and high < 0.25 and 0.2 < wide < 1 and 0.25 < (base - (top + bottom) / 2) / height < 0.75:
@@ -65,7 +66,7 @@ def _sign(box: Int[np.ndarray, "4"], others: Int[np.ndarray, "K 4"]) -> str:
     low = top > base - 0.4 * height
     if low and max(high, wide) < 0.2:
         return "."
-    return "," if low and high < 0.55 and wide < 0.35 and bottom > base + 0.08 * height else ""
+    return "," if low and high < 0.55 and wide < min(0.35, 0.8 * high) and bottom > base + 0.08 * height else ""
 
 
 def _is_point(box: Int[np.ndarray, "4"], digits: Int[np.ndarray, "K 4"]) -> bool:

@@ -1,5 +1,7 @@
 """From a photo to ink: brightness, the light taken out, either polarity."""
 
+import contextlib
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike as Like
@@ -45,19 +47,24 @@ def seen(picture: Picture) -> tuple[Float[np.ndarray, "h w"], bool]:
 
 
 def _ink(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """The ink in a picture of paper alone. A shadow is thicker than strokes, and fainter than the ink in it."""
+    """The ink in a picture of paper alone."""
     depth, full = _depth(grey, papers.paper(grey))
-    some = (slice(None, None, 3 if min(grey.shape) > 3 * papers.SMALL else 1),) * 2
-    thick = papers.thick(depth[some] > papers.FAINT * full)
+    step = 3 if min(grey.shape) > 3 * papers.SMALL else 1
+    thick = papers.thick(depth[::step, ::step] > papers.FAINT * full)
     if np.mean(thick) > 0.01:
-        other, other_full = _depth(grey, papers.envelope(grey))
-        left = np.mean(papers.thick(other[some] > papers.FAINT * other_full)) / np.mean(thick)
-        faint = np.median(depth[some][thick]) / np.quantile(depth[some], 0.998)
-        at_border = any(np.any(line) for line in (thick[0], thick[-1], thick[:, 0], thick[:, -1]))
-        better = -1 if faint < 0.75 else -0.05 if at_border and faint < 0.97 else 0 if faint < 0.88 else 0.03
-        if left < 1 / 3 and papers.fit(other) > papers.fit(depth) + better:
-            depth, full = other, other_full
+        with contextlib.suppress(ValueError):  # nothing but thick ink
+            other, other_full = _depth(grey, papers.envelope(grey))
+            left = np.mean(papers.thick(other[::step, ::step] > papers.FAINT * other_full)) / np.mean(thick)
+            if left < 1 / 3 and _is_shadow(thick, depth[::step, ::step], papers.fit(other) - papers.fit(depth)):
+                depth, full = other, other_full
     return np.clip(_without_lines(depth / full), 0, 1)
+
+
+def _is_shadow(thick: Bool[np.ndarray, "h w"], depth: Float[np.ndarray, "h w"], better: float) -> bool:
+    """Whether what is thick is fainter than the ink, or reaches the edge, or the picture is clearer without it."""
+    faint = np.median(depth[thick]) / np.quantile(depth, 0.998)
+    at_border = any(np.any(line) for line in (thick[0], thick[-1], thick[:, 0], thick[:, -1]))
+    return bool(better > (-1 if faint < 0.75 else -0.05 if at_border and faint < 0.97 else 0 if faint < 0.88 else 0.03))
 
 
 def _without_lines(shown: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:

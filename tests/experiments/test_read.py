@@ -159,6 +159,13 @@ def test_signs_that_are_clear_are_shown(line, network):
     assert said(network, typed(line, pitch=60)) == f"a: {line}"
 
 
+def test_a_small_digit_beside_larger_ones_is_no_comma(network):
+    picture = Image.new("L", (1300, 700), 240)
+    for digit, x, size in (("3", 60, 600), ("1", 560, 200), ("4", 800, 100), ("7", 1000, 75)):
+        ImageDraw.Draw(picture).text((x, 640 - size * 1.2), digit, 40, FONT.font_variant(size=size))
+    assert "," not in said(network, np.asarray(picture))
+
+
 def test_a_plus_and_a_times_are_uncertain(network):
     picture = typed("2 7 3").copy()
     picture[85:93, 125:185] = picture[60:120, 151:159] = 40  # +
