@@ -13,6 +13,7 @@ from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float, Key
 
 from jnn._internal import checks
+from jnn._internal.varying import together
 from jnn.recurrent import Inputs, Mask, StateT, Unroll, scan, segments, where
 from jnn.typing import PyTree
 
@@ -131,12 +132,12 @@ def check(params: PyTree, state: StateT, xs: PyTree, mask: PyTree) -> tuple[Stat
     state = jax.tree_util.tree_map_with_path(
         lambda path, leaf: memory(".".join(filter(None, ("state", checks.leaf_name(path)))), leaf, batch, d), state
     )
-    if mask is None:
-        return state, xs
-    advice = "one entry for each time and sequence, time first as in xs [T, B, p], False after its end"
-    checks.shape("mask", mask, jnp.shape(xs)[:-1], advice)
-    if not jnp.issubdtype(jnp.result_type(mask), jnp.bool_):
-        raise TypeError(f"mask must be boolean, got {jnp.result_type(mask)}: convert it with mask.astype(bool)")
+    if mask is not None:
+        advice = "one entry for each time and sequence, time first as in xs [T, B, p], False after its end"
+        checks.shape("mask", mask, jnp.shape(xs)[:-1], advice)
+        if not jnp.issubdtype(jnp.result_type(mask), jnp.bool_):
+            raise TypeError(f"mask must be boolean, got {jnp.result_type(mask)}: convert it with mask.astype(bool)")
+    _, state, xs, mask = together(params, state, xs, mask)
     return state, where(mask, xs, jnp.zeros_like(xs))
 
 
@@ -149,6 +150,8 @@ def memory(name: str, value: PyTree, batch: tuple[int, ...], d: int) -> Float[Ar
     if jnp.shape(value) not in ((d,), (*batch, d)):
         also = f", or ({d},) for one state that all sequences share" if batch else ""
         first = ": xs are [T, B, p], time first; move axes [B, T, p] with jnp.swapaxes(xs, 0, 1)" if batch else ""
+        if batch and jnp.shape(value)[1:] == (d,):
+            first += "; for a carry, batch_size must divide the number of sequences"
         raise ValueError(f"{name} must have shape {(*batch, d)}{also}, got {jnp.shape(value)}{first}")
     return jnp.broadcast_to(value, (*batch, d))
 
@@ -211,6 +214,7 @@ def by_hand(
         params: PyTree, state: PyTree, xs: Inputs, *, mask: Mask | None = None, segment: int | None = None
     ) -> tuple[PyTree, PyTree]:
         state, xs = check(params, state, xs, mask)
+        params, mask = together(params, mask, state)[:2]  # the derivatives are of these types
         return segments(whole, params, state, xs, mask=mask, segment=segment)
 
     return unroll

@@ -18,6 +18,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Integer, Key
 
 from jnn import cell, lstm, mlp
 from jnn._internal import checks
+from jnn._internal.varying import together
 from jnn.typing import Scalar
 
 # The class is left out so that help() starts with the functions: pydoc lists classes first.
@@ -50,7 +51,7 @@ def init(key: Key[Array, ""], characters: int, inputs: int, units: int, *, layer
     embedding_key, readout_key, *keys = jax.random.split(key, 2 + layers)
     (readout,) = mlp.init(readout_key, (units, characters))
     return Params(
-        embedding=jax.random.normal(embedding_key, (characters, inputs)),
+        embedding=jax.random.normal(embedding_key, (characters, inputs), jnp.float32),
         layers=tuple(lstm.init(key, inputs if i == 0 else units, units) for i, key in enumerate(keys)),
         readout=readout,
     )
@@ -124,7 +125,8 @@ def generate(
     states = jax.tree.map(
         lambda memory, zero: cell.memory("states", memory, x.shape, len(zero)), tuple(states), zero_states(params)
     )
-    (states, _), written = jax.lax.scan(one, (states, x), jax.random.split(key, steps))
+    params, states, x, keys = together(params, states, x, jax.random.split(key, steps))
+    (states, _), written = jax.lax.scan(one, (states, x), keys)
     return states, written
 
 

@@ -240,7 +240,7 @@ def stack(
 
     Raises:
       ValueError: If the numbers of layers and states differ, or as `unroll` does.
-      TypeError: As `unroll` does.
+      TypeError: If `layers` or `states` are not a list or a tuple, or as `unroll` does.
 
     Example:
       >>> keys = jax.random.split(jax.random.key(0))

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
 from jnn._internal import checks
+from jnn._internal.varying import together
 from jnn.activations import identity
 from jnn.typing import PyTree
 
@@ -94,6 +95,7 @@ def scan(
         new = where(m, new, state)
         return new, (new, collected)
 
+    state, xs, mask = together(state, xs, mask)
     return jax.lax.scan(masked, state, (xs, mask))
 
 
@@ -121,7 +123,7 @@ def stack(
 
     Raises:
       ValueError: If the numbers of layers and states differ, or as `unroll` does.
-      TypeError: As `unroll` does.
+      TypeError: If `layers` or `states` are not a list or a tuple, or as `unroll` does.
 
     Example:
       >>> keys = jax.random.split(jax.random.key(0))
@@ -131,6 +133,8 @@ def stack(
       >>> states[-1].shape
       (5, 2)
     """
+    for name, entries in (("layers", layers), ("states", states)):
+        _check_list(name, entries, len(layers), "layers")
     lasts, everything = [], []
     for params, initial in zip(layers, states, strict=True):
         last, after = unroll(params, initial, xs, mask=mask)
@@ -164,8 +168,8 @@ def both_directions(
       step, concatenated along the last axis.
 
     Raises:
-      ValueError: As `unroll` does.
-      TypeError: As `unroll` does.
+      ValueError: If `params` or `states` are not two, or as `unroll` does.
+      TypeError: If `params` or `states` are not a list or a tuple, or as `unroll` does.
 
     Example:
       >>> keys = jax.random.split(jax.random.key(0))
@@ -174,6 +178,8 @@ def both_directions(
       >>> outputs.shape
       (5, 8)
     """
+    for name, entries in (("params", params), ("states", states)):
+        _check_list(name, entries, 2, "directions")
     last, ahead = unroll(params[0], states[0], xs, mask=mask)
     flipped = None if mask is None else jnp.flip(mask, 0)
     first, back = unroll(params[1], states[1], jnp.flip(xs, 0), mask=flipped)
@@ -222,3 +228,12 @@ def segments(
         state, rest = again(state, jax.tree.map(lambda a: a[full:], inputs))
         states = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), states, rest)
     return state, states
+
+
+def _check_list(name: str, value: PyTree, n: int, each: str) -> None:
+    """Raise TypeError for a single cell or state in place of a list, ValueError for a list of another length."""
+    if not isinstance(value, list | tuple) or hasattr(value, "_fields"):
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be a list or a tuple with one entry for each of the {each}, got a single {kind}")
+    if len(value) != n:
+        raise ValueError(f"{name} must have one entry for each of {n} {each}, got {len(value)}")

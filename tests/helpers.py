@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
 
 import jnn
 from jnn import activations, costs, mlp, train
@@ -60,6 +61,12 @@ def cell_case(cell, seed, T=6, B=4, p=3, d=5, dtype=jnp.float32):
     params, state = jax.tree.map(lambda leaf: draws.normal(size=leaf.shape), like)
     params = jax.tree.map(lambda a: a / a.shape[1] ** 0.5 if a.ndim == 2 else a, params)
     return jax.tree.map(lambda a: jnp.asarray(a, dtype), (params, state, draws.normal(size=(T, *batch, p))))
+
+
+def split_in_two(f, inputs, outputs):
+    """`f` inside `jax.shard_map` on two devices; the specs name the axis "d"."""
+    mesh = jax.make_mesh((2,), ("d",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
+    return jax.jit(jax.shard_map(f, mesh=mesh, in_specs=inputs, out_specs=outputs))
 
 
 def relative_error(a, b):

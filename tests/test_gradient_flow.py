@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jax.sharding import PartitionSpec as P
 from jax.tree_util import Partial
 
 from jnn import activations, backprop, costs, gradient_flow, lstm, mlp, rnn
-from tests.helpers import cell_case, normal, relative_error
+from tests.helpers import cell_case, normal, relative_error, split_in_two
 
 # The notes' chain
 
@@ -99,3 +100,15 @@ def test_exercise_5_1_both_derivatives_are_largest_at_0(z):
     assert 0 <= activations.tanh.prime(z) <= 1
     assert 0 <= activations.sigmoid.prime(z) <= 0.25
     np.testing.assert_allclose(activations.tanh.prime(z), 1 - np.tanh(z) ** 2, atol=1e-6)
+
+
+def test_devices_with_inputs_of_their_own():
+    """And the same state before them."""
+    inputs = normal(0, 2, 6, 5)
+
+    def flow(inputs):
+        state = jnp.zeros(5)
+        return gradient_flow.flow(lambda s, x: jnp.tanh(s + x), state, inputs, lambda s: jnp.sum(s**2))
+
+    split = split_in_two(lambda inputs: jax.tree.map(lambda a: a[None], flow(inputs[0])), P("d"), P("d"))
+    assert relative_error(split(inputs), jax.vmap(flow)(inputs)) < 1e-6

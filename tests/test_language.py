@@ -4,15 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 
 from jnn import costs, language, lstm
-from tests.helpers import relative_error
+from tests.helpers import relative_error, split_in_two
 
-N, P, D = 5, 3, 4
+N, INPUTS, D = 5, 3, 4
 
 
 def model(layers=2, characters=N, scale=1.0):
-    params = language.init(jax.random.key(0), characters, P, D, layers=layers)
+    params = language.init(jax.random.key(0), characters, INPUTS, D, layers=layers)
     return params._replace(readout=jax.tree.map(lambda leaf: scale * leaf, params.readout))
 
 
@@ -108,6 +109,17 @@ def test_a_traced_temperature():
         np.testing.assert_array_equal(written, write(temperature=temperature)[1])
 
 
+def test_devices_write_their_own_texts():
+    """From the same memories, of a network that they share."""
+    params, first = model(), jnp.array([0, 3, 3, 1])
+
+    def write(params, first):
+        return language.generate(jax.random.key(4), params, language.zero_states(params), first, 3)[1]
+
+    split = split_in_two(write, (P(), P("d")), P(None, "d"))(params, first)
+    np.testing.assert_array_equal(split, jnp.concatenate([write(params, half) for half in (first[:2], first[2:])], 1))
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("call", "error", "message"),
@@ -116,7 +128,7 @@ def test_a_traced_temperature():
         (lambda p, s: language.logits(p, s, jnp.array([-1])), ValueError, r"xs must be in 0 ... 4"),
         (lambda p, s: language.logits(p, s, jnp.ones(3)), TypeError, "xs must be integers.*got float32"),
         (lambda p, s: language.logits(p, s, [0, 1]), TypeError, "xs must be an array, got a list"),
-        (lambda p, s: language.logits(p, s[:1], text(3)), ValueError, "zip"),
+        (lambda p, s: language.logits(p, s[:1], text(3)), ValueError, "states must .* each of 2 layers, got 1"),
         (lambda p, s: language.cost(p, s, text(2, 1)), ValueError, "xs must have at least 2 characters.*got 1"),
         (lambda p, s: language.cost(p, s, text(4)), ValueError, r"xs must have shape \[B, T \+ 1\].*got \(4,\)"),
         (lambda p, s: language.generate(jax.random.key(0), p, s, 0, 0), ValueError, "steps must be at least 1, got 0"),

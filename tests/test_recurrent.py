@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jax.sharding import PartitionSpec as P
 from jax.test_util import check_grads
 
 from jnn import gru, lstm, mlp, recurrent, rnn
-from tests.helpers import cell_case, relative_error
+from tests.helpers import cell_case, relative_error, split_in_two
 
 CELLS = {"rnn": rnn, "gru": gru, "lstm": lstm}
 LENGTHS = [6, 1, 4, 2]
@@ -276,6 +277,53 @@ def test_initialisers_know_inputs_from_outputs(cell):
             np.testing.assert_array_equal(leaf, np.eye(50, k=-1))
 
 
+# Inside `jax.shard_map`
+
+
+def assert_same_on_two_devices(run, params, state, xs, batch):
+    """Value and gradients of a batch that two devices split; `batch` is the spec of the state."""
+
+    def loss(params, state, xs, mask):
+        return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(run(params, state, xs, mask=mask)))
+
+    grad, along = partial(jax.value_and_grad, argnums=(0, 1, 2)), P(None, "d")
+    split = split_in_two(
+        grad(lambda *inputs: jax.lax.psum(loss(*inputs), "d")), (P(), batch, along, along), (P(), (P(), batch, along))
+    )
+    assert_same_loss(split(params, state, xs, jnp.asarray(MASK)), jax.jit(grad(loss))(params, state, xs, MASK))
+
+
+@each_cell
+@pytest.mark.parametrize("options", [None, {"segment": 4}], ids=["scan", "unroll"])
+def test_devices_that_split_the_batch_sum_the_gradients_of_what_they_share(cell, options, x64):
+    """Of the parameters and of one initial state."""
+    params, _, xs = cell_case(cell, 3, dtype=jnp.float64)
+    run = cell.scan if options is None else partial(cell.unroll, **options)
+    assert_same_on_two_devices(run, params, cell.zero_state(5, dtype=jnp.float64), xs, P())
+
+
+def test_devices_that_split_the_batch_and_its_states(x64):
+    params, state, xs = cell_case(rnn, 3, dtype=jnp.float64)
+    assert_same_on_two_devices(rnn.unroll, params, state, xs, P("d"))
+
+
+@each_cell
+def test_devices_with_a_network_each(cell, x64):
+    """Parameters vary, and the sequence does not."""
+    (one, state, xs), (other, _, _) = (cell_case(cell, seed, dtype=jnp.float64) for seed in (3, 4))
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), one, other)
+
+    def gradient(params, state, xs):
+        return jax.grad(lambda params: jnp.sum(output(cell.unroll(params, state, xs)[1]) ** 2))(params)
+
+    def of_own(params, state, xs):
+        return jax.tree.map(lambda a: a[None], gradient(pick(params, 0), state, xs))
+
+    split = split_in_two(of_own, (P("d"), P(), P()), P("d"))
+    expected = jax.jit(jax.vmap(gradient, (0, None, None)))(both, state, xs)
+    assert relative_error(split(both, state, xs), expected) < 1e-12
+
+
 # Bad input
 
 
@@ -364,3 +412,35 @@ def test_bad_sizes(cell):
             cell.zero_state(bad)
     with pytest.raises(TypeError, match="units must be an integer, got 2.5"):
         cell.init(jax.random.key(0), 3, 2.5)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda c, s, xs: lstm.stack([c, c], s, xs),
+            TypeError,
+            "states must be a list or a tuple .* got a single State",
+        ),
+        (lambda c, s, xs: lstm.stack(c, [s], xs), TypeError, "layers must be a list or a tuple .* got a single Params"),
+        (
+            lambda c, s, xs: lstm.stack([c, c], [s], xs),
+            ValueError,
+            "states must have one entry for each of 2 layers, got 1",
+        ),
+        (
+            lambda c, s, xs: recurrent.stack(lstm.unroll, [c, c], s.wm, xs),
+            TypeError,
+            "states must be .* got a single Array",
+        ),
+        (lambda c, s, xs: lstm.both_directions(c, c, [s], xs), ValueError, "states must have .* 2 directions, got 1"),
+        (lambda c, s, xs: recurrent.both_directions(lstm.unroll, c, (s, s), xs), TypeError, "params must be a list"),
+        (lambda c, s, xs: lstm.unroll(c, lstm.zero_state(5, 7), xs), ValueError, "for a carry, batch_size must divide"),
+    ],
+)
+def test_states_that_are_not_one_for_each(call, error, message):
+    """A state is a tuple of arrays, too, and its arrays have rows: both would be taken for states."""
+    params, state, xs = cell_case(lstm, 0, B=2)
+    with pytest.raises(error, match=message):
+        call(params, state, xs)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jax.sharding import PartitionSpec as P
 
 from jnn import costs, mlp, regularize, ridge
-from tests.helpers import examples, network
+from tests.helpers import examples, network, split_in_two
 
 KEY = jax.random.key(0)
 
@@ -124,6 +125,16 @@ def test_lanczos_keeps_its_basis_orthogonal_in_float32():
     eigenvalues, vectors = jax.jit(lambda key: ridge.lanczos(key, lambda v: diagonal * v, d, 4, steps=60))(KEY)
     np.testing.assert_allclose(eigenvalues, [100, 50, 30, 1], rtol=2e-3)
     np.testing.assert_allclose(vectors.T @ vectors, jnp.eye(4), atol=1e-4)
+
+
+def test_devices_that_begin_from_keys_of_their_own():
+    keys, diagonal = jax.random.split(KEY), jnp.arange(1.0, 7)
+
+    def largest(key):
+        return ridge.lanczos(key, lambda v: diagonal * v, 6, 2, steps=6)[0]
+
+    split = split_in_two(lambda keys: largest(keys[0])[None], P("d"), P("d"))
+    np.testing.assert_allclose(split(keys), [[6, 5], [6, 5]], rtol=1e-5)
 
 
 # Bad input

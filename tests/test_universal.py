@@ -53,6 +53,17 @@ def inside_points(seed, lower, upper, bins, count=40, margin=0.02):
     return lower + cells * (upper - lower) / bins
 
 
+def test_one_bound_is_that_of_every_axis():
+    """As many as there are bins."""
+
+    def f(x):
+        return x[0] + 2 * x[1]
+
+    one, each = universal.approximate(f, -3.0, 3.0, (4, 5)), universal.approximate(f, (-3.0, -3.0), (3.0, 3.0), (4, 5))
+    assert relative_error(one, each) == 0
+    assert relative_error(universal.tower(0.0, (1.0, 2.0)), universal.tower((0.0, 0.0), (1.0, 2.0))) == 0
+
+
 # Steps, rectangles and towers
 
 
