@@ -308,12 +308,71 @@ def test_an_experiment_under_a_launcher(tmp_path):
     assert "digits" not in second[0]
 
 
-def test_without_a_launcher_there_is_one_process(monkeypatch):
-    for name in ("JAX_COORDINATOR_ADDRESS", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES"):
-        monkeypatch.delenv(name, raising=False)
+@pytest.fixture
+def launched(monkeypatch):
+    """Sets the variables of a launcher, and tells how often JAX was asked to find its processes."""
+    asked = []
+    for name in [name for name in os.environ if name.startswith(("JAX_CO", "SLURM", "OMPI", "PMI", "TPU", "MEGA"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *arguments: asked.append(arguments))
+
+    def launched(**variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return asked
+
+    return launched
+
+
+ALLOCATION = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+"""What sbatch and salloc set for a script of several tasks; `srun` sets more."""
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        ALLOCATION | {"SLURM_JOB_NODELIST": "n1", "SLURM_NPROCS": "4", "SLURM_JOB_NUM_NODES": "1"},
+        ALLOCATION | {"SLURM_STEP_NODELIST": "n1", "SLURM_STEP_NUM_TASKS": "1"},  # salloc's interactive step
+        {"OMPI_COMM_WORLD_SIZE": "1", "OMPI_UNIVERSE_SIZE": "4"},
+        {"TPU_WORKER_HOSTNAMES": "localhost", "MEGASCALE_NUM_SLICES": "1"},
+        {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "1"},  # of many jobs that are independent
+    ],
+)
+def test_without_a_launcher_there_is_one_process(launched, variables):
+    asked = launched(**variables)
     assert not parallel.start()
-    monkeypatch.setenv("SLURM_NTASKS", "1")
-    assert not parallel.start()
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        ALLOCATION | {"SLURM_STEP_NODELIST": "n1", "SLURM_STEP_NUM_TASKS": "4"},
+        {"OMPI_COMM_WORLD_SIZE": "2"},
+        {"TPU_WORKER_HOSTNAMES": "a,b"},
+        {"TPU_PROCESS_ADDRESSES": "a:1,b:1"},
+        {"TPU_WORKER_HOSTNAMES": "a", "MEGASCALE_NUM_SLICES": "2"},
+    ],
+)
+def test_jax_finds_the_processes_of_a_launcher(launched, variables):
+    asked = launched(**variables)
+    parallel.start()
+    assert asked == [()]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE"])
+def test_a_launcher_that_jax_does_not_know(launched, monkeypatch, name):
+    """As Intel MPI and MPICH, and as Open MPI 5, which does not say where its first process is."""
+
+    def initialize():
+        raise ValueError("coordinator_address should be defined.")
+
+    launched(**{name: "4"})
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    with pytest.raises(ValueError, match=f"^JAX_COORDINATOR_ADDRESS, .* must be set in .*, got {name}=4 of a launcher"):
+        parallel.start()
 
 
 @pytest.mark.bad_input
