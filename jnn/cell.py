@@ -117,11 +117,7 @@ def check(
       ValueError: If shapes do not match or T is 0.
       TypeError: If dtypes are mixed or not floating, or `mask` is not boolean.
     """
-    leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda leaf: isinstance(leaf, list))
-    named = {f"params.{checks.leaf_name(path)}": leaf for path, leaf in leaves}
-    d, p = next(checks.matrix(name, leaf) for name, leaf in named.items() if name.endswith(".W"))
-    for name, leaf in named.items():
-        checks.shape(name, leaf, {"W": (d, p), "U": (d, d)}.get(name[-1], (d,)), advice)
+    d, p = check_params(params, advice=advice)
     batch = _sequence(xs, p)
     checks.one_dtype(params=params, state=state, xs=xs)
     state = jax.tree_util.tree_map_with_path(
@@ -134,6 +130,16 @@ def check(
     if not jnp.issubdtype(jnp.result_type(mask), jnp.bool_):
         raise TypeError(f"mask must be boolean, got {jnp.result_type(mask)}: convert it with mask.astype(bool)")
     return state, where(mask, xs, jnp.zeros_like(xs))
+
+
+def check_params(params: PyTree, *, advice: str) -> tuple[int, int]:
+    """Returns d and p of a cell's parameters; raises as `check` does."""
+    leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda leaf: leaf is None or isinstance(leaf, list))
+    named = {f"params.{checks.leaf_name(path)}": leaf for path, leaf in leaves}
+    d, p = next(checks.matrix(name, leaf) for name, leaf in named.items() if name.endswith(".W"))
+    for name, leaf in named.items():
+        checks.shape(name, leaf, {"W": (d, p), "U": (d, d)}.get(name[-1], (d,)), advice)
+    return d, p
 
 
 def memory(name: str, value: PyTree, batch: tuple[int, ...], d: int) -> Float[Array, "*batch d"]:

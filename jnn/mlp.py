@@ -137,10 +137,15 @@ def sizes(params: Params) -> tuple[int, ...]:
     Raises ValueError if there is no layer or if the shapes of consecutive layers do not fit, TypeError for anything
     but layers.
     """
+    if not isinstance(params, tuple | list):
+        raise TypeError(f"params must be a tuple of mlp.Layer(w, b), got a {type(params).__name__}")
     if not params:
         raise ValueError("params must have at least one mlp.Layer(w, b), as mlp.init makes, got none")
     if not all(hasattr(layer, "w") and hasattr(layer, "b") for layer in params):
         raise TypeError(f"params must be a tuple of mlp.Layer(w, b), got {[type(layer).__name__ for layer in params]}")
+    for i, (w, b) in enumerate(params):
+        checks.array(f"params[{i}].w", w)
+        checks.array(f"params[{i}].b", b)
     widths = [jnp.shape(params[0].w)[-1] if jnp.ndim(params[0].w) else 0]
     for i, (w, b) in enumerate(params):
         n_out = jnp.shape(b)[0] if jnp.ndim(b) else 0

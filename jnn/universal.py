@@ -275,6 +275,8 @@ def _outputs(out: PyTree, m: int) -> int:
 
 def _box(lower: Axes, upper: Axes, bins: Bins) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
     """The corners [m] and the number of bins along each axis, checked."""
+    for name, value in (("lower", lower), ("upper", upper), ("bins", bins)):
+        checks.unmasked(name, value)
     lower, upper = (np.atleast_1d(np.asarray(end, np.float64)) for end in (lower, upper))
     if lower.shape != upper.shape or lower.ndim > 1 or lower.size == 0:
         raise ValueError(

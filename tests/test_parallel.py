@@ -391,6 +391,46 @@ def test_meshes_that_cannot_be():
         parallel.mesh(model=2.0)
     with pytest.raises(ValueError, match="got 1 and 0 devices"):
         parallel.mesh(devices=[])
+    for devices in (3, "cpu", [None], [jax.devices()[0]] * 2):
+        for use in (lambda devices: parallel.sweep(jnp.sin, jnp.ones(2), devices=devices), parallel.mesh):
+            with pytest.raises(TypeError, match=r"devices must be a list of distinct devices, .* got (3|cpu|\[)"):
+                use(devices=devices)
+    for mesh in (None, jax.devices(), jax.make_mesh((1,), ("data",), devices=jax.devices()[:1])):
+        with pytest.raises(TypeError, match="mesh must have an axis 'batch', as parallel.mesh makes it, got"):
+            parallel.batches(mesh)
+
+
+def test_the_devices_of_a_mesh_make_another():
+    devices = on(4, model=2).devices
+    assert parallel.mesh(devices=devices).devices.tolist() == devices.reshape(4, 1).tolist()
+
+
+@pytest.mark.bad_input
+def test_what_cannot_be_placed():
+    xs = np.ones((4, 2), np.float32)
+    with pytest.raises(TypeError, match="mesh must be a Mesh, as parallel.mesh makes it, got NamedSharding"):
+        parallel.place(parallel.batches(on(2)), xs)
+    with pytest.raises(TypeError, match=r"tree\['a'\] must hold numbers, got text"):
+        parallel.place(on(2), {"a": np.array(["a"])})
+    for spec in ("batch", (P(), None), (P(),), ("batch", P())):
+        with pytest.raises(ValueError, match="spec must be a PartitionSpec or a tree of them that matches tree, got"):
+            parallel.place(on(2), (xs, xs), spec)
+
+
+class Tensor:
+    """An array of another library."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
+def test_arrays_of_other_libraries():
+    xs = np.arange(4, dtype=np.float32)
+    np.testing.assert_array_equal(parallel.place(on(2), Tensor(xs), P("batch")), xs)
+    np.testing.assert_array_equal(parallel.sweep(jnp.negative, Tensor(xs)), -xs)
 
 
 @pytest.mark.bad_input
@@ -528,3 +568,14 @@ def test_members_stay_on_a_device_that_was_chosen():
 def test_sweeps_that_cannot_be(members, options, message):
     with pytest.raises(ValueError, match=message):
         parallel.sweep(lambda *member: member, *members, **options)
+
+
+@pytest.mark.bad_input
+def test_functions_that_cannot_be_swept():
+    for f, message in (
+        (None, "f must be a function, got None"),
+        (Partial(jnp.where, x=jnp.tanh), "x must be an array, got a PjitFunction: jax.tree_util.Partial binds arrays"),
+        (Partial(lambda x, n: x * jnp.ones(n), n=3), "n=3 must be used as an array, .*functools.partial .Shapes must"),
+    ):
+        with pytest.raises(TypeError, match=f"^{message}"):
+            parallel.sweep(f, jnp.ones(2))
