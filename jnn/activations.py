@@ -110,6 +110,7 @@ def softmax(z: Float[ArrayLike, "*batch J"], c: float | Float[Array, ""] = 1.0) 
     Raises ValueError unless c > 0, and for a z without an axis.
     """
     checks.positive("c", c)
+    checks.array("z", z)
     z = jnp.asarray(z, jnp.result_type(z, float))  # unsigned integers would wrap around below the largest
     largest = jax.lax.stop_gradient(jnp.max(z, axis=-1, keepdims=True))
     e = jnp.exp(c * (z - largest))

@@ -115,12 +115,7 @@ def check(params: PyTree, state: StateT, xs: PyTree, mask: PyTree) -> tuple[Stat
       ValueError: If shapes do not match or T is 0.
       TypeError: If dtypes are mixed or not floating, or `mask` is not boolean.
     """
-    leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda leaf: isinstance(leaf, list))
-    named = {f"params.{checks.leaf_name(path)}": leaf for path, leaf in leaves}
-    d, p = next(checks.matrix(name, leaf) for name, leaf in named.items() if name.endswith(".W"))
-    advice = "each W must be [d, p], each U [d, d] and each bias [d], for p inputs and d units"
-    for name, leaf in named.items():
-        checks.shape(name, leaf, {"W": (d, p), "U": (d, d)}.get(name[-1], (d,)), advice)
+    d, p = check_params(params)
     checks.array("xs", xs)
     if jnp.ndim(xs) not in (2, 3) or jnp.shape(xs)[-1] != p or jnp.shape(xs)[0] == 0:
         raise ValueError(
@@ -139,6 +134,17 @@ def check(params: PyTree, state: StateT, xs: PyTree, mask: PyTree) -> tuple[Stat
             raise TypeError(f"mask must be boolean, got {jnp.result_type(mask)}: convert it with mask.astype(bool)")
     _, state, xs, mask = together(params, state, xs, mask)
     return state, where(mask, xs, jnp.zeros_like(xs))
+
+
+def check_params(params: PyTree) -> tuple[int, int]:
+    """Returns d and p of a cell's parameters; raises as `check` does."""
+    advice = "each W must be [d, p], each U [d, d] and each bias [d], for p inputs and d units"
+    leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda leaf: leaf is None or isinstance(leaf, list))
+    named = {f"params.{checks.leaf_name(path)}": leaf for path, leaf in leaves}
+    d, p = next(checks.matrix(name, leaf) for name, leaf in named.items() if name.endswith(".W"))
+    for name, leaf in named.items():
+        checks.shape(name, leaf, {"W": (d, p), "U": (d, d)}.get(name[-1], (d,)), advice)
+    return d, p
 
 
 def memory(name: str, value: PyTree, batch: tuple[int, ...], d: int) -> Float[Array, "*batch d"]:

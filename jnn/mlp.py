@@ -144,10 +144,15 @@ def sizes(params: Params) -> tuple[int, ...]:
     Raises ValueError if there is no layer or if the shapes of consecutive layers do not fit, TypeError for anything
     but layers.
     """
+    if not isinstance(params, tuple | list):
+        raise TypeError(f"params must be a tuple of mlp.Layer(w, b), got a {type(params).__name__}")
     if not params:
         raise ValueError("params must have at least one mlp.Layer(w, b), as mlp.init makes, got none")
     if not all(hasattr(layer, "w") and hasattr(layer, "b") for layer in params):
         raise TypeError(f"params must be a tuple of mlp.Layer(w, b), got {[type(layer).__name__ for layer in params]}")
+    for i, (w, b) in enumerate(params):
+        checks.array(f"params[{i}].w", w)
+        checks.array(f"params[{i}].b", b)
     widths = [jnp.shape(params[0].w)[-1] if jnp.ndim(params[0].w) else 0]
     for i, (w, b) in enumerate(params):
         n_out = jnp.shape(b)[0] if jnp.ndim(b) else 0
@@ -169,7 +174,7 @@ def logits(params: Params, x: Float[Array, " n_in"], *, hidden: Activation = sig
     """
     checks.shape("x", x, sizes(params)[:1], "one example; for a batch use jax.vmap(f, in_axes=(None, 0))")
     checks.floating("x", x)
-    checks.function("hidden", hidden, "an activation, such as activations.tanh")
+    checks.kind("hidden", hidden, "an activation, such as activations.tanh")
     *below, last = params
     a = x
     for w, b in below:
@@ -181,7 +186,7 @@ def forward(
     params: Params, x: Float[Array, " n_in"], *, hidden: Activation = sigmoid, output: Activation = sigmoid
 ) -> Float[Array, " n_out"]:
     """a^L = output(z^L), the output of the network for one example x (section 2.1); raises as `logits` does."""
-    checks.function("output", output, "an activation, such as activations.identity")
+    checks.kind("output", output, "an activation, such as activations.identity")
     return output(logits(params, x, hidden=hidden))
 
 
@@ -208,7 +213,7 @@ def classify(params: Params, xs: Float[Array, "m n_in"], *, hidden: Activation =
     """
     checks.shape("xs", xs, (checks.examples((xs,)), sizes(params)[0]), "one row for each example")
     checks.floating("xs", xs)
-    checks.function("hidden", hidden, "an activation, such as activations.tanh")
+    checks.kind("hidden", hidden, "an activation, such as activations.tanh")
     *below, last = params
     a = xs.T
     for w, b in below:

@@ -263,6 +263,8 @@ def _outputs(out: PyTree, m: int) -> int:
 
 def _box(lower: Axes, upper: Axes, bins: Bins) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
     """The corners [m] and the number of bins along each axis, checked; one number is that of every axis."""
+    for name, value in (("lower", lower), ("upper", upper), ("bins", bins)):
+        checks.unmasked(name, value)
     lower, upper = (np.asarray(end, np.float64) for end in (lower, upper))
     shapes = [lower.shape, upper.shape, np.asarray(bins).shape]
     m = max((1, *itertools.chain(*shapes)))

@@ -1,11 +1,16 @@
 """What every function asks of the arrays that it is given."""
 
+import functools
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 from scipy import sparse
 
+from jnn import activations, convert, costs, data, gradcheck, gru, lstm, mlp, parallel, pictures, train, universal
 from jnn._internal import checks
 
 pytestmark = pytest.mark.bad_input
@@ -90,3 +95,61 @@ def test_arrays_and_numbers_pass():
 
 def test_what_jax_converts_passes_in_a_tree():
     checks.arrays("data", (*ARRAYS, None, [Frame([1.0]), Unread("f4")]))
+
+
+def masked(*shape, dtype=np.float32):
+    return np.ma.array(np.ones(shape, dtype), mask=np.ones(shape, bool))
+
+
+def layers(w=None, b=None):
+    return (mlp.Layer(np.ones((3, 4)) if w is None else w, np.ones(3) if b is None else b),)
+
+
+X, CELL = np.ones(3, np.float32), lstm.init(jax.random.key(0), 4, 3)
+MASKED = {
+    "z": lambda: activations.softmax(masked(3)),
+    "y": lambda: costs.quadratic.value(X, masked(3)),
+    "c": lambda: activations.softmax(X, masked()),
+    "params[0].w": lambda: mlp.forward(layers(w=masked(3, 4)), np.ones(4)),
+    "params[0].b": lambda: convert.export_network2("no/net", layers(b=masked(3)), costs.quadratic),
+    "lower": lambda: universal.approximate(jnp.sum, masked(1), [2.0], 3),
+    "bins": lambda: universal.approximate(jnp.sum, [0.0], [2.0], masked(1, dtype=int)),
+    "eta": lambda: train.sgd(masked()),
+    "picture": lambda: pictures.digits(masked(40, 40, dtype=np.uint8)),
+    "labels": lambda: data.one_hot(masked(3, dtype=int), 2),
+    "params": lambda: gradcheck.compare(jnp.sum, jnp.ones_like, masked(3)),
+    "args[1]": lambda: gradcheck.compare(lambda p, x: jnp.sum(p), lambda p, x: jnp.ones(3), X, masked(3)),
+    "gradient": lambda: gradcheck.compare(jnp.sum, lambda p: masked(3), X),
+    "members[0]": lambda: parallel.sweep(jnp.sum, masked(3, 2)),
+    "bound": lambda: parallel.sweep(Partial(lambda x, bound: x, bound=masked(3)), X),
+    "tree[0]": lambda: parallel.place(parallel.mesh(devices=jax.devices()[:1]), (masked(3),)),
+    "weight_hh_l0": lambda: convert.from_torch(convert.to_torch(CELL) | {"weight_hh_l0": masked(12, 3)}),
+    "if.kernel": lambda: convert.from_flax(convert.to_flax(CELL) | {"if": {"kernel": masked(4, 3)}}),
+    "params.c": lambda: convert.to_flax(gru.init(jax.random.key(0), 4, 3)._replace(c=masked(3))),
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_no_function_drops_a_mask(name):
+    with pytest.raises(ValueError, match=f"^{re.escape(name)} must have no mask, got a masked array"):
+        MASKED[name]()
+
+
+def test_what_partial_binds_must_be_arrays():
+    with pytest.raises(TypeError, match=r"^f must be a function, got 3$"):
+        checks.function("f", 3)
+    advice = r"jax.tree_util.Partial binds arrays to f, functools.partial anything else"
+    for value, kind in ((jnp.tanh, "PjitFunction"), ("mode", "str")):
+        with pytest.raises(TypeError, match=rf"^hidden must be an array, got a {kind}: {advice}"):
+            checks.function("f", Partial(max, hidden=value))
+    with pytest.raises(TypeError, match=r"^0 must be an array, got a object"):
+        checks.function("f", Partial(max, object()))
+    checks.function("f", Partial(functools.partial(max, key=jnp.tanh), np.ones(1), eta=0.1, none=None))
+
+
+def test_an_error_of_tracing_names_the_counts():
+    said = r"^flags.a=True, n=3 must be used as an array, .*functools.partial \(of JAX\)$"
+    with pytest.raises(TypeError, match=said), checks.traced({"n": 3, "eta": 0.5, "flags": {"a": True}}):
+        raise IndexError("of JAX\nand more")
+    with pytest.raises(IndexError, match="of JAX"), checks.traced({"eta": 0.5}):
+        raise IndexError("of JAX")

@@ -350,11 +350,17 @@ def test_what_is_not_a_network_of_the_book(tmp_path):
         "sizes are": right | {"sizes": [1, 2, 3]},
         "params.0..w must have shape": right | {"weights": right["weights"][::-1]},
         "TypeError": [right],
+        "rows of numbers, got .U": right | {"weights": [[["1.5"] * 4] * 6, right["weights"][1]]},
+        "rows of numbers, got object": right | {"biases": [[[None]] * 6, right["biases"][1]]},
+        "cannot reshape": right | {"biases": [[[1.0, 2.0]] * 6, right["biases"][1]]},
     }
     for said, network in wrong.items():
         path.write_text(json.dumps(network))
         with pytest.raises(ValueError, match=f"must be a file that network2.save wrote, .*{said}"):
             convert.load_network2(path)
+    convert.export_network2(path, params, costs.quadratic)
+    with pytest.raises(TypeError, match="dtype must be floating, got int32"):
+        convert.load_network2(path, dtype=jnp.int32)
     path.write_text("{")
     with pytest.raises(ValueError, match="must be a file that network2.save wrote"):
         convert.load_network2(path)
@@ -393,9 +399,66 @@ def test_bad_torch_arrays():
         (arrays | {"weight_hr_l0": jnp.ones((2, 5))}, "no projections, got weight_hr_l0"),
         (arrays | {"weight_hh_l0": jnp.ones((20, 10))}, r"\[k d, d\], k = 4 for an LSTM, .*, got \(20, 10\)"),
         (arrays | {"bias_ih_l0": jnp.ones(5)}, r"bias_ih_l0 must have shape \(20,\), got \(5,\)"),
+        ({name: np.zeros((0, 0)) for name in arrays}, r"\[k d, d\], k = 4 for an LSTM, .*, got \(0, 0\)"),
     ):
         with pytest.raises(ValueError, match=message):
             convert.from_torch(bad)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("convert_from", [convert.from_torch, convert.from_flax])
+def test_what_holds_no_arrays(convert_from):
+    given = convert.to_torch if convert_from is convert.from_torch else convert.to_flax
+    arrays = given(cell_case(lstm, 0)[0])
+    name = next(iter(arrays))
+    for bad, message in (
+        (lstm.init(jax.random.key(0), 3, 5), "must be .* got a Params"),
+        (None, "must be .* got a NoneType"),
+        (np.ones(3), "must be .* got a ndarray"),
+    ):
+        with pytest.raises(TypeError, match=f"^(arrays|cell) {message}"):
+            convert_from(bad)
+    for value, message in (
+        (np.ones((20, 3), int), "must have a floating dtype, got int"),
+        (np.full((20, 3), "a"), "must hold numbers, got text"),
+        (None, "must be an array, got a NoneType"),
+    ):
+        wrong = value if name.startswith("weight") else {"kernel": value}
+        with pytest.raises(TypeError, match=f"^{name}(.kernel)? {message}"):
+            convert_from(arrays | {name: wrong})
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("layer", [True, 1.0, "0", None])
+def test_a_layer_that_is_not_a_number(layer):
+    arrays = convert.to_torch(cell_case(lstm, 0)[0])
+    with pytest.raises(TypeError, match=f"layer must be an integer, got {layer!r}"):
+        convert.from_torch(arrays, layer=layer)
+
+
+def test_rows_in_lists_are_arrays():
+    params = cell_case(lstm, 0)[0]
+    lists = {name: a.tolist() for name, a in convert.to_torch(params).items()}
+    assert relative_error(convert.from_torch(lists), params) == 0
+    assert convert.from_torch({name: a for name, a in lists.items() if "weight" in name}).rem.b.shape == (5,)
+
+
+@pytest.mark.bad_input
+def test_shapes_that_do_not_belong_together():
+    params, _, _ = cell_case(lstm, 0)
+    many = jax.vmap(lambda key: lstm.init(key, 3, 5))(jax.random.split(jax.random.key(0)))
+    for to in (convert.to_torch, convert.to_flax):
+        with pytest.raises(ValueError, match=r"params.save.W must have shape \(5, 3\), got \(4, 3\): each W must be"):
+            to(params._replace(save=params.save._replace(W=jnp.ones((4, 3)))))
+        with pytest.raises(ValueError, match=r"params.rem.W must be a matrix, got shape \(2, 5, 3\)"):
+            to(many)
+        with pytest.raises(TypeError, match="params.ltm must be an array, got a NoneType"):
+            to(params._replace(ltm=None))
+    arrays = convert.to_flax(params)
+    for part, what, shape in (("ii", "kernel", (4, 5)), ("hf", "kernel", (5, 4)), ("ho", "bias", (1,))):
+        wrong = arrays | {part: arrays[part] | {what: np.ones(shape)}}
+        with pytest.raises(ValueError, match=rf"{part}.{what} must have shape .*: if.kernel has shape \(3, 5\)"):
+            convert.from_flax(wrong)
 
 
 @pytest.mark.bad_input
@@ -409,7 +472,35 @@ def test_missing_flax_arrays(cell, part, name):
 
 @pytest.mark.bad_input
 def test_parameters_of_no_cell():
-    with pytest.raises(TypeError, match=r"params must be lstm.Params, gru.Params or rnn.Params, got tuple"):
-        convert.to_torch(())
-    with pytest.raises(TypeError, match=r"params must be lstm.Params or gru.Params, got Params"):
+    network = mlp.init(jax.random.key(0), SIZES)
+    with pytest.raises(TypeError, match=r"rnn.Params, got tuple: .*an mlp's w and b are those of torch.nn.Linear"):
+        convert.to_torch(network)
+    with pytest.raises(TypeError, match=r"params must be lstm.Params or gru.Params, got rnn.Params: convert a stack"):
         convert.to_flax(rnn.init(jax.random.key(0), 3, 5))
+    with pytest.raises(TypeError, match="got language.Params"):
+        convert.to_torch(language.init(jax.random.key(0), 4, 2, 3))
+    for params in (network[0].w, {"w": 1}, None):
+        with pytest.raises(TypeError, match=r"params must be a tuple of mlp.Layer\(w, b\), got a "):
+            convert.export_network2("no/net", params, costs.quadratic)
+    with pytest.raises(TypeError, match=r"params\[1\].b must be real, got complex64"):
+        convert.export_network2("no/net", (network[0], network[1]._replace(b=network[1].b + 0j)), costs.quadratic)
+    with pytest.raises(TypeError, match=r"params\[0\].b must be an array, got a list"):
+        convert.export_network2("no/net", (network[0]._replace(b=[0.0] * SIZES[1]), network[1]), costs.quadratic)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "call", [lambda path: convert.export(path, ()), convert.load, convert.metadata, convert.load_network2]
+)
+def test_parameters_in_place_of_a_path(call):
+    """What they hold is not printed."""
+    with pytest.raises(TypeError, match=r"^path must be a path, got \(Layer") as refused:
+        call(mlp.init(jax.random.key(0), (30, 40, 10)))
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.bad_input
+def test_two_names_in_one(tmp_path):
+    convert.export(tmp_path / "net", {"a": {"b": np.ones(2)}})
+    with pytest.raises(ValueError, match=r"names of arrays in like must differ, got a.b, a.b"):
+        convert.load(tmp_path / "net", {"a.b": np.ones(2), "a": {"b": np.ones(2)}})

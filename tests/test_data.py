@@ -143,6 +143,18 @@ def test_one_hot_of_floats_or_no_classes():
         data.one_hot(jnp.array([0]), 0)
 
 
+@pytest.mark.bad_input
+def test_files_and_mirrors_of_another_kind(tmp_path):
+    for read in (data.read_idx, data.idx_folder):
+        with pytest.raises(TypeError, match="^(path|folder) must be a path, got None"):
+            read(None)
+    with pytest.raises(TypeError, match="^prefix must be text, got None"):
+        data.idx_folder(tmp_path, prefix=None)
+    for mirrors in ("https://a.host/mnist/", None, [3]):
+        with pytest.raises(TypeError, match="^mirrors must be a list of URLs, got "):
+            data.mnist(mirrors)
+
+
 # IDX files
 
 
@@ -334,7 +346,7 @@ def test_nothing_is_downloaded_beside_another_data_set(folder, server):
 
 def test_mnist_is_downloaded_once(folder, server, capsys):
     mirrors, requests = server
-    train, _ = data.mnist(mirrors("good"))
+    train, _ = data.mnist([mirror.removesuffix("/") for mirror in mirrors("good")])
     assert train.xs.shape == (60, 784)
     assert sorted(path.name for path in folder.iterdir()) == sorted(f"{name}.gz" for name in NAMES)
     assert len(requests) == 4

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
 from jnn import activations, backprop, costs, gradcheck, mlp
 from tests.helpers import examples, network
@@ -280,6 +281,27 @@ def test_float32_has_tolerances_of_its_own():
     assert not any("times the right one" in leaf.diagnosis for leaf in tight.leaves)
 
 
+@pytest.mark.parametrize("leaf", [1.7, np.linspace(1, 3, 7)])
+def test_numbers_and_wider_floats_keep_the_precision_of_jax(leaf):
+    """The step of the differences is that of the dtype in which f computes, not that of the argument."""
+    report = gradcheck.compare(lambda p: jnp.sum(jnp.sin(p)), jnp.cos, leaf, double=False)
+    assert report, str(report)
+
+
+def test_functions_and_flags_are_bound():
+    def f(p, hidden, n):
+        return jnp.sum(hidden(p[:n]))
+
+    for bind in (functools.partial, Partial):
+        by_hand = bind(lambda p, hidden: hidden.prime(p), hidden=activations.tanh)
+        assert gradcheck.compare(bind(f, hidden=activations.tanh, n=3), by_hand, jnp.arange(3.0))
+
+
+def test_infinite_entries_are_wrong_without_a_warning():
+    report = gradcheck.compare(lambda p: jnp.sum(p**2), lambda p: 2 * p, jnp.array([1.0, jnp.inf]))
+    assert not report
+
+
 def test_a_second_comparison_sees_what_changed():
     """What f refers to, as when a cell of a notebook runs again that defines it."""
     power = 3
@@ -322,7 +344,63 @@ class TestBadInput:
             with pytest.raises(ValueError, match=rf"grad_f must return a tree like the first argument.*{said}"):
                 gradcheck.compare(lambda p: jnp.sum(p["w"]), grad_f, {"w": jnp.ones(3)})
 
-    @pytest.mark.parametrize("option", ["tolerance", "finite_tolerance", "max_entries"])
-    def test_an_option_that_is_not_positive(self, option):
-        with pytest.raises(ValueError, match=f"{option} must be positive, got 0"):
-            gradcheck.compare(lambda p: jnp.sum(p**2), lambda p: 2 * p, jnp.ones(3), **{option: 0})
+    @pytest.mark.parametrize(
+        ("options", "error", "said"),
+        [
+            ({"tolerance": 0}, ValueError, "tolerance must be positive, got 0"),
+            ({"finite_tolerance": 0}, ValueError, "finite_tolerance must be positive, got 0"),
+            ({"tolerance": np.nan}, ValueError, "tolerance must be positive, got nan"),
+            ({"tolerance": "a"}, TypeError, "tolerance must be one number, got 'a'"),
+            ({"finite_tolerance": [1.0]}, TypeError, r"finite_tolerance must be one number, got \[1.0\]"),
+            ({"finite_tolerance": True}, TypeError, "finite_tolerance must be one number, got True"),
+            ({"max_entries": 0}, ValueError, "max_entries must be at least 1, got 0"),
+            ({"max_entries": 2.5}, TypeError, "max_entries must be an integer, got 2.5"),
+        ],
+    )
+    def test_options(self, options, error, said):
+        with pytest.raises(error, match=f"^{said}"):
+            gradcheck.compare(lambda p: jnp.sum(p**2), lambda p: 2 * p, jnp.ones(3), **options)
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "said"),
+        [
+            ((None, jnp.ones_like, jnp.ones(3)), TypeError, "f must be a function, got None"),
+            ((jnp.sum, None, jnp.ones(3)), TypeError, "grad_f must be a function, got None"),
+            ((lambda p: 1.0, lambda p: p, ()), ValueError, r"params must hold at least one array .*, got \(\)"),
+            ((lambda p: 1.0, lambda p: p, None), ValueError, "params must hold at least one array .*, got None"),
+            ((lambda p: jnp.sum(p > 0), jnp.ones_like, jnp.ones(3)), TypeError, "f must return a .*floating.* got int"),
+            ((lambda p: [jnp.sum(p)], jnp.ones_like, jnp.ones(3)), ValueError, r"f must return one scalar, got \["),
+        ],
+    )
+    def test_functions_without_a_gradient(self, arguments, error, said):
+        with pytest.raises(error, match=f"^{said}"):
+            gradcheck.compare(*arguments)
+
+    def test_a_flag_among_the_arguments(self):
+        for flag, kind in (("mode", "str"), (jnp.tanh, "PjitFunction")):
+            advice = "bind it to f and to grad_f with functools.partial"
+            with pytest.raises(TypeError, match=rf"^args\[1\] must be an array, got a {kind}: {advice}"):
+                gradcheck.compare(lambda p, _: jnp.sum(p), lambda p, _: p, jnp.ones(3), flag)
+
+    def test_a_count_among_the_arguments(self):
+        with pytest.raises(TypeError, match=r"^args\[1\]=2 must .* functools.partial \(Slice entries must be static"):
+            gradcheck.compare(lambda p, n: jnp.sum(p[:n]), lambda p, n: p, jnp.ones(3), 2)
+
+    @pytest.mark.parametrize(
+        ("returned", "said"),
+        [
+            (np.ones(3, object), "gradient must have a dtype that JAX has, got object"),
+            (np.array(["a"] * 3), "gradient must hold numbers, got text"),
+            ("abc", "gradient must be an array, got a str"),
+            (np.ones(3, complex), "the gradient that grad_f returns must be real, got complex128"),
+            (("3", np.ones(3)), "value must be an array, got a str"),
+        ],
+    )
+    def test_a_gradient_of_no_numbers(self, returned, said):
+        with pytest.raises(TypeError, match=f"^{said}"):
+            gradcheck.compare(jnp.sum, lambda p: returned, jnp.ones(3))
+
+    def test_a_value_that_is_not_a_number(self):
+        for value in (None, (1.0, jnp.ones(3))):
+            with pytest.raises(ValueError, match="^grad_f must return a tree like the first argument"):
+                gradcheck.compare(jnp.sum, lambda p, value=value: (value, jnp.ones(3)), jnp.ones(3))

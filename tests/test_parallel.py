@@ -322,12 +322,71 @@ def test_an_experiment_under_a_launcher(tmp_path):
     assert "digits" not in second[0]
 
 
-def test_without_a_launcher_there_is_one_process(monkeypatch):
-    for name in ("JAX_COORDINATOR_ADDRESS", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES"):
-        monkeypatch.delenv(name, raising=False)
+@pytest.fixture
+def launched(monkeypatch):
+    """Sets the variables of a launcher, and tells how often JAX was asked to find its processes."""
+    asked = []
+    for name in [name for name in os.environ if name.startswith(("JAX_CO", "SLURM", "OMPI", "PMI", "TPU", "MEGA"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *arguments: asked.append(arguments))
+
+    def launched(**variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return asked
+
+    return launched
+
+
+ALLOCATION = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+"""What sbatch and salloc set for a script of several tasks; `srun` sets more."""
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        ALLOCATION | {"SLURM_JOB_NODELIST": "n1", "SLURM_NPROCS": "4", "SLURM_JOB_NUM_NODES": "1"},
+        ALLOCATION | {"SLURM_STEP_NODELIST": "n1", "SLURM_STEP_NUM_TASKS": "1"},  # salloc's interactive step
+        {"OMPI_COMM_WORLD_SIZE": "1", "OMPI_UNIVERSE_SIZE": "4"},
+        {"TPU_WORKER_HOSTNAMES": "localhost", "MEGASCALE_NUM_SLICES": "1"},
+        {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "1"},  # of many jobs that are independent
+    ],
+)
+def test_without_a_launcher_there_is_one_process(launched, variables):
+    asked = launched(**variables)
     assert not parallel.start()
-    monkeypatch.setenv("SLURM_NTASKS", "1")
-    assert not parallel.start()
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        ALLOCATION | {"SLURM_STEP_NODELIST": "n1", "SLURM_STEP_NUM_TASKS": "4"},
+        {"OMPI_COMM_WORLD_SIZE": "2"},
+        {"TPU_WORKER_HOSTNAMES": "a,b"},
+        {"TPU_PROCESS_ADDRESSES": "a:1,b:1"},
+        {"TPU_WORKER_HOSTNAMES": "a", "MEGASCALE_NUM_SLICES": "2"},
+    ],
+)
+def test_jax_finds_the_processes_of_a_launcher(launched, variables):
+    asked = launched(**variables)
+    parallel.start()
+    assert asked == [()]
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE"])
+def test_a_launcher_that_jax_does_not_know(launched, monkeypatch, name):
+    """As Intel MPI and MPICH, and as Open MPI 5, which does not say where its first process is."""
+
+    def initialize():
+        raise ValueError("coordinator_address should be defined.")
+
+    launched(**{name: "4"})
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    with pytest.raises(ValueError, match=f"^JAX_COORDINATOR_ADDRESS, .* must be set in .*, got {name}=4 of a launcher"):
+        parallel.start()
 
 
 @pytest.mark.bad_input
@@ -346,6 +405,46 @@ def test_meshes_that_cannot_be():
         parallel.mesh(model=2.0)
     with pytest.raises(ValueError, match="got 1 and 0 devices"):
         parallel.mesh(devices=[])
+    for devices in (3, "cpu", [None], [jax.devices()[0]] * 2):
+        for use in (lambda devices: parallel.sweep(jnp.sin, jnp.ones(2), devices=devices), parallel.mesh):
+            with pytest.raises(TypeError, match=r"devices must be a list of distinct devices, .* got (3|cpu|\[)"):
+                use(devices=devices)
+    for mesh in (None, jax.devices(), jax.make_mesh((1,), ("data",), devices=jax.devices()[:1])):
+        with pytest.raises(TypeError, match="mesh must have an axis 'batch', as parallel.mesh makes it, got"):
+            parallel.batches(mesh)
+
+
+def test_the_devices_of_a_mesh_make_another():
+    devices = on(4, model=2).devices
+    assert parallel.mesh(devices=devices).devices.tolist() == devices.reshape(4, 1).tolist()
+
+
+@pytest.mark.bad_input
+def test_what_cannot_be_placed():
+    xs = np.ones((4, 2), np.float32)
+    with pytest.raises(TypeError, match="mesh must be a Mesh, as parallel.mesh makes it, got NamedSharding"):
+        parallel.place(parallel.batches(on(2)), xs)
+    with pytest.raises(TypeError, match=r"tree\['a'\] must hold numbers, got text"):
+        parallel.place(on(2), {"a": np.array(["a"])})
+    for spec in ("batch", (P(), None), (P(),), ("batch", P())):
+        with pytest.raises(ValueError, match="spec must be a PartitionSpec or a tree of them that matches tree, got"):
+            parallel.place(on(2), (xs, xs), spec)
+
+
+class Tensor:
+    """An array of another library."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
+def test_arrays_of_other_libraries():
+    xs = np.arange(4, dtype=np.float32)
+    np.testing.assert_array_equal(parallel.place(on(2), Tensor(xs), P("batch")), xs)
+    np.testing.assert_array_equal(parallel.sweep(jnp.negative, Tensor(xs)), -xs)
 
 
 @pytest.mark.bad_input
@@ -483,3 +582,14 @@ def test_members_stay_on_a_device_that_was_chosen():
 def test_sweeps_that_cannot_be(members, options, message):
     with pytest.raises(ValueError, match=message):
         parallel.sweep(lambda *member: member, *members, **options)
+
+
+@pytest.mark.bad_input
+def test_functions_that_cannot_be_swept():
+    for f, message in (
+        (None, "f must be a function, got None"),
+        (Partial(jnp.where, x=jnp.tanh), "x must be an array, got a PjitFunction: jax.tree_util.Partial binds arrays"),
+        (Partial(lambda x, n: x * jnp.ones(n), n=3), "n=3 must be used as an array, .*functools.partial .Shapes must"),
+    ):
+        with pytest.raises(TypeError, match=f"^{message}"):
+            parallel.sweep(f, jnp.ones(2))

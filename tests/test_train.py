@@ -591,7 +591,7 @@ WRONG_OPTIONS = {
     "grad must be a function, got 'mean_cost'": {"grad": "mean_cost"},
     "evaluate must be a function, got 3": {"evaluate": 3},
     "history must be the second that train.run or fit returned, got State": {"history": start()},
-    "Partial binds to grad must be arrays, got cost, a str: convert data with jnp.asarray, and bind functions and": {
+    "cost must be an array, got a str: jax.tree_util.Partial binds arrays to grad, functools.partial anything else": {
         "grad": Partial(GRAD, cost="x")
     },
 }

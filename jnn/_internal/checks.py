@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.tree_util import Partial
 
 from jnn.typing import PyTree, Scalar
 
@@ -30,6 +31,7 @@ def positive(name: str, value: Any) -> None:
     """
     if isinstance(value, Tracer):
         return
+    unmasked(name, value)
     if not jnp.issubdtype(getattr(value, "dtype", np.asarray(value).dtype), jnp.number):
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not np.all((np.asarray(value) > 0) & np.isfinite(value)):
@@ -66,31 +68,42 @@ def count(name: str, value: Any, least: int = 1) -> None:
         raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
-def array(name: str, value: Any) -> None:
-    """Raise TypeError unless `value` is an array or a number of a dtype that JAX has, ValueError for a masked array."""
+def unmasked(name: str, value: Any) -> None:
+    """Raise ValueError for a masked array: `np.asarray`, and `jnp.asarray` with a dtype, drop its mask."""
     if isinstance(value, np.ma.MaskedArray):
         raise ValueError(f"{name} must have no mask, got a masked array: fill its gaps with {name}.filled(value)")
+
+
+def array(name: str, value: Any, advice: str = "") -> None:
+    """Raise TypeError unless `value` is an array or a number of a dtype that JAX has, ValueError for a masked array.
+
+    `advice` says what to do with what no call converts to an array.
+    """
+    unmasked(name, value)
     if isinstance(value, jax.Array | np.ndarray | np.generic | int | float | complex):
         _dtype(name, value)
     elif not hasattr(value, "__jax_array__"):
         how = [f"{name}.{method}()" for method in ("toarray", "to_numpy") if hasattr(value, method)]
         how += [f"jnp.asarray({name})"] if isinstance(value, list | tuple) or hasattr(value, "__array__") else []
-        advice = f": convert it with {how[0]}" if how else ""
-        raise TypeError(f"{name} must be an array, got a {type(value).__name__}{advice}")
+        advice = f"convert it with {how[0]}" if how else advice
+        raise TypeError(f"{name} must be an array, got a {type(value).__name__}{advice and ': '}{advice}")
 
 
-def arrays(name: str, tree: PyTree) -> None:
+def arrays(name: str, tree: PyTree, advice: str = "") -> None:
     """`array` for every leaf, but passes what `jnp.asarray` converts, such as tensors and frames of numbers."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array(f"{name}{jax.tree_util.keystr(path)}", _converted(leaf))
+        dtype = getattr(leaf, "dtype", None)
+        unread = _is_foreign(leaf) and isinstance(dtype, np.dtype)  # it may be in a file
+        array(f"{name}{jax.tree_util.keystr(path)}", np.empty(0, dtype) if unread else converted(leaf), advice)
 
 
-def _converted(leaf: Any) -> Any:
-    """An array with the dtype of another library's array, which may be in a file: it is not read if it has a dtype."""
-    if isinstance(leaf, jax.Array | np.ndarray) or not hasattr(leaf, "__array__"):
-        return leaf
-    dtype = getattr(leaf, "dtype", None)
-    return np.empty(0, dtype) if isinstance(dtype, np.dtype) else np.asarray(leaf)
+def converted(leaf: Any) -> Any:
+    """An array of another library as NumPy's, others as they are."""
+    return np.asarray(leaf) if _is_foreign(leaf) else leaf
+
+
+def _is_foreign(leaf: Any) -> bool:
+    return hasattr(leaf, "__array__") and not isinstance(leaf, jax.Array | np.ndarray)
 
 
 def _dtype(name: str, value: Any) -> None:
@@ -141,7 +154,8 @@ def _first_outside(value: Any, least: Scalar, most: Scalar) -> str:
 
 
 def matrix(name: str, value: Any) -> tuple[int, ...]:
-    """The two sizes of a matrix; raise ValueError for another rank."""
+    """The two sizes of a matrix; raise ValueError for another rank, and as `array` does."""
+    array(name, value)
     if jnp.ndim(value) != 2:
         raise ValueError(f"{name} must be a matrix, got shape {jnp.shape(value)}")
     return jnp.shape(value)
@@ -181,7 +195,7 @@ def examples(data: PyTree, name: str = "data", each: str = "example") -> int:
         if isinstance(part, list):
             array(f"{name}[{i}]", part)
     arrays(name, data)
-    shapes = {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(data)}
+    shapes = {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(data)}
     given = ", ".join(f"{name}{path}: {shape}" for path, shape in shapes.items())
     if not shapes or not all(shapes.values()):
         raise ValueError(f"the arrays in {name} must share a leading axis of N {each}s, got ({given})")
@@ -197,10 +211,35 @@ def _in_order(name: str, data: Mapping[str, PyTree]) -> str:
     return f"({', '.join(f'{name}[{key!r}]' for key in data)})"
 
 
-def function(name: str, value: Any, kind: str, attribute: str = "__call__") -> None:
+def kind(name: str, value: Any, expected: str, attribute: str = "__call__") -> None:
     """Raise TypeError unless `value` has the attribute that this kind of function has."""
     if not hasattr(value, attribute):
-        raise TypeError(f"{name} must be {kind}, got {value!r}")
+        raise TypeError(f"{name} must be {expected}, got {value!r}")
+
+
+def function(name: str, f: Any) -> None:
+    """Raise TypeError unless `f` is a function, and what `jax.tree_util.Partial` binds to it are arrays."""
+    if not callable(f):
+        raise TypeError(f"{name} must be a function, got {f!r}")
+    parts = (f.args, f.keywords) if isinstance(f, Partial) else ()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(parts):
+        advice = f"jax.tree_util.Partial binds arrays to {name}, functools.partial anything else"
+        array(leaf_name(path[1:]), leaf, advice)
+
+
+@contextlib.contextmanager
+def traced(values: Mapping[str, PyTree]) -> Iterator[None]:
+    """Raise TypeError with advice in place of JAX's error, if there are Python's counts or flags among the values."""
+    try:
+        yield
+    except (TypeError, IndexError) as error:
+        leaves = jax.tree_util.tree_leaves_with_path(values)
+        given = [f"{leaf_name(path)}={leaf}" for path, leaf in leaves if isinstance(leaf, int)]
+        if not given:
+            raise
+        what, said = ", ".join(given), str(error).splitlines()[0]
+        advice = "bind counts and flags with functools.partial"
+        raise TypeError(f"{what} must be used as an array, which is traced: {advice} ({said})") from error
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Paths as users write them."""
 
 import os
+import reprlib
 from pathlib import Path
 
 from jnn.typing import PathLike
@@ -9,7 +10,7 @@ from jnn.typing import PathLike
 def expanded(name: str, path: PathLike) -> Path:
     """The absolute path, "~" being the user's home. Raises TypeError unless it is a path, ValueError without a home."""
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"{name} must be a path, got {path!r}")
+        raise TypeError(f"{name} must be a path, got {reprlib.repr(path)}")
     try:
         return Path(path).expanduser().absolute()
     except RuntimeError:

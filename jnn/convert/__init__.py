@@ -1,8 +1,4 @@
-"""Parameters to and from other libraries: recurrent cells of torch and flax, safetensors files, Nielsen's book.
-
-`to_torch`, `to_flax` and `from_flax` do not check the shapes of arrays: JAX raises ValueError or TypeError for those
-that do not fit.
-"""
+"""Parameters to and from other libraries: recurrent cells of torch and flax, safetensors files, Nielsen's book."""
 
 from jnn.convert.files import export, load, metadata
 from jnn.convert.network2 import export_network2, load_network2

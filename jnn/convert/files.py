@@ -75,6 +75,10 @@ def load(path: PathLike, like: PyTree = None) -> PyTree:
         return _restored(path, arrays)
     leaves, tree = jax.tree_util.tree_flatten_with_path(like)
     named = {checks.leaf_name(where): leaf for where, leaf in leaves}
+    if len(named) < len(leaves):
+        raise ValueError(
+            f"the names of arrays in like must differ, got {', '.join(map(checks.leaf_name, dict(leaves)))}"
+        )
     expected = {name: _described(f"like.{name}", leaf) for name, leaf in named.items()}
     found = {name: _described(name, array) for name, array in arrays.items()}
     if found != expected:

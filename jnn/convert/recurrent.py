@@ -1,6 +1,7 @@
 """Recurrent cells of torch and flax."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import ModuleType
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +9,7 @@ from jaxtyping import Array, Float
 
 from jnn import gru, lstm, rnn
 from jnn._internal import checks
-from jnn.cell import Gate
+from jnn.cell import Gate, check_params
 from jnn.typing import PyTree
 
 Cell = lstm.Params | gru.Params | rnn.Params
@@ -35,7 +36,7 @@ def to_torch(params: Cell, *, layer: int = 0) -> dict[str, Float[Array, "..."]]:
       The arrays by their names in the state_dict. What the recurrent bias adds to the other is 0.
 
     Raises:
-      ValueError: If `layer` is below 0.
+      ValueError: If `layer` is below 0, or if shapes do not belong together.
       TypeError: If `params` is of another kind, or `layer` is not an integer.
 
     Example:
@@ -44,8 +45,7 @@ def to_torch(params: Cell, *, layer: int = 0) -> dict[str, Float[Array, "..."]]:
       {'weight_ih_l0': (12, 3), 'weight_hh_l0': (12, 4), 'bias_ih_l0': (12,), 'bias_hh_l0': (12,)}
     """
     checks.count("layer", layer, least=0)
-    if not isinstance(params, lstm.Params | gru.Params | rnn.Params):
-        raise TypeError(f"params must be lstm.Params, gru.Params or rnn.Params, got {type(params).__name__}")
+    _check_cell(params, (lstm, gru, rnn))
     if isinstance(params, lstm.Params):
         gates: PyTree = params.save, params.rem, params.ltm, params.focus  # torch's order: i, f, g, o
     else:
@@ -70,26 +70,30 @@ def from_torch(arrays: Mapping[str, PyTree], *, layer: int = 0, reverse: bool = 
       The parameters. Biases are 0 if the network was made with `bias=False`.
 
     Raises:
-      ValueError: If an array is missing or has another shape, or if the network has projections.
+      ValueError: If an array is missing or has another shape, if the network has projections, or if `layer` is below 0.
+      TypeError: If `arrays` is not a dict of floating arrays, or `layer` is not an integer.
 
     Example:
       >>> arrays = convert.to_torch(rnn.init(jax.random.key(0), inputs=3, units=4))
       >>> convert.from_torch(arrays).W.shape
       (4, 3)
     """
+    checks.count("layer", layer, least=0)
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"arrays must be a state_dict, arrays by their names, got a {type(arrays).__name__}")
     end = f"_l{layer}{'_reverse' * bool(reverse)}"
     names = [kind + end for kind in _TORCH]
     if not any(name in arrays for name in names[2:]) and names[0] in arrays:
-        zeros = np.zeros_like(arrays[names[0]], shape=jnp.shape(arrays[names[0]])[:1])
+        zeros = np.zeros_like(arrays[names[0]], shape=np.shape(arrays[names[0]])[:1])
         arrays = dict(arrays) | dict.fromkeys(names[2:], zeros)
     if missing := [name for name in names if name not in arrays]:
         wanted = f"{', '.join(missing)} must be in the state_dict of an LSTM, a GRU or an RNN"
-        raise ValueError(f"{wanted}, got {', '.join(arrays)}")
+        raise ValueError(f"{wanted}, got {', '.join(map(str, arrays))}")
     if f"weight_hr{end}" in arrays:
         raise ValueError(f"the network must have no projections, got weight_hr{end}: make it without proj_size")
-    w, u, b_ih, b_hh = (jnp.asarray(arrays[name]) for name in names)
+    w, u, b_ih, b_hh = (_floating(name, arrays[name]) for name in names)
     (_, p), (rows, d) = checks.matrix(names[0], w), checks.matrix(names[1], u)
-    if rows not in (d, 3 * d, 4 * d):
+    if not d or rows not in (d, 3 * d, 4 * d):
         kinds = "k = 4 for an LSTM, 3 for a GRU and 1 for an RNN"
         raise ValueError(f"{names[1]} must have shape [k d, d], {kinds}, got {u.shape}")
     for name, value, expected in zip(names, (w, u, b_ih, b_hh), ((rows, p), (rows, d), (rows,), (rows,)), strict=True):
@@ -114,6 +118,7 @@ def to_flax(params: lstm.Params | gru.Params) -> dict[str, dict[str, Float[Array
       Kernels [p, d] and [d, d] and biases [d] by the names of flax.
 
     Raises:
+      ValueError: If shapes do not belong together.
       TypeError: If `params` is of another kind.
 
     Example:
@@ -121,8 +126,7 @@ def to_flax(params: lstm.Params | gru.Params) -> dict[str, dict[str, Float[Array
       >>> cell["if"]["kernel"].shape
       (3, 4)
     """
-    if type(params) not in _FLAX:
-        raise TypeError(f"params must be lstm.Params or gru.Params, got {type(params).__name__}")
+    _check_cell(params, (lstm, gru))
     with_bias, letters = _FLAX[type(params)]
     cell: dict[str, dict[str, Array]] = {}
     for name, letter in letters.items():
@@ -144,13 +148,16 @@ def from_flax(cell: Mapping[str, Mapping[str, PyTree]]) -> lstm.Params | gru.Par
       The parameters.
 
     Raises:
-      ValueError: If a kernel or bias is missing.
+      ValueError: If a kernel or bias is missing or has another shape.
+      TypeError: If `cell` is not a dict of dicts of floating arrays.
 
     Example:
       >>> params = gru.init(jax.random.key(0), inputs=3, units=4)
       >>> convert.from_flax(convert.to_flax(params)).c.shape
       (4,)
     """
+    if not isinstance(cell, Mapping) or not all(isinstance(part, Mapping) for part in cell.values()):
+        raise TypeError(f"cell must be the parameters of a flax cell, dicts of arrays, got a {type(cell).__name__}")
     kind: PyTree = gru.Params if {"in", "hn"} & set(cell) else lstm.Params
     with_bias, letters = _FLAX[kind]
     given = [f"{part}.{name}" for part, arrays in cell.items() for name in arrays]
@@ -160,9 +167,36 @@ def from_flax(cell: Mapping[str, Mapping[str, PyTree]]) -> lstm.Params | gru.Par
         name = "a GRUCell" if kind is gru.Params else "an LSTMCell"
         raise ValueError(f"{', '.join(missing)} must be in the parameters of {name}, got {', '.join(given)}")
 
-    def gate(letter: str) -> Gate:
-        W, U = (jnp.asarray(cell[part + letter]["kernel"]).T for part in "ih")
-        return Gate(W, U, jnp.asarray(cell[with_bias + letter]["bias"]))
+    p, d = checks.matrix(needed[0], _floating(needed[0], cell[needed[0][:2]]["kernel"]))
+
+    def array(name: str, *shape: int) -> Array:
+        part, what = name.split(".")
+        value = _floating(name, cell[part][what])
+        checks.shape(name, value, shape, f"{needed[0]} has shape {(p, d)}, of {p} inputs and {d} units")
+        return value
+
+    def gate(x: str) -> Gate:
+        return Gate(array(f"i{x}.kernel", p, d).T, array(f"h{x}.kernel", d, d).T, array(f"{with_bias}{x}.bias", d))
 
     gates: dict[str, PyTree] = {name: gate(letter) for name, letter in letters.items()}
-    return kind(**gates, c=jnp.asarray(cell["hn"]["bias"])) if kind is gru.Params else kind(**gates)
+    return kind(**gates, c=array("hn.bias", d)) if kind is gru.Params else kind(**gates)
+
+
+def _check_cell(params: PyTree, kinds: Sequence[ModuleType]) -> None:
+    """Raise TypeError for parameters of another kind, ValueError for shapes that do not belong together."""
+    if type(params) not in [kind.Params for kind in kinds]:
+        *others, last = (f"{kind.__name__.removeprefix('jnn.')}.Params" for kind in kinds)
+        module, given = type(params).__module__.rpartition(".")[2], type(params).__name__
+        given = given if module == "builtins" else f"{module}.{given}"
+        advice = (
+            "convert a stack cell by cell; an mlp's w and b are those of torch.nn.Linear, w.T and b of flax's Dense"
+        )
+        raise TypeError(f"params must be {', '.join(others)} or {last}, got {given}: {advice}")
+    check_params(params)
+
+
+def _floating(name: str, value: PyTree) -> Array:
+    """The value as a JAX array; raise TypeError unless it is an array, or rows in a list, of floating dtype."""
+    value = np.asarray(value) if isinstance(value, list) else checks.converted(value)
+    checks.floating(name, value)
+    return jnp.asarray(value)

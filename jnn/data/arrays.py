@@ -39,10 +39,19 @@ def digits() -> Dataset:
 
 
 def one_hot(labels: Integer[Array, "*N"], classes: int) -> Float[Array, "*N classes"]:
-    """The desired output y of each label: 1 at the label, 0 elsewhere, float32.
+    """Returns the desired output y of each label: 1 at the label, 0 elsewhere, float32.
 
-    Raises TypeError for labels that are not integers, ValueError for a label outside 0 ... classes-1; a traced label
-    outside gives a row of NaN.
+    Args:
+      labels: The labels, 0 ... classes-1, in an array of any shape.
+      classes: How many classes there are.
+
+    Raises:
+      TypeError: If `labels` are not an array of integers.
+      ValueError: If a label is outside 0 ... classes-1; a traced one outside gives a row of NaN.
+
+    Example:
+      >>> data.one_hot(jnp.array([2, 0]), classes=3).tolist()
+      [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
     checks.count("classes", classes)
     checks.labels("labels", labels, classes)

@@ -33,6 +33,8 @@ def idx_folder(folder: PathLike, *, prefix: str = "", transpose: bool = False) -
     read.
     """
     path = files.expanded("folder", folder)
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix must be text, got {prefix!r}")
     held_out = "test" if spellings(path, f"{prefix}test-images-idx3-ubyte") else "t10k"
     train, test = (_idx_split(path, prefix + part, transpose) for part in ("train", held_out))
     if train.xs.shape[1] != test.xs.shape[1]:
@@ -44,15 +46,26 @@ def idx_folder(folder: PathLike, *, prefix: str = "", transpose: bool = False) -
 
 
 def read_idx(path: PathLike) -> np.ndarray:
-    """The array in an IDX file, gzipped or not, whatever its name ends in; [N, H, W] for N images.
+    """Returns the array in an IDX file, gzipped or not, regardless of extension: [N, H, W] for N images.
 
     The format: two zero bytes; 0x08 for uint8, 0x09 for int8, 0x0b for int16, 0x0c for int32, 0x0d for float32 or 0x0e
     for float64; the number of axes; each axis as a 32-bit integer; the entries. All numbers are big-endian in the file,
     and in the machine's order in the array.
 
-    Raises ValueError for a file that is damaged or has another format; OSError if it cannot be read.
+    Raises:
+      ValueError: If the file is damaged or has another format.
+      OSError: If it cannot be read.
+      TypeError: If `path` is not a path.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = pathlib.Path(folder, "labels-idx1-ubyte")
+      ...     _ = path.write_bytes(bytes([0, 0, 0x08, 1, 0, 0, 0, 3, 7, 0, 9]))
+      ...     data.read_idx(path).tolist()
+      [7, 0, 9]
     """
-    return parse(content(Path(path)), path)
+    return parse(content(files.expanded("path", path)), path)
 
 
 def spellings(folder: Path, name: str) -> list[Path]:

@@ -43,6 +43,9 @@ def mnist(mirrors: Sequence[str] = MIRRORS) -> Dataset:
     is no home folder and $JNN_DATA_DIR is not set; ImportError if pooch is missing and $JNN_DATA_DIR is not set or a
     file must be downloaded.
     """
+    listed = isinstance(mirrors, Sequence) and not isinstance(mirrors, str)
+    if not listed or not all(isinstance(mirror, str) for mirror in mirrors):
+        raise TypeError(f"mirrors must be a list of URLs, got {mirrors!r}")
     folder = _folder()
     there = {name: paths for name in _SHA256_OF_CONTENT if (paths := paths_of(folder, name))}
     try:
@@ -115,7 +118,9 @@ def _download(folder: Path, name: str, mirrors: Sequence[str]) -> np.ndarray:
         for i, mirror in enumerate(mirrors):
             fetched = Path(workplace) / str(i) / filename
             try:
-                pooch.retrieve(mirror + filename, None, filename, fetched.parent, downloader=downloader)
+                pooch.retrieve(
+                    f"{mirror.rstrip('/')}/{filename}", None, filename, fetched.parent, downloader=downloader
+                )
                 array = _read(fetched, name)
                 fetched.replace(folder / filename)
                 return array

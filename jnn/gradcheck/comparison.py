@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jnn._internal import checks
 from jnn.gradcheck import diagnosis
 from jnn.gradcheck.report import Difference, Leaf, Report
 from jnn.typing import PyTree
@@ -39,28 +40,43 @@ def compare(
     double: bool = True,
     max_entries: int = 10_000,
 ) -> Report:
-    """Differentiate `f` by its first argument in three ways and report the differences, leaf by leaf.
+    """Compares a hand-derived gradient with autodiff and with central differences, leaf by leaf.
 
-    args: the arguments of both functions; the derivative is by the first, a pytree of floating leaves of any shape.
-    tolerance, finite_tolerance: relative to the largest entry of a leaf, like `Difference.relative`; by default 1e-10
-    and 1e-6 in float64, 1e-5 and 1e-2 otherwise.
-    double: convert floating arguments to float64 and compute in it, which tells a wrong formula from rounding; with
-    False they keep their dtypes. If `grad_f` returns (value, gradient), a wrong value is a row of its own.
-    max_entries: central differences, two evaluations for each entry, are taken for at most this many entries of a leaf,
-    evenly spaced; autodiff is compared on all of them. Where f has a kink the entry is compared with autodiff only.
+    Where f has a kink, as a relu has at 0, the entry is compared with autodiff only.
 
-    Raises TypeError for a first argument with a leaf that is not floating, ValueError if f is not scalar, if the tree
-    of the gradient differs from that of the first argument, or if a tolerance or `max_entries` is not positive.
+    Args:
+      f: The function, of a scalar of floating dtype.
+      grad_f: Its gradient with respect to the first argument, alone or as (value, gradient); a wrong value is a row of
+        its own.
+      *args: The arguments of both functions. The first is a pytree of floating leaves of any shape. What is not an
+        array, such as a flag, is bound to both functions with `functools.partial`.
+      tolerance: The largest difference from autodiff, relative to the largest entry of a leaf, like
+        `Difference.relative`: 1e-10 by default, without `double` 1e-5.
+      finite_tolerance: The same for central differences: 1e-6 by default, without `double` 1e-2.
+      double: Whether to compute in float64, which tells a wrong formula from rounding. Otherwise arguments keep their
+        dtypes.
+      max_entries: Central differences, two evaluations for each entry, are taken for at most this many entries of a
+        leaf, evenly spaced; autodiff is compared on all of them.
+
+    Returns:
+      The report: printable, and true if the gradient is right.
+
+    Raises:
+      ValueError: If f is not scalar, if the tree of the gradient differs from that of the first argument, or if a
+        tolerance or `max_entries` is not positive.
+      TypeError: If a leaf of the first argument is not floating, or if an argument or what `grad_f` returns are not
+        arrays.
+
+    Example:
+      >>> report = gradcheck.compare(lambda p: jnp.sum(p**2), lambda p: 3 * p, jnp.ones(2))
+      >>> report.leaves[0].diagnosis
+      'it is 1.5 times the right one'
     """
     tolerance = (1e-10 if double else 1e-5) if tolerance is None else tolerance
     finite_tolerance = (1e-6 if double else 1e-2) if finite_tolerance is None else finite_tolerance
-    options = {"tolerance": tolerance, "finite_tolerance": finite_tolerance, "max_entries": max_entries}
-    for name, value in options.items():
-        if not value > 0:
-            raise ValueError(f"{name} must be positive, got {value}")
-    with jax.enable_x64(True) if double else contextlib.nullcontext():
-        args = jax.tree.map(_to_double, args) if double else args
-        _check_first(f, args)
+    _check_options(tolerance, finite_tolerance, max_entries)
+    with jax.enable_x64(True) if double else contextlib.nullcontext(), np.errstate(invalid="ignore"):
+        args = _arrays(f, grad_f, args, double)
         value_by_hand, gradient = _value_and_gradient(grad_f, args)
         anew = functools.partial(f)  # traced at each call of `compare`, as what f refers to may have changed
         value, auto = jax.jit(jax.value_and_grad(anew))(*args)
@@ -79,7 +95,11 @@ def compare(
 
 
 def assert_ok(f: Callable[..., PyTree], grad_f: Callable[..., PyTree], *args: PyTree, **options: PyTree) -> None:
-    """Raise AssertionError with the table unless `compare` with the same arguments is ok."""
+    """Raises AssertionError with the table of `compare`, for the same arguments, unless the gradient is right.
+
+    Example:
+      >>> gradcheck.assert_ok(lambda p: jnp.sum(p**2), lambda p: 2 * p, jnp.ones(2))
+    """
     report = compare(f, grad_f, *args, **options)
     if not report.ok:
         raise AssertionError(f"the gradient is wrong\n{report}")
@@ -107,35 +127,69 @@ def _diagnosed(
     return report._replace(leaves=tuple(leaf._replace(diagnosis=line(leaf, gradient)) for leaf, gradient in pairs))
 
 
+def _check_options(tolerance: float, finite_tolerance: float, max_entries: int) -> None:
+    for name, value in (("tolerance", tolerance), ("finite_tolerance", finite_tolerance)):
+        if not isinstance(value, int | float | np.number | jax.Array) or isinstance(value, bool) or np.ndim(value):
+            raise TypeError(f"{name} must be one number, got {value!r}")
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+    checks.count("max_entries", max_entries)
+
+
+def _arrays(
+    f: Callable[..., PyTree], grad_f: Callable[..., PyTree], args: tuple[PyTree, ...], double: bool
+) -> tuple[PyTree, ...]:
+    """The arguments, which must be those of an f that has a gradient; with `double` floating ones in float64."""
+    for name, function in (("f", f), ("grad_f", grad_f)):
+        if not callable(function):
+            raise TypeError(f"{name} must be a function, got {function!r}")
+    if not args:
+        raise ValueError("args must have at least one argument, the one to differentiate by, got none")
+    for i, arg in enumerate(args):
+        checks.arrays(f"args[{i}]" if i else "params", arg, "bind it to f and to grad_f with functools.partial")
+    params, *rest = jax.tree.map(checks.converted, args)
+    params = jax.tree.map(jnp.asarray, params)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            name = f"params{jax.tree_util.keystr(path)} must have a floating dtype to have a gradient"
+            raise TypeError(f"{name}, got {leaf.dtype}: pass it in a later argument")
+    if not jax.tree.leaves(params):
+        raise ValueError(f"params must hold at least one array to differentiate by, got {params}")
+    args = (params, *rest)
+    args = jax.tree.map(_to_double, args) if double else args
+    with checks.traced({f"args[{i}]": arg for i, arg in enumerate(rest, start=1)}):
+        out = jax.eval_shape(f, *args)
+    if not isinstance(out, jax.ShapeDtypeStruct) or out.shape:
+        raise ValueError(f"f must return one scalar, got {out}: sum or average it inside f")
+    if not jnp.issubdtype(out.dtype, jnp.floating):
+        raise TypeError(f"f must return a scalar of floating dtype, got {out.dtype}")
+    return args
+
+
 def _to_double(leaf: PyTree) -> PyTree:
     floats = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
     return jnp.asarray(leaf, jnp.float64) if floats else leaf
 
 
-def _check_first(f: Callable[..., PyTree], args: tuple[PyTree, ...]) -> None:
-    if not args:
-        raise ValueError("args must have at least one argument, the one to differentiate by, got none")
-    for path, leaf in jax.tree_util.tree_leaves_with_path(args[0]):
-        if not jnp.issubdtype(dtype := jnp.result_type(leaf), jnp.floating):
-            name = f"params{jax.tree_util.keystr(path)} must have a floating dtype to have a gradient"
-            raise TypeError(f"{name}, got {dtype}: pass it in a later argument")
-    out = jax.eval_shape(f, *args)
-    if [leaf.shape for leaf in jax.tree.leaves(out)] != [()]:
-        raise ValueError(f"f must return one scalar, got {out}: sum or average it inside f")
-
-
 def _value_and_gradient(grad_f: Callable[..., PyTree], args: tuple[PyTree, ...]) -> tuple[PyTree, PyTree]:
     """Both, or None and the gradient. A tree never equals the pair (leaf, that tree), so the forms differ."""
     out, expected = grad_f(*args), jax.tree.structure(args[0])
-    if jax.tree.structure(out) == expected:
-        return None, out
-    pair = isinstance(out, tuple) and len(out) == 2
-    if pair and jax.tree.structure(out[1]) == expected:
-        return out
-    swapped = pair and jax.tree.structure(out[0]) == expected
-    given = "(gradient, value): swap them" if swapped else jax.tree.map(jnp.shape, out)
-    wanted = f"a tree like the first argument, alone or as (value, gradient): {jax.tree.map(jnp.shape, args[0])}"
-    raise ValueError(f"grad_f must return {wanted}, got {given}")
+    form, leaf = jax.tree.structure(out), jax.tree.structure(0)
+    if form == expected:
+        value, gradient = None, out
+    elif form == jax.tree_util.treedef_tuple((leaf, expected)):
+        value, gradient = out
+    else:
+        swapped = form == jax.tree_util.treedef_tuple((expected, leaf))
+        given = "(gradient, value): swap them" if swapped else jax.tree.map(np.shape, out)
+        wanted = f"a tree like the first argument, alone or as (value, gradient): {jax.tree.map(jnp.shape, args[0])}"
+        raise ValueError(f"grad_f must return {wanted}, got {given}")
+    for name, tree in (("value", value), ("gradient", gradient)):
+        checks.arrays(name, tree)
+        for dtype in map(jnp.result_type, map(checks.converted, jax.tree.leaves(tree))):
+            if not any(jnp.issubdtype(dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
+                raise TypeError(f"the {name} that grad_f returns must be real, got {dtype}")
+    return value, gradient
 
 
 def _leaf(path: str, a: np.ndarray, b: np.ndarray, scale: float, slopes: _Slopes, tolerance: float) -> Leaf:

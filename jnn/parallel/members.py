@@ -1,6 +1,6 @@
 """Many members, such as networks of several seeds, spread over the devices of this process."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -11,11 +11,11 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Bool
 
 from jnn._internal import checks, xla
-from jnn.parallel.meshes import place_on
+from jnn.parallel.meshes import distinct, place_on
 from jnn.typing import PyTree
 
 
-def sweep(f: Callable[..., PyTree], *members: PyTree, devices: Sequence[Any] | None = None) -> PyTree:
+def sweep(f: Callable[..., PyTree], *members: PyTree, devices: Iterable[Any] | None = None) -> PyTree:
     """f(*member) for every member, such as a whole training run each, as one program spread over the devices.
 
     For a grid, repeat the values of each axis:
@@ -38,16 +38,19 @@ def sweep(f: Callable[..., PyTree], *members: PyTree, devices: Sequence[Any] | N
       What f returns, with a leading axis K: on a CPU each member gets the bits that it gets alone.
 
     Raises:
-      TypeError: If members are not arrays.
+      TypeError: If members, or what is bound to f, are not arrays.
       ValueError: If members do not share a leading axis K >= 1, or there are no devices.
     """
+    checks.function("f", f)
     k = checks.examples(members, "members", "member")
-    chosen = tuple(jax.local_devices() if devices is None else devices)[:k]
+    chosen = jax.local_devices() if devices is None else distinct(devices)
     if not chosen:
         raise ValueError("devices must have at least one device, got none: pass jax.local_devices()")
-    mesh = Mesh(np.array(chosen), ("members",))
+    mesh = Mesh(np.array(chosen[:k]), ("members",))
     f = f if isinstance(f, Partial) else Partial(f)
-    return _sweep_program(*place_on(NamedSharding(mesh, PartitionSpec()), f, members), mesh)
+    placed = place_on(NamedSharding(mesh, PartitionSpec()), f, jax.tree.map(checks.converted, members))
+    with checks.traced(f.keywords):
+        return _sweep_program(*placed, mesh)
 
 
 def members_mesh(k: int, *trees: PyTree) -> Mesh | None:

@@ -1,6 +1,6 @@
 """Meshes of devices, and the one function that places an array on them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ MODEL = "model"
 """The axis of a mesh over which a wide layer may be split."""
 
 
-def mesh(*, model: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
+def mesh(*, model: int = 1, devices: Iterable[Any] | None = None) -> Mesh:
     """A mesh of axes ("batch", "model").
 
     Args:
@@ -28,17 +28,39 @@ def mesh(*, model: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
 
     Raises:
       ValueError: If `model` does not divide the number of devices.
-      TypeError: If it is not an integer.
+      TypeError: If it is not an integer, or if `devices` are not distinct devices.
+
+    Example:
+      >>> parallel.mesh(devices=jax.devices()[:1]).axis_names
+      ('batch', 'model')
     """
     checks.count("model", model)
-    chosen = np.array(jax.devices() if devices is None else devices, object)
-    if not chosen.size or chosen.size % model:
-        raise ValueError(f"model must divide the number of devices, got {model} and {chosen.size} devices")
-    return Mesh(chosen.reshape(-1, model), (BATCH, MODEL))
+    chosen = jax.devices() if devices is None else distinct(devices)
+    if not chosen or len(chosen) % model:
+        raise ValueError(f"model must divide the number of devices, got {model} and {len(chosen)} devices")
+    return Mesh(np.array(chosen, object).reshape(-1, model), (BATCH, MODEL))
+
+
+def distinct(devices: Iterable[Any]) -> list[Any]:
+    """The devices as a list; raise TypeError unless each is one, and is there once."""
+    found = np.array(list(devices) if isinstance(devices, Iterable) else devices, object).ravel().tolist()
+    if not all(hasattr(device, "device_kind") for device in found) or len(set(found)) < len(found):
+        raise TypeError(f"devices must be a list of distinct devices, as jax.devices() returns, got {devices}")
+    return found
 
 
 def batches(mesh: Mesh) -> NamedSharding:
-    """The sharding of a mini-batch on the mesh: its first axis split over "batch"."""
+    """The sharding of a mini-batch on the mesh: its first axis split over "batch".
+
+    Raises:
+      TypeError: If `mesh` is not a mesh with this axis.
+
+    Example:
+      >>> parallel.batches(parallel.mesh()).spec
+      P('batch',)
+    """
+    if BATCH not in getattr(mesh, "axis_names", ()):
+        raise TypeError(f"mesh must have an axis {BATCH!r}, as parallel.mesh makes it, got {mesh!r}")
     return NamedSharding(mesh, PartitionSpec(BATCH))
 
 
@@ -55,10 +77,23 @@ def place(mesh: Mesh, tree: PyTree, spec: PyTree = None) -> PyTree:
         PartitionSpec("model")), Layer(PartitionSpec(None, "model"), PartitionSpec())) splits a wide hidden layer.
 
     Raises:
-      ValueError: If the mesh does not divide an axis.
+      ValueError: If the mesh does not divide an axis, or `spec` does not match `tree`.
+      TypeError: If `mesh` is not a mesh, or a leaf is not an array.
+
+    Example:
+      >>> (w,) = parallel.place(parallel.mesh(), (jnp.ones((4, 2)),))
+      >>> w.sharding.is_fully_replicated
+      True
     """
+    if not isinstance(mesh, Mesh):
+        raise TypeError(f"mesh must be a Mesh, as parallel.mesh makes it, got {mesh!r}")
+    checks.arrays("tree", tree)
     spec = PartitionSpec() if spec is None else spec
     specs = jax.tree.map(lambda _: spec, tree) if isinstance(spec, PartitionSpec) else spec
+    matches = jax.tree.structure(specs) == jax.tree.structure(tree)
+    if not matches or not all(isinstance(part, PartitionSpec) for part in jax.tree.leaves(specs)):
+        raise ValueError(f"spec must be a PartitionSpec or a tree of them that matches tree, got {spec}")
+    tree = jax.tree.map(checks.converted, tree)
     return jax.tree.map(lambda leaf, spec: put(leaf, NamedSharding(mesh, spec)), tree, specs)
 
 

@@ -8,19 +8,32 @@ from jax.experimental import multihost_utils
 
 from jnn.typing import PyTree
 
+_LAUNCHERS = (
+    *("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"),
+    *("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES", "MEGASCALE_NUM_SLICES"),
+)
+"""What a launcher sets for processes that it started: how many, or their hosts.
+
+Of SLURM it is what `srun` sets: SLURM_NTASKS describes the allocation, in which a script without `srun` is alone.
+"""
+
 
 def start() -> bool:
     """Connects the processes of a launcher with `jax.distributed.initialize`.
 
     Plain processes are identified by the variables JAX_COORDINATOR_ADDRESS (host:port of process 0), JAX_NUM_PROCESSES
-    and JAX_PROCESS_ID; under SLURM, Open MPI and on TPU pods JAX detects them. Does nothing without a launcher, or if
-    the processes are connected already.
+    and JAX_PROCESS_ID. JAX detects those of SLURM's `srun`, of Open MPI's `mpirun` and of TPU pods. Does nothing
+    without a launcher, as in a SLURM allocation without `srun`, or if the processes are connected already.
 
     Returns:
       Whether there are several processes.
 
     Raises:
-      ValueError: If variables are missing or not integers.
+      ValueError: If variables are missing or not integers, or if JAX does not detect the processes of a launcher.
+
+    Example:
+      >>> parallel.start()
+      False
     """
     if jax.distributed.is_initialized():
         return jax.process_count() > 1
@@ -28,8 +41,13 @@ def start() -> bool:
         jax.distributed.initialize(
             os.environ["JAX_COORDINATOR_ADDRESS"], _integer("JAX_NUM_PROCESSES"), _integer("JAX_PROCESS_ID")
         )
-    elif any(_several(name) for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES")):
-        jax.distributed.initialize()
+    elif launcher := next(filter(_several, _LAUNCHERS), None):
+        try:
+            jax.distributed.initialize()
+        except ValueError as error:
+            given = f"got {launcher}={os.environ[launcher]} of a launcher that JAX does not know ({error})"
+            variables = "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+            raise ValueError(f"{variables} must be set in each of several processes, {given}") from error
     else:
         return False
     return jax.process_count() > 1

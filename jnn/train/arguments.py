@@ -164,22 +164,11 @@ def _other_shape(found: PyTree, wanted: PyTree) -> tuple[str, tuple[int, ...], t
 
 
 def _partial(name: str, f: Callable[..., PyTree] | None) -> Partial | None:
-    """The function as a pytree of the arrays that are bound to it; raise TypeError for what is not one."""
+    """The function as a pytree of the arrays that are bound to it; raises as `checks.function` does."""
     if f is None and name != "grad":
         return None
-    if not callable(f):
-        raise TypeError(f"{name} must be a function, got {f!r}")
-    f = f if isinstance(f, Partial) else Partial(f)
-    for path, leaf in jax.tree_util.tree_leaves_with_path((f.args, f.keywords)):
-        bound = jax.tree_util.keystr(path[1:], simple=True, separator=".")
-        if hasattr(leaf, "dtype"):
-            checks.array(bound, leaf)
-        elif not isinstance(leaf, int | float | complex):
-            raise TypeError(
-                f"what jax.tree_util.Partial binds to {name} must be arrays, got {bound}, a {type(leaf).__name__}: "
-                "convert data with jnp.asarray, and bind functions and other values with functools.partial"
-            )
-    return f
+    checks.function(name, f)
+    return f if isinstance(f, Partial) else Partial(f)
 
 
 def _check_state(optimizer: Optimizer, state: StateT, members: tuple[int, ...]) -> None:
