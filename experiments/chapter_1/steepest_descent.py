@@ -31,9 +31,9 @@ class Config(common.Seeded):
     """Random directions along which to compute the cost itself."""
     examples: int = 100
     """Digits in the mean of the cost."""
-    shortest: float = 0.01
+    shortest: runner.NotNegative = 0.01
     """Length of the shortest step."""
-    longest: float = 10.0
+    longest: runner.NotNegative = 10.0
     """Length of the longest step."""
 
 

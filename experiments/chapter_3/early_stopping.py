@@ -34,7 +34,7 @@ class Config(common.Images):
     """Training images, from the first on; the last 10,000 (300 of the digits) decide when to stop."""
     hidden: int = 30
     """Hidden neurons."""
-    eta: float = 0.5
+    eta: runner.NotNegative = 0.5
     """Learning rate."""
     epochs: int = 200
     """Epochs of a training run that does not stop."""
@@ -61,6 +61,8 @@ def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[st
     _, validation = common.hold_out(examples, 10_000 if config.data == "mnist" else 300)
     evaluate = Partial(_error, xs=validation.xs, labels=validation.labels)
     steps, sizes = config.epochs * -(-len(learnt.xs) // 10), (learnt.xs.shape[1], config.hidden, 10)
+    for criterion in criteria(config).values():  # all before the first of them trains
+        stopping.check(criterion, evaluate, config.epochs)
     found: dict[str, Any] = {}
     for name, criterion in criteria(config).items():
         optimizer = optax.sgd(optax.cosine_decay_schedule(config.eta, steps) if name == "weights" else config.eta)

@@ -19,7 +19,7 @@ from jnn import costs
 class Config:
     quick: ClassVar[dict[str, Any]] = {"points": 201, "steps": 60}
 
-    ys: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5, 1.0)
+    ys: Annotated[tuple[float, ...], runner.AtLeast(0)] = (0.0, 0.1, 0.3, 0.5, 1.0)
     """Desired outputs whose cross-entropy to draw."""
     points: Annotated[int, runner.AtLeast(11)] = 2001
     """Points of a curve."""

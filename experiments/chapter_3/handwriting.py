@@ -94,9 +94,9 @@ class Config(common.Repeated):
     """The fraction of images whose strokes are changed, and blurred."""
     others: float = 0.1
     """The fraction of a mini-batch that is replaced by what is no digit."""
-    eta: float = 0.1
+    eta: runner.NotNegative = 0.1
     """Initial learning rate, which falls to 0 along a cosine."""
-    momentum: float = 0.9
+    momentum: runner.NotNegative = 0.9
     """Fraction of the previous step that the next one keeps."""
     batch_size: int = 100
     """Images in a mini-batch."""

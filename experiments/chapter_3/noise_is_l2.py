@@ -35,7 +35,7 @@ class Config(common.Seeded):
     """Inputs of the regression."""
     examples: int = 60
     """Examples of the regression."""
-    sigmas: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
+    sigmas: Annotated[tuple[float, ...], runner.AtLeast(0)] = (0.1, 0.3, 1.0, 3.0)
     """Standard deviations of the noise."""
     seeds: Annotated[int, runner.AtLeast(2)] = 200
     """Regressions with noise of each strength, side by side."""

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 from jax.tree_util import Partial
+from jaxtyping import Array, Key
 
 from experiments import common, runner
 from jnn import augment, backprop, costs, data, dropout, mlp, regularize, stopping, train
@@ -81,6 +82,9 @@ def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[st
     sizes, normal = (known.xs.shape[1], config.hidden, 10), mlp.unit_normal
     key = jax.random.key(config.seed)
     state, train_keys = common.init_networks(key, config.seeds, optimizer, sizes, weights=normal, biases=normal)
+    stopping.check(stopping.error_change(window=config.window), Partial(_metrics), config.epochs)
+    for grad, transform in methods(config, sizes[0]).values():  # all before the first of them trains
+        _trace(grad, transform, jax.tree.map(lambda leaf: leaf[0], state.params), key, common.first(known, 1))
     found: dict[str, Any] = {}
     for name, (grad, transform) in methods(config, sizes[0]).items():
         measure = functools.partial(_metrics, p=config.dropout if name == "dropout" else 0.0)
@@ -137,6 +141,15 @@ def draw(figure: runner.Figure, _: Config, arrays: runner.Arrays) -> None:
     ends.set(xlabel="final accuracy / %", ylim=(0.4, len(names) + 0.8), xlim=(low - 3, 101))
     ends.set_title("x on the training images, o on unseen ones", fontsize="medium")
     ends.set_yticks(len(names) - np.arange(len(names)), names)
+
+
+def _trace(grad: Any, transform: Any, params: mlp.Params, key: Key[Array, ""], images: data.Split) -> None:
+    """Raise ValueError for what a training step with this method refuses."""
+
+    def step(key: Any, *batch: Any) -> Any:
+        return grad(params, *(batch if transform is None else transform(key, *batch)))
+
+    jax.eval_shape(step, key, images.xs, data.one_hot(images.labels, 10))
 
 
 def _metrics(

@@ -76,11 +76,11 @@ class Config(common.Images):
     """Fraction of the images whose strokes are made thinner or thicker, as other pens would draw them."""
     dropout: float = 0.1
     """Fraction of the hidden neurons that each step leaves out."""
-    decay: Annotated[float, runner.AtLeast(0)] = 2e-5
+    decay: runner.NotNegative = 2e-5
     """alpha of L2, which acts on all weights alike."""
-    eta: float = 0.2
+    eta: runner.NotNegative = 0.2
     """Initial learning rate, which falls to 0 along a cosine."""
-    momentum: float = 0.9
+    momentum: runner.NotNegative = 0.9
     """Fraction of the previous step that the next one keeps."""
     batch_size: int = 100
     """Images in a mini-batch."""

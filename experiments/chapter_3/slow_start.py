@@ -31,20 +31,20 @@ READS = 0.9
 class Config(common.Images):
     quick: ClassVar[dict[str, Any]] = {"neurons": 20, "updates": 1000, "epochs": 12, "saturation": 4.0, "seeds": 2}
 
-    eta: float = 0.15
+    eta: runner.NotNegative = 0.15
     """Learning rate of the neurons."""
     neurons: int = 200
     """Random starting points of a neuron."""
-    largest: float = 6.0
+    largest: runner.NotNegative = 6.0
     """Upper bound of the initial weighted inputs, which are above 0."""
     updates: int = 4000
     """Steps of a neuron."""
     data: Literal["mnist", "digits"] = "digits"
     hidden: int = 30
     """Hidden neurons of the networks."""
-    saturation: float = 6.0
+    saturation: runner.NotNegative = 6.0
     """Initial bias of the networks' output neurons; 0 is not saturated."""
-    network_eta: float = 0.5
+    network_eta: runner.NotNegative = 0.5
     """Learning rate of the networks."""
     epochs: int = 30
     """Passes of the networks over the training images."""

@@ -23,7 +23,7 @@ class Config(common.Seeded):
     """Random layers of weighted inputs."""
     neurons: int = 5
     """Neurons J of each layer."""
-    largest: float = 200.0
+    largest: runner.NotNegative = 200.0
     """The largest c."""
     cs: int = 120
     """Number of values of c, from 0.001 on, evenly spaced on a logarithmic scale."""

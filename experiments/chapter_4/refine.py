@@ -35,7 +35,7 @@ class Config(common.Repeated):
     """Weight h of the softer indicators."""
     epochs: int = 2000
     """Passes over the training points."""
-    eta: float = 0.01
+    eta: runner.NotNegative = 0.01
     """Adam's initial learning rate, which falls to 0 along a cosine."""
     points: int = 2000
     """Training points, evenly spaced in [0, 1]."""

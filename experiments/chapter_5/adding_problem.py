@@ -32,7 +32,7 @@ class Config(common.Repeated):
     """Memory cells d, or units of the plain net."""
     rem_bias: float = 5.0
     """Initial bias of rem, and of save with the sign reversed: at 5 a cell keeps 99 % of its memory in each step."""
-    eta: float = 0.01
+    eta: runner.NotNegative = 0.01
     """Adam's initial learning rate, which falls to 0 along a cosine."""
     batch_size: int = 50
     """Sequences in a mini-batch."""

@@ -37,9 +37,9 @@ class Config(common.Repeated):
     """Initial bias of rem."""
     save_bias: float = -2.0
     """Initial bias of save."""
-    eta: float = 0.02
+    eta: runner.NotNegative = 0.02
     """Adam's initial learning rate, which falls to 0 along a cosine."""
-    rnn_eta: float = 0.01
+    rnn_eta: runner.NotNegative = 0.01
     """The same for the plain nets, which learn nothing at 0.02."""
     batch_size: int = 50
     """Sequences in a mini-batch."""

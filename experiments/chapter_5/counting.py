@@ -38,9 +38,9 @@ class Config(common.Repeated):
     """Memory cells d."""
     rem_bias: float = 7.0
     """Initial bias of rem: at 7 a cell loses 0.1 % of its count in each step."""
-    noise: float = 0.2
+    noise: runner.NotNegative = 0.2
     """Standard deviation of the noise on every weight in every training step; 0 for none."""
-    eta: float = 0.01
+    eta: runner.NotNegative = 0.01
     """Adam's initial learning rate, which falls to 0 along a cosine."""
     batch_size: int = 20
     """Strings in a mini-batch."""

@@ -23,7 +23,7 @@ ACTIVATIONS = {"tanh": (tanh, r"\tanh", "C0", (0.3, 1.0)), "sigmoid": (sigmoid, 
 class Config:
     quick: ClassVar[dict[str, Any]] = {"points": 50}
 
-    largest: float = 5.0
+    largest: runner.NotNegative = 5.0
     """Largest |z| of the plot."""
     points: int = 500
     """Values of z on either side of 0."""

@@ -34,7 +34,7 @@ class Config(common.Images):
     seeds: int = 3
     units: int = 128
     """Memory cells d."""
-    eta: float = 0.003
+    eta: runner.NotNegative = 0.003
     """Adam's initial learning rate, which falls to 0 along a cosine."""
     batch_size: int = 128
     """Images in a mini-batch."""

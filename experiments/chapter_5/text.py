@@ -75,11 +75,11 @@ class Config(common.Seeded):
     """Rows into which the training text is cut, read side by side."""
     window: int = 64
     """Characters T of a window, through which the gradient goes back."""
-    eta: float = 0.003
+    eta: runner.NotNegative = 0.003
     """Adam's initial learning rate, which falls to 0 along a cosine."""
     epochs: int = 2
     """Passes over the training text."""
-    eta_reading: float = 1.0
+    eta_reading: runner.NotNegative = 1.0
     """Learning rate of the network that learns as it reads the held-out text."""
     start: str | None = None
     """What the samples continue; by default "def " in Python's library, in another text a line break or, if it has

@@ -19,7 +19,7 @@ from experiments.runner.command import (
     parse,
     report_mistakes,
 )
-from experiments.runner.experiment import Arrays, AtLeast, Claims, expanded, experiment_name
+from experiments.runner.experiment import Arrays, AtLeast, Claims, NotNegative, expanded, experiment_name
 from experiments.runner.results import format_number, machine, mean_and_standard_error, show
 from experiments.runner.several import run_each
 from experiments.runner.training import ALONE, Training, init_members
@@ -36,6 +36,7 @@ __all__ = [
     "AtLeast",
     "Claims",
     "Figure",
+    "NotNegative",
     "Settings",
     "Training",
     "cache_compilations",

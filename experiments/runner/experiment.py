@@ -46,6 +46,9 @@ class AtLeast:
     numbers: int = 1
 
 
+NotNegative = Annotated[float, AtLeast(0)]
+
+
 def check(config: Any) -> None:
     """Raise ValueError for a number below its `AtLeast` or not finite, and for too few numbers in a tuple."""
     for field in dataclasses.fields(config):

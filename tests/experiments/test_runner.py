@@ -130,12 +130,22 @@ def test_where_a_sign_cannot_be_shown_another_one_is(experiment, tmp_path, monke
         (["approximate_3d", "--slices"], "slices must have at least one number, got none"),
         (["approximate_3d", "--slices", "0", "nan"], "slices must be finite, got nan"),
         (["counting", "--rem-bias", "inf"], "rem_bias must be finite, got inf"),
+        (["rows", "--eta", "-1"], "eta must be at least 0, got -1.0"),
+        (["noise_is_l2", "--sigmas", "1", "-1"], "sigmas must be at least 0, got -1.0"),
+        (["overfitting", "--quick", "--mixup", "0"], "beta must be positive and finite, got 0.0"),  # before it trains
+        (
+            ["overfitting", "--quick", "--window", "99"],
+            "the window of stopping.error_change(window=99, further=0) must",
+        ),
+        (["early_stopping", "--quick", "--windows", "5", "99"], "the window of stopping.error_change(window=99, "),
     ],
 )
 def test_a_wrong_value_is_one_line(flags, message, tmp_path, capsys):
     assert main([*flags, "--out", str(tmp_path)]) == 2
-    assert capsys.readouterr() == ("", f"error: {message} (JNN_TRACEBACK=1 shows where)\n")
-    assert not list(tmp_path.iterdir())
+    out, err = capsys.readouterr()
+    assert err.startswith(f"error: {message}")
+    assert err.endswith(" (JNN_TRACEBACK=1 shows where)\n")
+    assert (out, err.count("\n"), list(tmp_path.iterdir())) == ("", 1, [])
 
 
 @pytest.mark.parametrize("flags", [["--bogus", "3"], ["--data", "letters"], ["--epochs", "many"]])
