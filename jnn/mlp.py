@@ -1,6 +1,13 @@
 """Multilayer perceptrons: a tuple of layers, from random initialisation to output.
 
 One example is the definition; `jax.vmap(mlp.forward, in_axes=(None, 0))` is a batch.
+
+Parameters do not say which activation the hidden layers have. A network must be read with that of its training: another
+one gives wrong outputs and no error. If it is not the default, bind it once to what trains and to what reads:
+
+    options = {"hidden": activations.relu}
+    grad = Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy, **options)
+    logits, accuracy = Partial(mlp.logits, **options), Partial(mlp.accuracy, **options)
 """
 
 from collections.abc import Sequence
@@ -168,7 +175,7 @@ def logits(params: Params, x: Float[Array, " n_in"], *, hidden: Activation = sig
     """z^L, the weighted input to the last layer, for one example x.
 
     z^l = w^l a^(l-1) + b^l and a^l = hidden(z^l) for 2 <= l <= L (sections 2.1 and 2.2; the notes once call z the
-    weighted output).
+    weighted output). `hidden` must be that of the training; `params` do not say.
 
     Raises ValueError for shapes that do not fit, TypeError for an x of integers.
     """
@@ -227,10 +234,19 @@ def accuracy(
 ) -> Float[Array, ""]:
     """The fraction of m examples that the network classifies correctly, from 0 to 1.
 
-    labels: the index of the right output neuron, from 0; for a single output neuron 0 or 1. hidden: as in training.
+    labels: the index of the right output neuron, from 0; for a single output neuron 0 or 1. hidden: as in training,
+    which `params` do not say; with another one the network is read wrongly.
 
     Raises as `classify` does, ValueError unless there is one label for each example and, unless it is traced, for one
     that no neuron stands for; TypeError for labels that are not integers.
+
+    Example:
+      >>> hidden = {"hidden": activations.relu}
+      >>> grad = functools.partial(backprop.minibatch_value_and_grad, **hidden)
+      >>> accuracy = functools.partial(mlp.accuracy, **hidden)
+      >>> params = mlp.init(jax.random.key(0), (3, 5, 2))
+      >>> float(accuracy(params, jnp.ones((4, 3)), jnp.array([0, 0, 0, 1])))
+      0.75
     """
     checks.labels("labels", labels, max(sizes(params)[-1], 2))
     checks.shape("labels", labels, jnp.shape(xs)[:1], "one label for each example")

@@ -174,7 +174,8 @@ def test_the_bound_for_soft_networks(data, seed, m, t, h):
 @pytest.mark.parametrize("m", [1, 2, 3])
 @pytest.mark.parametrize(("t", "h"), [(3.0, 6.0), (5.0, 10.0), (2.0, 4.0)])
 def test_the_bound_is_attained_at_the_centre_of_one_cell(m, t, h):
-    net = universal.approximate(lambda x: 1.0, [0.0] * m, [1.0] * m, 1, w=2 * t, h=h)
+    half = 0.5 + (universal.CLEARANCE if m > 1 else 0)
+    net = universal.approximate(lambda x: 1.0, [0.0] * m, [1.0] * m, 1, w=t / half, h=h)
     np.testing.assert_allclose(
         1 - evaluate(net, jnp.full((1, m), 0.5))[0, 0], universal.leak((1,) * m, t, h=h), rtol=1e-5
     )
@@ -212,12 +213,28 @@ def test_the_leak_of_the_defaults_is_negligible():
 
 @pytest.mark.equation("figure 4.4")
 def test_knots_of_one_and_of_two_axes():
-    """Figure 4.4 at knots: the mean of two cells, half a cell at the boundary, 0 where knots cross and outside."""
+    """Figure 4.4 at knots: the mean of two cells, half a cell at the ends, 0 where knots cross and outside."""
     net = universal.approximate(lambda x: 1 + x[0] + 10 * x[1], (0.0, 0.0), (2.0, 2.0), 2)
+    end, knot = -universal.CLEARANCE, 1 + universal.CLEARANCE
     points = jnp.array(
-        [(0.5, 0.5), (1.0, 0.5), (0.0, 0.5), (0.5, 1.0), (1.0, 1.0), (0.0, 0.0), (-1.0, 0.5), (0.5, 3.0)]
+        [(0.5, 0.5), (knot, 0.5), (end, 0.5), (0.5, knot), (knot, knot), (end, end), (-1.0, 0.5), (0.5, 3.0)]
     )
     np.testing.assert_allclose(evaluate(net, points)[:, 0], [6.5, 7.0, 3.25, 11.5, 0, 0, 0, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("per_bin", [1, 5, 89])
+def test_the_points_of_a_grid_are_in_cells(per_bin):
+    """Also those on the boundary of the box, and where boundaries of cells cross: no output is a mean, or near 0."""
+
+    def f(x):
+        return 1 + x[0] + 10 * x[1]
+
+    net = universal.approximate(f, -1.0, 1.0, (2, 2))
+    xs = jnp.linspace(-1, 1, 2 * per_bin + 1)
+    grid = jnp.stack(jnp.meshgrid(xs, xs), axis=-1).reshape(-1, 2)
+    upper = jnp.clip(jnp.ceil(grid), 0, 1)  # a point on a boundary is in the cell below
+    wanted = jax.vmap(f)(upper - 0.5)
+    np.testing.assert_allclose(evaluate(net, grid)[:, 0], wanted, atol=1e-4)
 
 
 def test_one_dimension_has_no_dip_between_bins():

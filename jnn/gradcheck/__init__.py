@@ -6,7 +6,10 @@
 
 `f(params, *rest)` is a scalar; `grad_f(params, *rest)` is its gradient with respect to `params`, any pytree, either
 alone, as `jax.grad(f)` returns it, or as the pair (value, gradient), as `jax.value_and_grad(f)` does and `train` takes
-it.
+it. Both must be of the same network: options such as `hidden` go to both.
+
+    f = lambda params, x, y: cost.value(mlp.logits(params, x, hidden=relu), y)
+    report = gradcheck.compare(f, partial(backprop.value_and_grad, cost=cost, hidden=relu), params, x, y)
 """
 
 from jnn.gradcheck.comparison import assert_ok, compare
