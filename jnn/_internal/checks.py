@@ -149,6 +149,8 @@ def _first_outside(value: Any, least: Scalar, most: Scalar) -> str:
     if isinstance(value, Tracer) or not getattr(value, "is_fully_addressable", True):
         return ""
     given = np.asarray(value)
+    if given.size == 0 or (given.min() >= least and given.max() <= most):  # fast, and without NaN all that is needed
+        return ""
     wrong = np.argwhere((given < least) | (given > most))
     return f"{given[tuple(wrong[0])]} at {tuple(wrong[0].tolist())}" if len(wrong) else ""
 
