@@ -179,9 +179,13 @@ def examples(data: PyTree, name: str = "data", each: str = "example") -> int:
 
 
 def function(name: str, f: Any) -> None:
-    """Raise TypeError unless `f` is a function, and what `jax.tree_util.Partial` binds to it are arrays."""
+    """Raise TypeError unless `f` is a function."""
     if not callable(f):
         raise TypeError(f"{name} must be a function, got {f!r}")
+
+
+def bound(name: str, f: Any) -> None:
+    """Raise as `array` does unless what `jax.tree_util.Partial` binds to the function are arrays."""
     parts = (f.args, f.keywords) if isinstance(f, Partial) else ()
     for path, leaf in jax.tree_util.tree_leaves_with_path(parts):
         advice = f"jax.tree_util.Partial binds arrays to {name}, functools.partial binds what is none"
