@@ -137,8 +137,8 @@ def minibatch_value_and_grad(
 
 def _check_functions(cost: Cost, hidden: Activation) -> None:
     """Raise TypeError unless both know their derivatives."""
-    checks.kind("cost", cost, "a cost with its delta, such as costs.cross_entropy", "delta")
-    checks.kind("hidden", hidden, "an activation with its derivative, such as activations.tanh", "prime")
+    checks.function("cost", cost, "a cost with its delta, such as costs.cross_entropy", "delta")
+    checks.function("hidden", hidden, "an activation with its derivative, such as activations.tanh", "prime")
 
 
 def _masking(masks: Sequence[Array] | None, m: int, widths: Sequence[int]) -> Callable[[int, Array], Array]:

@@ -181,7 +181,7 @@ def logits(params: Params, x: Float[Array, " n_in"], *, hidden: Activation = sig
     """
     checks.shape("x", x, sizes(params)[:1], "one example; for a batch use jax.vmap(f, in_axes=(None, 0))")
     checks.floating("x", x)
-    checks.kind("hidden", hidden, "an activation, such as activations.tanh")
+    checks.function("hidden", hidden, "an activation, such as activations.tanh")
     *below, last = params
     a = x
     for w, b in below:
@@ -193,7 +193,7 @@ def forward(
     params: Params, x: Float[Array, " n_in"], *, hidden: Activation = sigmoid, output: Activation = sigmoid
 ) -> Float[Array, " n_out"]:
     """a^L = output(z^L), the output of the network for one example x (section 2.1); raises as `logits` does."""
-    checks.kind("output", output, "an activation, such as activations.identity")
+    checks.function("output", output, "an activation, such as activations.identity")
     return output(logits(params, x, hidden=hidden))
 
 
@@ -220,7 +220,7 @@ def classify(params: Params, xs: Float[Array, "m n_in"], *, hidden: Activation =
     """
     checks.shape("xs", xs, (checks.examples((xs,)), sizes(params)[0]), "one row for each example")
     checks.floating("xs", xs)
-    checks.kind("hidden", hidden, "an activation, such as activations.tanh")
+    checks.function("hidden", hidden, "an activation, such as activations.tanh")
     *below, last = params
     a = xs.T
     for w, b in below:

@@ -351,6 +351,7 @@ def test_what_is_not_a_network_of_the_book(tmp_path):
         "params.0..w must have shape": right | {"weights": right["weights"][::-1]},
         "TypeError": [right],
         "rows of numbers, got .U": right | {"weights": [[["1.5"] * 4] * 6, right["weights"][1]]},
+        "rows of numbers, got bool": right | {"weights": [[[True] * 4] * 6, right["weights"][1]]},
         "rows of numbers, got object": right | {"biases": [[[None]] * 6, right["biases"][1]]},
         "cannot reshape": right | {"biases": [[[1.0, 2.0]] * 6, right["biases"][1]]},
     }

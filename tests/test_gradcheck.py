@@ -297,6 +297,10 @@ def test_functions_and_flags_are_bound():
         assert gradcheck.compare(bind(f, hidden=activations.tanh, n=3), by_hand, jnp.arange(3.0))
 
 
+def test_a_gradient_may_be_integers():
+    assert gradcheck.compare(jnp.sum, lambda p: np.ones(3, int), jnp.ones(3))
+
+
 def test_infinite_entries_are_wrong_without_a_warning():
     report = gradcheck.compare(lambda p: jnp.sum(p**2), lambda p: 2 * p, jnp.array([1.0, jnp.inf]))
     assert not report

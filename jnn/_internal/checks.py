@@ -213,16 +213,14 @@ def _in_order(name: str, data: Mapping[str, PyTree]) -> str:
     return f"({', '.join(f'{name}[{key!r}]' for key in data)})"
 
 
-def kind(name: str, value: Any, expected: str, attribute: str = "__call__") -> None:
+def function(name: str, value: Any, kind: str = "a function", attribute: str = "__call__") -> None:
     """Raise TypeError unless `value` has the attribute that this kind of function has."""
     if not hasattr(value, attribute):
-        raise TypeError(f"{name} must be {expected}, got {value!r}")
+        raise TypeError(f"{name} must be {kind}, got {value!r}")
 
 
-def function(name: str, f: Any) -> None:
-    """Raise TypeError unless `f` is a function, and what `jax.tree_util.Partial` binds to it are arrays."""
-    if not callable(f):
-        raise TypeError(f"{name} must be a function, got {f!r}")
+def bound(name: str, f: Any) -> None:
+    """Raise as `array` does unless what `jax.tree_util.Partial` binds to the function are arrays."""
     parts = (f.args, f.keywords) if isinstance(f, Partial) else ()
     for path, leaf in jax.tree_util.tree_leaves_with_path(parts):
         advice = f"jax.tree_util.Partial binds arrays to {name}, functools.partial anything else"

@@ -75,8 +75,11 @@ def compare(
     tolerance = (1e-10 if double else 1e-5) if tolerance is None else tolerance
     finite_tolerance = (1e-6 if double else 1e-2) if finite_tolerance is None else finite_tolerance
     _check_options(tolerance, finite_tolerance, max_entries)
+    checks.function("f", f)
+    checks.function("grad_f", grad_f)
     with jax.enable_x64(True) if double else contextlib.nullcontext(), np.errstate(invalid="ignore"):
-        args = _arrays(f, grad_f, args, double)
+        args = _arrays(args, double)
+        _check_scalar(f, args)
         value_by_hand, gradient = _value_and_gradient(grad_f, args)
         anew = functools.partial(f)  # traced at each call of `compare`, as what f refers to may have changed
         value, auto = jax.jit(jax.value_and_grad(anew))(*args)
@@ -136,34 +139,30 @@ def _check_options(tolerance: float, finite_tolerance: float, max_entries: int) 
     checks.count("max_entries", max_entries)
 
 
-def _arrays(
-    f: Callable[..., PyTree], grad_f: Callable[..., PyTree], args: tuple[PyTree, ...], double: bool
-) -> tuple[PyTree, ...]:
-    """The arguments, which must be those of an f that has a gradient; with `double` floating ones in float64."""
-    for name, function in (("f", f), ("grad_f", grad_f)):
-        if not callable(function):
-            raise TypeError(f"{name} must be a function, got {function!r}")
+def _arrays(args: tuple[PyTree, ...], double: bool) -> tuple[PyTree, ...]:
+    """The arguments, of which the first must be floating arrays; with `double` floating ones in float64."""
     if not args:
         raise ValueError("args must have at least one argument, the one to differentiate by, got none")
     for i, arg in enumerate(args):
         checks.arrays(f"args[{i}]" if i else "params", arg, "bind it to f and to grad_f with functools.partial")
     params, *rest = jax.tree.map(checks.converted, args)
     params = jax.tree.map(jnp.asarray, params)
+    if not jax.tree.leaves(params):
+        raise ValueError(f"params must hold at least one array to differentiate by, got {params}")
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             name = f"params{jax.tree_util.keystr(path)} must have a floating dtype to have a gradient"
             raise TypeError(f"{name}, got {leaf.dtype}: pass it in a later argument")
-    if not jax.tree.leaves(params):
-        raise ValueError(f"params must hold at least one array to differentiate by, got {params}")
-    args = (params, *rest)
-    args = jax.tree.map(_to_double, args) if double else args
-    with checks.traced({f"args[{i}]": arg for i, arg in enumerate(rest, start=1)}):
+    return jax.tree.map(_to_double, (params, *rest)) if double else (params, *rest)
+
+
+def _check_scalar(f: Callable[..., PyTree], args: tuple[PyTree, ...]) -> None:
+    with checks.traced({f"args[{i}]": arg for i, arg in enumerate(args) if i}):
         out = jax.eval_shape(f, *args)
     if not isinstance(out, jax.ShapeDtypeStruct) or out.shape:
         raise ValueError(f"f must return one scalar, got {out}: sum or average it inside f")
     if not jnp.issubdtype(out.dtype, jnp.floating):
         raise TypeError(f"f must return a scalar of floating dtype, got {out.dtype}")
-    return args
 
 
 def _to_double(leaf: PyTree) -> PyTree:
@@ -173,14 +172,14 @@ def _to_double(leaf: PyTree) -> PyTree:
 
 def _value_and_gradient(grad_f: Callable[..., PyTree], args: tuple[PyTree, ...]) -> tuple[PyTree, PyTree]:
     """Both, or None and the gradient. A tree never equals the pair (leaf, that tree), so the forms differ."""
-    out, expected = grad_f(*args), jax.tree.structure(args[0])
-    form, leaf = jax.tree.structure(out), jax.tree.structure(0)
-    if form == expected:
+    out, expected, leaf = grad_f(*args), jax.tree.structure(args[0]), jax.tree.structure(0)
+    pair = [jax.tree.structure(part) for part in out] if isinstance(out, tuple) else []
+    if jax.tree.structure(out) == expected:
         value, gradient = None, out
-    elif form == jax.tree_util.treedef_tuple((leaf, expected)):
+    elif pair == [leaf, expected]:
         value, gradient = out
     else:
-        swapped = form == jax.tree_util.treedef_tuple((expected, leaf))
+        swapped = pair == [expected, leaf]
         given = "(gradient, value): swap them" if swapped else jax.tree.map(np.shape, out)
         wanted = f"a tree like the first argument, alone or as (value, gradient): {jax.tree.map(jnp.shape, args[0])}"
         raise ValueError(f"grad_f must return {wanted}, got {given}")

@@ -42,6 +42,7 @@ def sweep(f: Callable[..., PyTree], *members: PyTree, devices: Iterable[Any] | N
       ValueError: If members do not share a leading axis K >= 1, or there are no devices.
     """
     checks.function("f", f)
+    checks.bound("f", f)
     k = checks.examples(members, "members", "member")
     chosen = jax.local_devices() if devices is None else distinct(devices)
     if not chosen:

@@ -164,10 +164,11 @@ def _other_shape(found: PyTree, wanted: PyTree) -> tuple[str, tuple[int, ...], t
 
 
 def _partial(name: str, f: Callable[..., PyTree] | None) -> Partial | None:
-    """The function as a pytree of the arrays that are bound to it; raises as `checks.function` does."""
+    """The function as a pytree of the arrays that are bound to it; raises as `checks.function` and `bound` do."""
     if f is None and name != "grad":
         return None
     checks.function(name, f)
+    checks.bound(name, f)
     return f if isinstance(f, Partial) else Partial(f)
 
 
