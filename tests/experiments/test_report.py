@@ -19,14 +19,9 @@ from experiments import load, names, paths, runner
 from experiments.runner import report
 from tests.helpers import raises
 
-
-def png(width, height):
-    file = io.BytesIO()
-    Image.new("L", (width, height)).save(file, "PNG")
-    return file.getvalue()
-
-
-PNG = png(3, 2)
+with io.BytesIO() as file:
+    Image.new("L", (3, 2)).save(file, "PNG")
+    PNG = file.getvalue()
 
 
 @dataclasses.dataclass(frozen=True)

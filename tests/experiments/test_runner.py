@@ -1,15 +1,10 @@
 """One experiment from its flags to its files: a small one made here, and digits where it has to train."""
 
-import contextlib
 import dataclasses
 import io
 import json
-import os
 import re
-import signal
-import subprocess
 import sys
-import termios
 import types
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -119,18 +114,14 @@ def test_where_a_sign_cannot_be_shown_another_one_is(experiment, tmp_path, monke
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["digits", "--seeds", "0"], "seeds must be at least 1, got 0"),
         (["digits", "--hidden", "2", "0"], "hidden must be at least 1, got 0"),
         (["digits", "--hidden"], "hidden must have at least one number, got none"),
         (["digits", "--seed", "-1"], "seed must be at least 0, got -1"),
         (["digits", "--eta", "-3"], "eta must be positive and finite, got -3.0"),  # by jnn
         (["adding_problem", "--tests", "-1"], "tests must be at least 1, got -1"),
         (["approximate_2d", "--points", "-1"], "points must be at least 1, got -1"),
-        (["approximate_2d", "--picture-bins", "3", "0"], "picture_bins must be at least 1, got 0"),
         (["approximate_3d", "--slices"], "slices must have at least one number, got none"),
         (["approximate_3d", "--slices", "0", "nan"], "slices must be finite, got nan"),
-        (["counting", "--rem-bias", "inf"], "rem_bias must be finite, got inf"),
-        (["rows", "--eta", "-1"], "eta must be at least 0, got -1.0"),
         (["noise_is_l2", "--sigmas", "1", "-1"], "sigmas must be at least 0, got -1.0"),
         (["overfitting", "--quick", "--mixup", "0"], "beta must be positive and finite, got 0.0"),  # before it trains
         (
@@ -473,36 +464,3 @@ def test_an_interrupted_run_resumes(experiment, tmp_path, capfd, monkeypatch):
     for key in alone:
         np.testing.assert_array_equal(resumed[key], alone[key])
     assert not (folder / "checkpoints").exists()
-
-
-def in_terminal(command, interrupt=None):
-    """The exit code, and what a terminal shows of stderr; once it matches `interrupt`, Ctrl-C is sent."""
-    terminal, end = os.openpty()
-    termios.tcsetwinsize(end, (24, 100))
-    ours = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job, and its children, may ignore it
-    process = subprocess.Popen(command, stderr=end)
-    signal.signal(signal.SIGINT, ours)
-    os.close(end)
-    shown = b""
-    with contextlib.suppress(OSError):  # which is the end
-        while part := os.read(terminal, 4096):
-            shown += part
-            if interrupt and re.search(interrupt, shown):
-                process.send_signal(signal.SIGINT)
-                interrupt = None
-    os.close(terminal)
-    return process.wait(), shown
-
-
-@pytest.mark.slow
-def test_an_interrupted_process_resumes(tmp_path):
-    """The same with a real signal, from the command line."""
-    command = [sys.executable, "-m", "experiments", "digits", "--epochs", "600", "--seeds", "2", "--out", str(tmp_path)]
-    code, shown = in_terminal(command, interrupt=rb" [1-4]\d\d/600")
-    assert code == 130, shown
-    assert f"resume with python {' '.join(command[1:])} --resume\r\n".encode() in shown
-    assert b"Traceback" not in shown
-    code, shown = in_terminal([*command, "--resume"])
-    assert code == 0, shown
-    assert b"600/600" in shown
-    assert b" 0/600" not in shown
