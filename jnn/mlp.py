@@ -144,8 +144,8 @@ def sizes(params: Params) -> tuple[int, ...]:
     if not all(hasattr(layer, "w") and hasattr(layer, "b") for layer in params):
         raise TypeError(f"params must be a tuple of mlp.Layer(w, b), got {[type(layer).__name__ for layer in params]}")
     for i, (w, b) in enumerate(params):
-        checks.array(f"params[{i}].w", w)
-        checks.array(f"params[{i}].b", b)
+        checks.unlisted(f"params[{i}].w", w)
+        checks.unlisted(f"params[{i}].b", b)
     widths = [jnp.shape(params[0].w)[-1] if jnp.ndim(params[0].w) else 0]
     for i, (w, b) in enumerate(params):
         n_out = jnp.shape(b)[0] if jnp.ndim(b) else 0
@@ -218,5 +218,7 @@ def accuracy(
 
     Raises as `classify` does, and ValueError unless there is one label for each example.
     """
+    labels = checks.converted(labels)
+    checks.array("labels", labels)
     checks.shape("labels", labels, jnp.shape(xs)[:1], "one label for each example")
     return jnp.mean(classify(params, xs, hidden=hidden) == labels)
