@@ -129,6 +129,7 @@ def check(params: PyTree, state: StateT, xs: PyTree, mask: PyTree) -> tuple[Stat
     )
     if mask is not None:
         advice = "one entry for each time and sequence, time first as in xs [T, B, p], False after its end"
+        checks.array("mask", mask)
         checks.shape("mask", mask, jnp.shape(xs)[:-1], advice)
         if not jnp.issubdtype(jnp.result_type(mask), jnp.bool_):
             raise TypeError(f"mask must be boolean, got {jnp.result_type(mask)}: convert it with mask.astype(bool)")
@@ -139,7 +140,7 @@ def check(params: PyTree, state: StateT, xs: PyTree, mask: PyTree) -> tuple[Stat
 def check_params(params: PyTree) -> tuple[int, int]:
     """Returns d and p of a cell's parameters; raises as `check` does."""
     advice = "each W must be [d, p], each U [d, d] and each bias [d], for p inputs and d units"
-    leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda leaf: leaf is None or isinstance(leaf, list))
+    leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda leaf: isinstance(leaf, list))
     named = {f"params.{checks.leaf_name(path)}": leaf for path, leaf in leaves}
     d, p = next(checks.matrix(name, leaf) for name, leaf in named.items() if name.endswith(".W"))
     for name, leaf in named.items():

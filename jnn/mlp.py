@@ -158,8 +158,8 @@ def sizes(params: Params) -> tuple[int, ...]:
     if not all(hasattr(layer, "w") and hasattr(layer, "b") for layer in params):
         raise TypeError(f"params must be a tuple of mlp.Layer(w, b), got {[type(layer).__name__ for layer in params]}")
     for i, (w, b) in enumerate(params):
-        checks.array(f"params[{i}].w", w)
-        checks.array(f"params[{i}].b", b)
+        checks.unlisted(f"params[{i}].w", w)
+        checks.unlisted(f"params[{i}].b", b)
     widths = [jnp.shape(params[0].w)[-1] if jnp.ndim(params[0].w) else 0]
     for i, (w, b) in enumerate(params):
         n_out = jnp.shape(b)[0] if jnp.ndim(b) else 0
@@ -248,6 +248,7 @@ def accuracy(
       >>> float(accuracy(params, jnp.ones((4, 3)), jnp.array([0, 0, 0, 1])))
       0.75
     """
+    labels = checks.converted(labels)
     checks.labels("labels", labels, max(sizes(params)[-1], 2))
     checks.shape("labels", labels, jnp.shape(xs)[:1], "one label for each example")
     return jnp.mean(classify(params, xs, hidden=hidden) == labels)

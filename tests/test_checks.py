@@ -54,6 +54,7 @@ REFUSED = {
 ONLY_ALONE = {
     "a frame": (Frame([1.0]), r"be an array, got a Frame: convert it with NAME.to_numpy\(\)$"),
     "a list": ([1.0], r"be an array, got a list: convert it with jnp.asarray\(NAME\)$"),
+    "a tensor": (Unread("f4"), r"be an array, got a Unread: convert it with jnp.asarray\(NAME\)$"),
 }
 IN_A_TREE = {
     "a frame of objects": (Frame(MIXED), "have a dtype that JAX has, got object"),
@@ -151,3 +152,25 @@ def test_an_error_of_tracing_names_the_counts():
         raise IndexError("of JAX\nand more")
     with pytest.raises(IndexError, match="of JAX"), checks.traced({"eta": 0.5}):
         raise IndexError("of JAX")
+
+
+class Picture:
+    """An image as Pillow has it."""
+
+    def __init__(self, pixels):
+        self.__array_interface__ = pixels.__array_interface__
+
+
+def test_what_numpy_reads_is_a_picture():
+    pixels = np.full((40, 40), 65535, np.uint16)
+    pixels[10:30, 18:22] = 0
+    expected = pictures.normalise(pixels)
+    for same in (Picture(pixels), pixels.astype(">u2"), Frame(pixels), pixels.astype(np.longdouble) / 65535):
+        np.testing.assert_allclose(pictures.normalise(same), expected, atol=1e-6)
+
+
+def test_labels_of_another_library_are_compared():
+    labels = np.array([2, 0])
+    network = (mlp.Layer(np.eye(3, dtype=np.float32), np.zeros(3, np.float32)),)
+    xs = np.array([[0, 0, 1], [0, 1, 0]], np.float32)
+    assert mlp.accuracy(network, xs, Frame(labels)) == 0.5

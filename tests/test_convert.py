@@ -483,7 +483,7 @@ def test_parameters_of_no_cell():
     for params in (network[0].w, {"w": 1}, None):
         with pytest.raises(TypeError, match=r"params must be a tuple of mlp.Layer\(w, b\), got a "):
             convert.export_network2("no/net", params, costs.quadratic)
-    with pytest.raises(TypeError, match=r"params\[1\].b must be real, got complex64"):
+    with pytest.raises(TypeError, match=r"params\[1\].b must hold real numbers, got complex64"):
         convert.export_network2("no/net", (network[0], network[1]._replace(b=network[1].b + 0j)), costs.quadratic)
     with pytest.raises(TypeError, match=r"params\[0\].b must be an array, got a list"):
         convert.export_network2("no/net", (network[0]._replace(b=[0.0] * SIZES[1]), network[1]), costs.quadratic)

@@ -297,8 +297,9 @@ def test_functions_and_flags_are_bound():
         assert gradcheck.compare(bind(f, hidden=activations.tanh, n=3), by_hand, jnp.arange(3.0))
 
 
-def test_a_gradient_may_be_integers():
-    assert gradcheck.compare(jnp.sum, lambda p: np.ones(3, int), jnp.ones(3))
+@pytest.mark.parametrize("dtype", [int, bool, np.longdouble, ">f4", jnp.bfloat16])
+def test_a_gradient_has_any_real_dtype(dtype):
+    assert gradcheck.compare(jnp.sum, lambda p: np.ones(3, dtype), jnp.ones(3))
 
 
 def test_infinite_entries_are_wrong_without_a_warning():
@@ -387,21 +388,24 @@ class TestBadInput:
                 gradcheck.compare(lambda p, _: jnp.sum(p), lambda p, _: p, jnp.ones(3), flag)
 
     def test_a_count_among_the_arguments(self):
-        with pytest.raises(TypeError, match=r"^args\[1\]=2 must .* functools.partial \(Slice entries must be static"):
+        with pytest.raises(TypeError, match=r"^args\[1\]=2 must .* functools.partial \(.*static"):
             gradcheck.compare(lambda p, n: jnp.sum(p[:n]), lambda p, n: p, jnp.ones(3), 2)
 
     @pytest.mark.parametrize(
         ("returned", "said"),
         [
-            (np.ones(3, object), "gradient must have a dtype that JAX has, got object"),
-            (np.array(["a"] * 3), "gradient must hold numbers, got text"),
-            ("abc", "gradient must be an array, got a str"),
-            (np.ones(3, complex), "the gradient that grad_f returns must be real, got complex128"),
-            (("3", np.ones(3)), "value must be an array, got a str"),
+            (np.ones(3, object), "gradient .* got object"),
+            (np.array(["a"] * 3), "gradient .* got <U1"),
+            ("abc", "gradient .* got <U3"),
+            (np.ones(3, complex), "gradient .* got complex128"),
+            (jax.random.split(jax.random.key(0), 3), "gradient .* got key<fry>"),
+            (("3", np.ones(3)), "value .* got <U1"),
         ],
     )
     def test_a_gradient_of_no_numbers(self, returned, said):
-        with pytest.raises(TypeError, match=f"^{said}"):
+        with pytest.raises(
+            TypeError, match=f"^the {said.replace('.*', 'that grad_f returns must hold real numbers,')}"
+        ):
             gradcheck.compare(jnp.sum, lambda p: returned, jnp.ones(3))
 
     def test_a_value_that_is_not_a_number(self):

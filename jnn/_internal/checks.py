@@ -74,17 +74,24 @@ def unmasked(name: str, value: Any) -> None:
         raise ValueError(f"{name} must have no mask, got a masked array: fill its gaps with {name}.filled(value)")
 
 
+def unlisted(name: str, value: Any) -> None:
+    """Raise TypeError for a list or a tuple in place of an array, ValueError for a masked array."""
+    unmasked(name, value)
+    if isinstance(value, list | tuple):
+        raise TypeError(f"{name} must be an array, got a {type(value).__name__}: convert it with jnp.asarray({name})")
+
+
 def array(name: str, value: Any, advice: str = "") -> None:
     """Raise TypeError unless `value` is an array or a number of a dtype that JAX has, ValueError for a masked array.
 
     `advice` says what to do with what no call converts to an array.
     """
-    unmasked(name, value)
+    unlisted(name, value)
     if isinstance(value, jax.Array | np.ndarray | np.generic | int | float | complex):
         _dtype(name, value)
     elif not hasattr(value, "__jax_array__"):
         how = [f"{name}.{method}()" for method in ("toarray", "to_numpy") if hasattr(value, method)]
-        how += [f"jnp.asarray({name})"] if isinstance(value, list | tuple) or hasattr(value, "__array__") else []
+        how += [f"jnp.asarray({name})"] if hasattr(value, "__array__") else []
         advice = f"convert it with {how[0]}" if how else advice
         raise TypeError(f"{name} must be an array, got a {type(value).__name__}{advice and ': '}{advice}")
 
@@ -156,16 +163,16 @@ def _first_outside(value: Any, least: Scalar, most: Scalar) -> str:
 
 
 def matrix(name: str, value: Any) -> tuple[int, ...]:
-    """The two sizes of a matrix; raise ValueError for another rank, and as `array` does."""
-    array(name, value)
+    """The two sizes of a matrix; raise ValueError for another rank, and as `unlisted` does."""
+    unlisted(name, value)
     if jnp.ndim(value) != 2:
         raise ValueError(f"{name} must be a matrix, got shape {jnp.shape(value)}")
     return jnp.shape(value)
 
 
 def shape(name: str, value: Any, expected: tuple[int, ...], advice: str) -> None:
-    """Raise ValueError unless `value` has the shape `expected`, TypeError for a list; `advice` says what to do."""
-    array(name, value)
+    """Raise ValueError unless `value` has the shape `expected`, or as `unlisted` does; `advice` says what to do."""
+    unlisted(name, value)
     if jnp.shape(value) != expected:
         raise ValueError(f"{name} must have shape {expected}, got {jnp.shape(value)}: {advice}")
 

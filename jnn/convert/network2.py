@@ -37,8 +37,8 @@ def export_network2(path: PathLike, params: mlp.Params, cost: costs.Cost) -> Non
     """
     path, sizes = files.expanded("path", path), mlp.sizes(params)
     for where, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if jnp.iscomplexobj(leaf):
-            raise TypeError(f"params{jax.tree_util.keystr(where)} must be real, got {leaf.dtype}")
+        if np.asarray(leaf).dtype.kind in "cUSTO":
+            raise TypeError(f"params{jax.tree_util.keystr(where)} must hold real numbers, got {np.asarray(leaf).dtype}")
     name = next((name for name, known in _NETWORK2.items() if known is cost), None)
     if name is None:
         raise ValueError(f"cost must be costs.quadratic or costs.cross_entropy, which the book has, got {cost!r}")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -192,6 +193,8 @@ def _check_cell(params: PyTree, kinds: Sequence[ModuleType]) -> None:
             "convert a stack cell by cell; an mlp's w and b are those of torch.nn.Linear, w.T and b of flax's Dense"
         )
         raise TypeError(f"params must be {', '.join(others)} or {last}, got {given}: {advice}")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda leaf: leaf is None):
+        checks.array(f"params.{checks.leaf_name(path)}", leaf)
     check_params(params)
 
 

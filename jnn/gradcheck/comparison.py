@@ -184,10 +184,11 @@ def _value_and_gradient(grad_f: Callable[..., PyTree], args: tuple[PyTree, ...])
         wanted = f"a tree like the first argument, alone or as (value, gradient): {jax.tree.map(jnp.shape, args[0])}"
         raise ValueError(f"grad_f must return {wanted}, got {given}")
     for name, tree in (("value", value), ("gradient", gradient)):
-        checks.arrays(name, tree)
-        for dtype in map(jnp.result_type, map(checks.converted, jax.tree.leaves(tree))):
+        for leaf in jax.tree.leaves(tree):
+            checks.unmasked(name, leaf)
+            dtype = leaf.dtype if isinstance(leaf, jax.Array) else np.asarray(leaf).dtype  # NumPy has more of them
             if not any(jnp.issubdtype(dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
-                raise TypeError(f"the {name} that grad_f returns must be real, got {dtype}")
+                raise TypeError(f"the {name} that grad_f returns must hold real numbers, got {dtype}")
     return value, gradient
 
 

@@ -119,7 +119,7 @@ def reduction(shape: tuple[int, ...]) -> int:
 
 def _grey(picture: Picture) -> Float[np.ndarray, "h w"]:
     """The brightness, from 0 to 1, of a picture that is reduced where it is large."""
-    checks.array("picture", picture)
+    checks.unlisted("picture", picture)
     pixels = np.asarray(picture)
     if (pixels.dtype != bool and not jnp.issubdtype(pixels.dtype, jnp.number)) or np.iscomplexobj(pixels):
         raise TypeError(f"picture must be an array of real numbers, got dtype {pixels.dtype}")
