@@ -352,7 +352,6 @@ def test_a_function_that_raises_says_why():
         (lambda: universal.step(0.5, -3.0), ValueError, "w must be positive and finite, got -3.0"),
         (lambda: universal.step(float("nan")), ValueError, "s must be finite, got nan"),
         (lambda: universal.rectangle(1.0, 1.0), ValueError, "s1 must be less than s2, got 1.0 and 1.0"),
-        (lambda: universal.rectangle(1.0, 2.0, w=0.0), ValueError, "w must be positive .*got 0.0"),
         (lambda: universal.rectangle(1.0, 2.0, h=-1.0), ValueError, "h must be positive .*got -1.0"),
         (lambda: universal.tower((0.0, 1.0), (1.0, 1.0)), ValueError, r"lower\[1\] must .* got 1.0 and 1.0"),
         (lambda: universal.tower((0.0, 1.0), (1.0,)), ValueError, r"got shapes \(2,\), \(1,\), \(\)"),
