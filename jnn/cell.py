@@ -18,7 +18,7 @@ from jnn.recurrent import Inputs, Mask, StateT, Unroll, scan, segments, where
 from jnn.typing import PyTree
 
 # The class is left out so that help() starts with the functions: pydoc lists classes first.
-__all__ = ["by_hand", "check", "init_gates", "memory", "weighted_input", "zeros"]
+__all__ = ["by_hand", "check", "check_params", "init_gates", "memory", "weighted_input", "zeros"]
 
 
 class Gate(NamedTuple):

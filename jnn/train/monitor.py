@@ -45,7 +45,8 @@ def progress_bar(
 
 def is_seen() -> bool:
     """Whether somebody may watch stderr: on a terminal, or in a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    interactive = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
+    return sys.stderr.isatty() or interactive() is not None
 
 
 def is_true(answer: object) -> bool:
