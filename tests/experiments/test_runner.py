@@ -450,8 +450,9 @@ def test_an_interrupted_run_resumes(experiment, tmp_path, capfd, monkeypatch):
     with interrupted_fit(epoch=3, call=2):
         assert runner.main(experiment, flags) == 130
     command = f"python -m experiments squares {' '.join(flags)} --resume"
-    assert f"interrupted; resume with {command}\n" in capfd.readouterr().err
     folder = tmp_path / "again" / "squares"
+    saved = f"epoch 2 is saved in {folder / 'checkpoints' / 'other'}"
+    assert f"interrupted; {saved}; resume with {command}\n" in capfd.readouterr().err
     assert [path.name for path in folder.iterdir()] == ["checkpoints"]
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["one", "other"]
     assert runner.main(experiment, ["--size", "8", *flags[2:], "--resume"]) == 2
