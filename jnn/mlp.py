@@ -175,7 +175,7 @@ def logits(params: Params, x: Float[Array, " n_in"], *, hidden: Activation = sig
     """z^L, the weighted input to the last layer, for one example x.
 
     z^l = w^l a^(l-1) + b^l and a^l = hidden(z^l) for 2 <= l <= L (sections 2.1 and 2.2; the notes once call z the
-    weighted output). `hidden` must be that of the training; `params` do not say.
+    weighted output). Pass the `hidden` used in training; `params` do not store it.
 
     Raises ValueError for shapes that do not fit, TypeError for an x of integers.
     """

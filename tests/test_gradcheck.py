@@ -283,7 +283,7 @@ def test_float32_has_tolerances_of_its_own():
 
 @pytest.mark.parametrize("leaf", [1.7, np.linspace(1, 3, 7)])
 def test_numbers_and_wider_floats_keep_the_precision_of_jax(leaf):
-    """The step of the differences is that of the dtype in which f computes, not that of the argument."""
+    """The finite-difference step depends on the dtype in which f computes, not on the argument's."""
     report = gradcheck.compare(lambda p: jnp.sum(jnp.sin(p)), jnp.cos, leaf, double=False)
     assert report, str(report)
 

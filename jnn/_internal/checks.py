@@ -236,7 +236,7 @@ def bound(name: str, f: Any) -> None:
 
 @contextlib.contextmanager
 def traced(values: Mapping[str, PyTree]) -> Iterator[None]:
-    """Raise TypeError with advice in place of JAX's error, if there are Python's counts or flags among the values."""
+    """Raise TypeError with advice in place of a JAX error, if Python integers or booleans are among the values."""
     try:
         yield
     except (TypeError, IndexError) as error:

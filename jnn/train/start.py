@@ -38,7 +38,7 @@ def init(optimizer: Optimizer, params: PyTree, carry: PyTree = None) -> State | 
 
     With a carry, such as the state of a recurrent net that reads a text window by window, `grad(params, carry, *batch)`
     returns ((value, next carry), gradient), as `jax.value_and_grad(loss, has_aux=True)` does. The next mini-batch gets
-    the next carry, and the first one of an epoch that of the last one of the epoch before; the order of the data is
+    the next carry, also from the end of one epoch to the start of the next; the order of the data is
     kept. For B texts at once, one in each row of xs [B, W T], the mini-batches of B windows are those of
 
         windows = xs.reshape(B, W, T).swapaxes(0, 1).reshape(W * B, T)
