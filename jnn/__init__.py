@@ -10,34 +10,12 @@ Mathematics: `activations`, `costs`, `mlp` and `backprop` (chapters 1 and 2); `p
 are in `typing`.
 """
 
-from . import (  # noqa: F401
-    activations,
-    augment,
-    backprop,
-    cell,
-    checkpoint,
-    convert,
-    costs,
-    data,
-    dropout,
-    gradcheck,
-    gradient_flow,
-    gru,
-    language,
-    lstm,
-    mlp,
-    parallel,
-    perceptron,
-    pictures,
-    receptive,
-    recurrent,
-    regularize,
-    ridge,
-    rnn,
-    stopping,
-    train,
-    typing,
-    universal,
-)
+# ruff: isort: off
+# ruff: noqa: F401
+from . import activations, backprop, costs, mlp, perceptron
+from . import augment, dropout, receptive, regularize, ridge, stopping
+from . import universal
+from . import cell, gradient_flow, gru, language, lstm, recurrent, rnn
+from . import checkpoint, convert, data, gradcheck, parallel, pictures, train, typing
 
 __version__ = "0.3.0"

@@ -60,6 +60,10 @@ class Checkpoints:
         `evaluate` does not return the metric, or the optimizer's state does not hold a hyperparameter.
       TypeError: If they are not such numbers, or the folder is not a path.
       ImportError: By `train.fit`, without orbax: pip install "jnn[checkpoints]".
+
+    Example:
+      >>> checkpoint.Checkpoints("out/net", seconds=60, lowest="error").keep
+      2
     """
 
     folder: PathLike

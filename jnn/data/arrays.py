@@ -13,25 +13,40 @@ from jnn._internal import checks
 
 
 class Split(NamedTuple):
-    """Images xs, one row of pixels for each example, and the digit that each one shows."""
+    """Images and their labels.
+
+    Attributes:
+      xs: One row of pixels for each image, from 0 to 1.
+      labels: The class of each image.
+    """
 
     xs: Float[Array, "N pixels"]
     labels: Int[Array, " N"]
 
 
 class Dataset(NamedTuple):
-    """A training set and a test set."""
+    """A training set and a test set.
+
+    Attributes:
+      train: The examples to train on.
+      test: Those held out.
+    """
 
     train: Split
     test: Split
 
 
 def digits() -> Dataset:
-    """1,797 handwritten digits of 8x8 pixels, offline: 1,437 for training, 360 for testing.
+    """Returns 1,797 handwritten digits of 8x8 pixels that come with the package: 1,437 for training, 360 for testing.
 
-    The split is fixed, and balanced over the digits, which are in mixed order: rows taken off the end can validate.
-    They are the test set of the Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, 1998; UCI Machine
-    Learning Repository, CC BY 4.0), which scikit-learn has, too.
+    The split is fixed and balanced over the digits, which are shuffled, so the last training rows can serve for
+    validation. The images are the test set of the Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, 1998;
+    UCI Machine Learning Repository, CC BY 4.0), which scikit-learn has, too.
+
+    Example:
+      >>> train, test = data.digits()
+      >>> train.xs.shape, test.labels.shape
+      ((1437, 64), (360,))
     """
     with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
         images, labels = file["images"], file["labels"]

@@ -98,7 +98,16 @@ def compare(
 
 
 def assert_ok(f: Callable[..., PyTree], grad_f: Callable[..., PyTree], *args: PyTree, **options: PyTree) -> None:
-    """Raises AssertionError with the table of `compare`, for the same arguments, unless the gradient is right.
+    """Raises AssertionError with the table of `compare` unless the gradient is right.
+
+    Args:
+      f: The function.
+      grad_f: Its gradient.
+      *args: The arguments of both.
+      **options: The keyword arguments of `compare`.
+
+    Raises:
+      AssertionError: If the gradient is wrong; other errors as in `compare`.
 
     Example:
       >>> gradcheck.assert_ok(lambda p: jnp.sum(p**2), lambda p: 2 * p, jnp.ones(2))

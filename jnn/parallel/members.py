@@ -16,7 +16,7 @@ from jnn.typing import PyTree
 
 
 def sweep(f: Callable[..., PyTree], *members: PyTree, devices: Iterable[Any] | None = None) -> PyTree:
-    """f(*member) for every member, such as a whole training run each, as one program spread over the devices.
+    """Calls a function for every ensemble member, such as a training run each, in one program over all devices.
 
     For a grid, repeat the values of each axis:
 
@@ -40,6 +40,10 @@ def sweep(f: Callable[..., PyTree], *members: PyTree, devices: Iterable[Any] | N
     Raises:
       TypeError: If members, or what is bound to f, are not arrays.
       ValueError: If members do not share a leading axis K >= 1, or there are no devices.
+
+    Example:
+      >>> parallel.sweep(lambda eta: eta**2, jnp.arange(3.0)).tolist()
+      [0.0, 1.0, 4.0]
     """
     checks.function("f", f)
     checks.bound("f", f)

@@ -52,6 +52,9 @@ def distinct(devices: Iterable[Any]) -> list[Any]:
 def batches(mesh: Mesh) -> NamedSharding:
     """The sharding of a mini-batch on the mesh: its first axis split over "batch".
 
+    Args:
+      mesh: The devices, with an axis "batch".
+
     Raises:
       TypeError: If `mesh` is not a mesh with this axis.
 
