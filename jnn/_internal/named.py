@@ -20,7 +20,7 @@ class Named:
 
     def __post_init__(self) -> None:
         function = self.made_by.func if self.made_by else getattr(self, self._described_by)
-        if function.__doc__ != type(function).__doc__:  # one of its own
+        if function.__doc__ != type(function).__doc__:  # not inherited
             object.__setattr__(self, "__doc__", inspect.getdoc(function))
 
     def __repr__(self) -> str:
