@@ -43,7 +43,7 @@ class Config:
     growth: bool = False
     """Measure a decade of T and of B, and compilation, instead of the peers."""
     segments: bool = False
-    """Measure time and memory with only every k-th state kept, instead of the peers."""
+    """Measure time and memory with rematerialisation from every k-th state, instead of the peers."""
     windows: bool = False
     """Measure time and memory per character as T grows, for a language model, instead of the peers."""
 
