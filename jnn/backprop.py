@@ -1,11 +1,22 @@
-"""Backpropagation by hand: equations (2.1) to (2.9) for one example, and the mini-batch mean in matrix form.
+r"""Backpropagation by hand: equations (2.1) to (2.9) for one example, and the mean over a mini-batch in matrix form.
 
-The derivatives are written out; `jax.grad` appears nowhere. The notes' (2.1) covers outputs that act elementwise.
-For softmax the Jacobian diag(a) - a a^T takes the place of sigma', and the product simplifies to a - y, (3.6): each
-cost has its own delta^L.
+.. math::
 
-`feedforward`, `errors` and `layer_gradient` are steps of the others and do not check their arguments: JAX raises
-ValueError or TypeError for shapes and dtypes that do not fit.
+  \begin{aligned}
+    \delta^L &= \nabla_{a^L} C \odot \sigma'(z^L) && (2.1) \\
+    \delta^l &= \bigl( (w^{l+1})^\mathsf{T} \delta^{l+1} \bigr) \odot \sigma'(z^l) && (2.3) \\
+    \frac{\partial C}{\partial b_j^l} &= \delta_j^l && (2.7) \\
+    \frac{\partial C}{\partial w_{jk}^l} &= a_k^{l-1} \delta_j^l && (2.8)
+  \end{aligned}
+
+Together they are (2.9). The derivatives are written out; `jax.grad` appears nowhere. Equation (2.1) covers outputs that
+act elementwise. For softmax the Jacobian :math:`\operatorname{diag}(a) - a a^\mathsf{T}` takes the place of
+:math:`\sigma'`, and the product simplifies to a - y, (3.6): each cost has its own :math:`\delta^L`.
+
+`value_and_grad` and `minibatch_value_and_grad` raise ValueError for shapes that do not fit, and TypeError for inputs
+that are not floating and for a cost or an activation without its derivative. `feedforward`, `errors` and
+`layer_gradient` are steps of the other functions and do not check their arguments: JAX raises ValueError or TypeError
+for shapes and dtypes that do not fit.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,9 +34,21 @@ from jnn.mlp import Layer, Params
 def feedforward(
     params: Params, x: Float[Array, " n_in"], *, hidden: Activation = sigmoid
 ) -> tuple[list[Float[Array, " _"]], list[Float[Array, " _"]]]:
-    """The weighted inputs [z^2 ... z^L] and the activations [a^1 ... a^(L-1)] below them, for one example.
+    r"""Computes the weighted inputs and activations of all layers, for one example (step 1a of section 2.2).
 
-    Step 1a of section 2.2.
+    Args:
+      params: The parameters.
+      x: One example.
+      hidden: The activation of the hidden layers.
+
+    Returns:
+      The weighted inputs :math:`[z^2, \ldots, z^L]` and the activations :math:`[a^1, \ldots, a^{L-1}]` below them.
+
+    Example:
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
+      >>> zs, below = backprop.feedforward(params, jnp.ones(3))
+      >>> [z.shape for z in zs], [a.shape for a in below]
+      ([(4,), (2,)], [(3,), (4,)])
     """
     zs, activations = [], [x]
     for w, b in params:
@@ -42,10 +65,34 @@ def errors(
     cost: Cost = costs.quadratic,
     hidden: Activation = sigmoid,
 ) -> list[Float[Array, " _"]]:
-    """The errors [delta^2 ... delta^L], delta^l = dC/dz^l, for one example whose weighted inputs are `zs`.
+    r"""Computes the errors :math:`\delta^l = \partial C / \partial z^l` of all layers, for one example.
 
-    The last comes from the cost, (2.1) and (2.2); the others from (2.3), which is (2.4) to (2.6) in matrix form,
-    for l = L-1, ..., 2 (the notes print the range as L-1 <= l <= 2).
+    The last comes from the cost, by (2.1) and (2.2), the others from (2.3) for l = L-1, ..., 2 (the notes print the
+    range as L-1 <= l <= 2). Neuron by neuron (2.3) is
+
+    .. math::
+
+      \begin{aligned}
+        \frac{\partial C}{\partial a_j^l} &= \sum_k \delta_k^{l+1} \frac{\partial z_k^{l+1}}{\partial a_j^l} && (2.4) \\
+        &= \sum_k \delta_k^{l+1} w_{kj}^{l+1}, && (2.5) \\
+        \delta_j^l &= \sigma'(z_j^l) \sum_k \delta_k^{l+1} w_{kj}^{l+1}. && (2.6)
+      \end{aligned}
+
+    Args:
+      params: The parameters.
+      zs: The weighted inputs :math:`[z^2, \ldots, z^L]`, from `feedforward`.
+      y: The desired output.
+      cost: The cost.
+      hidden: The activation of the hidden layers.
+
+    Returns:
+      The errors :math:`[\delta^2, \ldots, \delta^L]`.
+
+    Example:
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
+      >>> zs, _ = backprop.feedforward(params, jnp.ones(3))
+      >>> [delta.shape for delta in backprop.errors(params, zs, jnp.ones(2))]
+      [(4,), (2,)]
     """
     deltas = [cost.delta(zs[-1], y)]  # (2.1), (2.2)
     for l in range(len(params) - 2, -1, -1):
@@ -61,11 +108,25 @@ def value_and_grad(
     cost: Cost = costs.quadratic,
     hidden: Activation = sigmoid,
 ) -> tuple[Float[Array, ""], Params]:
-    """C(x) and its gradient by every weight and bias, for one example: equations (2.9).
+    """Computes the cost of one example and its gradient with respect to every weight and bias, (2.9).
 
-    The gradient has the structure of `params`. The sum inside the notes' (2.8) runs over layer l-1.
+    The sum inside the notes' (2.8) runs over layer l-1.
 
-    Raises ValueError for shapes that do not fit, TypeError for an x of integers.
+    Args:
+      params: The parameters.
+      x: One example.
+      y: The desired output.
+      cost: The cost.
+      hidden: The activation of the hidden layers.
+
+    Returns:
+      The cost, and its gradient, which has the structure of `params`.
+
+    Example:
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
+      >>> value, grads = backprop.value_and_grad(params, jnp.ones(3), jnp.ones(2))
+      >>> grads[0].w.shape
+      (4, 3)
     """
     n_in, *_, n_out = mlp.sizes(params)
     checks.shape("x", x, (n_in,), "one example; for a batch use minibatch_value_and_grad, or jax.vmap")
@@ -82,9 +143,18 @@ def value_and_grad(
 
 
 def layer_gradient(deltas: Float[Array, "m n_out"], activations: Float[Array, "m n_in"]) -> Layer:
-    """The gradient by one layer's weights and biases, summed over the rows of a mini-batch: (2.8) and (2.7).
+    r"""Computes the gradient of one layer, summed over the rows of a mini-batch: (2.8) and (2.7).
 
-    deltas: the layer's errors delta^l. activations: those of the layer below, a^(l-1).
+    Args:
+      deltas: The errors :math:`\delta^l` of the layer.
+      activations: The activations :math:`a^{l-1}` of the layer below.
+
+    Returns:
+      The gradient with respect to the layer's weights and biases.
+
+    Example:
+      >>> backprop.layer_gradient(jnp.ones((5, 2)), jnp.ones((5, 4))).b
+      Array([5., 5.], dtype=float32)
     """
     return Layer(w=xla.sum_of_outer(deltas, activations), b=jnp.sum(deltas, axis=0))  # (2.8), (2.7)
 
@@ -98,19 +168,41 @@ def minibatch_value_and_grad(
     hidden: Activation = sigmoid,
     masks: Sequence[Bool[Array, "m _"]] | None = None,
 ) -> tuple[Float[Array, ""], Params]:
-    """The mean of C(x) over a mini-batch and its gradient, (1/m) sum_x delta^l (a^(l-1))^T, as section 2.2 has it.
+    r"""Computes the mean cost of a mini-batch and its gradient (section 2.2). This is the gradient that trains.
 
-    The same as the mean of `jax.vmap(value_and_grad)`, with one row for each example: each line is one matrix product
-    for the whole batch. This is the gradient that trains.
+    It equals the mean of `jax.vmap(value_and_grad)`,
 
-    masks: one array [m, n] for each hidden layer, as `jnn.dropout` draws them, False for the neurons that are dropped.
-    With a^l = r^l hidden(z^l) for a mask r^l of zeros and ones, the error of a hidden layer is
+    .. math::
 
-        delta^l = ((w^(l+1))^T delta^(l+1)) r^l hidden'(z^l),
+      \frac{1}{m} \sum_x \delta^l(x) \, a^{l-1}(x)^\mathsf{T}, \qquad \frac{1}{m} \sum_x \delta^l(x),
 
-    (2.3) with the mask: a dropped neuron has activation 0 and error 0.
+    with one row for each example, so that each step is one matrix product for the whole batch.
 
-    Raises ValueError for shapes that do not fit, TypeError for xs of integers.
+    With dropout masks, the activations are :math:`a^l = r^l \odot \mathrm{hidden}(z^l)` for :math:`r^l` of zeros and
+    ones, and the errors of hidden layers
+
+    .. math::
+
+      \delta^l = \bigl( (w^{l+1})^\mathsf{T} \delta^{l+1} \bigr) \odot r^l \odot \mathrm{hidden}'(z^l),
+
+    that is (2.3) with the mask: a dropped neuron has activation 0 and error 0.
+
+    Args:
+      params: The parameters.
+      xs: The examples, one in each row.
+      ys: The desired outputs, one in each row.
+      cost: The cost.
+      hidden: The activation of the hidden layers.
+      masks: One mask [m, n] for each hidden layer, as `jnn.dropout` draws them: False for the neurons that are dropped.
+
+    Returns:
+      The mean cost, and its gradient, which has the structure of `params`.
+
+    Example:
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
+      >>> value, grads = backprop.minibatch_value_and_grad(params, jnp.ones((5, 3)), jnp.ones((5, 2)))
+      >>> grads[0].w.shape
+      (4, 3)
     """
     m = checks.examples((xs, ys))
     n_in, *widths, n_out = mlp.sizes(params)
@@ -142,7 +234,7 @@ def _check_functions(cost: Cost, hidden: Activation) -> None:
 
 
 def _masking(masks: Sequence[Array] | None, m: int, widths: Sequence[int]) -> Callable[[int, Array], Array]:
-    """(l, a) -> a with the neurons dropped that the l-th mask drops, or a itself where there are no masks."""
+    """(l, a) -> a with the neurons dropped that the l-th mask drops; a itself without masks."""
     if masks is None:
         return lambda _, a: a
     if len(masks) != len(widths):
