@@ -20,7 +20,7 @@ from tests.helpers import MODULES, import_graph, imports
 
 ROOT = Path(__file__).parent.parent
 MATHS = (
-    *("activations", "costs", "mlp", "backprop", "perceptron"),
+    *("activations", "costs", "mlp", "backprop", "metrics", "perceptron"),
     *("regularize", "ridge", "dropout", "augment", "receptive", "stopping"),
     *("universal", "recurrent", "cell", "rnn", "gru", "lstm", "language", "gradient_flow"),
 )

@@ -50,7 +50,7 @@ def digits() -> Dataset:
     """
     with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
         images, labels = file["images"], file["labels"]
-    return Dataset(split(images[:1437], labels[:1437], 16), split(images[1437:], labels[1437:], 16))
+    return Dataset(rows(images[:1437], labels[:1437], 16), rows(images[1437:], labels[1437:], 16))
 
 
 def one_hot(labels: Integer[Array, "*N"], classes: int) -> Float[Array, "*N classes"]:
@@ -79,6 +79,6 @@ def _one_hot(labels: Integer[Array, "*N"], classes: int) -> Float[Array, "*N cla
     return jnp.where(inside[..., None], jax.nn.one_hot(labels, classes, dtype=jnp.float32), jnp.nan)
 
 
-def split(images: np.ndarray, labels: np.ndarray, white: int) -> Split:
+def rows(images: np.ndarray, labels: np.ndarray, white: int) -> Split:
     xs = images.reshape(len(images), -1) / np.float32(white)
     return Split(jnp.asarray(xs, jnp.float32), jnp.asarray(labels.astype(np.int32)))
