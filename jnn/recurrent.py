@@ -21,7 +21,7 @@ from jnn.activations import identity
 from jnn.typing import PyTree
 
 Unroll = Callable[..., tuple[PyTree, PyTree]]
-"""(params, state, xs, *, mask) -> the last state and the states after every step."""
+"""`(params, state, xs, *, mask)` -> the last state and the states after every step."""
 
 Inputs = Float[Array, "T *batch p"]
 """The inputs of every step, time first: [T, p], or [T, B, p] for a batch."""
