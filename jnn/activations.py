@@ -1,8 +1,8 @@
 r"""Activation functions with their derivatives, and softmax.
 
 `sigmoid`, `tanh`, `relu`, `gelu`, `identity` and `step` act elementwise on arrays of any shape: `sigmoid(z)` is
-:math:`\sigma(z)` and `sigmoid.prime(z)` is :math:`\sigma'(z)`. All are finite for |z| up to 1e4. `softmax` couples the
-neurons of its layer, so it has a Jacobian in place of a derivative.
+:math:`\sigma(z)` and `sigmoid.prime(z)` is :math:`\sigma'(z)`. All are finite for `|z|` up to 1e4. `softmax` couples
+the neurons of its layer, so it has a Jacobian in place of a derivative.
 
 Integers and booleans raise TypeError, except where the function is defined for them.
 """

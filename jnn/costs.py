@@ -2,7 +2,7 @@ r"""Cost functions of the weighted inputs z of the last layer: output activation
 
 A `Cost` has `output(z)` = :math:`a^L`, `value(z, y)` = C and `delta(z, y)` = :math:`\delta^L = \partial C / \partial
 z^L`. The three act over the last axis: z and y are one example [k] or a batch [..., k]. No logarithm of an activation
-is ever taken, so values and gradients are finite for |z| up to 1e4, and for logits of -inf where y is 0.
+is ever taken, so values and gradients are finite for `|z|` up to 1e4, and for logits of -inf where y is 0.
 
 If the shapes or dtypes of z and y do not fit, or z or y is not an array, the functions raise ValueError or TypeError.
 They raise ValueError, too, for desired outputs outside `Cost.targets`, unless these are traced.
