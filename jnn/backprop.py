@@ -19,16 +19,21 @@ that are not floating and for a cost or an activation without its derivative. `f
 for shapes and dtypes that do not fit.
 """
 
+import functools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax.nn.initializers import Initializer
+from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float
 
-from jnn import costs, mlp
+from jnn import costs, metrics, mlp
 from jnn._internal import checks, xla
 from jnn.activations import Activation, sigmoid
 from jnn.costs import Cost
 from jnn.mlp import Layer, Params
+from jnn.typing import PRNGKey
 
 
 def feedforward(
@@ -167,6 +172,7 @@ def minibatch_value_and_grad(
     cost: Cost = costs.quadratic,
     hidden: Activation = sigmoid,
     masks: Sequence[Bool[Array, "m _"]] | None = None,
+    weights: Float[Array, " m"] | None = None,
 ) -> tuple[Float[Array, ""], Params]:
     r"""Computes the mean cost of a mini-batch and its gradient (section 2.2). This is the gradient that trains.
 
@@ -194,6 +200,8 @@ def minibatch_value_and_grad(
       cost: The cost.
       hidden: The activation of the hidden layers.
       masks: One mask [m, n] for each hidden layer, as `jnn.dropout` draws them: False for the neurons that are dropped.
+      weights: The weights of the examples in the mean, such as `class_weights[labels]`: the cost is the sum of weight
+        times C(x), divided by m.
 
     Returns:
       The mean cost, and its gradient, which has the structure of `params`.
@@ -212,6 +220,8 @@ def minibatch_value_and_grad(
     checks.floating("xs", xs)
     _check_functions(cost, hidden)
     keep = _masking(masks, m, widths)
+    if weights is not None:
+        checks.shape("weights", weights, (m,), "one weight for each example")
     zs, activations = [], [xs]
     for l, (w, b) in enumerate(params):
         zs.append(activations[-1] @ w.T + b[None])
@@ -219,12 +229,89 @@ def minibatch_value_and_grad(
             activations.append(keep(l, hidden(zs[-1])))
 
     delta = cost.delta(zs[-1], ys) / m  # (2.1); the 1/m of the mean is applied where the arrays are smallest
+    value = cost.value(zs[-1], ys)
+    if weights is not None:
+        delta, value = weights[:, None] * delta, weights * value
     grads = []
     for l in range(len(params) - 1, -1, -1):
         grads.append(layer_gradient(delta, activations[l]))  # (2.8), (2.7)
         if l > 0:
             delta = keep(l - 1, (delta @ params[l].w) * hidden.prime(zs[l - 1]))  # (2.3)
-    return jnp.mean(cost.value(zs[-1], ys)), tuple(grads[::-1])
+    return jnp.mean(value), tuple(grads[::-1])
+
+
+class Network(NamedTuple):
+    """A multilayer perceptron as pure functions with its sizes, activation and cost bound once.
+
+    Attributes:
+      init: `init(key)` draws parameters, as `mlp.init`.
+      logits: `logits(params, x)`, as `mlp.logits`.
+      predict: `predict(params, xs)` with the output activation of the cost, as `mlp.predict`.
+      classify: `classify(params, xs)`, as `mlp.classify`.
+      accuracy: `accuracy(params, xs, labels)`, as `mlp.accuracy`.
+      value_and_grad: `value_and_grad(params, xs, ys)`, as `minibatch_value_and_grad`.
+      metrics: `metrics(params, xs, ys)`, a dict with the mean cost as "error": `train.fit(..., evaluate=net.metrics,
+        validation=(xs, ys))`. The entropies add "accuracy", other costs "rmse" and "r_squared".
+    """
+
+    init: Callable[[PRNGKey], Params]
+    logits: Callable[..., Array]
+    predict: Callable[..., Array]
+    classify: Callable[..., Array]
+    accuracy: Callable[..., Array]
+    value_and_grad: Callable[..., tuple[Array, Params]]
+    metrics: Callable[..., dict[str, Array]]
+
+
+def network(
+    sizes: Sequence[int],
+    *,
+    hidden: Activation = sigmoid,
+    cost: Cost = costs.quadratic,
+    weights: Initializer = mlp.scaled_normal,
+    biases: Initializer = mlp.zeros,
+) -> Network:
+    """Binds the choices of a multilayer perceptron once, so that what trains it and what reads it agree.
+
+    Its functions compute the same bits, in the same programs, as those of `mlp` and this module with these options.
+
+    Args:
+      sizes: The numbers of neurons of the layers, the input layer first.
+      hidden: The activation of the hidden layers.
+      cost: The cost, whose output activation is that of the network.
+      weights: Initialises the weights, as in `mlp.init`.
+      biases: Initialises the biases, as in `mlp.init`.
+
+    Raises:
+      ValueError: If there are fewer than two sizes, or a size is below 1.
+
+    Example:
+      >>> net = backprop.network((3, 4, 2), hidden=activations.relu, cost=costs.log_likelihood)
+      >>> params = net.init(jax.random.key(0))
+      >>> net.predict(params, jnp.ones((5, 3))).shape
+      (5, 2)
+    """
+    checks.sizes(sizes)
+    _check_functions(cost, hidden)
+    options = {"weights": weights, "biases": biases}
+    return Network(
+        functools.partial(mlp.init, sizes=tuple(sizes), **options),
+        *(Partial(mlp.logits, hidden=hidden), Partial(mlp.predict, hidden=hidden, output=cost.output)),
+        *(Partial(mlp.classify, hidden=hidden), Partial(mlp.accuracy, hidden=hidden)),
+        Partial(minibatch_value_and_grad, hidden=hidden, cost=cost),
+        Partial(_metrics, hidden=hidden, cost=cost),
+    )
+
+
+def _metrics(
+    params: Params, xs: Float[Array, "m n_in"], ys: Float[Array, "m n_out"], *, hidden: Activation, cost: Cost
+) -> dict[str, Array]:
+    found = {"error": minibatch_value_and_grad(params, xs, ys, hidden=hidden, cost=cost)[0]}
+    if cost in (costs.cross_entropy, costs.log_likelihood):
+        labels = jnp.argmax(ys, axis=1) if ys.shape[1] > 1 else (ys[:, 0] > 0.5).astype(int)
+        return found | {"accuracy": mlp.accuracy(params, xs, labels, hidden=hidden)}
+    predicted = mlp.predict(params, xs, hidden=hidden, output=cost.output)
+    return found | {"rmse": metrics.rmse(predicted, ys), "r_squared": metrics.r_squared(predicted, ys)}
 
 
 def _check_functions(cost: Cost, hidden: Activation) -> None:

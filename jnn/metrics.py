@@ -1,7 +1,8 @@
 """Metrics of predictions, for `evaluate` and under `jit` and `vmap`; accuracy is `mlp.accuracy`.
 
 The mean absolute error is `jnp.mean(jnp.abs(predicted - ys))`, the mean negative log-likelihood
-`jnp.mean(costs.log_likelihood.value(logits, ys))`. On the host, `sklearn.metrics` has many more.
+`jnp.mean(costs.log_likelihood.value(logits, ys))`. On the host, `sklearn.metrics` has many more, such as the confusion
+matrix, precision and recall of `mlp.classify(params, xs)`.
 
 All raise ValueError for shapes that do not fit and for labels out of range, unless they are traced, and TypeError for
 labels that are not integers.
@@ -9,7 +10,7 @@ labels that are not integers.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Array, Float, Integer
 
 from jnn._internal import checks
 from jnn.typing import PyTree
@@ -36,43 +37,6 @@ def top_k(scores: Float[Array, "m classes"], labels: Integer[Array, " m"], k: in
     if k > scores.shape[-1]:
         raise ValueError(f"k must be at most the {scores.shape[-1]} classes, got {k}")
     return jnp.mean(jnp.any(jax.lax.top_k(scores, k)[1] == labels[:, None], axis=-1))
-
-
-def confusion(predicted: Integer[Array, " m"], labels: Integer[Array, " m"], classes: int) -> Int[Array, "_ _"]:
-    """The confusion matrix: entry [i, j] counts the examples of class i that were classified as j.
-
-    Args:
-      predicted: The predicted classes, such as those of `mlp.classify`.
-      labels: The right classes, from 0.
-      classes: How many classes there are.
-
-    Example:
-      >>> metrics.confusion(jnp.array([0, 1, 1]), jnp.array([0, 1, 0]), classes=2).tolist()
-      [[1, 1], [0, 1]]
-    """
-    checks.count("classes", classes)
-    for name, value in (("predicted", predicted), ("labels", labels)):
-        checks.labels(name, value, classes)
-    checks.shape("predicted", predicted, jnp.shape(labels), "one class for each label")
-    return jnp.zeros((classes, classes), int).at[labels, predicted].add(1)
-
-
-def precision_and_recall(confusion: Int[Array, "n n"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-    """The precision and the recall of every class.
-
-    Precision is the fraction of the examples classified as j that are of class j; recall is that of the examples of
-    class i that were classified as i. They are NaN for a class that was never predicted, or that has no examples.
-
-    Args:
-      confusion: The confusion matrix.
-
-    Example:
-      >>> precision, recall = metrics.precision_and_recall(jnp.array([[1, 1], [0, 1]]))
-      >>> precision.tolist(), recall.tolist()
-      ([1.0, 0.5], [0.5, 1.0])
-    """
-    right = jnp.diag(confusion)
-    return right / jnp.sum(confusion, axis=0), right / jnp.sum(confusion, axis=1)
 
 
 def rmse(predicted: Float[Array, "*shape"], ys: Float[Array, "*shape"]) -> Float[Array, ""]:

@@ -25,11 +25,11 @@ from jaxtyping import Array, Float, Int, Integer, Key
 
 from jnn._internal import checks, dtypes, xla
 from jnn._internal.named import Named
-from jnn.activations import Activation, sigmoid
+from jnn.activations import Activation, Elementwise, sigmoid
 from jnn.typing import PRNGKey
 
 # Classes are left out so that help() starts with the functions: pydoc lists classes first.
-__all__ = ["accuracy", "classify", "forward", "init", "linear", "logits", "sizes"]
+__all__ = ["accuracy", "classify", "forward", "init", "linear", "logits", "predict", "sizes"]
 
 
 class Layer(NamedTuple):
@@ -292,6 +292,29 @@ def linear(layer: Layer, xs: Float[Array, "*batch n_in"]) -> Float[Array, "*batc
     return z + jnp.broadcast_to(layer.b, z.shape)
 
 
+def predict(
+    params: Params, xs: Float[Array, "m n_in"], *, hidden: Activation = sigmoid, output: Elementwise = sigmoid
+) -> Float[Array, "m n_out"]:
+    """Computes the outputs of the network for m examples: `forward` of every row.
+
+    Args:
+      params: The parameters.
+      xs: The examples, one in each row.
+      hidden: The activation of the hidden layers, the one used in training.
+      output: The activation of the output layer: that of a cost is `cost.output`.
+
+    Returns:
+      The outputs, one row for each example.
+
+    Example:
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
+      >>> mlp.predict(params, jnp.ones((5, 3))).shape
+      (5, 2)
+    """
+    checks.function("output", output, "an activation, such as activations.identity")
+    return output(_weighted_inputs(params, xs, hidden).T)
+
+
 def classify(params: Params, xs: Float[Array, "m n_in"], *, hidden: Activation = sigmoid) -> Int[Array, " m"]:
     r"""Predicts the labels of m examples: the index of the most active output neuron.
 
@@ -310,14 +333,7 @@ def classify(params: Params, xs: Float[Array, "m n_in"], *, hidden: Activation =
       >>> mlp.classify((layer,), jnp.array([[1.0, 0.0], [0.0, 1.0]]))
       Array([0, 1], dtype=int32)
     """
-    checks.shape("xs", xs, (checks.examples((xs,)), sizes(params)[0]), "one row for each example")
-    checks.floating("xs", xs)
-    checks.function("hidden", hidden, "an activation, such as activations.tanh")
-    *below, last = params
-    a = xs.T
-    for w, b in below:
-        a = hidden(xla.weighted_inputs(w, b, a))
-    z = xla.weighted_inputs(*last, a)
+    z = _weighted_inputs(params, xs, hidden)
     return jnp.argmax(z, axis=0) if len(z) > 1 else (z[0] > 0).astype(int)
 
 
@@ -349,3 +365,15 @@ def accuracy(
     checks.labels("labels", labels, max(sizes(params)[-1], 2))
     checks.shape("labels", labels, jnp.shape(xs)[:1], "one label for each example")
     return jnp.mean(classify(params, xs, hidden=hidden) == labels)
+
+
+def _weighted_inputs(params: Params, xs: Float[Array, "m n_in"], hidden: Activation) -> Float[Array, "n_out m"]:
+    """The weighted inputs of the last layer, a column for each example."""
+    checks.shape("xs", xs, (checks.examples((xs,)), sizes(params)[0]), "one row for each example")
+    checks.floating("xs", xs)
+    checks.function("hidden", hidden, "an activation, such as activations.tanh")
+    *below, last = params
+    a = xs.T
+    for w, b in below:
+        a = hidden(xla.weighted_inputs(w, b, a))
+    return xla.weighted_inputs(*last, a)

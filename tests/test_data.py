@@ -437,25 +437,6 @@ def test_traced_labels_outside_are_seen():
     np.testing.assert_array_equal(rows[0], [1, 0, 0])
 
 
-# Held-out examples and folds
-
-
-def test_split_holds_out_a_fraction_of_the_rows():
-    xs = jnp.arange(30.0).reshape(10, 3)
-    kept, away = data.split(jax.random.key(0), (xs, {"y": jnp.arange(10)}), held_out=0.3)
-    assert (len(kept[0]), len(away[0])) == (7, 3)
-    np.testing.assert_array_equal(kept[0], xs[kept[1]["y"]])
-    np.testing.assert_array_equal(away[0], xs[away[1]["y"]])
-    assert sorted([*kept[1]["y"].tolist(), *away[1]["y"].tolist()]) == list(range(10))
-
-
-def test_folds_hold_out_every_row_once():
-    training, held_out = data.folds(jax.random.key(0), 12, 4)
-    assert sorted(held_out.ravel().tolist()) == list(range(12))
-    for rows, others in zip(training, held_out, strict=True):
-        assert sorted([*rows.tolist(), *others.tolist()]) == list(range(12))
-
-
 def test_standardise_is_fitted_once_and_applied_to_others():
     xs = jnp.array([[1.0, 10.0, 5.0], [3.0, 30.0, 5.0]])
     scale = data.standardise(xs)
@@ -467,27 +448,10 @@ def test_standardise_is_fitted_once_and_applied_to_others():
 @pytest.mark.parametrize(
     ("call", "kind", "message"),
     [
-        (
-            lambda: data.split(jax.random.key(0), (np.ones(3),), held_out=0.1),
-            ValueError,
-            "held_out must leave",
-        ),
-        (
-            lambda: data.split(jax.random.key(0), (np.ones(3),), held_out=1.0),
-            ValueError,
-            "held_out must leave",
-        ),
-        (lambda: data.split(0, (np.ones(3),), held_out=0.5), TypeError, "key must be a key made by"),
-        (
-            lambda: data.folds(jax.random.key(0), 10, 3),
-            ValueError,
-            "k must divide .*, got 3 and 10: leave 1",
-        ),
-        (lambda: data.folds(jax.random.key(0), 10, 1), ValueError, "k must be at least 2, got 1"),
         (lambda: data.standardise(np.ones((2, 2), int)), TypeError, "xs must have a floating dtype"),
         (lambda: data.standardise(np.ones((0, 2))), ValueError, "data must hold at least one example"),
     ],
 )
-def test_wrong_splits_are_refused(call, kind, message):
+def test_inputs_that_cannot_be_standardised_are_refused(call, kind, message):
     with pytest.raises(kind, match=f"^{message}"):
         call()

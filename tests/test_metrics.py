@@ -21,22 +21,6 @@ def test_top_k_is_that_of_sklearn(k):
     np.testing.assert_allclose(metrics.top_k(SCORES, LABELS, k), expected, rtol=1e-6)
 
 
-def test_confusion_is_that_of_sklearn():
-    found = jax.jit(metrics.confusion, static_argnums=2)(PREDICTED, LABELS, CLASSES)
-    np.testing.assert_array_equal(found, sklearn.confusion_matrix(LABELS, PREDICTED))
-
-
-def test_precision_and_recall_are_those_of_sklearn():
-    found = metrics.precision_and_recall(metrics.confusion(PREDICTED, LABELS, CLASSES))
-    np.testing.assert_allclose(found, sklearn.precision_recall_fscore_support(LABELS, PREDICTED)[:2], rtol=1e-6)
-
-
-def test_precision_of_a_class_never_predicted_is_nan():
-    precision, recall = metrics.precision_and_recall(jnp.array([[2, 0], [1, 0]]))
-    np.testing.assert_allclose(precision, [2 / 3, np.nan], rtol=1e-6)
-    np.testing.assert_allclose(recall, [1, 0])
-
-
 def test_errors_of_a_regression_are_those_of_sklearn():
     np.testing.assert_allclose(metrics.rmse(SCORES, YS) ** 2, sklearn.mean_squared_error(YS, SCORES), rtol=1e-5)
     expected = sklearn.r2_score(YS, SCORES, multioutput="raw_values")
@@ -65,8 +49,6 @@ def test_certainty_falls_into_the_last_bin():
         (lambda: metrics.top_k(SCORES, LABELS + 1, 1), ValueError, r"labels must be in 0 \.\.\. 3, got 4"),
         (lambda: metrics.top_k(SCORES, LABELS[1:], 1), ValueError, r"labels must have shape \(50,\), got \(49,\)"),
         (lambda: metrics.top_k(SCORES, SCORES, 1), TypeError, "labels must be integers, got float32"),
-        (lambda: metrics.confusion(PREDICTED, LABELS, 3), ValueError, r"predicted must be in 0 \.\.\. 2, got 3"),
-        (lambda: metrics.confusion(PREDICTED[1:], LABELS, 4), ValueError, r"predicted must have shape \(50,\)"),
         (lambda: metrics.rmse(SCORES, YS[1:]), ValueError, r"ys must have shape \(50, 4\), got \(49, 4\)"),
         (lambda: metrics.r_squared(LABELS, LABELS), TypeError, "predicted must have a floating dtype, got int32"),
         (lambda: metrics.calibration_error(SCORES, LABELS, bins=0), ValueError, "bins must be at least 1, got 0"),

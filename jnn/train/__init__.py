@@ -111,6 +111,7 @@ def run(
     batch_size: int,
     transform: Transform | None = None,
     evaluate: Evaluate | None = None,
+    validation: PyTree = None,
     eval_params: EvalParams | None = None,
     stopping: Criterion | None = None,
     shuffle: bool | None = None,
@@ -133,6 +134,8 @@ def run(
       batch_size: As in `epoch`.
       transform: As in `epoch`.
       evaluate: `evaluate(params)` returns metrics, any pytree of arrays. It is called after each epoch, traced.
+      validation: A tuple of held-out arrays, such as (xs, ys), that `evaluate(params, *validation)` gets, too. Without
+        `evaluate` the metric is {"error": their mean cost} by `grad`, which early stopping and the best checkpoint use.
       eval_params: `eval_params(state)` returns the parameters that `evaluate` and `stopping` get, such as an average
         that the optimizer keeps: `optax.contrib.schedule_free_eval_params(state.opt_state, state.params)`. By default
         `state.params`.
@@ -164,6 +167,7 @@ def run(
       >>> history.losses.shape
       (4, 3)
     """
+    evaluate = arguments.validated(grad, evaluate, validation)
     plan = Plan(grad, optimizer, batch_size, transform, shuffle, sharding, evaluate, eval_params, stopping)
     plan = arguments.checked(plan, key, state, data, epochs)
     given = plan, key, *arguments.placed(plan, state, data), np.int32(histories.length(history)), epochs
@@ -185,6 +189,7 @@ def fit(
     batch_size: int,
     transform: Transform | None = None,
     evaluate: Evaluate | None = None,
+    validation: PyTree = None,
     eval_params: EvalParams | None = None,
     stopping: Criterion | None = None,
     shuffle: bool | None = None,
@@ -220,6 +225,7 @@ def fit(
       batch_size: As in `epoch`.
       transform: As in `epoch`.
       evaluate: As in `run`.
+      validation: As in `run`.
       eval_params: As in `run`.
       stopping: As in `run`; training ends when every member has stopped.
       shuffle: As in `epoch`.
@@ -263,6 +269,7 @@ def fit(
     first = histories.length(history)
     chunks, last = Chunks(data, first, epochs), first + epochs
     checks.not_traced(chunks.first)
+    evaluate = arguments.validated(grad, evaluate, validation)
     plan = Plan(grad, optimizer, batch_size, transform, shuffle, sharding, evaluate, eval_params, stopping)
     plan = arguments.checked(plan, key, state, chunks.first, epochs)
     (state,) = arguments.placed(plan, state)
