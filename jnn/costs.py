@@ -234,8 +234,8 @@ def binary_entropy(y: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     Its slope `ln((1 - y) / y)` is infinite at both ends.
 
     Example:
-      >>> costs.binary_entropy(jnp.array([0.0, 0.5])).round(4)
-      Array([0.    , 0.6931], dtype=float32)
+      >>> np.asarray(costs.binary_entropy(jnp.array([0.0, 0.5]))).round(4)
+      array([0.    , 0.6931], dtype=float32)
     """
     return _binary_entropy(jnp.asarray(y))
 

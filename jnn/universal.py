@@ -103,7 +103,7 @@ def rectangle(
 
     Example:
       >>> net = universal.rectangle(0.25, 0.75)
-      >>> jax.vmap(mlp.forward, (None, 0))(net, jnp.array([[0.0], [0.5], [1.0]]))[:, 0].round(3)
+      >>> jax.vmap(mlp.forward, (None, 0))(net, jnp.array([[0.0], [0.5], [1.0]]))[:, 0].round()
       Array([0., 1., 0.], dtype=float32)
     """
     checks.below("s1", s1, "s2", s2)
@@ -133,7 +133,7 @@ def tower(
 
     Example:
       >>> net = universal.tower([0.0, 0.0], [1.0, 1.0])
-      >>> jax.vmap(mlp.forward, (None, 0))(net, jnp.array([[0.5, 0.5], [0.5, 1.5]]))[:, 0].round(3)
+      >>> jax.vmap(mlp.forward, (None, 0))(net, jnp.array([[0.5, 0.5], [0.5, 1.5]]))[:, 0].round()
       Array([1., 0.], dtype=float32)
     """
     dtype = _real(dtype)
