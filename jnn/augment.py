@@ -4,7 +4,7 @@ Each is a pure function of a key and one image, [H, W] or [H, W, channels] with 
 strong the change is, and 0 leaves the image unchanged. `chain` composes them, and `rows` turns one into a `transform`
 for `train.epoch`, `run` and `fit`, which then sees new images in every epoch. Angles are in degrees, lengths in pixels.
 `brightness`, `contrast`, `mirror` and `colour` call dm-pix (Budden et al.) and raise ImportError without it; `distort`
-and `blur` here are several times faster (`python -m benchmarks.augment`).
+and `blur` are several times faster than those of dm-pix (`python -m benchmarks.augment`).
 
 All raise ValueError for an image that is not [H, W] or [H, W, channels] and for an amount that is negative. They raise
 TypeError for an image of integers, for an amount that is not one number and for a key that is not a typed PRNG key

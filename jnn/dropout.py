@@ -35,7 +35,7 @@ def mask(key: Key[Array, ""], shape: tuple[int, ...], p: Scalar) -> Bool[Array, 
     checks.key("key", key)
     _check_fraction(p)
     threshold = jnp.minimum(jnp.asarray(p * 2.0**32, jnp.float32), 2.0**32 - 256).astype(jnp.uint32)
-    return jax.random.bits(key, shape, jnp.uint32) >= threshold  # no uniform numbers are needed
+    return jax.random.bits(key, shape, jnp.uint32) >= threshold  # cheaper than uniform numbers
 
 
 def minibatch_value_and_grad(

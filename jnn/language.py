@@ -5,9 +5,9 @@ gives the logits of the next character from the highest working memory (Graves, 
 window by window, the memories are the carry of `train.init` (truncated backpropagation through time; Williams and Peng,
 1990).
 
-All functions raise ValueError for shapes that do not fit and, unless they are traced, for characters outside 0, ..., n
-- 1. They raise TypeError for characters, sizes and steps that are not integers, and for a key that is not a typed PRNG
-key (`jax.random.key`).
+All functions raise ValueError for shapes that do not fit and, unless they are traced, for characters outside 0 ... n-1.
+They raise TypeError for characters, sizes and steps that are not integers, and for a key that is not a typed PRNG key
+(`jax.random.key`).
 
 Example:
   >>> params = language.init(jax.random.key(0), characters=5, inputs=3, units=4)
@@ -191,10 +191,9 @@ def generate(
     checks.key("key", key)
     checks.count("steps", steps)
     checks.in_range("temperature", temperature)
-
     x = _characters("first", first, params)
 
-    def one(carry: tuple[States, Array], key: Key[Array, ""]) -> tuple[tuple[States, Array], Array]:
+    def write(carry: tuple[States, Array], key: Key[Array, ""]) -> tuple[tuple[States, Array], Array]:
         states, x = carry
         states, (z,) = logits(params, states, x[None])
         drawn = jax.random.categorical(key, z / jnp.where(temperature > 0, temperature, 1))
@@ -202,12 +201,10 @@ def generate(
         return (states, x), x
 
     states = jax.tree.map(
-        lambda memory, zero: cell.broadcast_state("states", memory, x.shape, len(zero)),
-        tuple(states),
-        zero_states(params),
+        lambda memory, zero: cell.broadcast("states", memory, x.shape, len(zero)), tuple(states), zero_states(params)
     )
     params, states, x, keys = match_varying(params, states, x, jax.random.split(key, steps))
-    (states, _), written = jax.lax.scan(one, (states, x), keys)
+    (states, _), written = jax.lax.scan(write, (states, x), keys)
     return states, written
 
 

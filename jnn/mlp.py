@@ -180,9 +180,6 @@ def sizes(params: Params) -> tuple[int, ...]:
     Args:
       params: The parameters.
 
-    Returns:
-      The sizes.
-
     Raises:
       ValueError: If there is no layer, or the shapes of consecutive layers do not fit.
       TypeError: If `params` is not a tuple of layers.

@@ -66,15 +66,15 @@ def windows(sizes: Sequence[int], shape: Sequence[int], *, widths: Sequence[floa
     if 2 * margin >= min(shape):
         raise ValueError(f"margin must be below half of the image's {min(shape)} pixels, got {margin}")
     below = np.stack(np.meshgrid(*(np.arange(n) + 0.5 for n in shape), indexing="ij"), axis=-1).reshape(-1, 2)
-    found = []
+    hidden = []
     for n, width in zip(sizes[1:-1], widths, strict=True):
         checks.positive("widths", width)
         unit = (np.arange(1, n + 1)[:, None] / PLASTIC ** np.arange(1, 3)) % 1
         places = margin + unit * (np.array(shape) - 2 * margin)
         squared = np.sum((places[:, None] - below[None]) ** 2, axis=-1)
-        found.append(jnp.asarray(np.exp(-squared / (2 * width**2)), jnp.float32))
+        hidden.append(jnp.asarray(np.exp(-squared / (2 * width**2)), jnp.float32))
         below = places
-    return *found, jnp.ones((sizes[-1], sizes[-2]))
+    return *hidden, jnp.ones((sizes[-1], sizes[-2]))
 
 
 def smooth(params: Params, shape: Sequence[int], *, sigma: Scalar) -> Params:
@@ -151,8 +151,8 @@ def _scaled(layers: Params, rates: Sequence[Array]) -> Params:
 
 def _with_norms_of(before: Float[Array, "n_out n_in"], w: Float[Array, "n_out n_in"]) -> Float[Array, "n_out n_in"]:
     """The rows of w, each scaled to the norm of the same row of `before`, or 0 where it is 0."""
-    wanted, found = (jnp.linalg.norm(a, axis=1, keepdims=True) for a in (before, w))
-    return w / jnp.where(found > 0, found, 1) * wanted
+    norms, scaled = (jnp.linalg.norm(a, axis=1, keepdims=True) for a in (before, w))
+    return w / jnp.where(scaled > 0, scaled, 1) * norms
 
 
 def _check_shape(shape: Sequence[int], inputs: int) -> None:

@@ -29,6 +29,9 @@ Inputs = Float[Array, "T *batch p"]
 Mask = Bool[Array, "T *batch"]
 """True where a step is valid, [T] or [T, B]."""
 
+InitialState = Float[Array, "*start d"]
+"""The initial state of a cell whose state is one array: [d], which a batch shares, or [B, d]."""
+
 StateT = TypeVar("StateT")
 """The state of a cell: an array [d] or [B, d], or a NamedTuple of such arrays."""
 

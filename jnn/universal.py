@@ -330,8 +330,8 @@ def _heights(
         raise ValueError(
             f"the means of f over the cells overflow {jnp.dtype(dtype)}: scale f down"
             if finite.all()
-            else f"f must be finite on the box, but is not at x = [{where}] and in all at {np.sum(~finite)} of "
-            f"{len(grid)} points: choose another box"
+            else f"f must be finite on the box, but is not at {np.sum(~finite)} of {len(grid)} points, such as "
+            f"x = [{where}]: choose another box"
         )
     return heights
 
@@ -341,9 +341,9 @@ def _evaluation(
 ) -> tuple[Callable[[np.ndarray], Array], int]:
     """The function of a matrix of points, one in each row, and n; f of `point` shows whether f is a NumPy function."""
     try:
-        # A ufunc has no weak references, which JAX needs of a function.
+        # JAX needs weak references to functions, and ufuncs have none.
         out = jax.eval_shape(partial(f), jax.ShapeDtypeStruct((m,), dtype))
-    except TypeError as error:  # what JAX raises where a function wants numbers, not arrays to be traced
+    except TypeError as error:  # raised if f needs numbers and cannot be traced
         try:
             out = jax.eval_shape(jnp.asarray, np.asarray(f(point)))
         except (AttributeError, TypeError, ValueError):
