@@ -133,7 +133,7 @@ def check(params: PyTree, state: StateT, xs: PyTree, mask: PyTree) -> tuple[Stat
       mask: True where a step is valid, or None.
 
     Returns:
-      The state, with a batch axis if `xs` has one, and `xs` with 0 where the mask is False: padding, even NaN, then
+      The state, with a batch axis if `xs` has one, and `xs` with 0 where the mask is False, so that padding, even NaN,
       reaches no value and no gradient.
 
     Raises:

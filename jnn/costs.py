@@ -44,6 +44,7 @@ class Cost(Named):
       value: (z, y) -> C, [...]; in nats for the two entropies.
       delta: (z, y) -> dC/dz^L, [..., k], the error of section 2.1: (2.1) for outputs that act elementwise, (2.2) with a
         full Jacobian for softmax.
+      made_by: The function that makes the cost, with its arguments bound, if there is one; pickling stores this call.
       targets: The least and the largest desired output for which C is at least 0. Outside, it may have no minimum.
 
     Example:

@@ -153,7 +153,7 @@ def init(
       dtype: The dtype of the parameters.
 
     Returns:
-      A `Layer` for each layer but the first: (784, 30, 10) gives w [30, 784], b [30] and w [10, 30], b [10].
+      A `Layer` for each layer but the first; (784, 30, 10) gives w [30, 784], b [30] and w [10, 30], b [10].
 
     Raises:
       ValueError: If there are fewer than two sizes, or a size is below 1.

@@ -97,7 +97,7 @@ def scan(
       mask: True where a step is valid, or None.
 
     Returns:
-      The last state, and a pair: the states after every step, and what else `step` returned at every step.
+      The last state, and a pair of the states after every step and what else `step` returned at every step.
 
     Example:
       >>> last, (states, _) = recurrent.scan(lambda s, x: (s + x, None), jnp.zeros(1), jnp.ones((3, 1)), None)
