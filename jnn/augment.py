@@ -400,8 +400,8 @@ def chain(*transforms: ImageTransform) -> ImageTransform:
       The composition, a transform.
 
     Example:
-      >>> shift, noise = functools.partial(augment.shift, pixels=0), functools.partial(augment.noise, sigma=0.0)
-      >>> augment.chain(shift, noise)(jax.random.key(0), jnp.ones((6, 8))).shape
+      >>> blur, noise = (functools.partial(f, sigma=0.1) for f in (augment.blur, augment.noise))
+      >>> augment.chain(blur, noise)(jax.random.key(0), jnp.ones((6, 8))).shape
       (6, 8)
     """
     return functools.partial(_chain, transforms)

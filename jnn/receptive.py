@@ -9,9 +9,9 @@ All functions raise ValueError for shapes that do not fit, and TypeError for siz
 for an option that is not one number.
 
 Example:
-  >>> windows = receptive.windows((64, 9, 2), (8, 8), widths=(1.5,), margin=1.0)
-  >>> params = mlp.init(jax.random.key(0), (64, 9, 2))
-  >>> params = receptive.localise(receptive.smooth(params, (8, 8), sigma=0.7), windows)
+  >>> windows = receptive.windows((6, 4, 2), (2, 3), widths=(1.5,), margin=0.5)
+  >>> params = mlp.init(jax.random.key(0), (6, 4, 2))
+  >>> params = receptive.localise(receptive.smooth(params, (2, 3), sigma=0.7), windows)
   >>> grad = receptive.localised(backprop.minibatch_value_and_grad, windows, floor=0.1)
 """
 
@@ -55,8 +55,8 @@ def windows(sizes: Sequence[int], shape: Sequence[int], *, widths: Sequence[floa
         or the margin leaves no part of the image.
 
     Example:
-      >>> [window.shape for window in receptive.windows((64, 9, 2), (8, 8), widths=(1.5,))]
-      [(9, 64), (2, 9)]
+      >>> [window.shape for window in receptive.windows((6, 4, 2), (2, 3), widths=(1.5,))]
+      [(4, 6), (2, 4)]
     """
     checks.sizes(sizes)
     _check_shape(shape, sizes[0])
