@@ -140,7 +140,7 @@ def interpolate(image: ImageLike, yx: Float[ArrayLike, "2 h w"]) -> Float[Array,
 
 
 def shift(key: Key[Array, ""], image: ImageLike, *, pixels: Scalar) -> Image:
-    """Moves the image along each axis.
+    """Shifts the image along each axis by a random distance.
 
     Args:
       key: A typed PRNG key.
@@ -148,7 +148,7 @@ def shift(key: Key[Array, ""], image: ImageLike, *, pixels: Scalar) -> Image:
       pixels: The largest shift, in pixels.
 
     Returns:
-      The moved image.
+      The shifted image.
 
     Raises:
       ValueError: As `distort` does.
@@ -157,7 +157,7 @@ def shift(key: Key[Array, ""], image: ImageLike, *, pixels: Scalar) -> Image:
 
 
 def rotate(key: Key[Array, ""], image: ImageLike, *, degrees: Scalar) -> Image:
-    """Rotates the image about its centre.
+    """Rotates the image about its centre by a random angle.
 
     Args:
       key: A typed PRNG key.
@@ -174,7 +174,7 @@ def rotate(key: Key[Array, ""], image: ImageLike, *, degrees: Scalar) -> Image:
 
 
 def scale(key: Key[Array, ""], image: ImageLike, *, fraction: Scalar) -> Image:
-    """Stretches each axis.
+    """Stretches each axis by a random factor.
 
     Args:
       key: A typed PRNG key.
@@ -191,7 +191,7 @@ def scale(key: Key[Array, ""], image: ImageLike, *, fraction: Scalar) -> Image:
 
 
 def shear(key: Key[Array, ""], image: ImageLike, *, fraction: Scalar) -> Image:
-    """Shears the image.
+    """Shears the image by a random fraction.
 
     Args:
       key: A typed PRNG key.

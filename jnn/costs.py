@@ -76,7 +76,7 @@ def _single(
 
 
 def _check(z: PyTree, y: PyTree, cost: Cost | None = None) -> None:
-    """Raise ValueError unless there is one desired output for each z, of those that the cost is made for.
+    """Raise ValueError unless y has one entry for each of z, within the targets of the cost.
 
     An axis of length 1 broadcasts over z.
     """

@@ -50,7 +50,7 @@ def minibatch_value_and_grad(
 ) -> tuple[Float[Array, ""], Params]:
     """Computes the mean cost of a mini-batch and its gradient, with dropout on every hidden layer (section 3.3.2).
 
-    A mask of zeros and ones is drawn for every hidden layer, example and call, the l-th from the l-th of as many keys
+    A mask of zeros and ones is drawn for every hidden layer, example and call, the l-th with the l-th of as many keys
     split off `key` as there are hidden layers; `backprop.minibatch_value_and_grad` applies them, and raises for the
     other arguments. As a `grad` for training it needs the transform `regularize.append_key`. At test time nothing is
     dropped, and `at_test` scales by 1 - p.

@@ -53,7 +53,7 @@ Params = tuple[Layer, ...]
 class Initialiser(Named):
     """Random initial weights or biases, drawn by calling it with (key, shape, dtype) as in `jax.nn.initializers`.
 
-    The shape of weights is (n_in, n_out), as in JAX; `init` and the cells transpose what is drawn. `help` shows the
+    The shape of weights is (n_in, n_out), as in JAX; `init` and the cells transpose the result. `help` shows the
     docstring of `draw`.
 
     Attributes:

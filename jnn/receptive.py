@@ -1,4 +1,4 @@
-"""Receptive fields for multilayer perceptrons: hidden neurons with places on an image learn what is near them first.
+"""Receptive fields for multilayer perceptrons: hidden neurons learn first from the pixels that are near them.
 
 Each hidden neuron has a place on the image. Its weights from nearby start large and learn faster than those from far
 away: a prior like that of a convolution, without shared weights. No weight is left out, so the trained network is an

@@ -78,7 +78,7 @@ def error_change(*, window: int = 10, further: int = 0) -> Criterion:
 
     Args:
       window: The number of epochs without an improvement.
-      further: The number of epochs for which training continues once the criterion is met, whatever their errors.
+      further: The number of epochs for which training continues once the criterion is met, regardless of their errors.
 
     Returns:
       The criterion.

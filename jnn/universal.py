@@ -164,7 +164,7 @@ def approximate(
 
     Steep steps, the default, approximate best, but have almost no gradient: use `soft=True` for training. With
     Nielsen's f, 10 bins and 1,000 steps of Adam the root-mean-square error of steep steps falls from 0.076 to 0.073,
-    that of soft ones from 0.084 to 0.017 (the experiment `refine` trains longer). Train them with
+    the error of soft ones from 0.084 to 0.017 (the experiment `refine` trains longer). Train them with
     `costs.quadratic_with(activations.identity)`: the default cost would train :math:`\sigma(z)`.
 
     Layers, with S = sum(bins + 1) and B = prod(bins): w [S, m], [B, S] and [n, B]; `parameter_bytes` gives the memory.
