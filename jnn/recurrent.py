@@ -180,8 +180,8 @@ def both_directions(
       output: Selects from the states the outputs that are concatenated; the states themselves by default.
 
     Returns:
-      The final state of each direction (the backward one ends at the first input), and the outputs of both directions at
-      every step, concatenated along the last axis.
+      The final state of each direction (the backward one ends at the first input), and the outputs of both directions
+      at every step, concatenated along the last axis.
 
     Raises:
       ValueError: If `params` or `states` do not have two entries.
