@@ -129,9 +129,9 @@ def recipe(
     windows = receptive.windows(sizes, shape, widths=config.widths, margin=shape[0] / 7)
 
     def local(key: Key[Array, ""]) -> mlp.Params:
-        return receptive.localize(receptive.smooth(init(key), shape, sigma=SMOOTH), windows)
+        return receptive.localise(receptive.smooth(init(key), shape, sigma=SMOOTH), windows)
 
-    return local, receptive.localized(grad, windows, floor=config.floor)
+    return local, receptive.localised(grad, windows, floor=config.floor)
 
 
 @jax.jit
