@@ -4,7 +4,10 @@ python -m experiments                      list the experiments
 python -m experiments digits --epochs 3    run one; its own flags: python -m experiments digits --help
 python -m experiments digits bits --quick  run several, with the flags below
 python -m experiments all                  run all, on a CPU as many at a time as it has cores
+python -m experiments sweep digits --eta 0.1 0.5 --hidden 30 100
+                                           run every combination; more: python -m experiments sweep --help
 python -m experiments report               gather all results in one page, <out>/report.html
+python -m experiments report DIR...        compare the results of several --out folders, <out>/comparison.html
 python -m experiments read photo.jpg       read the digits in pictures; more: python -m experiments read --help
 python -m experiments device               check and measure everything on your GPU, TPU or CPU
 
@@ -28,13 +31,18 @@ from experiments import docstring, load, names
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Do what the words of the command line say. Returns the exit code."""
+    """Run the command line. Returns the exit code."""
     args = list(sys.argv[1:] if args is None else args)
     if args[:1] in (["read"], ["device"]):
         return importlib.import_module(f"experiments.{args[0]}").main(args[1:])
+    if args[:1] == ["sweep"]:
+        return importlib.import_module("experiments.runner.sweep").main(args[1:])
     words, flags = _split(args)
-    if unknown := [word for word in words if word not in (*names(), "all", "report")]:
+    unknown = [word for word in words if word not in (*names(), "all", "report")]
+    folders = [word for word in unknown if "report" in words and Path(word).is_dir()]
+    if unknown := [word for word in unknown if word not in folders]:
         hint = f"; a folder is named by --out {unknown[0]}" if Path(unknown[0]).is_dir() else ""
+        hint += "; nor a folder to report on" if "report" in words else ""
         print(f"error: no experiment {', '.join(unknown)}; there are: {', '.join(names())}{hint}", file=sys.stderr)
         return 2
     if len(words) == 1 and words[0] in names():
@@ -44,10 +52,10 @@ def main(args: Sequence[str] | None = None) -> int:
     if {"--help", "-h"} & set(flags):
         print(docstring(sys.modules[__name__]))
         return 0
-    return _run(words, flags)
+    return _run([word for word in words if word not in folders], flags, list(map(Path, dict.fromkeys(folders))))
 
 
-def _run(words: Sequence[str], flags: Sequence[str]) -> int:
+def _run(words: Sequence[str], flags: Sequence[str], folders: Sequence[Path]) -> int:
     """List the experiments if there are no words; else run those that the words name, and write the report."""
     import tyro
 
@@ -63,13 +71,17 @@ def _run(words: Sequence[str], flags: Sequence[str]) -> int:
             print(f"{name:20} {first}")
         print("\nRead pictures of digits with python -m experiments read FILE...")
         print("Check and measure everything on your GPU, TPU or CPU with python -m experiments device")
-        print("Run one with python -m experiments NAME; all that there is: python -m experiments --help")
+        print("Run one with python -m experiments NAME; all commands: python -m experiments --help")
     chosen = names() if "all" in words else [name for name in dict.fromkeys(words) if name != "report"]
-    codes = [0, *runner.run_each(chosen, flags)]
+    codes = [0, *(code for _, code in runner.run_each({name: [name, *flags] for name in chosen}))]
     if "report" in words and runner.INTERRUPTED not in codes:
         from experiments.runner import report  # late, as it loads what the others do not need
 
-        codes.append(report.write({name: load(name) for name in names()}, settings.out))
+        path = settings.out / "comparison.html"
+        if len(folders) < 2:
+            folders = folders or [settings.out]
+            path = folders[0] / "report.html"
+        codes.append(report.write({name: load(name) for name in names()}, folders, path))
     return max(codes)
 
 

@@ -1,7 +1,7 @@
 """What several experiments share: fields of their configs, sets of digits, recurrent nets and learning curves."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -46,6 +46,14 @@ class Images(Repeated):
     """The 70,000 images of MNIST (from $JNN_DATA_DIR or downloaded once), or the 1,797 embedded digits (UCI)."""
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A config of networks that can be kept after training."""
+
+    weights: Path | None = field(default=None, compare=False)
+    """Write the trained networks to this safetensors file, for `jnn.convert.load`."""
+
+
 def check_written(name: str, file: Path | None) -> None:
     """Raise an error if this file of parameters, where there is one, cannot be written after the computation."""
     if file is None:
@@ -59,6 +67,12 @@ def check_written(name: str, file: Path | None) -> None:
         probe.unlink()
     except OSError as error:
         raise OSError(f"{name} must be a file that can be written, got {file}: {error}") from error
+
+
+def keep(config: Kept, networks: Any, about: Mapping[str, Any]) -> None:
+    """Write the networks, with what is known about them as metadata, to the file that the config names, if any."""
+    if config.weights is not None and jax.process_index() == 0:
+        convert.export(config.weights, networks, about)
 
 
 # Networks that read digits
@@ -77,6 +91,16 @@ def first(images: data.Split, count: int) -> data.Split:
 def hold_out(split: data.Split, count: int) -> tuple[data.Split, data.Split]:
     """The images without the last `count`, and these."""
     return data.Split(*(a[:-count] for a in split)), data.Split(*(a[-count:] for a in split))
+
+
+def about_networks(config: Images, cost: costs.Cost, **others: Any) -> dict[str, Any]:
+    """The metadata of networks side by side: their number, cost, output and `others`, and the scale of their inputs.
+
+    An input is the number in the image file times `scale`: MNIST's go up to 255, those of the embedded digits up to 16.
+    """
+    scale = 1 / 16 if config.data == "digits" else 1 / 255
+    output = "softmax" if cost is costs.log_likelihood else "sigmoid"
+    return {"networks": config.seeds, "cost": cost.name, "output": output, "scale": scale, **others}
 
 
 def init_networks(
@@ -186,6 +210,13 @@ def train_nets(
 
 
 # Learning curves and figures
+
+LEARNING_CURVES = {
+    "test_accuracy": ("", "the mean test accuracy of the networks after the last epoch"),
+    "accuracies": ("seeds epochs", "the test accuracy of each network after each epoch"),
+    "costs": ("seeds epochs", "the mean training cost of each network in each epoch"),
+}
+"""The axes and the meaning of what `learning_curves` returns under the name test_accuracy."""
 
 
 def learning_curves(name: str, accuracies: Float[Array, "seeds epochs"], losses: Any) -> dict[str, Any]:

@@ -42,6 +42,19 @@ def decode(bits: Float[Array, "*batch 4"]) -> Int[Array, "*batch"]:
     return (bits > 0.5).astype(int) @ 2 ** jnp.arange(4)
 
 
+ARRAYS = {
+    "bits": ("digits bits", "the bits of each digit in the worst case, 0' the least significant first"),
+    "notes_bits": ("digits bits", "the same with the weights that the notes print"),
+    "decoded": ("digits", "the number that the bits give"),
+    "notes_decoded": ("digits", "the number that the bits of the notes' weights give"),
+    "labels": ("images", "the labels of the test images"),
+    "read_by_bits": ("images", "the number that the bits give for each test image"),
+    "sure": ("images", "whether the digit neurons meet the exercise's assumption for the image"),
+    "accuracy_of_the_digit_neurons": ("", "the fraction of test images whose largest digit neuron is the label"),
+    "accuracy_of_the_bits": ("", "the fraction of test images whose bits give the label"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """The bits in the worst case, and those of test images."""
     worst = jnp.where(jnp.eye(10, dtype=bool), 0.99, 0.01)

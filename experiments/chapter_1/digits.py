@@ -21,7 +21,7 @@ COSTS = {cost.name: cost for cost in (costs.quadratic, costs.cross_entropy, cost
 
 
 @dataclass(frozen=True)
-class Config(common.Images):
+class Config(common.Kept, common.Images):
     """The defaults are the settings of Nielsen's first run, on the embedded digits (UCI)."""
 
     quick: ClassVar[dict[str, Any]] = {"epochs": 3, "seeds": 2}
@@ -41,8 +41,17 @@ class Config(common.Images):
     """Passes over the training images."""
 
 
+ARRAYS = {
+    **common.LEARNING_CURVES,
+    "predictions": ("seeds images", "the digit that each network reads in each test image"),
+    "labels": ("images", "the labels of the test images"),
+    "images": ("shown pixels", "the first test images, as many as the figure may need"),
+}
+
+
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
     """Train the networks. Returns the learning curves and each network's predictions for the test images."""
+    common.check_written("weights", config.weights)
     optimizer = train.sgd(config.eta)
     images, test = common.load(config)
     key, sizes = jax.random.key(config.seed), (images.xs.shape[1], *config.hidden, 10)
@@ -54,6 +63,8 @@ def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[st
     state, history = common.fit_images(
         training, train_keys, grad, optimizer, state, images, evaluate=evaluate, **options
     )
+    about = common.about_networks(config, COSTS[config.cost], hidden="sigmoid", sizes=sizes)
+    common.keep(config, state.params, about)
     return {
         **common.learning_curves("test_accuracy", history.metrics["accuracy"], history.losses),
         "predictions": jax.jit(jax.vmap(mlp.classify, in_axes=(0, None)))(state.params, test.xs),

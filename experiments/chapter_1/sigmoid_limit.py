@@ -53,6 +53,16 @@ def smallest_input(params: mlp.Params, x: Float[Array, " n_in"]) -> Float[Array,
     return jnp.min(jnp.abs(jnp.concatenate([mlp.logits(params[:l], x, hidden=step) for l in layers])))
 
 
+ARRAYS = {
+    "c": ("c", "the factors of all weights and biases"),
+    "distances": ("networks c", "the distance of each network's output from that of its perceptrons"),
+    "margins": ("networks", "the least |w.x + b| of any perceptron in the network"),
+    "first_neurons": ("networks c", "the output of the first sigmoid neuron where w.x + b = 0"),
+    "first_perceptrons": ("networks", "the output of the perceptron with w.x + b = 0"),
+    "failing_distances": ("networks c", "the distances where w.x + b = 0 for the first perceptron"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """For each network and each c the distance of its output from the perceptrons', and the neuron that fails."""
     keys = jax.random.split(jax.random.key(config.seed), config.networks)

@@ -50,6 +50,17 @@ def products(key: Key[Array, ""], gradient: Float[Array, " m"], count: int) -> t
     return directions(key, count, len(gradient)) @ unit, perceptron.steepest_step(gradient, 1.0) @ unit
 
 
+ARRAYS = {
+    "dimensions": ("dimensions", "the numbers of parameters that move"),
+    "products": ("dimensions directions", "grad C . dv / (epsilon |grad C|) along each random direction"),
+    "products_of_the_formula": ("dimensions", "the same along the step that the formula gives"),
+    "length_of_the_formula": ("", "the length of the formula's step, divided by epsilon"),
+    "lengths": ("lengths", "the lengths epsilon of the steps"),
+    "changes": ("changes lengths", "the change of C / (epsilon |grad C|) along each random direction"),
+    "change_by_the_formula": ("lengths", "the same along the step that the formula gives"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """Products with the gradient and changes of the cost, over epsilon |grad C|."""
     params_key, *keys = jax.random.split(jax.random.key(config.seed), 3 + len(config.dimensions))

@@ -55,6 +55,14 @@ class Case(NamedTuple):
     m: int
 
 
+ARRAYS = {
+    "depths": ("networks", "the number of layers of weights of each network"),
+    "float64": ("networks ways", "the relative error of each way in float64"),
+    "float32": ("networks ways", "the relative error of each way in float32"),
+    "largest_relative_error_*": ("", "the largest of these errors in this dtype"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """The relative error of each way for each network, [networks, 3] in each dtype."""
     draws = np.random.default_rng(config.seed)

@@ -89,6 +89,14 @@ def seconds_to_add(config: Config, gradient_bytes: float, devices: int) -> float
     return sent / (1e9 * _speed(config, devices)) + 2 * math.ceil(math.log2(devices)) * 1e-6 * config.microseconds
 
 
+ARRAYS = {
+    "counted": ("widths batches 2", "the operations and bytes of a step, as XLA counts them"),
+    "by_hand": ("widths batches 2", "the same, counted by hand"),
+    "faster": ("widths devices", "the least examples per device at which the devices are faster than one"),
+    "efficient": ("widths devices", "the least examples per device at which the sum takes no longer than the rest"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """The counts [widths, batches, 2], and the least examples per device [widths, devices] to be faster or efficient.
 

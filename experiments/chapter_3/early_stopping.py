@@ -54,6 +54,16 @@ def criteria(config: Config) -> dict[str, stopping.Criterion | None]:
     return {"none": None, **by_error, "weights": stopping.weight_change(config.rho, relative=True)}
 
 
+ARRAYS = {
+    "test accuracy, *": ("", "the mean test accuracy of the kept parameters"),
+    "epochs trained, *": ("", "the mean number of epochs trained"),
+    "error *": ("seeds epochs", "the validation error of each network after each epoch"),
+    "test *": ("seeds", "the test accuracy of the parameters that each network kept"),
+    "epochs *": ("seeds", "the number of epochs that each network trained"),
+    "best *": ("seeds", "the epoch whose parameters each network kept, from 1"),
+}
+
+
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
     """For each criterion the errors, where each network stopped, the epoch it kept, and its test accuracy."""
     examples, test = common.load(config)

@@ -114,6 +114,22 @@ def network(config: Config, key: Any, hidden: tuple[int, ...]) -> dict[str, Any]
     }
 
 
+ARRAYS = {
+    "quadratic_solve": ("ratios d", "the regularised optimum by (3.12), for each alpha"),
+    "quadratic_spectral": ("ratios d", "the regularised optimum by (3.13), for each alpha"),
+    "quadratic_descent": ("ratios d", "the regularised optimum by gradient descent, for each alpha"),
+    "quadratic_eigenvalues": ("d", "the eigenvalues of the quadratic loss's Hessian"),
+    "quadratic_left": ("ratios d", "the remaining fraction of the optimum along each eigenvector"),
+    "* slope": ("seeds", "the norm of the gradient at the optimum, over that of its L2 term"),
+    "* eigenvalues": ("seeds parameters", "the eigenvalues of the network's Hessian at the optimum"),
+    "* top": ("seeds top", "the largest eigenvalues by Lanczos' method"),
+    "* top_found": ("seeds ratios top", "the retrained optimum along these eigenvectors, for each alpha"),
+    "* top_predicted": ("seeds ratios top", "the same as (3.13) predicts it"),
+    "* apart": ("seeds ratios", "the distance of prediction and retrained optimum, over that of both optima"),
+    "* misses the move by, *": ("", "the mean of this distance at one alpha"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """The quadratic loss, and each network from several starts."""
     quadratic_key, *keys = jax.random.split(jax.random.key(config.seed), 1 + len(NETS))

@@ -120,6 +120,20 @@ def network(config: Config, key: Any) -> dict[str, Any]:
     }
 
 
+ARRAYS = {
+    "linear_measured": ("sigmas", "the mean squared loss under noise, by Monte Carlo"),
+    "linear_error": ("sigmas", "the standard error of this mean"),
+    "linear_exact": ("sigmas", "the squared loss under noise by (3.22)"),
+    "linear_trained": ("sigmas seeds d", "the weights of each regression, trained with noise"),
+    "linear_ridge": ("sigmas d", "the regularised optimum (3.12)"),
+    "network_sigmas": ("network_sigmas", "the standard deviations of the noise on the network's inputs"),
+    "network_ratio": ("network_sigmas", "the cost that noise adds, over sigma^2 times half the Laplacian"),
+    "network_ratio_error": ("network_sigmas", "the standard error of this ratio"),
+    "half_the_laplacian": ("", "half the Laplacian of the cost with respect to the inputs, mean over test images"),
+    "sum_of_squared_first_weights": ("", "the sum of squares of the network's first weights"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """Both studies."""
     linear_key, network_key = jax.random.split(jax.random.key(config.seed))

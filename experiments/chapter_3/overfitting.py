@@ -73,6 +73,16 @@ def methods(config: Config, pixels: int) -> dict[str, tuple[Any, Any]]:
     }
 
 
+ARRAYS = {
+    "curves_known_*": ("seeds epochs", "the accuracy on training images after each epoch, with this regulariser"),
+    "curves_unseen_*": ("seeds epochs", "the accuracy on unseen images after each epoch, with this regulariser"),
+    "known_*": ("seeds", "the final accuracy on training images"),
+    "unseen_*": ("seeds", "the final accuracy on unseen images"),
+    "known accuracy with *": ("", "the mean final accuracy on training images"),
+    "unseen accuracy with *": ("", "the mean final accuracy on unseen images"),
+}
+
+
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
     """Accuracies on training and unseen images, epoch by epoch, with each regulariser."""
     examples, test = common.load(config)

@@ -37,7 +37,7 @@ HELD_OUT = 10_000
 
 
 @dataclass(frozen=True)
-class Config(common.Images):
+class Config(common.Kept, common.Images):
     quick: ClassVar[dict[str, Any]] = {
         "data": "digits",
         "hidden": (100,),
@@ -149,8 +149,22 @@ def split(config: Config) -> tuple[data.Split, data.Split]:
     return common.hold_out(examples, min(HELD_OUT, len(examples.xs) // 6)) if config.validate else (examples, test)
 
 
+ARRAYS = {
+    "accuracy": ("", "the mean accuracy of the networks"),
+    "accuracies": ("seeds", "the accuracy of each network after the last epoch"),
+    "accuracy_of_a_vote": ("", "the accuracy of the mean of all networks' probabilities"),
+    "costs": ("seeds epochs", "the mean training cost of each network in each epoch"),
+    "seconds_a_network": ("", "the seconds of training, divided by the number of networks"),
+    "examples": ("36 pixels", "six training images, each distorted six times"),
+    "misread": ("misread pixels", "the images that the vote misreads"),
+    "misread_as": ("misread", "the digit that the vote reads in them"),
+    "misread_labels": ("misread", "their labels"),
+}
+
+
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
     """Train the networks. Returns their costs and accuracies, and the images that a vote of all misreads."""
+    common.check_written("weights", config.weights)
     images, measured = split(config)
     classes = int(max(jnp.max(part.labels) for part in (images, measured))) + 1
     shape, sizes = square(images.xs.shape[1]), (images.xs.shape[1], *config.hidden, classes)
@@ -167,6 +181,8 @@ def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[st
     state, history = common.fit_images(training, train_keys, grad, optimizer, state, images, classes=classes, **options)
     seconds = time.perf_counter() - begin
     networks = jax.vmap(functools.partial(dropout.at_test, p=config.dropout))(state.params)
+    about = common.about_networks(config, costs.log_likelihood, hidden=config.activation, sizes=sizes)
+    common.keep(config, networks, about)
     found = np.asarray(outputs(networks, measured.xs, getattr(activations, config.activation)))
     read, labels = np.argmax(np.mean(found, axis=0), axis=-1), np.asarray(measured.labels)
     wrong = np.flatnonzero(read != labels)

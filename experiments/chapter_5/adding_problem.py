@@ -89,6 +89,13 @@ def learn(training: runner.Training, config: Config, length: int, kind: str) -> 
     return history.metrics
 
 
+ARRAYS = {
+    "sequence": ("T 2", "the number and the marker at each step of one sequence of the shortest length"),
+    "*_errors_*": ("seeds epochs", "the mean squared test error of each net after each epoch, at this length"),
+    "*_error_at_*": ("", "the mean of these errors after the last epoch"),
+}
+
+
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
     """The learning curves of both nets at every length, and one sequence to draw."""
     xs, _ = jax.jit(partial(examples, length=min(config.lengths)))(jax.random.key(config.seed + 1), jnp.arange(1))

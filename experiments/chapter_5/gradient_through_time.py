@@ -69,6 +69,13 @@ def inputs_and_signs(keys: Sequence[Key[Array, ""]], config: Config) -> tuple[Fl
     return xs, jax.random.rademacher(keys[1], (config.units,), xs.dtype)
 
 
+ARRAYS = {
+    "lstm": ("rem_biases seeds distances", "the norm of dL/d(ltm_t, wm_t) at each distance T - t, from 0 on"),
+    "ltm": ("rem_biases seeds distances", "the norm of dL/dltm_t alone"),
+    "rnn": ("scales seeds distances", "the norm of dL/dh_t in the plain nets"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """The norms, [rem_biases or scales, seeds, T+1]."""
     keys = jax.random.split(jax.random.key(config.seed), config.seeds)

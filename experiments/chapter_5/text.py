@@ -27,7 +27,7 @@ from matplotlib.axes import Axes
 
 from experiments import common, runner
 from experiments.chapter_5 import corpus
-from jnn import convert, language, lstm, train
+from jnn import language, lstm, train
 
 GRAD = Partial(jax.value_and_grad(language.cost, has_aux=True))
 
@@ -50,7 +50,7 @@ Windows = Integer[Array, "steps rows T_plus_1"]
 
 
 @dataclass(frozen=True)
-class Config(common.Seeded):
+class Config(common.Kept, common.Seeded):
     quick: ClassVar[dict[str, Any]] = {
         "most": 20_000,
         "units": 16,
@@ -88,8 +88,6 @@ class Config(common.Seeded):
     """Characters of each sample."""
     temperatures: Annotated[tuple[float, ...], runner.AtLeast(0)] = (0.5, 0.8, 1.0)
     """Temperatures of the samples: below 1 likely characters become likelier."""
-    weights: Path | None = None
-    """Write the network to this file, for `convert.load`; its metadata has the alphabet."""
 
 
 def learn(
@@ -208,6 +206,26 @@ def default_start(config: Config, text: corpus.Corpus) -> str:
     return "\n" if "\n" in text.alphabet else text.decode(text.train[:1])
 
 
+ARRAYS = {
+    "bits_per_character": ("", "bits per held-out character of the trained network"),
+    "bits_per_character_learning_as_it_reads": ("", "the same of a network that also learns from what it has read"),
+    **{f"bits_of_{name}": ("", f"bits per held-out character of {words}") for name, words in NAMES.items()},
+    "seconds_of_training": ("", "the seconds of training"),
+    "characters_in_training_text": ("", "the number of characters to train on"),
+    "characters_in_alphabet": ("", "the number of different characters"),
+    "share_of_characters_replaced": ("", "the fraction of characters too rare for the alphabet"),
+    "training_bits": ("epochs steps", "bits per character of each mini-batch, before it is learnt"),
+    "held_out_bits": ("epochs", "bits per held-out character after each epoch"),
+    "sample_at_*": ("", "a text that the network writes at this temperature"),
+    "labels": ("labels", "what may be known of a character"),
+    "cells": ("labels 2", "the layer and the unit, from 0, of the cell that goes best with each label"),
+    "correlations": ("labels", "the correlation of its long-term memory with the label, without its sign"),
+    "shown": ("labels", "a piece of the text that shows this cell"),
+    "memories": ("labels characters", "its long-term memory after each character of the piece"),
+    "source": ("", "where the text comes from"),
+}
+
+
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
     """Train the network. Returns bits per character, also of other models, samples, and cells that have a meaning."""
     check(config)
@@ -225,8 +243,7 @@ def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[st
     begin = time.perf_counter()
     params, history = learn(training, config, len(text.alphabet), train_text, held_out)
     seconds = time.perf_counter() - begin
-    if config.weights is not None:
-        convert.export(config.weights, params, {"alphabet": text.alphabet, "source": text.source})
+    common.keep(config, params, {"alphabet": text.alphabet, "source": text.source})
     reading = bits_while_learning(params, read_again, config.eta_reading)
     samples = write(jax.random.key(config.seed + 1), params, first, jnp.array(config.temperatures), config.written)
     return {
@@ -258,7 +275,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
             arrays["share_of_characters_replaced"] <= 0.01
         ),
     }
-    if config == Config(seed=config.seed, weights=config.weights):
+    if config == Config(seed=config.seed):
         found |= {
             "the network needs fewer bits than bzip2 -9": network < arrays["bits_of_bzip2"],
             "and than the counts of six characters in a row": network < arrays["bits_of_counts"],

@@ -73,6 +73,15 @@ def back_through(
     return gradient_flow.norms(derivatives)
 
 
+ARRAYS = {
+    "chains": ("weights depths", "dL/dw_11^(1) / ((y_hat - y) x_1) of the chain with each weight and depth"),
+    **{
+        name: ("gains seeds layers", f"the norm of the gradient at each layer, from 0 to L, of deep nets with {name}")
+        for name in ACTIVATIONS
+    },
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """The chains' gradients by depth, and the deep nets' by layer, [gains, seeds, L+1] for each activation."""
     chains = [chain_gradients(jnp.array(config.weights), depth) for depth in config.depths]

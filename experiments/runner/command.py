@@ -75,14 +75,20 @@ def main(experiment: Experiment, args: Sequence[str]) -> int:
         sys.stdout.reconfigure(errors="replace")  # where ± cannot be shown
     with report_mistakes() as outcome:
         open_devices()
-        quick = experiment.Config.quick if "--quick" in args else {}
-        default = Flags(config=experiment.Config(**quick))
-        flags = parse(Flags[experiment.Config], command[-1], docstring(experiment), args, default=default)
+        flags = read_flags(experiment, args)
         settings = flags.settings
         outcome.checkpoints = settings.out / experiment_name(experiment) / "checkpoints"
         outcome.resume = shlex.join([*command, *(arg for arg in args if arg != "--resume"), "--resume"])
         outcome.code = 0 if run(experiment, flags.config, settings.out, resume=settings.resume) else 1
     return outcome.code
+
+
+def read_flags(experiment: Experiment, args: Sequence[str]) -> Flags[Any]:
+    """The flags of an experiment; with `--quick` its small size is the default."""
+    quick = experiment.Config.quick if "--quick" in args else {}
+    default = Flags(config=experiment.Config(**quick))
+    name = experiment_name(experiment)
+    return parse(Flags[experiment.Config], name, docstring(experiment), args, default=default)
 
 
 def parse(flags: type[F], name: str, description: str | None, args: Sequence[str], **options: Any) -> F:

@@ -19,15 +19,18 @@ Claims = Mapping[str, bool | np.bool]
 
 
 class Experiment(Protocol):
-    """A module with four names, and a docstring that `--help`, the list and the report show.
+    """A module with five names, and a docstring that `--help`, the list and the report show.
 
     `Config` is a frozen dataclass whose fields are the flags; its `quick` holds the fields that `--quick` changes.
+    `ARRAYS` holds the axes and the meaning of each array that `compute` returns, by its name or by a pattern:
+    `"curves_*": ("seeds epochs", "the accuracy after each epoch")`. The first key that matches counts.
     `compute(config)` has a second parameter, `training`, if it trains; see `Training`.
     """
 
     __doc__: str | None
     __file__: str
     Config: Any
+    ARRAYS: Mapping[str, tuple[str, str]]
 
     @property
     def compute(self) -> Callable[..., dict[str, Any]]: ...

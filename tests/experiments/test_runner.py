@@ -18,7 +18,7 @@ import pytest
 from experiments import runner
 from experiments.__main__ import main
 from experiments.chapter_1 import digits, nielsen
-from experiments.runner import command, files, training
+from experiments.runner import command, files, results, training
 from jnn import train
 from tests.helpers import interrupted_fit, raises
 
@@ -51,6 +51,7 @@ def experiment(monkeypatch):
     module = types.ModuleType("squares", "Squares, for the tests.")
     module.__file__ = "experiments/chapter_1/squares.py"
     module.Config, module.compute, module.draw = Config, compute, draw
+    module.ARRAYS = {"squares": ("numbers", "the squares"), "mean_*": ("", "their mean")}
     module.claims = lambda config, arrays: {"the claim holds": config.holds, "squares grow": arrays["squares"][-1] >= 1}
     return module
 
@@ -73,6 +74,9 @@ def test_a_run_writes_three_files_and_prints_the_claims(experiment, tmp_path, ca
     assert result["claims"] == {"the claim holds": True, "squares grow": True}
     assert result["numbers"]["mean_square"] == 3.5
     assert result["numbers"]["mean_square_standard_error"] == pytest.approx(np.std([0, 1, 4, 9], ddof=1) / 2)
+    assert result["arrays"]["squares"] == {"shape": [4], "axes": ["numbers"], "meaning": "the squares"}
+    assert result["arrays"]["mean_square_standard_error"]["meaning"] == "the standard error of their mean"
+    assert result["arrays"]["exact"] == {"shape": []}  # which nothing describes
     assert result["platform"] == jax.default_backend()
     assert set(result["versions"]) == {"python", "jnn", "jax", "jaxlib", "numpy", "optax"}
     assert result["seconds"] > 0
@@ -348,6 +352,12 @@ def test_figures_do_not_depend_on_the_settings_of_the_user(experiment, tmp_path)
 
 
 # Trainings
+
+
+def test_a_file_to_write_does_not_belong_to_the_config_of_a_training():
+    config = digits.Config(weights=Path("a"))
+    assert results._computed_from(config) == results._computed_from(digits.Config())
+    assert "seeds" in results._computed_from(config)
 
 
 def train_each(*names, epochs=4):
