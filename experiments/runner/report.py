@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import itertools
 import json
+import os
 import re
 import shlex
 import sys
@@ -303,6 +304,8 @@ def page(entries: Sequence[Entry], folders: Sequence[Path]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    shared = os.path.commonpath([folder.absolute() for folder in folders])
+    environment.filters["short"] = lambda folder: os.path.relpath(folder.absolute(), shared)
     chapters: dict[str, list[Entry]] = {}
     for found in sorted(entries, key=lambda found: found.chapter):
         if found.state != "not run":
