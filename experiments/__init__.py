@@ -32,7 +32,7 @@ def names() -> list[str]:
 
 
 def docstring(module: Any, function: str = "") -> str:
-    """The docstring of a module, or of a function in it: of their source where `python -OO` has stripped it."""
+    """The docstring of a module or of a function in it, read from the source if `python -OO` has stripped it."""
     described = getattr(module, function) if function else module
     if described.__doc__ is not None:
         return inspect.cleandoc(described.__doc__)

@@ -15,8 +15,8 @@ python -m experiments device               check and measure everything on your 
 --quick    use small sizes that still exercise everything
 --resume   continue interrupted runs of the same configs
 
-The exit code is 0, or the largest of 1 when a claim is false, 2 for a mistake or a file that cannot be written, 3 for a
-defect; 130 after Ctrl-C.
+The exit code is 1 if a claim is false, 2 for a mistake or a file that cannot be written, 3 for a defect, 130 after
+Ctrl-C, and else 0. Several experiments exit with the largest of their codes.
 """
 
 import importlib
@@ -31,7 +31,7 @@ from experiments import docstring, load, names
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit code."""
+    """Runs the command line. Returns the exit code."""
     args = list(sys.argv[1:] if args is None else args)
     if args[:1] in (["read"], ["device"]):
         return importlib.import_module(f"experiments.{args[0]}").main(args[1:])
@@ -56,7 +56,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str], flags: Sequence[str], folders: Sequence[Path]) -> int:
-    """List the experiments if there are no words; else run those that the words name, and write the report."""
+    """Lists the experiments if there are no words; else runs the experiments they name, and writes the report."""
     import tyro
 
     from experiments import runner
@@ -86,7 +86,7 @@ def _run(words: Sequence[str], flags: Sequence[str], folders: Sequence[Path]) ->
 
 
 def _split(args: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The names, which may stand anywhere among the shared flags but only before others, and the flags."""
+    """The names and the flags. Names may stand anywhere among the shared flags, but must precede all others."""
     names, flags, rest = [], [], iter(args)
     for arg in rest:
         if arg == "--out":
@@ -101,7 +101,7 @@ def _split(args: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _is_missing() -> bool:
-    """Whether a package is missing that every experiment needs, which is reported in a line."""
+    """Reports the missing packages that every experiment needs in one line. Returns whether there are any."""
     missing = [name for name in ("jax", "matplotlib", "tyro") if importlib.util.find_spec(name) is None]
     if missing:
         install = 'activate the environment in which jnn is installed, or install it: pip install ".[experiments]"'
@@ -115,7 +115,7 @@ if __name__ == "__main__":
     try:
         code = 2 if _is_missing() else main()
         sys.stdout.flush()
-    except BrokenPipeError:  # what reads the output, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes at its end
+    except BrokenPipeError:  # the reader of the output, such as head, has closed it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # which Python flushes when it exits
         code = 141  # as in a shell
     raise SystemExit(code)

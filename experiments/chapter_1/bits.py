@@ -1,7 +1,8 @@
 """Exercise 1.3: a layer of four neurons turns ten digit neurons into the bits of the digit.
 
-First under the exercise's worst case, 0.99 for the digit and 0.01 for all others, by our weights and by those the
-notes print, which read 9 = 1001 as 1011 = 11. Then on top of a network trained on the embedded digits (UCI).
+First in the exercise's worst case, 0.99 for the digit and 0.01 for all others, with the weights of `perceptron` and
+with the weights that the notes print, which read 9 = 1001 as 1011 = 11. Then on top of a network trained on the
+embedded digits (UCI).
 """
 
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ ARRAYS = {
 
 
 def compute(config: Config) -> dict[str, Any]:
-    """The bits in the worst case, and those of test images."""
+    """The bits in the worst case, and the bits of test images."""
     worst = jnp.where(jnp.eye(10, dtype=bool), 0.99, 0.01)
     outputs = jax.jit(jax.vmap(mlp.forward, in_axes=(None, 0)))
     layer = perceptron.bits_layer(config.c)

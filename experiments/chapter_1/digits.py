@@ -1,8 +1,8 @@
 """Chapter 1: a network learns to read handwritten digits, by hand-derived backpropagation.
 
-Several networks train side by side in one program, each from its own random start. `--data mnist` has the settings
-of Nielsen's first run on MNIST, [784, 30, 10], mini-batches of 10, eta 3.0, 30 epochs, but initial weights from
-N(0, 1/n_in), biases of 0 and all 60,000 images. His initialisation is a row of the experiment `nielsen`.
+Several networks train side by side in one program, each from its own random start. `--data mnist` uses the settings of
+Nielsen's first run on MNIST, [784, 30, 10], mini-batches of 10, eta 3.0, 30 epochs, but initial weights from N(0,
+1/n_in), biases of 0 and all 60,000 images. His initialisation is a row of the experiment `nielsen`.
 """
 
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ ARRAYS = {
 
 
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
-    """Train the networks. Returns the learning curves and each network's predictions for the test images."""
+    """Trains the networks. Returns the learning curves and each network's predictions for the test images."""
     common.check_written("weights", config.weights)
     optimizer = train.sgd(config.eta)
     images, test = common.load(config)
@@ -84,7 +84,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
-    """Learning curves, and test digits with the first network's readings."""
+    """Learning curves, and test digits with the first network's predictions."""
     left, right = common.parts(figure, (9, 4.4), 1, 2, width_ratios=(1, 1.3))
     _draw_curves(left, config, arrays)
     _draw_digits(right, arrays)
@@ -106,7 +106,7 @@ def _draw_digits(figure: SubFigure, arrays: runner.Arrays) -> None:
     side = int(np.sqrt(images.shape[1]))
     rows, columns = 5, 9
     chosen = [*range((rows - 1) * columns), *np.flatnonzero((read != labels)[: len(images)])[:columns]]
-    figure.suptitle(f"readings of the first; mistakes, {np.sum(read != labels)} in all, in orange", fontsize="medium")
+    figure.suptitle(f"predictions of the first; {np.sum(read != labels)} mistakes, in orange", fontsize="medium")
     axes: Any = figure.subplots()
     for (row, column), i in zip(np.ndindex(rows, columns), chosen, strict=False):
         right = read[i] == labels[i]

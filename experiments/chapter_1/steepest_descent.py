@@ -1,8 +1,8 @@
-"""Exercise 1.4: among all steps of one length, the one against the gradient lowers the cost the most.
+"""Exercise 1.4: among all steps of a given length, the step against the gradient lowers the cost the most.
 
-The gradient is that of a network's quadratic cost on handwritten digits. For steps dv of length epsilon, by the formula
-and along many random directions, it computes grad C . dv, to which the exercise's claim refers, and the true change of
-C, which approaches this product as epsilon falls.
+The cost is the quadratic cost of a network on handwritten digits. For steps dv of length epsilon, by the formula and
+along many random directions, the experiment computes grad C . dv, to which the exercise's claim refers, and the true
+change of C, which approaches this product as epsilon falls.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Config(common.Seeded):
     directions: int = 20_000
     """Random directions to multiply with the gradient, for each number of dimensions."""
     dimensions: tuple[int, ...] = (2, 10, 100)
-    """Numbers of parameters to move, the last ones of the network; then all."""
+    """Numbers of parameters that move, the last of the network; then all of them."""
     changes: int = 1000
     """Random directions along which to compute the cost itself."""
     examples: int = 100

@@ -1,7 +1,7 @@
 """Equations (2.9): the gradient by hand is the gradient by autodiff, over random networks, costs and activations.
 
-There are four ways to the mean gradient of a mini-batch: the mean over `jax.vmap` of the one-example form by hand; the
-matrix form by hand, which trains; the mean over `jax.vmap` of `jax.grad`; and `jax.grad` of the mean cost, the
+The mean gradient of a mini-batch is computed in four ways: the mean over `jax.vmap` of the one-example form by hand;
+the matrix form by hand, which trains; the mean over `jax.vmap` of `jax.grad`; and `jax.grad` of the mean cost, the
 reference for the other three.
 """
 
@@ -37,7 +37,7 @@ class Config(common.Seeded):
     quick: ClassVar[dict[str, Any]] = {"networks": 5, "deepest": 3}
 
     networks: int = 20
-    """Random architectures; costs and hidden activations take turns."""
+    """Random architectures; costs and hidden activations alternate."""
     deepest: int = 5
     """The largest number of layers of weights."""
     widest: int = 40

@@ -1,8 +1,8 @@
-"""Equation (3.22): noise on the inputs of a linear model is L2 with alpha = 2 sigma^2, and of other models it is not.
+"""Equation (3.22): noise on the inputs of a linear model is L2 with alpha = 2 sigma^2, and for other models it is not.
 
-Many linear regressions train side by side on inputs with new noise in every step; their mean is the regularised
-optimum (3.12). For a network the same noise adds a different amount to the cost: for small sigma, sigma^2 times half
-the Laplacian of the cost with respect to the inputs, then more than that, then less.
+Many linear regressions train side by side on inputs with new noise in every step; their mean is the regularised optimum
+(3.12). For a network the same noise adds a different amount to the cost: for small sigma, sigma^2 times half the
+Laplacian of the cost with respect to the inputs, then more than that, then less.
 """
 
 import functools
@@ -87,7 +87,7 @@ def regression(config: Config, key: Any) -> dict[str, Any]:
 
 
 def network(config: Config, key: Any) -> dict[str, Any]:
-    """The cost that noise adds to a network, over sigma^2 times half the Laplacian of the cost by its inputs."""
+    """The cost that noise adds to a network, over sigma^2 times half the Laplacian of the cost in its inputs."""
     init_key, train_key, noise_key = jax.random.split(key, 3)
     images, test = data.digits()
     ys, few = data.one_hot(test.labels, 10), test.xs

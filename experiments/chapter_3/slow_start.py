@@ -1,7 +1,7 @@
 """Exercise 3.2: a saturated neuron learns slowly with the quadratic cost and fast with the cross-entropy.
 
 First Nielsen's neuron with the input 1 and the desired output 0, from his two starting points and from many random
-ones: the quadratic cost's first step is the cross-entropy's times sigma'(z). Then whole networks whose output neurons
+points: the quadratic cost's first step is the cross-entropy's times sigma'(z). Then whole networks whose output neurons
 start saturated.
 """
 
@@ -121,7 +121,7 @@ def first(reached: Any) -> Any:
 
 
 def claims(_: Config, arrays: runner.Arrays) -> runner.Claims:
-    """The factor sigma', and how much time it costs."""
+    """The factor sigma', and how many steps it costs."""
     a = arrays["first_outputs"]
     quadratic, entropy = arrays["steps_quadratic"], arrays["steps_cross-entropy"]
     badly = a > 0.9

@@ -83,7 +83,7 @@ ARRAYS = {
 
 
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
-    """Train the nets. Returns the learning curves, and the first net's predictions for some test images by row."""
+    """Trains the nets. Returns the learning curves, and the first net's predictions for some test images by row."""
     common.check_written("weights", config.weights)
     examples, test = common.load(config)
     side = round(examples.xs.shape[1] ** 0.5)

@@ -144,7 +144,7 @@ def table(columns: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def write(experiments: Mapping[str, Experiment], folders: Sequence[Path], path: Path) -> int:
-    """Write the page of these experiments, modules by name, or leave an older page intact.
+    """Writes the page of these experiments, modules by name, or leaves an older page unchanged.
 
     Returns the exit code: 1 when a claim is false, 2 when a result is damaged or a folder has no results.
     """

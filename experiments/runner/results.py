@@ -29,12 +29,12 @@ ERROR = "_standard_error"
 
 
 def run(experiment: Experiment, config: Any, out: Path, *, resume: bool = False) -> bool:
-    """Compute, check the claims, draw, write and print. Returns whether every claim holds.
+    """Computes, checks the claims, draws, writes and prints. Returns whether every claim holds.
 
-    With several processes, all compute and the first one writes and prints.
+    With several processes, all compute, and the first writes and prints.
 
-    Raises ValueError for a config out of bounds, and OSError when `out` is not writable, both before computing. A note
-    on an error that is raised later says where the arrays are.
+    Raises ValueError for a config out of bounds and OSError if `out` cannot be written, both before computing. A note
+    on a later error names the folder of the arrays.
     """
     check(config)
     folder = out / experiment_name(experiment)
@@ -68,10 +68,17 @@ def run(experiment: Experiment, config: Any, out: Path, *, resume: bool = False)
 
 
 def show(experiment: Experiment, **fields: Any) -> tuple["Figure", dict[str, np.ndarray]]:
-    """Compute, check and print the claims, and draw, as `run` does, without writing files: for a notebook.
+    """Computes, checks and prints the claims, and draws, as `run` does, without writing files: for a notebook.
 
-    fields: those of `Config` that differ from the defaults. If $JNN_QUICK is set, `Config.quick` overrides them.
-    Returns the figure and the arrays. Raises AssertionError when a claim is false.
+    Args:
+      experiment: The module of the experiment.
+      fields: The fields of `Config` that differ from the defaults. If $JNN_QUICK is set, `Config.quick` overrides them.
+
+    Returns:
+      The figure and the arrays.
+
+    Raises:
+      AssertionError: If a claim is false.
     """
     quick = experiment.Config.quick if os.environ.get("JNN_QUICK") else {}
     config = experiment.Config(**{**fields, **quick})
@@ -149,7 +156,7 @@ def _drawn(experiment: Experiment, config: Any, arrays: Arrays) -> "Figure":
 
 
 def machine() -> dict[str, Any]:
-    """The device and the versions that a result came from."""
+    """The device and the versions that produce a result."""
     versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "numpy", "optax")}
     return {
         "device": jax.devices()[0].device_kind,

@@ -19,7 +19,7 @@ _Done = subprocess.CompletedProcess[str]
 
 
 def run_each(runs: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, int]]:
-    """Make each run, whose label stands for the name of an experiment and its flags. Yields the labels and exit codes.
+    """Makes each run, whose label stands for the name of an experiment and its flags. Yields the labels and exit codes.
 
     On a CPU as many run at a time as there are cores, so that one computes while another compiles or draws. The output
     of a run is shown when it ends. On an accelerator, of which one process takes all the memory, and in several
@@ -36,7 +36,7 @@ def run_each(runs: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, int]]:
 
 
 def _have_a_cpu() -> bool:
-    """Whether JAX computes on a CPU and in this process alone; False if it finds no device, as each run then says."""
+    """Whether JAX computes on a CPU, in this process alone. False if it finds no device, as each run then reports."""
     try:
         open_devices()
     except ValueError:
@@ -54,7 +54,7 @@ def _side_by_side(runs: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, int]
         command = [sys.executable, "-m", "experiments", *arguments]
         return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
-    # Without a terminal, as in a log, there is no bar, only what each prints.
+    # Without a terminal, as in a log, there is no bar, only the output of each run.
     with ThreadPoolExecutor(cores()) as pool, tqdm(total=len(runs), unit="experiment", disable=None) as bar:
         left = {pool.submit(run, arguments): label for label, arguments in runs.items()}
         try:

@@ -42,7 +42,7 @@ Results = Mapping[tuple[str, ...], Mapping[str, Any]]
 
 
 def main(args: Sequence[str]) -> int:
-    """Run the sweep that these words of the command line name. Returns the exit code."""
+    """Runs the sweep with these words of the command line. Returns the exit code."""
     if not args or {"--help", "-h"} & set(args):
         print(docstring(sys.modules[__name__]))
         return 0 if args else 2
@@ -127,7 +127,7 @@ def label(choices: Choices, values: Sequence[str]) -> str:
 
 
 def write(folder: Path, choices: Choices, results: Results) -> None:
-    """Print the table, and write it as table.csv and the figure as figure.png."""
+    """Prints the table, and writes it as table.csv and the figure as figure.png."""
     from experiments.runner import figures  # late, as matplotlib takes half a second
 
     keys = list(dict.fromkeys(key for result in results.values() for key in result["numbers"]))

@@ -227,7 +227,7 @@ def test_an_interrupt_leaves_nothing(experiment, tmp_path, capsys):
 
 def kept(shown):
     """The numbers in the folder that the message names."""
-    folder = Path(re.search(r"what was computed is in (.*?)(?: \(JNN_TRACEBACK|\n|$)", shown).group(1))
+    folder = Path(re.search(r"the computed arrays are in (.*?)(?: \(JNN_TRACEBACK|\n|$)", shown).group(1))
     with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
         return folder, list(arrays["squares"])
 
@@ -236,8 +236,8 @@ def kept(shown):
     ("error", "code", "first"),
     [
         (RuntimeError("no figure"), 3, "Traceback"),
-        (OSError(28, "No space left on device"), 2, "error: [Errno 28] No space left on device; what was computed is"),
-        (KeyboardInterrupt(), 130, "interrupted; what was computed is in "),
+        (OSError(28, "No space left on device"), 2, "error: [Errno 28] No space left on device; the computed arrays"),
+        (KeyboardInterrupt(), 130, "interrupted; the computed arrays are in "),
     ],
 )
 @pytest.mark.parametrize("step", ["draw", "claims"])
@@ -263,7 +263,7 @@ def test_where_the_folder_becomes_unwritable_another_is_taken(experiment, tmp_pa
     assert runner.main(experiment, ["--size", "3", "--out", str(tmp_path / "out")]) == 2
     shown = capsys.readouterr().err
     assert re.match(
-        rf"error: cannot write to {tmp_path}/out/squares \(.*No such file .*\); what was computed is", shown
+        rf"error: cannot write to {tmp_path}/out/squares \(.*No such file .*\); the computed arrays are", shown
     )
     folder, squares = kept(shown)
     assert squares == [0, 1, 4]
