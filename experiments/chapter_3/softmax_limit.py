@@ -31,6 +31,14 @@ class Config(common.Seeded):
     """Numbers of neurons that share the largest weighted input."""
 
 
+ARRAYS = {
+    "c": ("c", "the factors of the weighted inputs"),
+    "a_*": ("c neurons", "the softmax outputs of the first layer, with so many equal largest inputs"),
+    "gap_*": ("layers", "the difference of the largest weighted input and the next one"),
+    "distance_*": ("c layers", "the largest distance of an output from its limit"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """The outputs at every c, and their distance from the limit: 1/k for the k largest, 0 for the others."""
     if config.neurons <= max(config.ties):

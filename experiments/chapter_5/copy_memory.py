@@ -119,6 +119,16 @@ def learn(
     return state.params, history.metrics
 
 
+ARRAYS = {
+    "xs": ("T", "the inputs of one sequence: 0 a blank, then the symbols, and last the signal"),
+    "ys": ("T", "the desired outputs for it"),
+    "*_cost": ("seeds epochs", "the mean test cost per step of each net after each epoch, in nats"),
+    "*_fraction_recalled": ("", "the mean fraction of the symbols recalled after the last epoch"),
+    "*_recalled": ("seeds epochs", "the fraction of the symbols that each net recalls after each epoch"),
+    "*_says": ("T outputs", "the probabilities of the first net's outputs for this sequence"),
+}
+
+
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
     """The learning curves of both nets, and the outputs of the first of each for a new sequence."""
     xs, ys = examples(jax.random.key(config.seed + 1), jnp.arange(1), config=config)

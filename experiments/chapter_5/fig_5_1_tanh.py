@@ -29,6 +29,18 @@ class Config:
     """Values of z on either side of 0."""
 
 
+ARRAYS = {
+    "z": ("points", "the weighted inputs, symmetric about 0"),
+    "tanh": ("points", "tanh(z)"),
+    "tanh_prime": ("points", "tanh'(z)"),
+    "tanh_prime_at_0": ("", "tanh'(0)"),
+    "sigmoid": ("points", "sigma(z)"),
+    "sigmoid_prime": ("points", "sigma'(z)"),
+    "sigmoid_prime_at_0": ("", "sigma'(0)"),
+    "tanh_prime_is_larger_up_to": ("", "the largest z at which tanh'(z) is above sigma'(z)"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """Both functions and both derivatives at 0 and at pairs -z, z."""
     positive = config.largest * jnp.arange(1, config.points + 1) / config.points
