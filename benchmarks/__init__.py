@@ -1,1 +1,1 @@
-"""Timings of alternatives that take turns in one process: `python -m benchmarks.NAME`."""
+"""Interleaved timings of alternatives in one process: `python -m benchmarks.NAME`."""

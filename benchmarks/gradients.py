@@ -1,4 +1,4 @@
-"""Gradients by hand against autodiff: time, program memory, compilation time; per-example gradients also against torch.
+"""Hand-derived gradients against autodiff: time, memory, compilation time; per-example gradients also against torch.
 
 Perceptrons, without and with dropout, on a mini-batch at the sizes of `benchmarks.mlp`; the LSTM on sequences. Program
 memory is what the compiler allocates in addition to arguments and results. Ratios are relative to the gradient by hand.
@@ -50,7 +50,7 @@ def compiled(f: Callable[..., Any], *args: Any) -> Program:
 
 
 def table(title: str, programs: Mapping[str, Program], rounds: int) -> timing.Table:
-    """Time the programs in turns; the remarks are their memory and compilation time."""
+    """Times the programs interleaved; the remarks are their memory and compilation time."""
     seconds = timing.interleaved({name: run for name, (run, _) in programs.items()}, rounds)
     return timing.Table(title, seconds, {name: needs for name, (_, needs) in programs.items() if needs})
 

@@ -1,6 +1,6 @@
 """Seconds before the first result: importing jnn, and an experiment with a cold and with a warm compilation cache.
 
-Each runs in its own process, and they take turns. `import jnn` is compared with importing its dependencies alone; what
+Each runs in its own process, interleaved. `import jnn` is compared with importing its dependencies alone; what
 it adds to them is measured inside a process, without the start and end of the process.
 """
 

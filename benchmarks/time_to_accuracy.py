@@ -2,9 +2,8 @@
 
 One recipe for both: a multilayer perceptron of rectified linear units and a softmax, momentum with a cosine schedule, a
 new shift, rotation, scaling and shear of every image, and an evaluation on the test images after each epoch. The two
-take turns, each in its own process, including imports, data and compilation; jnn starts without a compilation cache.
-Training ends when it reaches 99 %. An accuracy counts as reached at the end of the first epoch with at least that
-accuracy.
+are interleaved, each in its own process, including imports, data and compilation; jnn starts without a compilation
+cache. Training ends at 99 %. An accuracy counts as reached at the end of the first epoch with at least that accuracy.
 """
 
 import importlib

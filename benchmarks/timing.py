@@ -1,4 +1,4 @@
-"""What all benchmarks share: flags, timing of alternatives in turns, tables, JSON.
+"""Shared by all benchmarks: flags, interleaved timing of alternatives, tables, JSON.
 
 A benchmark is a module with `Config`, a frozen dataclass whose fields are its flags and whose `quick` has the values
 that `--quick` sets; `measure(config)`, which yields `Table`s; and `PACKAGES`, whose versions are recorded.
@@ -41,7 +41,7 @@ class Table(NamedTuple):
 
 
 def interleaved(alternatives: Alternatives, rounds: int, *, warm_up: int = 2) -> dict[str, list[float]]:
-    """Time each alternative, a function that returns when its work is done; every other round reverses their order."""
+    """Times each alternative, a function that returns when its work is done; every other round reverses their order."""
     names = list(alternatives)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for i in range(-warm_up, rounds):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jnn._internal import checks
-from jnn._internal.varying import together
+from jnn._internal.varying import match_varying
 from jnn.typing import PyTree
 
 
@@ -25,7 +25,7 @@ def flow(
     last state. The leaves of both results have a leading axis L + 1. `norms` of the derivatives shows how the gradient
     vanishes or explodes.
     """
-    state, inputs = together(state, inputs)
+    state, inputs = match_varying(state, inputs)
     last, states = jax.lax.scan(lambda s, x: (step(s, x), s), state, inputs)
 
     def back(cotangent: PyTree, s_and_x: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:

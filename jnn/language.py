@@ -18,7 +18,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Integer, Key
 
 from jnn import cell, lstm, mlp
 from jnn._internal import checks
-from jnn._internal.varying import together
+from jnn._internal.varying import match_varying
 from jnn.typing import Scalar
 
 # The class is left out so that help() starts with the functions: pydoc lists classes first.
@@ -123,9 +123,11 @@ def generate(
         return (states, x), x
 
     states = jax.tree.map(
-        lambda memory, zero: cell.memory("states", memory, x.shape, len(zero)), tuple(states), zero_states(params)
+        lambda memory, zero: cell.broadcast_state("states", memory, x.shape, len(zero)),
+        tuple(states),
+        zero_states(params),
     )
-    params, states, x, keys = together(params, states, x, jax.random.split(key, steps))
+    params, states, x, keys = match_varying(params, states, x, jax.random.split(key, steps))
     (states, _), written = jax.lax.scan(one, (states, x), keys)
     return states, written
 

@@ -12,7 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 
 from jnn._internal import checks
-from jnn._internal.varying import together
+from jnn._internal.varying import match_varying
 from jnn.typing import PyTree, Scalar
 
 
@@ -84,7 +84,7 @@ def lanczos(
         beta = jnp.linalg.norm(w)
         return (basis, w / jnp.where(beta > 0, beta, 1)), (diagonal, beta)
 
-    first = together(jnp.zeros((steps, d), start.dtype), start / jnp.linalg.norm(start))
+    first = match_varying(jnp.zeros((steps, d), start.dtype), start / jnp.linalg.norm(start))
     (basis, _), (diagonal, beta) = jax.lax.scan(step, first, jnp.arange(steps))
     tridiagonal = jnp.diag(diagonal) + jnp.diag(beta[:-1], 1) + jnp.diag(beta[:-1], -1)
     eigenvalues, vectors = jnp.linalg.eigh(tridiagonal)

@@ -37,14 +37,25 @@ EvalParams = Callable[..., PyTree]
 
 
 class State(NamedTuple):
-    """The state of a training run: the parameters and the optimizer's state."""
+    """The state of a training run.
+
+    Attributes:
+      params: The parameters, any pytree.
+      opt_state: The optimizer's state.
+    """
 
     params: PyTree
     opt_state: PyTree
 
 
 class CarryState(NamedTuple):
-    """The state of a training run in which `grad` also hands a carry from one mini-batch to the next."""
+    """The state of a training run in which `grad` also hands a carry from one mini-batch to the next.
+
+    Attributes:
+      params: The parameters, any pytree.
+      opt_state: The optimizer's state.
+      carry: What the next mini-batch gets, such as the state of a recurrent net.
+    """
 
     params: PyTree
     opt_state: PyTree

@@ -130,7 +130,7 @@ def of_cell(cell, params):
     yield of(cell.zero_state, counts(D), dtype=dtypes)
     yield of(cell.step, params, state, arrays(P))
     yield of(cell.scan, params, state, sequences, mask=masks)
-    yield of(cell.unroll, params, state, sequences, mask=masks, segment=st.one_of(st.none(), counts(2)))
+    yield of(cell.unroll, params, state, sequences, mask=masks, remat_every=st.one_of(st.none(), counts(2)))
 
 
 AUGMENT = {
@@ -299,7 +299,7 @@ OTHERS = {
         "train.step",
     },
     "parts of recurrent cells, which are fuzzed": {f"cell.{name}" for name in cell.__all__}
-    | {f"recurrent.{name}" for name in ("both_directions", "scan", "segments", "stack", "where")},
+    | {f"recurrent.{name}" for name in ("both_directions", "rematerialise", "scan", "stack", "where")},
     "files, in test_data and test_checkpoint": {
         "checkpoint.load",
         "convert.export",

@@ -117,7 +117,7 @@ PROGRAMS = {
     "stopping by the weights": lambda: run(BY_HAND, stopping=stopping.weight_change(0.1, window=2)),
     "lstm.unroll": lambda: recurrent(lstm.init, lstm.unroll, lstm.zero_state, wm),
     "lstm.scan": lambda: recurrent(lstm.init, lstm.scan, lstm.zero_state, wm),
-    "lstm.unroll in segments": lambda: recurrent(lstm.init, partial(lstm.unroll, segment=2), lstm.zero_state, wm),
+    "lstm.unroll in segments": lambda: recurrent(lstm.init, partial(lstm.unroll, remat_every=2), lstm.zero_state, wm),
     "rnn.unroll": lambda: recurrent(rnn.init, rnn.unroll, rnn.zero_state, h),
     "rnn.scan": lambda: recurrent(rnn.init, rnn.scan, rnn.zero_state, h),
     "language": language_model,

@@ -219,6 +219,31 @@ def test_evaluate_measures_after_each_epoch():
     assert relative_error(state.params, looped.params) < 1e-5
 
 
+def test_validation_measures_the_mean_cost_of_held_out_examples():
+    """By default under "error", which early stopping reads."""
+    data, held_out = examples(1, 24), examples(2, 8)
+    options = {"epochs": 2, "batch_size": 5, "validation": held_out, "stopping": stopping.error_change(window=2)}
+    state, history = train.fit(jax.random.key(0), GRAD, SGD, start(), data, progress=False, **options)
+    assert history.metrics.keys() == {"error"}
+    np.testing.assert_allclose(history.metrics["error"][-1], mean_cost(state.params, *held_out), rtol=1e-6)
+    again = train.run(jax.random.key(0), GRAD, SGD, start(), data, **options)
+    jax.tree.map(np.testing.assert_array_equal, again, (state, history))
+
+
+def test_evaluate_gets_the_validation_examples():
+    data, held_out = examples(1, 24), examples(2, 8)
+    options = {"epochs": 2, "batch_size": 5, "validation": tuple(map(Tensor, held_out)), "evaluate": mean_cost}
+    state, history = train.fit(jax.random.key(0), GRAD, SGD, start(), data, progress=False, **options)
+    np.testing.assert_allclose(history.metrics[-1], mean_cost(state.params, *held_out), rtol=1e-6)
+
+
+@pytest.mark.bad_input
+def test_validation_without_examples_is_refused():
+    held_out = tuple(part[:0] for part in examples(2, 8))
+    with pytest.raises(ValueError, match="^validation must hold at least one example"):
+        train.run(jax.random.key(0), GRAD, SGD, start(), examples(1, 24), epochs=1, batch_size=5, validation=held_out)
+
+
 def test_without_evaluate_there_are_no_metrics():
     _, history = train.run(jax.random.key(0), GRAD, SGD, start(), examples(1, 8), epochs=2, batch_size=4)
     assert history.metrics is None

@@ -37,7 +37,7 @@ class Config(common.Seeded):
     quick: ClassVar[dict[str, Any]] = {"networks": 5, "deepest": 3}
 
     networks: int = 20
-    """Random architectures; costs and hidden activations take turns."""
+    """Random architectures; costs and hidden activations alternate."""
     deepest: int = 5
     """The largest number of layers of weights."""
     widest: int = 40

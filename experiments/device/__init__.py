@@ -1,4 +1,4 @@
-"""Check and measure everything on the device that JAX uses here: a GPU, a TPU or a CPU.
+"""Checks and measures the device that JAX uses: a GPU, a TPU or a CPU.
 
 Trains in a process that is killed and resumes it, holds the hand-derived gradients against float64 on the host, runs
 every experiment at its quick size, trains a network on host and device, and measures training runs as a share of what
@@ -28,13 +28,13 @@ PARTS = (
     Part("curves", "The same training on host and device", curves),
     Part("speed", "Speed", speed),
 )
-"""In the order in which they run: the first one's processes need the device before this one opens it."""
+"""In the order in which they run: the processes of the first need the device before this process opens it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Flags(Config):
     out: Path = Path("out")
-    """Folder for the results, which go into its folder device."""
+    """Folder for the results, which go into its subfolder device."""
 
 
 def main(args: Sequence[str]) -> int:
@@ -63,7 +63,7 @@ def run(config: Config, folder: Path) -> int:
 
 
 def with_host() -> None:
-    """Let JAX use the host, too, where JAX_PLATFORMS names other platforms only."""
+    """Lets JAX also use the host if JAX_PLATFORMS names only other platforms."""
     platforms = os.environ.get("JAX_PLATFORMS", "")
     if platforms and "cpu" not in platforms.split(","):
         jax.config.update("jax_platforms", f"{platforms},cpu")

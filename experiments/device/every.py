@@ -1,4 +1,4 @@
-"""Each runs as `python -m experiments NAME --quick`: claims that hold, of all that it makes."""
+"""Each experiment runs as `python -m experiments NAME --quick`: how many of its claims hold."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ def rows(config: Config) -> Iterator[Row]:
 
 
 def one(name: str, out: Path) -> Row:
-    """Run an experiment. Of one that fails the last line that it printed is shown."""
+    """Runs an experiment; if it fails, the row shows the last line that it printed."""
     module, said, start = load(name), io.StringIO(), time.perf_counter()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         code = runner.main(module, ["--quick", "--out", str(out)])

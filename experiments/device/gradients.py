@@ -1,6 +1,7 @@
-"""Each leaf's error is its largest difference to autodiff in float64 on the host, over its largest entry. It should be
-about what follows from rounding parameters and inputs as the device rounds them, which is computed in float64; "of
-bound" is the error as a fraction of 16 times that. bfloat16 is `train.mixed`.
+"""Each leaf's error is its largest difference from autodiff in float64 on the host, over its largest entry.
+
+It should be about as large as the effect of rounding parameters and inputs to the device's precision, computed in
+float64; "of bound" is the error as a fraction of 16 times that. bfloat16 is `train.mixed`.
 """
 
 import functools
@@ -17,10 +18,10 @@ from experiments.device.rows import Config, Row
 from jnn import activations, backprop, costs, dropout, lstm, mlp, rnn, train
 
 FACTOR = 16
-"""Errors may be this many times what rounding the parameters and the inputs explains."""
+"""The largest error, as a multiple of what rounding the parameters and the inputs explains."""
 
 DRAWS = 4
-"""Roundings of the parameters and the inputs, of which the one that changes the gradient most counts."""
+"""The number of random roundings of parameters and inputs; the one that changes the gradient most counts."""
 
 SIZES = (100, 30, 20, 10)
 DROPPED = 0.3
@@ -73,7 +74,7 @@ def perceptron(cost: costs.Cost, hidden: activations.Activation) -> Case:
 
 
 def dropped() -> Case:
-    """The same with dropout, the cross-entropy and hidden sigmoids."""
+    """The same network with dropout, the cross-entropy and hidden sigmoids."""
     key = jax.random.key(7)
 
     def by_hand(params: mlp.Params, xs: jax.Array, ys: jax.Array) -> Any:
@@ -156,7 +157,7 @@ def _leaves(tree: Any) -> dict[str, np.ndarray]:
 
 
 def _apart(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest difference; infinite where there is a NaN."""
+    """The largest difference; infinite if there is a NaN."""
     return float(np.max(np.nan_to_num(np.abs(a - b), nan=np.inf)))
 
 

@@ -1,4 +1,4 @@
-"""The report: rows of each part as they are measured, in Markdown and JSON, and a figure at the end."""
+"""The report: the rows of each part, written to Markdown and JSON as they are measured, and a figure at the end."""
 
 import dataclasses
 import datetime
@@ -19,7 +19,7 @@ from experiments.runner import files
 
 
 class Measurement(Protocol):
-    """A module whose docstring says in the report what the columns are."""
+    """A module whose docstring explains the columns of its table in the report."""
 
     __doc__: str | None
 
@@ -28,7 +28,7 @@ class Measurement(Protocol):
 
 
 class Part(NamedTuple):
-    """One table of the report; a required one that does not hold makes the exit code 1."""
+    """One table of the report; if a required one does not hold, the exit code is 1."""
 
     name: str
     title: str
@@ -38,7 +38,7 @@ class Part(NamedTuple):
 
 @dataclasses.dataclass
 class Found:
-    """What a part measured, and the error that ended it."""
+    """The measurements of a part, and the error that ended it."""
 
     part: Part
     rows: list[Row] = dataclasses.field(default_factory=list)
@@ -57,7 +57,7 @@ class Found:
 
 
 class Report:
-    """Runs parts, and writes what they found into a folder after each row."""
+    """Runs parts, and writes their results into a folder after each row."""
 
     def __init__(self, folder: Path, config: Config) -> None:
         """Raises OSError if the folder cannot be written."""
@@ -67,7 +67,7 @@ class Report:
         files.make(folder)
 
     def run(self, part: Part) -> None:
-        """Measure. An error ends the part and is in the report; it is raised where the device does not answer then."""
+        """Measures a part. An error ends it and is reported; it is raised if the device then no longer answers."""
         found, start = Found(part), time.perf_counter()
         self.found.append(found)
         print(f"{part.title}:", flush=True)
@@ -94,7 +94,7 @@ class Report:
             raise
 
     def keep(self, error: BaseException) -> None:
-        """Write what there is, and add to the error where it is."""
+        """Writes the results so far, and adds their place to the error."""
         if any(found.rows for found in self.found):
             self.write()
             error.add_note(f"what was measured is in {self.path}")
@@ -114,7 +114,7 @@ class Report:
         figure.drawn(parts).savefig(self.path.with_suffix(".png"), metadata={"Software": None})
 
     def result(self) -> dict[str, Any]:
-        """What report.json holds."""
+        """The content of report.json."""
         return {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "verdict": self.verdict(),
@@ -136,7 +136,7 @@ class Report:
         }
 
     def verdict(self) -> str:
-        """Whether all that is required holds, so far."""
+        """Whether everything required holds so far."""
         failed = [found for found in self.found if not found.holds and (found.part.required or found.error)]
         if not failed:
             return "everything holds"
@@ -144,7 +144,7 @@ class Report:
         return "; ".join(f"{found.part.title}: {text}" for found, text in zip(failed, said, strict=True))
 
     def code(self) -> int:
-        """The exit code: 1 when something required does not hold, 2 when something else was not measured."""
+        """The exit code: 1 if something required does not hold, 2 if something else was not measured."""
         if not all(found.holds for found in self.found if found.part.required):
             return 1
         return 2 if any(found.error for found in self.found) else 0
@@ -170,7 +170,7 @@ def line(row: Row) -> str:
 
 
 def markdown(result: Mapping[str, Any]) -> str:
-    """The page, from what report.json holds."""
+    """The page, from the content of report.json."""
     versions = ", ".join(f"{name} {version}" for name, version in result.get("versions", {}).items())
     size = ", at the quick size" if result["quick"] else ""
     lines = [
@@ -195,7 +195,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _finite(tree: Any) -> Any:
-    """With infinities and NaN as text, as JSON has no such numbers."""
+    """Replaces infinities and NaN, which JSON lacks, by text."""
     return jax.tree.map(lambda leaf: str(leaf) if isinstance(leaf, float) and not np.isfinite(leaf) else leaf, tree)
 
 

@@ -1,4 +1,4 @@
-"""Processes of their own train [64, 30, 10] by Adam on the embedded digits, with a checkpoint after each epoch: one is
+"""Separate processes train [64, 30, 10] with Adam on the embedded digits, with a checkpoint after each epoch: one is
 left alone, one is killed, one resumes what was killed. Parameters, optimizer's state and costs must have the same bits.
 """
 
@@ -18,7 +18,7 @@ KILLED = 10
 
 
 def rows(_: Config) -> Iterator[Row]:
-    """Yield how each process ended. Raises ValueError with what a process said that failed."""
+    """Yields how each process ended. Raises ValueError with the output of a process that failed."""
     with tempfile.TemporaryDirectory() as scratch:
         alone, killed = Path(scratch) / "alone", Path(scratch) / "killed"
         yield {"process": "left alone", "": f"epochs 1 to {trained(alone)[-1]}"}
@@ -30,7 +30,7 @@ def rows(_: Config) -> Iterator[Row]:
 
 
 def trained(folder: Path, *, kill: bool = False) -> list[int]:
-    """The epochs that a process trained, which resumes what is in the folder, and is killed if it is to be."""
+    """The epochs trained by a process that resumes from the folder, and is killed if `kill`."""
     # Processes share a GPU's memory, of which JAX otherwise takes most at its start.
     env = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     command = [sys.executable, "-m", "experiments.device.resumed", str(folder)]

@@ -1,15 +1,15 @@
-"""What the parts of the report share: their config and their rows."""
+"""The config and the rows of the parts of the report."""
 
 import dataclasses
 from typing import Any
 
 Row = dict[str, Any]
-"""A row of a table: a number, a text or nothing in each column. `holds` says whether it is as it must be."""
+"""A row of a table: a number, a text or nothing in each column. `holds` is whether it is as required."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What all parts get."""
+    """The config of all parts."""
 
     quick: bool = False
     """Use small sizes that still exercise everything."""

@@ -19,7 +19,7 @@ PRECISIONS = ("default", "high", "highest")
 
 
 def rows(_: Config) -> Iterator[Row]:
-    """Yield what there is, a fact each."""
+    """Yields one fact about the device at a time."""
     device = jax.devices()[0]
     yield {"": "platform", "value": f"{device.platform}, {jax.device_count()} x {device.device_kind}"}
     yield {"": "memory of one", "value": f"{memory(device) / 2**30:.1f} GiB"}
@@ -49,7 +49,7 @@ def memory(device: Any) -> float:
 
 
 def _host_memory() -> float:
-    """Bytes, or NaN where the system does not say."""
+    """Bytes, or NaN if the system does not report them."""
     try:
         return float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""Medians of runs in turns, at the precision "default", of programs that are compiled. "of product" is the share of
+"""Medians of interleaved runs of compiled programs, at the precision "default". "of product" is the share of
 the rate of the large product in the first row, "of copy" that of the copy in the third, for the operations and the
 bytes of a count by hand. The larger of the two says how near a training run is; what stays in a cache moves faster than
 a copy. A step is a mini-batch of one network, of all networks that train side by side, or a time step of an LSTM,
@@ -49,7 +49,7 @@ class Meter:
         *,
         times: int = 1,
     ) -> Row:
-        """Time the first of the alternatives, and others as multiples of it, or say that they need too much memory.
+        """Times the first of the alternatives, and others as multiples of it, or reports a lack of memory.
 
         There are `times` as many rounds as usual.
         """
@@ -183,13 +183,13 @@ def fit(meter: Meter, members: int) -> Row:
 
 
 def needs_too_much_memory(error: BaseException) -> bool:
-    """Whether the device or the host had too little memory, in the words of JAX or torch."""
+    """Whether an error of JAX or torch means that the device or the host had too little memory."""
     said = f"{type(error).__name__}: {error}".lower()
     return any(words in said for words in ("memoryerror", "resource_exhausted", "out of memory", "outofmemory"))
 
 
 def torch_device() -> str | None:
-    """What torch calls the device that JAX uses; None where torch cannot use it or is not installed."""
+    """The name that torch has for the device that JAX uses; None if torch cannot use it or is not installed."""
     platform = jax.default_backend()
     if platform not in ("cpu", "gpu") or not importlib.util.find_spec("torch"):
         return None

@@ -55,7 +55,7 @@ def below(low_name: str, low: Any, high_name: str, high: Any) -> None:
 
 
 def key(name: str, value: Any) -> None:
-    """Raise TypeError unless `value` holds new-style random keys."""
+    """Raise TypeError unless `value` holds typed PRNG keys."""
     if not jnp.issubdtype(getattr(value, "dtype", None) or type(value), jax.dtypes.prng_key):
         raise TypeError(f"{name} must be a key made by jax.random.key(seed), got {value!r}")
 
@@ -75,7 +75,7 @@ def unmasked(name: str, value: Any) -> None:
 
 
 def unlisted(name: str, value: Any) -> None:
-    """Raise TypeError for a list or a tuple in place of an array, ValueError for a masked array."""
+    """Raise TypeError for a list or a tuple, ValueError for a masked array."""
     unmasked(name, value)
     if isinstance(value, list | tuple):
         raise TypeError(f"{name} must be an array, got a {type(value).__name__}: convert it with jnp.asarray({name})")
@@ -84,7 +84,7 @@ def unlisted(name: str, value: Any) -> None:
 def array(name: str, value: Any, advice: str = "") -> None:
     """Raise TypeError unless `value` is an array or a number of a dtype that JAX has, ValueError for a masked array.
 
-    `advice` says what to do with what no call converts to an array.
+    `advice` is for objects that no call converts to an array.
     """
     unlisted(name, value)
     if isinstance(value, jax.Array | np.ndarray | np.generic | int | float | complex):
@@ -97,7 +97,7 @@ def array(name: str, value: Any, advice: str = "") -> None:
 
 
 def arrays(name: str, tree: PyTree, advice: str = "") -> None:
-    """`array` for every leaf, but passes what `jnp.asarray` converts, such as tensors and frames of numbers."""
+    """`array` for every leaf, but accepts what `jnp.asarray` converts, such as tensors and frames of numbers."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         dtype = getattr(leaf, "dtype", None)
         unread = _is_foreign(leaf) and isinstance(dtype, np.dtype)  # it may be in a file
@@ -105,7 +105,7 @@ def arrays(name: str, tree: PyTree, advice: str = "") -> None:
 
 
 def converted(leaf: Any) -> Any:
-    """An array of another library as NumPy's, others as they are."""
+    """An array of another library as a NumPy array; other values unchanged."""
     return np.asarray(leaf) if _is_foreign(leaf) else leaf
 
 
@@ -152,7 +152,7 @@ def targets(name: str, value: Any, cost: Any) -> None:
 
 
 def _first_outside(value: Any, least: Scalar, most: Scalar) -> str:
-    """The first entry outside of [least, most] and its place; "" without one, and where the entries are not here."""
+    """The first entry outside of [least, most] and its index; "" if there is none, or if the entries are not local."""
     if isinstance(value, Tracer) or not getattr(value, "is_fully_addressable", True):
         return ""
     given = np.asarray(value)
@@ -236,7 +236,7 @@ def bound(name: str, f: Any) -> None:
 
 @contextlib.contextmanager
 def traced(values: Mapping[str, PyTree]) -> Iterator[None]:
-    """Raise TypeError with advice in place of a JAX error, if Python integers or booleans are among the values."""
+    """Replace a JAX error by a TypeError with advice, if Python integers or booleans are among the values."""
     try:
         yield
     except (TypeError, IndexError) as error:
@@ -251,7 +251,7 @@ def traced(values: Mapping[str, PyTree]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def noted(note: str) -> Iterator[None]:
-    """Add a note to an error of a function of the user's."""
+    """Add a note to an error in a function that the user passed."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -279,7 +279,7 @@ def leaf_name(path: tuple[PyTree, ...]) -> str:
 
 
 def difference(what: str, found: PyTree, expected: PyTree) -> str:
-    """The first entry in which what was found and what was expected differ, for a message."""
+    """Describes the first entry in which `found` and `expected` differ."""
     if isinstance(found, dict):
         missing = "missing"
         name = next(key for key in [*found, *expected] if found.get(key, missing) != expected.get(key, missing))

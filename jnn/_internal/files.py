@@ -1,4 +1,4 @@
-"""Paths as users write them."""
+"""Paths given by users."""
 
 import os
 import reprlib
@@ -8,7 +8,7 @@ from jnn.typing import PathLike
 
 
 def expanded(name: str, path: PathLike) -> Path:
-    """The absolute path, "~" being the user's home. Raises TypeError unless it is a path, ValueError without a home."""
+    """The absolute path, with "~" expanded. Raises TypeError unless it is a path, ValueError without a home folder."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"{name} must be a path, got {reprlib.repr(path)}")
     try:

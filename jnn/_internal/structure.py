@@ -42,8 +42,8 @@ def encode(tree: PyTree) -> PyTree:
 def decode(structure: PyTree) -> PyTree:
     """The tree, with texts such as "array" as leaves. Raises ValueError for what `encode` does not write.
 
-    A NamedTuple of another library or a program is of its own class where that is imported already, else of one with
-    the same name and fields: nothing that a file names is imported.
+    A NamedTuple of another library or of a script becomes its own class if that is imported already, else a new class
+    with the same name and fields: nothing that a file names is imported.
     """
     if structure is None or structure in ("array", "number") or str(structure).startswith("key:"):
         return structure

@@ -2,16 +2,16 @@
 
 `train.fit(..., checkpoints=Checkpoints(folder))` saves what it needs to resume: parameters, optimizer state, stopping
 state, history, key and configuration. A checkpoint is written to a temporary folder that is renamed once it is
-complete, so a numbered folder is always a complete checkpoint, whenever the process is killed. `load` reads one without
+complete, so a numbered folder is always a complete checkpoint, even if the process is killed. `load` reads one without
 the program that wrote it.
 
-Beside the arrays a checkpoint describes the training run: configuration, key, hashes of data and first state, stopping
-criterion, and a hash of the traced program of an epoch. One that differs in any of them is not resumed. Another version
-of JAX or optax traces another program: the hash is then not compared, and a line of `logging` reports it.
+A checkpoint also describes the training run: configuration, key, hashes of data and first state, stopping criterion,
+and a hash of the traced program of an epoch. A run that differs in any of them does not resume. Another version of JAX
+or optax traces another program: the hash is then not compared, and a line of `logging` reports it.
 
-Checkpoints hold whole arrays, however they were sharded, so a training run can resume on other devices. Of several
-processes the first writes and all read, so they must share the folder. While a training run uses a folder, a lock file
-keeps others out.
+Checkpoints hold whole arrays, regardless of sharding, so a training run can resume on other devices. With several
+processes the first writes and all read, so they must share the folder. A lock file keeps other training runs out of a
+folder in use.
 """
 
 from collections.abc import Mapping
@@ -31,35 +31,39 @@ __all__ = ["Checkpoints", "load"]
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where and how often `train.fit` saves what it needs to resume.
+    """Where and how often `train.fit` saves its progress.
 
-    `train.fit` raises ValueError if the newest checkpoint is damaged or of another training run: another config or key,
-    other data, another start, another program (gradient, optimizer, batch size, transform, evaluate, stopping). Data
-    split between processes are not compared. It raises ValueError for a numbered entry of the folder that is not a
-    checkpoint, BlockingIOError if another training run holds the folder, OSError if the folder cannot be written or the
-    disk is full. Older checkpoints are never changed. A finished run is returned from a read-only folder, too.
+    `train.fit` raises ValueError if the newest checkpoint is damaged or belongs to another training run: with another
+    config, key, data, first state or program (gradient, optimizer, batch size, transform, evaluate, stopping). Data
+    that are split between processes are not compared. It raises ValueError if a numbered entry of the folder is not a
+    checkpoint, BlockingIOError if another training run uses the folder, OSError if the folder cannot be written or the
+    disk is full. Older checkpoints are never changed. A finished run can be loaded from a read-only folder.
 
     Attributes:
-      folder: Contains a folder for each checkpoint, named by its epoch, or by how many chunks were trained on if the
-        data come in chunks; "~" is your home.
+      folder: Contains a folder for each checkpoint, named by its epoch or, for data in chunks, by the number of chunks
+        trained on; "~" is your home.
       keep: How many of the newest to keep, besides the best.
       seconds: The least time between checkpoints, and before the first; 0 saves after every epoch or chunk. Ctrl-C,
-        SIGTERM and errors save the last whole epoch or chunk without waiting.
-      final: Save the end of a run without waiting, too.
-      resume: Start from the newest checkpoint in the folder, which a line of `logging` names. False deletes those there
-        when the first new one is saved.
-      config: The configuration of the run, in types that JSON has. Resuming with another config raises ValueError.
-      lowest: The metric of `evaluate` by which a checkpoint is the best: the lowest is, as a mean over members. Any
-        name does if `evaluate` returns one number. By default the metric "error", or else the highest "accuracy".
-      highest: The metric of which the highest is the best.
-      hyperparams: Set in the optimizer's state where a run resumes, such as {"learning_rate": 0.001}, as
-        `optax.tree.set` does. They must be there, as `optax.inject_hyperparams` puts them, and not follow a schedule.
+        SIGTERM and errors save the last whole epoch or chunk immediately.
+      final: Whether to save the end of a run immediately, too.
+      resume: Whether to resume from the newest checkpoint in the folder, which a line of `logging` names. False deletes
+        the checkpoints there when the first new one is saved.
+      config: The configuration of the run, as JSON types. Resuming with another config raises ValueError.
+      lowest: The metric of `evaluate` whose lowest value, as a mean over members, marks the best checkpoint. Any name
+        will do if `evaluate` returns one number. By default the metric "error", or else the highest "accuracy".
+      highest: The metric whose highest value marks the best checkpoint.
+      hyperparams: Values to set in the optimizer's state when a run resumes, such as {"learning_rate": 0.001}. They
+        must be there, as with `optax.inject_hyperparams`, and not follow a schedule.
 
     Raises:
       ValueError: If `keep` is below 1, `seconds` negative, or both `lowest` and `highest` are given; by `train.fit`, if
         `evaluate` does not return the metric, or the optimizer's state does not hold a hyperparameter.
       TypeError: If they are not such numbers, or the folder is not a path.
       ImportError: By `train.fit`, without orbax: pip install "jnn[checkpoints]".
+
+    Example:
+      >>> checkpoint.Checkpoints("out/net", seconds=60, lowest="error").keep
+      2
     """
 
     folder: PathLike
@@ -81,13 +85,13 @@ class Checkpoints:
 
 
 def load(folder: PathLike, which: str | int = "latest") -> tuple[State | CarryState, History | None]:
-    """What `train.fit` would have returned had it ended at a checkpoint, without the program that wrote it.
+    """Loads the state and the history at a checkpoint, without the program that wrote it.
 
-    NamedTuples in the parameters and in the optimizer's state are of their own class if the module that defines it is
-    imported, else of one with the same name and fields. To train on, pass the state and the history to `train.fit`.
+    NamedTuples in the parameters and in the optimizer's state have their own class if the module that defines it is
+    imported, else a new one with the same name and fields. To continue training, pass both results to `train.fit`.
 
     Args:
-      folder: That of `Checkpoints`. It is only read, also while a training run writes there.
+      folder: The folder of `Checkpoints`. It is only read, and may be in use by a training run.
       which: "latest", "best" (as `Checkpoints` says), or the number of a checkpoint.
 
     Returns:
@@ -95,8 +99,8 @@ def load(folder: PathLike, which: str | int = "latest") -> tuple[State | CarrySt
 
     Raises:
       FileNotFoundError: If there is no checkpoint.
-      ValueError: If it is damaged, if there is none of this number, if "best" is asked for and no metric ranks them, or
-        if the state holds containers that are neither tuples, lists, dicts nor NamedTuples.
+      ValueError: If it is damaged, if `which` does not name one, if `which` is "best" and no metric ranks them, or if
+        the state holds containers that are neither tuples, lists, dicts nor NamedTuples.
 
     Example:
       >>> import tempfile
@@ -134,7 +138,7 @@ def load(folder: PathLike, which: str | int = "latest") -> tuple[State | CarrySt
 
 
 def _restored(kind: str, array: np.ndarray) -> PyTree:
-    """A leaf of the kind that `structure.decode` gives; NumPy's where JAX would narrow it."""
+    """A leaf of a kind from `structure.decode`; a NumPy array if JAX would narrow it."""
     if kind.startswith("key:"):
         return jax.random.wrap_key_data(jnp.asarray(array), impl=kind[4:])
     return jnp.asarray(array) if jnp.result_type(array) == array.dtype else array

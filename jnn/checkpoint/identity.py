@@ -1,4 +1,4 @@
-"""What a training run was given, as short texts: equal in every process that is given the same, on any devices."""
+"""The identity of a training run: a description of its inputs that is the same on any devices."""
 
 import hashlib
 import json
@@ -22,14 +22,14 @@ Description = Mapping[str, Any]
 def describe(
     config: Mapping[str, Any], key: jax.Array, start: PyTree, inputs: PyTree, settings: Mapping[str, Any]
 ) -> Description:
-    """The description of a training run, in types that JSON has, but for its program.
+    """Describes a training run, except its program, as JSON types.
 
     Args:
-      config: The user's.
+      config: The configuration given by the user.
       key: The key or keys of the run.
       start: The first state.
       inputs: The data, and the functions with the arrays that are bound to them.
-      settings: What else must be the same, by what messages call it.
+      settings: What else must be the same, by the names used in messages.
     """
     return {
         "config": json.loads(json.dumps(dict(config), default=str)),
@@ -42,9 +42,9 @@ def describe(
 
 
 def difference(found: Description, expected: Description) -> str:
-    """The first thing in which a checkpoint and a training run differ, for a message; "" if they do not.
+    """Describes the first difference between a checkpoint and a training run; "" if there is none.
 
-    Another version of a library traces another program, so that programs are compared between equal versions only.
+    Other versions of the libraries trace other programs, so programs are only compared between equal versions.
     """
     if "program" not in found:
         return "a training run that an older jnn described in another way"
@@ -57,7 +57,7 @@ def difference(found: Description, expected: Description) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of the libraries that turn functions into a program."""
+    """The versions of the libraries that trace programs."""
     return {name: version(name) for name in ("jax", "optax")}
 
 
@@ -72,7 +72,7 @@ def digest_of_programs(programs: Sequence[jax.stages.Traced]) -> str:
 
 
 def hashes(tree: PyTree) -> dict[str, str]:
-    """What each array is, by its name; without those that are split between processes, which none holds whole."""
+    """The dtype, shape and hash of each array by its name, except arrays that are split between processes."""
     return {
         checks.leaf_name(path): f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))} sha256:{digest(leaf)[:16]}"
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
@@ -89,7 +89,7 @@ def digest(*arrays: jax.typing.ArrayLike) -> str:
 
 
 def plain(leaf: jax.typing.ArrayLike) -> np.ndarray:
-    """The leaf as a NumPy array; of keys, their data."""
+    """The leaf as a NumPy array; for keys, their data."""
     return np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
 
 
@@ -99,7 +99,7 @@ def is_key(leaf: PyTree) -> bool:
 
 
 def _captured(jaxpr: PyTree) -> Iterator[jax.Array]:
-    """The constants of a program and of those in it, which its text does not show."""
+    """The constants of a program and of its subprograms, which its text does not show."""
     if isinstance(jaxpr, core.ClosedJaxpr):
         yield from jaxpr.consts
         jaxpr = jaxpr.jaxpr

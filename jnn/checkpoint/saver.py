@@ -1,4 +1,4 @@
-"""When and where a training run is saved, and what it resumes from."""
+"""Saving and resuming a training run."""
 
 import contextlib
 import functools
@@ -23,9 +23,9 @@ _log = logging.getLogger("jnn.checkpoint")
 
 
 class Saver(contextlib.AbstractContextManager["Saver"]):
-    """Takes trees of arrays, each with a number and its progress, and gives the newest back to the same training run.
+    """Saves trees of arrays, each with a number and its progress, and restores the newest for the same training run.
 
-    It holds the folder until its block ends, when everything is written.
+    A context manager, which locks the folder and at its end waits until everything is written.
     """
 
     def __init__(self, checkpoints: Checkpoints, *, unit: str) -> None:
@@ -53,12 +53,12 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
     def resume(
         self, description: Description, program: Callable[[], str], like: Callable[[Description], PyTree]
     ) -> tuple[PyTree, Description] | None:
-        """The newest tree that was saved and its progress, or None if there is none.
+        """Returns the newest tree that was saved and its progress, or None if there is none.
 
         Args:
-          description: Of the training run, by `identity.describe`.
-          program: A digest of its program, for which it must be traced: called when it is needed.
-          like: A tree like the one with this progress.
+          description: The description of the training run by `identity.describe`.
+          program: Returns a digest of its program, for which it must be traced: called when needed.
+          like: Returns a tree like the one with this progress.
 
         Raises:
           ValueError: If the checkpoint is damaged or of another training run.
@@ -82,7 +82,7 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
         return tree, about["progress"]
 
     def begin(self, metrics: PyTree) -> None:
-        """Before training: raise OSError if the folder cannot be written, ValueError for metrics that cannot rank."""
+        """Before training: raise OSError if the folder cannot be written, ValueError if the metrics cannot rank."""
         self._ranking(metrics)
         if self._refused is not None:
             raise self._refused
@@ -105,11 +105,11 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
         self.latest, self._saved = number, time.monotonic()
 
     def saved(self) -> str:
-        """For a message: the epoch or chunk that is saved, if there is one."""
+        """A message about the newest checkpoint; "" if there is none."""
         return "" if self.latest is None else f"{self._unit} {self.latest} is saved in {self._store.folder}"
 
     def place(self) -> str:
-        """For a message: the newest checkpoint."""
+        """The path of the newest checkpoint."""
         return str(self._store.folder / str(self.latest))
 
     def say(self, message: str) -> None:
@@ -132,7 +132,7 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
         return metric, 1.0 if highest is None else -1.0
 
     def _error(self, metrics: PyTree) -> float:
-        """By which checkpoints rank, a mean over members that have not stopped; UNRANKED if there is none."""
+        """The error that ranks a checkpoint, a mean over members that have not stopped; UNRANKED if there is none."""
         ranking = None if metrics is None else self._ranking(metrics)
         values = np.asarray(np.nan if ranking is None else ranking[1] * ranking[0], float)
         return float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else UNRANKED
@@ -146,7 +146,7 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
 
 
 def _unpacked(like: PyTree, arrays: Sequence[np.ndarray]) -> PyTree:
-    """The saved arrays as a tree like this one, whose leaves say which are keys and which are on several devices."""
+    """The saved arrays as a tree like this one, with its keys and its shardings over several devices."""
     leaves, tree = jax.tree.flatten(like)
 
     def leaf(like: PyTree, array: PyTree) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Numbered checkpoints in a folder, as orbax writes them: arrays, and a description as JSON."""
+"""Numbered checkpoints in a folder, written by orbax: arrays, and a description as JSON."""
 
 import contextlib
 import importlib.util
@@ -30,9 +30,9 @@ class Store:
         self._manager: Any = None
 
     def numbers(self) -> list[int]:
-        """Of the complete checkpoints, in order; orbax names incomplete ones differently.
+        """The numbers of the complete checkpoints, in order; orbax names incomplete ones differently.
 
-        Raises ValueError for another entry that is named by a number.
+        Raises ValueError if another entry is named by a number.
         """
         numbered = [path for path in self.folder.glob("*") if path.name.isdecimal()] if self.folder.is_dir() else []
         for path in numbered:
@@ -44,7 +44,7 @@ class Store:
         return sorted(int(path.name) for path in numbered)
 
     def best(self) -> int | None:
-        """The one with the lowest error; None if all are unranked."""
+        """The number of the checkpoint with the lowest error; None if all are unranked."""
         _, manager = self._orbax()
         best = manager.best_step()
         return None if best is None or _error(manager.metrics(best)) == UNRANKED else best
@@ -80,10 +80,10 @@ class Store:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Makes the folder and locks it; what was made and is empty goes at the end.
+        """Makes the folder and locks it; at the end, removes folders that it made and that are empty.
 
-        The system lets go of the lock when a process dies, however it dies. Raises BlockingIOError if another process
-        or thread holds it, OSError if it cannot be written.
+        The operating system releases the lock when the process dies. Raises BlockingIOError if another process or
+        thread holds it, OSError if it cannot be written.
         """
         import filelock  # late: an extra
 
@@ -101,7 +101,7 @@ class Store:
             yield
         finally:
             with contextlib.suppress(OSError):
-                (self.folder / ".lock").unlink()  # while it is held, so that nobody else holds a file that is gone
+                (self.folder / ".lock").unlink()  # before the release, so that nobody locks a deleted file
             lock.release()
             with contextlib.suppress(OSError):
                 for path in made:
@@ -130,7 +130,7 @@ class Store:
 
 @contextlib.contextmanager
 def errors(what: str, advice: str, kind: type[Exception]) -> Iterator[None]:
-    """Turn the many errors that orbax and its libraries raise into one that says what to do."""
+    """Turns the many errors of orbax and its libraries into one kind, with advice."""
     try:
         yield
     except (ImportError, BlockingIOError):
@@ -141,7 +141,7 @@ def errors(what: str, advice: str, kind: type[Exception]) -> Iterator[None]:
 
 
 def _alone(options: Any) -> Any:
-    """Options for orbax that treat every process as the only one: the first writes whole arrays, all read them."""
+    """Options with which orbax treats every process as the only one: the first writes whole arrays, all read them."""
     if jax.process_count() == 1:
         return options()
     me = jax.process_index()

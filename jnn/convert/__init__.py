@@ -1,4 +1,4 @@
-"""Parameters to and from other libraries: recurrent cells of torch and flax, safetensors files, Nielsen's book."""
+"""Converts parameters: recurrent cells of torch and flax, safetensors files, the networks of Nielsen's book."""
 
 from jnn.convert.files import export, load, metadata
 from jnn.convert.network2 import export_network2, load_network2

@@ -23,18 +23,33 @@ _DTYPES = (
 
 
 def export(path: PathLike, params: PyTree, metadata: Mapping[str, Any] | None = None) -> None:
-    """Write the arrays of `params` to a safetensors file, named by their path in the tree: "0.w", "0.b", "1.w", ...
+    """Writes a pytree of arrays to a safetensors file, named by their paths in the tree: "0.w", "0.b", "1.w", ...
 
-    "~" in the path is your home. A temporary file beside `path` is renamed once it is complete. Python numbers are
-    written as arrays of 64 bits without axes. The file also holds the structure of the tree, if it is made of tuples,
-    lists, dicts, None and jnn's own parameters and states, so that `load` needs no tree like it.
+    The file also holds the structure of trees of tuples, lists, dicts, None and NamedTuples, so that `load` needs no
+    template. It is written under a temporary name and renamed once it is complete.
 
-    metadata: what else to know of them, in types that JSON has or as arrays, which it holds as lists, such as
-    {"hidden": "relu", "scale": 1 / 255}; the function `metadata` reads it, and `getattr(activations, "relu")` is relu.
+    Args:
+      path: The file; "~" is your home.
+      params: The tree. Python numbers are written as arrays of 64 bits without axes.
+      metadata: What else to store, as JSON types or arrays (stored as lists), such as {"hidden": "relu", "scale": 1 /
+        255}. The function `metadata` reads it, and `getattr(activations, "relu")` is relu.
 
-    Raises TypeError for leaves that are neither arrays nor numbers or have a dtype that the file cannot hold, and for
-    metadata that JSON cannot hold; ValueError for leaves of the same name, and OSError if the file cannot be written.
-    Needs safetensors: pip install safetensors.
+    Raises:
+      TypeError: If a leaf is not an array or a number, if its dtype does not exist in the file format, or if `metadata`
+        cannot be stored as JSON.
+      ValueError: If two leaves have the same name.
+      OSError: If the file cannot be written.
+      ImportError: Without safetensors: pip install safetensors.
+
+    Example:
+      >>> import tempfile
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     convert.export(f"{folder}/net.safetensors", params, {"hidden": "relu"})
+      ...     restored = convert.load(f"{folder}/net.safetensors")
+      ...     about = convert.metadata(f"{folder}/net.safetensors")
+      >>> mlp.sizes(restored), about
+      ((3, 4, 2), {'hidden': 'relu'})
     """
     path = files.expanded("path", path)
     arrays: dict[str, np.ndarray] = {}
@@ -57,17 +72,32 @@ def export(path: PathLike, params: PyTree, metadata: Mapping[str, Any] | None = 
 
 
 def load(path: PathLike, like: PyTree = None) -> PyTree:
-    """The parameters in a file that `export` wrote, as the tree that was written, or as a tree like `like`.
+    """Loads the tree of arrays that `export` wrote.
 
-    `like`, such as `mlp.init` makes, is needed where the file does not hold the structure of its tree, and also checks
-    that the parameters have its sizes.
+    Every array has the bits, dtype and shape that were written; Python numbers are restored as such. An array that JAX
+    would narrow, such as float64 without `jax_enable_x64`, is returned as a NumPy array.
 
-    Each has the bits, dtype and shape that were written: a Python number gives one, and an array that JAX would narrow,
-    as float64 without `jax_enable_x64`, stays NumPy's.
+    Args:
+      path: The file; "~" is your home.
+      like: A tree with the structure, shapes and dtypes to expect, such as `mlp.init` makes. Only needed if the file
+        does not hold the structure of its tree.
 
-    Raises FileNotFoundError if there is no such file, ValueError if it is damaged, if it does not hold the structure of
-    its tree and there is no `like`, or if names, shapes or dtypes of its arrays differ from those of `like`; TypeError
-    for leaves of `like` that `export` would not write.
+    Returns:
+      The tree.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      ValueError: If it is damaged, if it needs `like`, or if its arrays differ from those of `like` in name, shape or
+        dtype.
+      TypeError: If `like` has leaves that `export` would not write.
+      ImportError: Without safetensors: pip install safetensors.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     convert.export(f"{folder}/scale.safetensors", {"scale": jnp.arange(3.0)})
+      ...     convert.load(f"{folder}/scale.safetensors")["scale"].tolist()
+      [0.0, 1.0, 2.0]
     """
     path = existing(path)
     arrays = _read(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
@@ -88,9 +118,22 @@ def load(path: PathLike, like: PyTree = None) -> PyTree:
 
 
 def metadata(path: PathLike) -> dict[str, Any]:
-    """The metadata in a file that `export` wrote; empty for files without any.
+    """Returns the metadata in a file that `export` wrote; empty if there are none.
 
-    Raises FileNotFoundError if there is no such file, ValueError if it is damaged.
+    Args:
+      path: The file; "~" is your home.
+
+    Raises:
+      FileNotFoundError: If there is no such file.
+      ValueError: If it is damaged.
+      ImportError: Without safetensors: pip install safetensors.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     convert.export(f"{folder}/scale.safetensors", {"scale": jnp.ones(3)}, {"unit": "cm"})
+      ...     convert.metadata(f"{folder}/scale.safetensors")
+      {'unit': 'cm'}
     """
     return _about(existing(path), "metadata") or {}
 
@@ -116,12 +159,12 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
 
 
 def _about(path: Path, name: str) -> PyTree:
-    """What the file says of its arrays under this name; None if it says nothing."""
+    """The entry of this name in the file's metadata; None if there is none."""
     return _read(path, lambda file: json.loads((file.metadata() or {}).get(name, "null")))
 
 
 def _read(path: Path, read: Callable[[Any], Any]) -> Any:
-    """What `read` returns of the open file."""
+    """What `read` returns for the open file."""
     safe_open = _safetensors().safe_open
     try:
         with safe_open(str(path), framework="numpy") as file:

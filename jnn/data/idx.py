@@ -11,26 +11,40 @@ from pathlib import Path
 import numpy as np
 
 from jnn._internal import files
-from jnn.data.arrays import Dataset, Split, split
+from jnn.data.arrays import Dataset, Split, rows
 from jnn.typing import PathLike
 
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
 def idx_folder(folder: PathLike, *, prefix: str = "", transpose: bool = False) -> Dataset:
-    """A data set in four IDX files like MNIST's: Fashion-MNIST, KMNIST, EMNIST or your own, in any image size.
+    """Loads a data set of four IDX files like MNIST's: Fashion-MNIST, KMNIST, EMNIST or your own, of any image size.
 
-    In the folder are train-images-idx3-ubyte and train-labels-idx1-ubyte, and two files with t10k or test in place of
-    train, after the prefix. They may be gzipped or not, whatever their names end in, and have a dot before idx. Images
-    are unsigned bytes [N, H, W], which become rows of H W pixels in [0, 1]; labels are integers [N], left as they are.
+    The files are train-images-idx3-ubyte and train-labels-idx1-ubyte, and two with t10k or test in place of train. They
+    may be gzipped, regardless of extension, and may be spelt with a dot before idx. Images are unsigned bytes
+    [N, H, W], which become rows of H W pixels in [0, 1]; labels are integers [N] and stay as they are.
 
-    EMNIST has a prefix for each of its data sets, and images whose rows are the columns of the letter, which
-    `transpose` turns upright: `idx_folder(folder, prefix="emnist-letters-", transpose=True)`. The labels of its letters
-    are 1 ... 26, so that the desired outputs are `one_hot(labels - 1, 26)`.
+    Args:
+      folder: Where the files are; "~" is your home.
+      prefix: What the names begin with: EMNIST has a prefix for each of its data sets, such as "emnist-letters-".
+      transpose: Whether to swap the axes of the images, as EMNIST needs. The labels of its letters are 1 ... 26, so
+        their desired outputs are `one_hot(labels - 1, 26)`.
 
-    Raises ValueError for a file that is damaged or holds something else, and for a folder that starts with ~ where the
-    user has no home folder; OSError if a file is missing (the message lists the prefixes in the folder) or cannot be
-    read.
+    Raises:
+      ValueError: If a file is damaged or holds something else, or if there is no home folder for "~".
+      OSError: If a file is missing (the message lists the prefixes in the folder) or cannot be read.
+      TypeError: If `folder` is not a path, or `prefix` is not text.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     for part in ("train", "t10k"):
+      ...         images = pathlib.Path(folder, f"{part}-images-idx3-ubyte")
+      ...         labels = pathlib.Path(folder, f"{part}-labels-idx1-ubyte")
+      ...         _ = images.write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0, 255]))
+      ...         _ = labels.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 1, 7]))
+      ...     data.idx_folder(folder).train.xs.tolist()
+      [[0.0, 1.0]]
     """
     path = files.expanded("folder", folder)
     if not isinstance(prefix, str):
@@ -119,7 +133,7 @@ def _idx_split(folder: Path, part: str, transpose: bool) -> Split:
     images = first_good(_present(folder, f"{part}-images-idx3-ubyte"), _read_images)
     read_labels = functools.partial(_read_labels, n=len(images))
     labels = first_good(_present(folder, f"{part}-labels-idx1-ubyte"), read_labels)
-    return split(images.swapaxes(1, 2) if transpose else images, labels, 255)
+    return rows(images.swapaxes(1, 2) if transpose else images, labels, 255)
 
 
 def _present(folder: Path, name: str) -> list[Path]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from jnn._internal import files
 from jnn.data import idx
-from jnn.data.arrays import Dataset, split
+from jnn.data.arrays import Dataset, rows
 
 MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -30,18 +30,27 @@ _SHA256_OF_CONTENT = {
 
 
 def mnist(mirrors: Sequence[str] = MIRRORS) -> Dataset:
-    """MNIST: 60,000 images of 28x28 pixels to train on, 10,000 to test on (LeCun, Cortes and Burges, CC BY-SA 3.0).
+    """Loads MNIST, 60,000 images of 28x28 pixels to train on and 10,000 to test on, and downloads it once if needed.
 
-    The four IDX files are read from the folder $JNN_DATA_DIR, or from the user's cache folder if that is not set, or
-    from raw/ or MNIST/raw/ below it, where torchvision keeps them. They may be gzipped or not, whatever their names
-    end in, and be called train-images-idx3-ubyte or train-images.idx3-ubyte. A missing file is downloaded into the
-    folder from the first of `mirrors` that serves it completely, and gets its name only after its content has been
-    verified. The files that are there are verified first, and none of them is changed.
+    The data set is by LeCun, Cortes and Burges (CC BY-SA 3.0). Its four IDX files are read from the folder
+    $JNN_DATA_DIR, by default the user's cache folder, or from raw/ or MNIST/raw/ below it, where torchvision keeps
+    them. They may be gzipped, regardless of extension, and be called train-images-idx3-ubyte or
+    train-images.idx3-ubyte. Files that are there are verified and never changed. A missing one is downloaded into the
+    folder, and gets its name only once its content has been verified.
 
-    Raises ValueError for a file that is damaged or of another data set, and for a $JNN_DATA_DIR that starts with ~ if
-    the user has no home folder; OSError if a file cannot be read, downloaded from any mirror, or written, or if there
-    is no home folder and $JNN_DATA_DIR is not set; ImportError if pooch is missing and $JNN_DATA_DIR is not set or a
-    file must be downloaded.
+    Args:
+      mirrors: The URLs of folders to download from: the first that serves a file completely is used.
+
+    Raises:
+      ValueError: If a file is damaged or belongs to another data set, or if there is no home folder for "~".
+      OSError: If a file cannot be read, downloaded from any mirror, or written, or if there is no home folder and
+        $JNN_DATA_DIR is not set.
+      TypeError: If `mirrors` is not a list of URLs.
+      ImportError: If pooch is needed, for the cache folder or a download, and missing: pip install pooch requests.
+
+    Example, which may download the files::
+
+        train, test = data.mnist()
     """
     listed = isinstance(mirrors, Sequence) and not isinstance(mirrors, str)
     if not listed or not all(isinstance(mirror, str) for mirror in mirrors):
@@ -61,7 +70,7 @@ def mnist(mirrors: Sequence[str] = MIRRORS) -> Dataset:
     train_images, train_labels, test_images, test_labels = (
         arrays[name] if name in arrays else _download(folder, name, mirrors) for name in _SHA256_OF_CONTENT
     )
-    return Dataset(split(train_images, train_labels, 255), split(test_images, test_labels, 255))
+    return Dataset(rows(train_images, train_labels, 255), rows(test_images, test_labels, 255))
 
 
 def paths_of(folder: Path, name: str) -> list[Path]:

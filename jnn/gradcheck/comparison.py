@@ -17,11 +17,11 @@ from jnn.typing import PyTree
 _CHUNK = 256
 
 _KINK = 1e-3
-"""How far one-sided differences must be apart at a kink, over the largest; those of smooth functions are closer."""
+"""The least relative gap between the one-sided differences at a kink; smooth functions have smaller ones."""
 
 
 class _Slopes(NamedTuple):
-    """The one-sided differences at some flat entries of a leaf, [2, entries], and how large their rounding is."""
+    """The one-sided differences at some flat entries of a leaf, [2, entries], and a bound on their rounding."""
 
     entries: np.ndarray
     sides: np.ndarray
@@ -48,13 +48,13 @@ def compare(
       f: The function, of a scalar of floating dtype.
       grad_f: Its gradient with respect to the first argument, alone or as (value, gradient); a wrong value is a row of
         its own.
-      *args: The arguments of both functions. The first is a pytree of floating leaves of any shape. What is not an
-        array, such as a flag, is bound to both functions with `functools.partial`.
-      tolerance: The largest difference from autodiff, relative to the largest entry of a leaf, like
-        `Difference.relative`: 1e-10 by default, without `double` 1e-5.
-      finite_tolerance: The same for central differences: 1e-6 by default, without `double` 1e-2.
-      double: Whether to compute in float64, which tells a wrong formula from rounding. Otherwise arguments keep their
-        dtypes.
+      *args: The arguments of both functions. The first is a pytree of floating leaves of any shape. Bind arguments that
+        are not arrays, such as flags, to both functions with `functools.partial`.
+      tolerance: The largest difference from autodiff, relative to the largest entry of a leaf: 1e-10 by default, 1e-5
+        without `double`.
+      finite_tolerance: The same for central differences: 1e-6 by default, 1e-2 without `double`.
+      double: Whether to compute in float64, where a wrong formula stands out from rounding. Otherwise arguments keep
+        their dtypes.
       max_entries: Central differences, two evaluations for each entry, are taken for at most this many entries of a
         leaf, evenly spaced; autodiff is compared on all of them.
 
@@ -64,8 +64,8 @@ def compare(
     Raises:
       ValueError: If f is not scalar, if the tree of the gradient differs from that of the first argument, or if a
         tolerance or `max_entries` is not positive.
-      TypeError: If a leaf of the first argument is not floating, or if an argument or what `grad_f` returns are not
-        arrays.
+      TypeError: If a leaf of the first argument is not floating, or if an argument or a result of `grad_f` is not an
+        array.
 
     Example:
       >>> report = gradcheck.compare(lambda p: jnp.sum(p**2), lambda p: 3 * p, jnp.ones(2))
@@ -81,13 +81,13 @@ def compare(
         args = _arrays(args, double)
         _check_scalar(f, args)
         value_by_hand, gradient = _value_and_gradient(grad_f, args)
-        anew = functools.partial(f)  # traced at each call of `compare`, as what f refers to may have changed
-        value, auto = jax.jit(jax.value_and_grad(anew))(*args)
+        fresh = functools.partial(f)  # traced at each call of `compare`, as the globals of f may have changed
+        value, auto = jax.jit(jax.value_and_grad(fresh))(*args)
         hand, right = ([np.asarray(leaf) for leaf in jax.tree.leaves(tree)] for tree in (gradient, auto))
         scale = max(float(np.max(np.abs(leaf), initial=0.0)) for leaf in right)
         rows = []
         for i, (path, _) in enumerate(jax.tree_util.tree_leaves_with_path(auto)):
-            slopes = _one_sided(anew, args, i, max_entries, float(value))
+            slopes = _one_sided(fresh, args, i, max_entries, float(value))
             rows.append(_leaf(jax.tree_util.keystr(path), hand[i], right[i], scale, slopes, finite_tolerance))
         report = Report(tuple(rows), tolerance, finite_tolerance)
         report = report if report.ok else _diagnosed(report, hand, right, f, args)
@@ -98,7 +98,16 @@ def compare(
 
 
 def assert_ok(f: Callable[..., PyTree], grad_f: Callable[..., PyTree], *args: PyTree, **options: PyTree) -> None:
-    """Raises AssertionError with the table of `compare`, for the same arguments, unless the gradient is right.
+    """Raises AssertionError with the table of `compare` unless the gradient is right.
+
+    Args:
+      f: The function.
+      grad_f: Its gradient.
+      *args: The arguments of both.
+      **options: The keyword arguments of `compare`.
+
+    Raises:
+      AssertionError: If the gradient is wrong; other errors as in `compare`.
 
     Example:
       >>> gradcheck.assert_ok(lambda p: jnp.sum(p**2), lambda p: 2 * p, jnp.ones(2))
@@ -140,15 +149,15 @@ def _check_options(tolerance: float, finite_tolerance: float, max_entries: int) 
 
 
 def _arrays(args: tuple[PyTree, ...], double: bool) -> tuple[PyTree, ...]:
-    """The arguments, of which the first must be floating arrays; with `double` floating ones in float64."""
+    """The checked arguments; with `double`, floating ones in float64. The first must be floating arrays."""
     if not args:
-        raise ValueError("args must have at least one argument, the one to differentiate by, got none")
+        raise ValueError("args must have at least one argument, the one to differentiate with respect to, got none")
     for i, arg in enumerate(args):
         checks.arrays(f"args[{i}]" if i else "params", arg, "bind it to f and to grad_f with functools.partial")
     params, *rest = jax.tree.map(checks.converted, args)
     params = jax.tree.map(jnp.asarray, params)
     if not jax.tree.leaves(params):
-        raise ValueError(f"params must hold at least one array to differentiate by, got {params}")
+        raise ValueError(f"params must hold at least one array to differentiate with respect to, got {params}")
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             name = f"params{jax.tree_util.keystr(path)} must have a floating dtype to have a gradient"
@@ -171,7 +180,7 @@ def _to_double(leaf: PyTree) -> PyTree:
 
 
 def _value_and_gradient(grad_f: Callable[..., PyTree], args: tuple[PyTree, ...]) -> tuple[PyTree, PyTree]:
-    """Both, or None and the gradient. A tree never equals the pair (leaf, that tree), so the forms differ."""
+    """The value, or None, and the gradient. A tree never has the structure of (leaf, that tree): the forms differ."""
     out, expected, leaf = grad_f(*args), jax.tree.structure(args[0]), jax.tree.structure(0)
     pair = [jax.tree.structure(part) for part in out] if isinstance(out, tuple) else []
     if jax.tree.structure(out) == expected:
@@ -193,7 +202,7 @@ def _value_and_gradient(grad_f: Callable[..., PyTree], args: tuple[PyTree, ...])
 
 
 def _leaf(path: str, a: np.ndarray, b: np.ndarray, scale: float, slopes: _Slopes, tolerance: float) -> Leaf:
-    """The row of `a`, which was derived by hand, against `b` and against the slopes."""
+    """The row that compares `a`, derived by hand, with `b` and with the slopes."""
     if a.shape != b.shape:
         exact, finite = (Difference(np.inf, np.inf, (), n) for n in (b.size, slopes.entries.size))
         return Leaf(path, b.shape, a.shape, exact, finite)
@@ -207,7 +216,7 @@ def _leaf(path: str, a: np.ndarray, b: np.ndarray, scale: float, slopes: _Slopes
 def _difference(
     a: np.ndarray, b: np.ndarray, entries: np.ndarray, scale_of_all: float, rounding: float = 0.0
 ) -> Difference:
-    """`a` at the flat `entries` against `b`, which holds only those."""
+    """Compares `a` at the flat `entries` with `b`, which holds only those."""
     if not entries.size:
         return Difference(0.0, 0.0, (), 0)
     apart = np.abs(np.ravel(a)[entries] - b)
@@ -220,7 +229,7 @@ def _difference(
 
 
 def _one_sided(f: Callable[..., PyTree], args: tuple[PyTree, ...], i: int, most: int, value: float) -> _Slopes:
-    """(f(x) - f(x - h e)) / h and (f(x + h e) - f(x)) / h along at most so many entries of leaf i of args[0].
+    """(f(x) - f(x - h e)) / h and (f(x + h e) - f(x)) / h along at most `most` entries of leaf i of args[0].
 
     Their mean is the central difference. h is the cube root of epsilon, relative for entries above 1, which balances
     truncation and rounding of the central difference.
@@ -256,7 +265,7 @@ def _slopes(
 def _kinks(a: np.ndarray, slopes: _Slopes, tolerance: float) -> np.ndarray:
     """Whether f has a kink at each of the entries.
 
-    There `a` is not within the tolerance of the central difference, but between the one-sided ones, which disagree.
+    At a kink, `a` is outside the tolerance of the central difference but between the one-sided ones, which disagree.
     """
     low, high = np.sort(slopes.sides, axis=0)
     scale = float(np.abs(slopes.sides).max(initial=0))

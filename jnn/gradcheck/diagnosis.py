@@ -1,4 +1,4 @@
-"""What a wrong gradient looks like: which mistake turns the right one into it."""
+"""Recognises common mistakes in a wrong gradient, such as a transpose or a missing factor."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,13 @@ from jnn.typing import PyTree
 
 
 def diagnose(hand: np.ndarray, right: np.ndarray, others: Mapping[str, np.ndarray], counts: Mapping[str, int]) -> str:
-    """One line on how the hand-derived gradient of a leaf differs from the right one; "" if that is not known.
+    """Describes in one line how the hand-derived gradient of a leaf differs from the right one; "" if unknown.
 
-    others: the right gradients of the other leaves, by their names. counts: numbers that a mean may divide by, such as
-    that of the examples, by what they are.
+    Args:
+      hand: The hand-derived gradient.
+      right: The right one.
+      others: The right gradients of the other leaves, by name.
+      counts: Numbers that a mean may divide by, such as the number of examples, by description.
     """
     if not np.isfinite(hand).all() or not right.size:
         return ""
@@ -34,7 +37,7 @@ def diagnose(hand: np.ndarray, right: np.ndarray, others: Mapping[str, np.ndarra
 
 
 def custom_rules(f: PyTree, args: tuple[PyTree, ...]) -> list[str]:
-    """The names of functions in `f` that have a derivative of their own, which autodiff uses."""
+    """The names of the functions in `f` with a custom derivative, which autodiff uses."""
     program = str(jax.make_jaxpr(f)(*args))
     return list(dict.fromkeys(re.findall(r"custom_(?:jvp|vjp)_call\[\s*name=(\S+)", program)))
 
@@ -71,7 +74,7 @@ def _moved(hand: np.ndarray, right: np.ndarray) -> str:
 
 
 def _confined(hand: np.ndarray, right: np.ndarray) -> str:
-    """Where the mistake is, if it is at one index of an axis only."""
+    """Locates a mistake that is confined to one index of an axis."""
     wrong = np.argwhere(np.abs(hand - right) > np.sqrt(np.finfo(right.dtype).eps) * np.max(np.abs(right), initial=0.0))
     if len(wrong) == 1 and hand.size > 1:
         return f"only its entry {wrong[0].tolist()} is wrong"
@@ -84,7 +87,7 @@ def _confined(hand: np.ndarray, right: np.ndarray) -> str:
 
 
 def _factors(hand: np.ndarray, right: np.ndarray) -> str:
-    """Whether each row, or each column, has a factor of its own."""
+    """Whether the rows, or the columns, have different factors."""
     for axis, each in ((1, "row"), (0, "column")) if hand.ndim == 2 else ():
         factors = _ratios(hand, right, axis)
         if factors is not None and hand.shape[axis] > 1:
@@ -93,14 +96,14 @@ def _factors(hand: np.ndarray, right: np.ndarray) -> str:
 
 
 def _ratios(hand: np.ndarray, right: np.ndarray, axis: int | None = None) -> np.ndarray | None:
-    """The factor of all entries, or those along an axis, that turn `right` into `hand`; None if there are none."""
+    """The factor, or the factors along an axis, that turn `right` into `hand`; None if there are none."""
     square = np.sum(right**2, axis=axis, keepdims=True)
     factors = np.sum(hand * right, axis=axis, keepdims=True) / np.where(square > 0, square, 1)
     return factors if _close(hand, factors * right) else None
 
 
 def right_layers(params: PyTree, wrong: Sequence[str]) -> dict[str, str]:
-    """What to say of the highest wrong layer, where `params` are layers and those above it are right."""
+    """A hint for the highest wrong layer, if `params` are layers and those above it are right."""
     n = len(params) if isinstance(params, tuple | list) else 0
     layers = [l for l in range(n) if any(path.startswith(f"[{l}]") for path in wrong)]
     if not layers or layers != list(range(len(layers))) or len(layers) == n:
@@ -111,7 +114,7 @@ def right_layers(params: PyTree, wrong: Sequence[str]) -> dict[str, str]:
 
 
 def counts_of(args: Sequence[PyTree]) -> dict[str, int]:
-    """The leading axis of each array after the first argument."""
+    """The length of the leading axis of each array after the first argument."""
     return {
         f"the length of axis 0 of args[{i}]": np.shape(leaf)[0]
         for i, arg in enumerate(args)

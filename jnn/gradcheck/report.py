@@ -4,11 +4,15 @@ from typing import NamedTuple
 
 
 class Difference(NamedTuple):
-    """The distance of one array from its reference.
+    """The distance of an array a from its reference b.
 
-    absolute: the largest |a - b|. relative: that over the largest |b| of the array (of the whole gradient if the array
-    is all zeros), so that entries near zero do not inflate it. where: the index of the largest |a - b|. compared: how
-    many entries were compared. rounding: how large `absolute` can be from rounding in the reference alone.
+    Attributes:
+      absolute: The largest absolute difference of an entry.
+      relative: That over the largest absolute entry of b, or of the whole gradient if b is all zeros, so that entries
+        near zero do not inflate it.
+      where: The index of the largest difference.
+      compared: How many entries were compared.
+      rounding: How large `absolute` can be from rounding in the reference alone.
     """
 
     absolute: float
@@ -23,12 +27,17 @@ class Difference(NamedTuple):
 
 
 class Leaf(NamedTuple):
-    """One row of the table: a leaf's path and shape, and the hand-derived gradient against both references.
+    """One row of the table: the hand-derived gradient of a leaf compared with both references.
 
-    got: the shape of the hand-derived gradient; if it differs from that of the leaf, the differences are infinite.
-    kinks: the entries at a kink of f, as where a relu's z is exactly 0. Their one-sided differences disagree and the
-    hand-derived gradient lies between them, so they are compared with autodiff only.
-    diagnosis: the mistake that a wrong gradient looks like, such as the transpose or a constant factor; "" if unknown.
+    Attributes:
+      path: Where the leaf is in the tree.
+      shape: The shape of the leaf.
+      got: The shape of the hand-derived gradient; if it differs, the differences are infinite.
+      autodiff: The distance from autodiff.
+      finite: The distance from central differences.
+      kinks: How many entries are at a kink of f, such as a relu at exactly 0. Their one-sided differences disagree and
+        the hand-derived gradient lies between them, so they are compared with autodiff only.
+      diagnosis: The mistake that a wrong gradient looks like, such as the transpose or a constant factor, or "".
     """
 
     path: str
@@ -41,7 +50,13 @@ class Leaf(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The rows, their tolerances, and `.ok`. Printing it shows the table."""
+    """The result of a comparison, which prints as a table and is true if every gradient is right.
+
+    Attributes:
+      leaves: A row for each leaf.
+      tolerance: The largest relative difference from autodiff.
+      finite_tolerance: The largest relative difference from central differences.
+    """
 
     leaves: tuple[Leaf, ...]
     tolerance: float

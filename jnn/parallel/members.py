@@ -1,4 +1,4 @@
-"""Many members, such as networks of several seeds, spread over the devices of this process."""
+"""Ensemble members, such as networks of several seeds, spread over the devices of this process."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -16,7 +16,7 @@ from jnn.typing import PyTree
 
 
 def sweep(f: Callable[..., PyTree], *members: PyTree, devices: Iterable[Any] | None = None) -> PyTree:
-    """f(*member) for every member, such as a whole training run each, as one program spread over the devices.
+    """Calls a function for every ensemble member, such as a training run each, in one program over all devices.
 
     For a grid, repeat the values of each axis:
 
@@ -30,16 +30,20 @@ def sweep(f: Callable[..., PyTree], *members: PyTree, devices: Iterable[Any] | N
     Args:
       f: A function of one member. It is compiled into the program as `grad` is in `jnn.train`: bind data with
         `jax.tree_util.Partial`, not in a lambda.
-      *members: Trees whose leaves share a leading axis K; a member is one entry of each, such as a key, a learning rate
-        and a regularisation strength.
+      *members: Trees whose leaves share a leading axis K. Each member gets one entry of each, such as a key, a learning
+        rate and a regularisation strength.
       devices: All local ones by default.
 
     Returns:
-      What f returns, with a leading axis K: on a CPU each member gets the bits that it gets alone.
+      The results of f, with a leading axis K. On a CPU each member's are bitwise identical to those of a call of f.
 
     Raises:
-      TypeError: If members, or what is bound to f, are not arrays.
+      TypeError: If members, or arguments bound to f, are not arrays.
       ValueError: If members do not share a leading axis K >= 1, or there are no devices.
+
+    Example:
+      >>> parallel.sweep(lambda eta: eta**2, jnp.arange(3.0)).tolist()
+      [0.0, 1.0, 4.0]
     """
     checks.function("f", f)
     checks.bound("f", f)
@@ -55,9 +59,9 @@ def sweep(f: Callable[..., PyTree], *members: PyTree, devices: Iterable[Any] | N
 
 
 def members_mesh(k: int, *trees: PyTree) -> Mesh | None:
-    """The local devices over which k members are spread; None if there is one, or if others were chosen.
+    """The local devices over which k members are spread; None if there is only one, or if the user chose devices.
 
-    So they are by `jax.default_device`, by arrays of the trees that are on certain devices, and by several processes.
+    The choice is made by `jax.default_device`, by committed arrays in the trees, or by starting several processes.
     """
     mesh = Mesh(np.array(jax.local_devices()[:k]), ("members",))
     placed = [leaf for leaf in jax.tree.leaves(trees) if isinstance(leaf, jax.Array) and leaf.committed]
@@ -68,7 +72,7 @@ def members_mesh(k: int, *trees: PyTree) -> Mesh | None:
 
 
 def spread(f: Callable[..., PyTree], members: PyTree, mesh: Mesh | None) -> PyTree:
-    """f(*member) for every member, each device of the mesh computing its share; without a mesh one computes all."""
+    """f(*member) for every member; each device of the mesh computes its share, without a mesh one device does all."""
     if mesh is None:
         return xla.map_members(f, members)
     k = len(jax.tree.leaves(members)[0])

@@ -1,4 +1,4 @@
-"""Meshes of devices, and the one function that places an array on them."""
+"""Meshes of devices, and the placement of arrays on them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -42,7 +42,7 @@ def mesh(*, model: int = 1, devices: Iterable[Any] | None = None) -> Mesh:
 
 
 def distinct(devices: Iterable[Any]) -> list[Any]:
-    """The devices as a list; raise TypeError unless each is one, and is there once."""
+    """The devices as a list; raise TypeError unless they are distinct devices."""
     found = np.array(list(devices) if isinstance(devices, Iterable) else devices, object).ravel().tolist()
     if not all(hasattr(device, "device_kind") for device in found) or len(set(found)) < len(found):
         raise TypeError(f"devices must be a list of distinct devices, as jax.devices() returns, got {devices}")
@@ -51,6 +51,9 @@ def distinct(devices: Iterable[Any]) -> list[Any]:
 
 def batches(mesh: Mesh) -> NamedSharding:
     """The sharding of a mini-batch on the mesh: its first axis split over "batch".
+
+    Args:
+      mesh: The devices, with an axis "batch".
 
     Raises:
       TypeError: If `mesh` is not a mesh with this axis.
@@ -72,9 +75,9 @@ def place(mesh: Mesh, tree: PyTree, spec: PyTree = None) -> PyTree:
     Args:
       mesh: The devices.
       tree: Arrays.
-      spec: A `PartitionSpec` for all leaves or a tree of them that matches `tree`: PartitionSpec("batch") gives every
-        device, and so every process, only its part of the rows of a data set; (Layer(PartitionSpec("model", None),
-        PartitionSpec("model")), Layer(PartitionSpec(None, "model"), PartitionSpec())) splits a wide hidden layer.
+      spec: A `PartitionSpec` for all leaves, or a tree of them that matches `tree`. PartitionSpec("batch") splits the
+        rows of a data set between the devices; (Layer(PartitionSpec("model", None), PartitionSpec("model")),
+        Layer(PartitionSpec(None, "model"), PartitionSpec())) splits a wide hidden layer.
 
     Raises:
       ValueError: If the mesh does not divide an axis, or `spec` does not match `tree`.
@@ -98,7 +101,7 @@ def place(mesh: Mesh, tree: PyTree, spec: PyTree = None) -> PyTree:
 
 
 def put(leaf: PyTree, sharding: Sharding) -> jax.Array:
-    """One array, which every process holds whole, with this sharding; each process copies to its own devices."""
+    """Places one array, which every process holds whole; each process copies the parts for its own devices."""
     if sharding.is_fully_addressable or jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
         return jax.device_put(leaf, sharding)
     whole = np.asarray(leaf)
@@ -108,8 +111,8 @@ def put(leaf: PyTree, sharding: Sharding) -> jax.Array:
 def place_on(sharding: NamedSharding | None, *trees: PyTree) -> tuple[PyTree, ...]:
     """The trees with their arrays replicated on the mesh of `sharding`, except those that are on it already.
 
-    Without a sharding, and under a transformation of the caller's, they stay where they are. Axes of a mesh that are
-    explicit, as `jax.make_mesh` makes them, become automatic.
+    Without a sharding, and for tracers, they stay where they are. Explicit axes of a mesh, which `jax.make_mesh` makes,
+    become automatic.
     """
 
     def placed(leaf: PyTree) -> PyTree:

@@ -1,4 +1,4 @@
-"""The processes of a launcher: how they find each other, and what each has of arrays that span them."""
+"""Several processes: how they connect, and arrays that span them."""
 
 import os
 
@@ -12,9 +12,9 @@ _LAUNCHERS = (
     *("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"),
     *("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES", "MEGASCALE_NUM_SLICES"),
 )
-"""What a launcher sets for processes that it started: how many, or their hosts.
+"""The environment variables in which launchers give the number of processes, or their hosts.
 
-Of SLURM it is what `srun` sets: SLURM_NTASKS describes the allocation, in which a script without `srun` is alone.
+SLURM_NTASKS is not among them: it describes the allocation, in which a script without `srun` runs alone.
 """
 
 

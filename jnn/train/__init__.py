@@ -6,17 +6,17 @@
 An epoch visits every example once, in an order drawn from its key. If batch_size does not divide N, the last mini-batch
 is smaller; with a batch_size above N there is one mini-batch of all N.
 
-`grad`, `transform` and `evaluate` are compiled into the program. As everywhere in JAX, the program is reused while they
-are the same objects, and recompiles for a function that was made anew, such as a lambda or a `functools.partial` in a
-cell of a notebook that runs again. Two lines keep compiled programs on disk, where such a function finds them again:
+`grad`, `transform` and `evaluate` are compiled into the program. As everywhere in JAX, the program is reused as long as
+they are the same objects, and recompiles when one is defined again, such as a lambda or a `functools.partial` in a
+notebook cell that is run twice. Two lines cache compiled programs on disk, where such a function finds them again:
 
     jax.config.update("jax_compilation_cache_dir", "/tmp/jax_cache")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
-Bind the arrays that functions need with `jax.tree_util.Partial(f, xs=xs)`: they are then arguments of the program, and
-partials of the same function are the same to it; captured by a lambda they are constants, which compile slowly. Bind
-Python values with `functools.partial`. For a search over learning rates, `optax.inject_hyperparams` makes them a part
-of the optimizer's state, so that one program serves all.
+Bind the arrays that functions need with `jax.tree_util.Partial(f, xs=xs)`: they are then arguments of the program,
+which is shared by all partials of the same function; captured by a lambda they are constants, which compile slowly.
+Bind Python values with `functools.partial`. In a search over learning rates, `optax.inject_hyperparams` makes them part
+of the optimizer's state, so one program serves all.
 """
 
 import contextlib
@@ -60,30 +60,30 @@ def epoch(
     shuffle: bool | None = None,
     sharding: NamedSharding | None = None,
 ) -> tuple[StateT, Float[Array, " steps"]]:
-    """Visits every example once, in a fresh order, as one `lax.scan` in one program.
+    """Trains for one epoch: every example once, in a fresh order, as one `lax.scan` in one program.
 
     Args:
-      key: Draws the order and what `transform` needs.
+      key: The PRNG key for the order and for `transform`.
       grad: `grad(params, *batch)` returns (value, gradient), or ((value, carry), gradient) for a state with a carry.
-      optimizer: Any optimizer of optax.
-      state: What `init` or the last epoch returned.
+      optimizer: Any `optax.GradientTransformation`.
+      state: The state from `init` or from the last epoch.
       data: A tuple of arrays with a leading axis of N examples.
       batch_size: Examples in a mini-batch.
-      transform: `transform(key, *batch)` returns the arguments that `grad` gets in place of the mini-batch, with a new
+      transform: `transform(key, *batch)` returns the arguments that `grad` gets instead of the mini-batch, with a new
         key at each step: for augmentation or noise, or to append the key for a `grad` that draws random numbers.
-      shuffle: False keeps the order of the data, as it is kept for a state with a carry unless this is True.
-      sharding: Of a mini-batch over several devices, as `parallel.batches(mesh)`, or over any axes of a mesh of your
-        own; state and data that are not on its mesh yet are replicated there. A smaller last mini-batch is not split.
+      shuffle: Whether to shuffle the data: by default yes, unless the state has a carry.
+      sharding: How to split a mini-batch over several devices: `parallel.batches(mesh)`, or over any axes of your own
+        mesh. State and data that are not on its mesh yet are replicated there. A smaller last mini-batch is not split.
 
     Returns:
       The new state, and the value of each of the ceil(N / batch_size) mini-batches, before its update.
 
     Raises:
-      ValueError: For data without examples or with leading axes that differ, a batch_size below 1 or that the devices
-        of `sharding` do not divide, and a state of another optimizer or of other parameters.
-      TypeError: For data that are not a tuple or list of arrays, a batch_size that is not an integer, a key that is not
-        a typed PRNG key (`jax.random.key`), a state that is not from `init`, a transform that does not return a tuple,
-        and a `grad` that returns anything else.
+      ValueError: If data have no examples or leading axes that differ, if batch_size is below 1 or not divisible by the
+        devices of `sharding`, or if the state belongs to another optimizer or to other parameters.
+      TypeError: If data are not a tuple or list of arrays, batch_size is not an integer, the key is not a typed PRNG
+        key (`jax.random.key`), the state is not from `init`, `transform` does not return a tuple, or `grad` returns
+        anything else.
 
     Example:
       >>> from jnn import backprop, mlp
@@ -111,47 +111,50 @@ def run(
     batch_size: int,
     transform: Transform | None = None,
     evaluate: Evaluate | None = None,
+    validation: PyTree = None,
     eval_params: EvalParams | None = None,
     stopping: Criterion | None = None,
     shuffle: bool | None = None,
     sharding: NamedSharding | None = None,
     history: History | None = None,
 ) -> tuple[StateT, History]:
-    """A whole training run as one program; `jax.vmap` it over keys, learning rates or regularisation strengths.
+    """Trains for several epochs in one program; `jax.vmap` it over keys, learning rates or regularisation strengths.
 
     Epoch t = 0, 1, ... uses `jax.random.fold_in(key, t)`, so a longer run starts with the shorter one. It recompiles
-    when the number of epochs changes, Ctrl-C loses what was trained, and a cost that is NaN is only seen in the
-    history: outside of transformations, as in a notebook, `fit` is the better choice.
+    when the number of epochs changes, Ctrl-C loses the progress, and a NaN only shows in the history: outside of
+    transformations, as in a notebook, `fit` is the better choice.
 
     Args:
-      key: Draws the orders of the examples and what `transform` needs.
+      key: The PRNG key for the orders of the examples and for `transform`.
       grad: As in `epoch`.
       optimizer: As in `epoch`.
       state: As in `epoch`.
       data: As in `epoch`.
-      epochs: How many times every example is visited.
+      epochs: How many epochs to train for.
       batch_size: As in `epoch`.
       transform: As in `epoch`.
       evaluate: `evaluate(params)` returns metrics, any pytree of arrays. It is called after each epoch, traced.
+      validation: A tuple of held-out arrays, such as (xs, ys), that `evaluate(params, *validation)` gets, too. Without
+        `evaluate` the metric is {"error": their mean cost} by `grad`, which early stopping and the best checkpoint use.
       eval_params: `eval_params(state)` returns the parameters that `evaluate` and `stopping` get, such as an average
         that the optimizer keeps: `optax.contrib.schedule_free_eval_params(state.opt_state, state.params)`. By default
         `state.params`.
-      stopping: A criterion from `jnn.stopping`. Its error is what `evaluate` returns, or the metric named "error". Once
-        it is met, the state does not change any more and, outside of `jax.vmap`, nothing is computed; the returned
-        state has the parameters with the lowest error, or the last ones without `evaluate`. It is reset where a run
-        continues a history.
+      stopping: A criterion from `jnn.stopping`. Its error is the result of `evaluate`, or the metric named "error".
+        Once it is met, the state stays unchanged and, outside of `jax.vmap`, nothing is computed; the returned state
+        has the parameters with the lowest error, or the last ones without `evaluate`. It is reset when a run continues
+        a history.
       shuffle: As in `epoch`.
       sharding: As in `epoch`.
-      history: That of the epochs so far, to continue from. Five epochs, and five more with the history of the first
-        five, are bitwise identical to one ten-epoch run; without it the first orders are drawn again.
+      history: The history so far, to continue from. Five epochs, and five more with the history of the first five, are
+        bitwise identical to one ten-epoch run; without it the same orders are drawn again.
 
     Returns:
       The last state, and the history of all epochs: losses [epochs, steps].
 
     Raises:
-      ValueError: As `epoch` does, and for `epochs` as for `batch_size`; for a `stopping` window longer than `epochs`,
-        for a missing error and for a history of other mini-batches or metrics.
-      TypeError: As `epoch` does.
+      ValueError: As in `epoch`; also if `epochs` is below 1, the `stopping` window is longer than `epochs`, the error
+        is missing, or the history has other mini-batches or metrics.
+      TypeError: As in `epoch`.
 
     Example:
       >>> from jnn import backprop, mlp
@@ -164,6 +167,7 @@ def run(
       >>> history.losses.shape
       (4, 3)
     """
+    evaluate = arguments.validated(grad, evaluate, validation)
     plan = Plan(grad, optimizer, batch_size, transform, shuffle, sharding, evaluate, eval_params, stopping)
     plan = arguments.checked(plan, key, state, data, epochs)
     given = plan, key, *arguments.placed(plan, state, data), np.int32(histories.length(history)), epochs
@@ -185,6 +189,7 @@ def fit(
     batch_size: int,
     transform: Transform | None = None,
     evaluate: Evaluate | None = None,
+    validation: PyTree = None,
     eval_params: EvalParams | None = None,
     stopping: Criterion | None = None,
     shuffle: bool | None = None,
@@ -195,59 +200,59 @@ def fit(
     progress: bool = True,
     catch_interrupt: bool = True,
 ) -> tuple[StateT, History]:
-    """The same training run as `run`, driven from the host one epoch at a time.
+    """Trains like `run`, driven from the host one epoch at a time, with a progress bar, callbacks and checkpoints.
 
-    To continue under another learning rate, with the same optimizer's state and without recompiling, make it a part of
+    To continue with another learning rate, with the same optimizer's state and without recompiling, make it part of
     that state and replace it there:
 
         optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.01)
         state = state._replace(opt_state=optax.tree.set(state.opt_state, learning_rate=0.001))
 
     Args:
-      key: As in `run`. A key of shape [S] trains S members together: the leaves of state, and of the returned state and
-        history, then have a leading axis S. As in `parallel.sweep`, each local device trains its share of them, unless
-        there is a `sharding`.
+      key: As in `run`. A key of shape [S] trains S ensemble members together: the leaves of state, and of the returned
+        state and history, then have a leading axis S. As in `parallel.sweep`, each local device trains its share of
+        them, unless there is a `sharding`.
       grad: As in `epoch`.
       optimizer: As in `epoch`.
       state: As in `epoch`.
-      data: As in `epoch`, or in chunks, each such a tuple, for more examples than fit in memory: a list of chunks, a
-        data loader, which is iterated once an epoch, or a function of the epoch t = 0, 1, ... that returns an iterable.
-        Chunk c is trained on as `epoch` does with the key `fold_in(fold_in(key, t), c)`, so examples are shuffled
-        within chunks. The next chunk is read, and NumPy arrays and what converts to them are copied, while one trains.
-        Epochs may have different numbers of chunks: in the history the losses of shorter ones end with NaN.
-        The program recompiles for each size of a chunk. Checkpoints are saved after chunks, too, and named by their
-        number; to resume, the same chunks must come in the same order.
+      data: As in `epoch`; or, for more examples than fit in memory, chunks of such tuples: a list, a data loader, which
+        is iterated once per epoch, or a function of the epoch t = 0, 1, ... that returns an iterable. Chunk c is
+        trained on as `epoch` does with the key `fold_in(fold_in(key, t), c)`, so examples are shuffled within chunks.
+        The next chunk is prefetched and copied while one trains. Epochs may have different numbers of chunks: in the
+        history the losses of shorter ones end with NaN. The program recompiles for each size of a chunk. Checkpoints
+        are also saved after chunks, and named by their number; to resume, the same chunks must come in the same order.
       epochs: As in `run`.
       batch_size: As in `epoch`.
       transform: As in `epoch`.
-      evaluate: As in `run`; with chunks, it is called after the last one of an epoch.
+      evaluate: As in `run`.
+      validation: As in `run`.
       eval_params: As in `run`.
       stopping: As in `run`; training ends when every member has stopped.
       shuffle: As in `epoch`.
       sharding: As in `epoch`.
       history: As in `run`.
       callbacks: Each is called with a `Report` after every epoch; training stops when one returns True, and only then.
-      checkpoints: Where to save what is needed to resume (`jnn.checkpoint`). A call with the same arguments resumes
-        from the newest checkpoint there, and ends with the same bits as one that was never interrupted. What ends
-        training, such as an error of a loader, a callback or the cost, is raised once the last whole epoch is saved;
-        so does SIGTERM, as schedulers send it, which then ends the process with exit code 143.
-      progress: Show a bar with the mean cost and the scalar metrics over the members, on a terminal or in a notebook,
-        if tqdm is installed.
-      catch_interrupt: Ctrl-C ends the run after the last whole epoch and returns its state and history, and a line on
-        stderr reports it; a second Ctrl-C raises KeyboardInterrupt, as the first one does before an epoch has ended,
-        with several processes, or if this is False.
+      checkpoints: Where to save progress (`jnn.checkpoint`). A call with the same arguments resumes from the newest
+        checkpoint there and is bitwise identical to an uninterrupted run. An exception, such as an error in a data
+        loader, a callback or the cost, is raised after the last whole epoch is saved. SIGTERM, which schedulers send,
+        saves it, too, and then ends the process with exit code 143.
+      progress: Whether to show a bar with the mean cost and the scalar metrics over the members, on a terminal or in a
+        notebook, if tqdm is installed.
+      catch_interrupt: Whether Ctrl-C ends the run after the last whole epoch and returns its state and history, with a
+        line on stderr. Otherwise, before the first epoch has ended, for a second Ctrl-C, and with several processes,
+        KeyboardInterrupt is raised.
 
     Returns:
-      As `run` does.
+      As in `run`.
 
     Raises:
-      ValueError: As `run` and `checkpoint.Checkpoints` do; for an epoch without a chunk, for chunks of other shapes or
-        dtypes than the first, and for an iterator, which gives its chunks once, if epochs is more than 1.
-      TypeError: As `run` does, and for an object that is not a chunk.
-      FloatingPointError: When a value is NaN or infinite, naming the epoch, the mini-batch and the likely cause.
+      ValueError: As in `run` and `checkpoint.Checkpoints`; also if an epoch has no chunk, a chunk has other shapes or
+        dtypes than the first, or data is an iterator, which yields its chunks once, and epochs is more than 1.
+      TypeError: As in `run`; also if an object is not a chunk.
+      FloatingPointError: If a value is NaN or infinite: names the epoch, the mini-batch and the likely cause.
 
     Warns:
-      UserWarning: When the first epoch falls below 0 under a cost of jnn, which it cannot for desired outputs in range.
+      UserWarning: If a cost of jnn falls below 0 in the first epoch, which means that desired outputs are out of range.
 
     Example:
       >>> from jnn import backprop, mlp
@@ -264,6 +269,7 @@ def fit(
     first = histories.length(history)
     chunks, last = Chunks(data, first, epochs), first + epochs
     checks.not_traced(chunks.first)
+    evaluate = arguments.validated(grad, evaluate, validation)
     plan = Plan(grad, optimizer, batch_size, transform, shuffle, sharding, evaluate, eval_params, stopping)
     plan = arguments.checked(plan, key, state, chunks.first, epochs)
     (state,) = arguments.placed(plan, state)

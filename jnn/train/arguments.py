@@ -1,4 +1,4 @@
-"""The arguments of a training run, checked once, in the form that its programs take."""
+"""The arguments of a training run, checked once."""
 
 import functools
 from collections.abc import Callable
@@ -28,7 +28,7 @@ _FUNCTIONS = ("grad", "transform", "evaluate", "eval_params")
 )
 @dataclass(frozen=True)
 class Plan:
-    """How to train: functions, whose bound arrays are arguments of a program, and what is static.
+    """The plan of a training run: functions, whose bound arrays are arguments of the programs, and static settings.
 
     Attributes:
       together: Whether several members train together.
@@ -49,7 +49,7 @@ class Plan:
 
 
 def checked(plan: Plan, key: jax.Array, state: StateT, data: PyTree, epochs: int = 1) -> Plan:
-    """The plan as programs take it, if its parts fit together; raises as `train.epoch`, `run` and `fit` say."""
+    """Checks the arguments and completes the plan for the programs; raises as `train.epoch`, `run` and `fit` do."""
     checks.key("key", key)
     checks.examples(data)
     checks.count("batch_size", plan.batch_size)
@@ -70,11 +70,19 @@ def checked(plan: Plan, key: jax.Array, state: StateT, data: PyTree, epochs: int
     return place_on(_everywhere(made), made)[0]
 
 
+def validated(grad: Grad, evaluate: Evaluate | None, validation: PyTree) -> Evaluate | None:
+    """`evaluate` on the validation examples, by default their mean cost; `evaluate` itself without examples."""
+    if validation is None:
+        return evaluate
+    checks.examples(validation, "validation")
+    f = Partial(_mean_cost, _partial("grad", grad)) if evaluate is None else _partial("evaluate", evaluate)
+    return Partial(_on_examples, f, jax.tree.map(checks.converted, tuple(validation)))
+
+
 def placed(plan: Plan, *trees: PyTree) -> tuple[PyTree, ...]:
     """The trees as arrays on the devices of the plan.
 
-    A number in a state, such as a learning rate that replaces another, becomes an array whose dtype does not adapt to
-    that of others: a program would be compiled again for one that does.
+    Numbers in a state, such as a new learning rate, become arrays that are not weakly typed, which would recompile.
     """
 
     def strong(leaf: PyTree) -> PyTree:
@@ -95,9 +103,9 @@ def check_optimizer(optimizer: Optimizer) -> None:
 
 
 def check_opt_state(optimizer: Optimizer, state: State | CarryState) -> None:
-    """Raise ValueError unless the optimizer's state is that of its kind and of these parameters.
+    """Raise ValueError unless the optimizer's state belongs to this optimizer and these parameters.
 
-    Part of the programs: what is traced already is not checked again.
+    Runs while programs are traced, so not again for a cached program.
     """
     expected = jax.eval_shape(optimizer.init, state.params)
     if _form(state.opt_state) == _form(expected):
@@ -115,7 +123,7 @@ def check_opt_state(optimizer: Optimizer, state: State | CarryState) -> None:
 def value_and_grad(
     returned: PyTree, params: PyTree, carry: tuple[PyTree, ...]
 ) -> tuple[PyTree, PyTree, tuple[PyTree, ...]]:
-    """The value, the gradient and, as a tuple of one, the next carry, if there is one, of what `grad` returned.
+    """The value, the gradient and a tuple of the next carry, if any, from the result of `grad`.
 
     Raises TypeError unless `grad` returned a number and a tree of arrays like `params`, and a carry like `carry`.
     """
@@ -143,6 +151,14 @@ def value_and_grad(
         name, found, wanted = _other_shape(grads, params)
         got = f"a gradient whose {name} has shape {found} instead of {wanted}"
     raise TypeError(f"grad must return {form}, {meaning}; got {got}")
+
+
+def _on_examples(f: Callable[..., PyTree], examples: tuple[PyTree, ...], params: PyTree) -> PyTree:
+    return f(params, *examples)
+
+
+def _mean_cost(grad: Grad, params: PyTree, *examples: PyTree) -> dict[str, PyTree]:
+    return {"error": grad(params, *examples)[0]}
 
 
 def _everywhere(plan: Plan) -> NamedSharding | None:

@@ -1,4 +1,4 @@
-"""Where each epoch's data come from: data in memory are one chunk that stays, other chunks are read one by one."""
+"""The data of each epoch: data in memory are one chunk that stays, other chunks are read one by one."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -38,11 +38,11 @@ class Chunks:
         self._kind = _kind(self.first)
 
     def epoch(self, t: int, trained: int = 0, last: str = "") -> Iterator[tuple[np.int32 | None, PyTree, str]]:
-        """The chunks of epoch t: the number of each, None for data in memory; the chunk; and a mark to know it by.
+        """Yields the chunks of epoch t: the number, None for data in memory; the chunk; and a mark that identifies it.
 
         Args:
           t: The epoch, counted from 0.
-          trained: How many chunks of this epoch were trained on already: they are read, but not given.
+          trained: How many chunks of this epoch were trained on already: they are read, but not yielded.
           last: The mark of the last of them.
         """
         if self.stay:
@@ -95,7 +95,7 @@ class Chunks:
 
 
 def _are_chunks(data: PyTree) -> bool:
-    """Whether data hold chunks: a tuple or a list of arrays is the data, other iterables hold chunks of it."""
+    """Whether data are chunks: a tuple or a list of arrays is the data, other iterables yield chunks."""
     if isinstance(data, list):
         return bool(data) and all(map(_is_chunk, data))
     iterates = callable(data) or isinstance(data, Iterable)
@@ -103,16 +103,16 @@ def _are_chunks(data: PyTree) -> bool:
 
 
 def _is_chunk(part: PyTree) -> bool:
-    """Of a list: what a loader gives, or what looks like it and is refused as a chunk."""
+    """Whether an item of a list is a chunk, or resembles one and is refused later."""
     arrays = isinstance(part, list) and all(hasattr(leaf, "dtype") for leaf in part)
     return isinstance(part, tuple | Mapping) or (arrays and bool(part))
 
 
 def _copied(leaf: PyTree) -> jax.Array | np.ndarray:
-    """A JAX array as it is, others as a copy, as loaders use their memory again, of a dtype that JAX has.
+    """JAX arrays unchanged; others as a copy in a JAX dtype, as loaders may overwrite their memory.
 
-    The copy is aligned, so that JAX on a CPU makes no second one: of 10,000 rows of 784 numbers they take 6 ms, a plain
-    copy and JAX's own 28 ms, and training [784, 30, 10] on them some 40 ms.
+    The copy is aligned, so that JAX makes no second one on a CPU: for 10,000 rows of 784 numbers that takes 6 ms
+    instead of 28 ms, and training [784, 30, 10] on them some 40 ms.
     """
     if isinstance(leaf, jax.Array):
         return leaf

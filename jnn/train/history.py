@@ -1,4 +1,4 @@
-"""Histories of training runs that continue: their epochs one by one, and joined."""
+"""Histories of training runs: split into epochs, joined, and finished."""
 
 from collections.abc import Sequence
 

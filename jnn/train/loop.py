@@ -1,4 +1,4 @@
-"""One epoch after another on the host: how far a training run is, what is saved of it, and what ends it."""
+"""The loop over epochs on the host: progress, checkpoints, and interruptions."""
 
 import contextlib
 import signal
@@ -25,15 +25,15 @@ from jnn.typing import History, PyTree, Report, Scalar
 
 
 class Progress(NamedTuple):
-    """How far a training run is.
+    """The progress of a training run.
 
     Attributes:
       measured: The losses and metrics of each whole epoch.
-      number: Of epochs, or of chunks, by which a checkpoint is named.
-      ended: Whether early stopping or a callback ended it.
-      losses: Of the chunks of the next epoch that were trained on already, [*members, steps].
-      chunk: How many they are.
-      mark: That of the last of them.
+      number: The number of epochs, or of chunks, which names a checkpoint.
+      ended: Whether early stopping or a callback ended the run.
+      losses: The losses of the chunks of the next epoch that were trained on already, [*members, steps].
+      chunk: The number of these chunks.
+      mark: The mark of the last of them.
     """
 
     state: PyTree
@@ -46,13 +46,13 @@ class Progress(NamedTuple):
     mark: str = ""
 
     def report(self) -> Report:
-        """On the last whole epoch, or on the one that has begun."""
+        """The report of the last whole epoch, or of the one in progress."""
         if self.losses is not None:
             return Report(len(self.measured) + 1, self.state, self.losses, None)
         return Report(len(self.measured), self.state, *self.measured[-1])
 
     def result(self, first: int, axis: int) -> tuple[PyTree, History]:
-        """What `fit` returns, whose epochs began with `first` and lie along this axis."""
+        """The result of `fit`, whose epochs start with `first` and lie along this axis."""
         return history.finished(self.state, self.tracker, *history.stacked(self.measured, axis), first)
 
 
@@ -67,9 +67,9 @@ def train(
     *,
     catch_interrupt: bool,
 ) -> Progress:
-    """Train for the epochs that are left, or until a listener, early stopping or Ctrl-C ends it; save on the way.
+    """Trains for the remaining epochs, or until a listener, early stopping or Ctrl-C ends the run, and saves.
 
-    Ctrl-C ends it, if it may, once the first of `epochs` is trained; what else ends it is raised, after the last whole
+    Ctrl-C ends it, if it may, once the first of `epochs` is trained; other exceptions are raised after the last whole
     epoch is saved. Returns the progress after the last whole epoch.
     """
 
@@ -110,9 +110,9 @@ def train(
 
 @contextlib.contextmanager
 def saved_on_sigterm(saver: Saver | None) -> Iterator[None]:
-    """Within, SIGTERM ends the process as `sys.exit` does, with its own code, 143, unless a handler of the user's does.
+    """Lets SIGTERM end the process as `sys.exit(143)` does, unless the user has set another handler.
 
-    A process that a scheduler ends then saves what it has, which the system's own handler would not let it do.
+    A process that a scheduler ends then saves its progress, which the default handler would not let it do.
     """
     main = threading.current_thread() is threading.main_thread()
     if saver is None or not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
@@ -133,7 +133,7 @@ def shapes(plan: Plan, key: jax.Array, chunk: PyTree, at: Progress) -> tuple[PyT
 
 
 def resumed(saver: Saver, plan: Plan, key: jax.Array, chunks: Chunks, start: Progress, epochs: int) -> Progress:
-    """The progress from which to train until there are `epochs` epochs: `start`, or that of the newest checkpoint."""
+    """The progress from which to train until there are `epochs` epochs: `start`, or the newest checkpoint."""
     chunk = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.result_type(leaf)), chunks.first)
     first, carried = np.int32(len(start.measured)), (start.state, start.tracker)
     c = None if chunks.stay else np.int32(0)
@@ -168,7 +168,7 @@ def resumed(saver: Saver, plan: Plan, key: jax.Array, chunks: Chunks, start: Pro
 
 
 def say_if_interrupted(at: Progress, epochs: int) -> None:
-    """Write a line to stderr if there are fewer epochs, and nothing but Ctrl-C ended them."""
+    """Writes a line to stderr if Ctrl-C ended the run before its last epoch."""
     n = len(at.measured)
     if n < epochs and not at.ended:
         on = f"continue with epochs={epochs - n}, history=history"
@@ -227,7 +227,7 @@ def _with_hyperparams(state: PyTree, values: Mapping[str, Scalar]) -> PyTree:
 
 
 def _where(place: str, at: Progress, epochs: int) -> str:
-    """What a training run does that finds a checkpoint, for its user."""
+    """A line that tells the user what is done with the checkpoint that was found."""
     n = len(at.measured)
     if n > epochs:
         return f"{place} holds {n} epochs, more than epochs={epochs}: all {n} are returned, none is trained"

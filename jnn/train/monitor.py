@@ -1,4 +1,4 @@
-"""What `train.fit` and its user tell each other: a progress bar, a cost that is not finite, a callback's answer."""
+"""The progress bar of `train.fit`, its warnings about the cost, and the answers of callbacks."""
 
 import contextlib
 import importlib.util
@@ -17,9 +17,9 @@ from jnn.typing import CarryState, Evaluate, Grad, PyTree, Report, State
 def progress_bar(
     epochs: int, done: int, evaluate: Evaluate | None, stack: contextlib.ExitStack, *, shown: bool
 ) -> list[Callable[[Report], None]]:
-    """A callback that draws the bar on a terminal or in a notebook, or none; tqdm is optional.
+    """A list of one callback that draws the bar, on a terminal or in a notebook and with tqdm; else an empty list.
 
-    A metric without a name has that of `evaluate`.
+    A metric without a name gets the name of `evaluate`.
     """
     if not shown or not is_seen() or jax.process_index() or importlib.util.find_spec("tqdm") is None:
         return []
@@ -44,13 +44,13 @@ def progress_bar(
 
 
 def is_seen() -> bool:
-    """Whether somebody may watch stderr: on a terminal, or in a notebook."""
+    """Whether stderr is a terminal or a notebook."""
     interactive = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
     return sys.stderr.isatty() or interactive() is not None
 
 
 def is_true(answer: object) -> bool:
-    """Whether a callback returned True, Python's or an array's; not 1, as `file.write` may."""
+    """Whether a callback returned True, of Python or in an array; 1, as `file.write` may return, does not count."""
     scalar = isinstance(answer, bool | np.bool | np.ndarray | jax.Array) and np.ndim(answer) == 0
     return scalar and np.asarray(answer).dtype == bool and bool(answer)
 
@@ -58,8 +58,8 @@ def is_true(answer: object) -> bool:
 def check_finite(report: Report, trained: np.ndarray, data: PyTree, chunk: int) -> None:
     """Raise FloatingPointError if a loss of a member that trained is not finite, naming where it began and the cause.
 
-    Not where `optax.apply_if_finite` keeps such gradients from the parameters. `chunk` is the number of the data in
-    their epoch, 0 for data in memory.
+    `optax.apply_if_finite`, which skips such gradients, is respected. `chunk` is the number of the chunk in its epoch,
+    0 for data in memory.
     """
     bad = np.argwhere(~np.isfinite(np.asarray(report.losses)) & trained[..., None])
     if not len(bad) or _skipped(report.state):
@@ -74,7 +74,7 @@ def check_finite(report: Report, trained: np.ndarray, data: PyTree, chunk: int) 
 
 
 def warn_below_zero(report: Report, grad: Grad) -> None:
-    """Warn of losses below 0 where `grad` has a cost bound to it that desired outputs of its range keep above 0."""
+    """Warns of losses below 0 if a cost is bound to `grad` that is at least 0 for desired outputs in its range."""
     lowest = np.nanmin(np.asarray(report.losses, float), initial=0.0)
     bounded = [node for node in _bound(grad) if getattr(node, "targets", (-np.inf,))[0] > -np.inf]
     if bounded and lowest < -1e-3:  # not by rounding
@@ -87,7 +87,7 @@ def warn_below_zero(report: Report, grad: Grad) -> None:
 
 
 def _bound(node: PyTree) -> Iterator[PyTree]:
-    """A function and what is bound to it, also to those that are bound to it."""
+    """A function and, recursively, everything that is bound to it."""
     yield node
     for part in (getattr(node, "func", None), getattr(node, "fun", None), *getattr(node, "args", ())):
         if part is not None:
@@ -97,7 +97,7 @@ def _bound(node: PyTree) -> Iterator[PyTree]:
 
 
 def _mean(numbers: PyTree) -> float:
-    """Of those that are not NaN, as of members that have stopped. By NumPy, which compiles nothing."""
+    """The mean without NaN, which members that have stopped return. In NumPy, which compiles nothing."""
     numbers = np.asarray(numbers, float)
     kept = numbers[~np.isnan(numbers)]
     return kept.mean() if kept.size else np.nan

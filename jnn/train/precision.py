@@ -10,11 +10,11 @@ from jnn.typing import Grad, PyTree
 
 
 def mixed(grad: Grad) -> Partial:
-    """The gradient in mixed precision, for `epoch`, `run` and `fit`: bfloat16 arithmetic, float32 parameters.
+    """Turns a gradient into one in mixed precision: bfloat16 arithmetic, float32 parameters.
 
-    `grad` gets parameters and mini-batch rounded to bfloat16, whose matrix products accumulate in float32, and its
-    result is cast back to the parameters' dtype, so that updates are not rounded. `jnn.costs` return values in float32.
-    Fast on hardware with such products; no loss scaling is needed, as bfloat16 has float32's range.
+    Parameters and mini-batch are rounded to bfloat16 before `grad`, whose matrix products accumulate in float32, and
+    the result is cast back to the parameters' dtype, so that updates are not rounded. `jnn.costs` return float32
+    values. No loss scaling is needed, as bfloat16 has the range of float32.
 
     Args:
       grad: As in `epoch`.
@@ -31,7 +31,7 @@ def mixed(grad: Grad) -> Partial:
 
 
 def _mixed(grad: Grad, params: PyTree, *batch: PyTree) -> tuple[PyTree, PyTree]:
-    """What `grad` returns of parameters and a mini-batch in bfloat16, in the dtypes of the arguments."""
+    """`grad` of parameters and a mini-batch in bfloat16, cast back to the dtypes of the arguments."""
 
     def half(leaf: Array) -> Array:
         return leaf.astype(jnp.bfloat16) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf

@@ -22,15 +22,16 @@ from jnn.typing import Grad, History, Optimizer, PRNGKey, PyTree, StateT
 
 
 def step(grad: Grad, optimizer: Optimizer, state: StateT, batch: PyTree) -> tuple[StateT, Float[Array, ""]]:
-    """One update by one mini-batch (section 2.2, step 2), for a training loop of your own.
+    """Updates the parameters by one mini-batch (section 2.2, step 2), for your own training loop.
 
-    Not compiled: call it inside `jax.jit`. Optimizers that use the value or search along a line get what they need. Of
-    optax only `lookahead`, whose parameters are pairs, and an opaque `contrib.sam` inside of another do not fit.
+    Not compiled: call it inside `jax.jit`. Optimizers that need the value, or a line search, get their extra arguments.
+    Not supported are `optax.lookahead`, whose parameters are pairs, and an opaque `optax.contrib.sam` inside of another
+    optimizer.
 
     Args:
       grad: `grad(params, *batch)` returns (value, gradient), or ((value, carry), gradient) for a state with a carry.
-      optimizer: Any optimizer of optax.
-      state: What `init` or the last step returned.
+      optimizer: Any `optax.GradientTransformation`.
+      state: The state from `init` or from the last step.
       batch: A tuple of arrays.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a training run starts with: the optimizer of section 2.2, and the first state of any."""
+"""The start of a training run: the optimizer of section 2.2, and the first state."""
 
 import functools
 from typing import overload
@@ -15,7 +15,7 @@ def sgd(eta: float | Float[Array, ""]) -> optax.GradientTransformation:
     """Stochastic gradient descent of section 2.2: w <- w - eta (1/m) sum_x dC/dw (the notes lost the minus signs).
 
     Args:
-      eta: The learning rate. Equal Python numbers give the same optimizer, so that programs are reused.
+      eta: The learning rate. Equal Python numbers give the same optimizer, so programs are reused.
 
     Raises:
       ValueError: Unless eta > 0; a traced eta, as under `jax.vmap` over learning rates, is not checked.
@@ -34,21 +34,21 @@ def init(optimizer: Optimizer, params: PyTree, carry: None = None) -> State: ...
 @overload
 def init(optimizer: Optimizer, params: PyTree, carry: object) -> CarryState: ...
 def init(optimizer: Optimizer, params: PyTree, carry: PyTree = None) -> State | CarryState:
-    """The state before the first step.
+    """Returns the state before the first step.
 
     With a carry, such as the state of a recurrent net that reads a text window by window, `grad(params, carry, *batch)`
     returns ((value, next carry), gradient), as `jax.value_and_grad(loss, has_aux=True)` does. The next mini-batch gets
-    the next carry, also from the end of one epoch to the start of the next; the order of the data is
-    kept. For B texts at once, one in each row of xs [B, W T], the mini-batches of B windows are those of
+    the next carry, also from the end of one epoch to the start of the next, and the data are not shuffled. For B texts
+    at once, one in each row of xs [B, W T], train on mini-batches of B windows:
 
         windows = xs.reshape(B, W, T).swapaxes(0, 1).reshape(W * B, T)
         state = train.init(optimizer, params, carry=lstm.zero_state(units, B))
         state, history = train.fit(key, grad, optimizer, state, (windows,), batch_size=B, ...)
 
-    where B must divide the number of windows, as the carry has a row for each text.
+    B must divide the number of windows, as the carry has a row for each text.
 
     Args:
-      optimizer: Any optimizer of optax.
+      optimizer: Any `optax.GradientTransformation`.
       params: The parameters, any pytree.
       carry: The first carry, or None.
 
@@ -56,7 +56,7 @@ def init(optimizer: Optimizer, params: PyTree, carry: PyTree = None) -> State | 
       A `State`, or a `CarryState` if there is a carry.
 
     Raises:
-      TypeError: For an optimizer that is not one.
+      TypeError: If `optimizer` is not an `optax.GradientTransformation`.
 
     Example:
       >>> train.init(train.sgd(0.5), {"w": 1.0}).params

@@ -31,7 +31,7 @@ def counts(corpus: Corpus, order: int = 5) -> float:
     p = np.full(len(held_out), 1 / n)
     past, asked = np.zeros_like(train), np.zeros_like(held_out)  # k characters in a row as one number, in base n
     for k in range(min(order + 1, len(train), len(held_out))):
-        if max(past.max(), asked.max()) >= np.iinfo(np.int64).max // n:  # one more would overflow: number them anew
+        if max(past.max(), asked.max()) >= np.iinfo(np.int64).max // n:  # one more would overflow: renumber them
             numbers = np.unique(np.concatenate([past, asked]), return_inverse=True)[1]
             past, asked = numbers[: len(past)], numbers[len(past) :]
         past, asked = (a[: len(text) - k] * n + text[k:] for a, text in ((past, train), (asked, held_out)))
