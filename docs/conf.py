@@ -38,6 +38,7 @@ templates_path = [str(Path(__file__).parent / "templates")]
 highlight_language = "none"  # derivations in docstrings; doctests and fenced code are highlighted all the same
 
 nb_execution_mode = "off"  # `make notebooks` executes them
+nb_code_prompt_show, nb_code_prompt_hide = "Show the set-up", "Hide the set-up"
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
 katex_css_path = "katex/katex.min.css"  # of the version that sphinxcontrib-katex contains, with its fonts
@@ -45,7 +46,7 @@ katex_css_path = "katex/katex.min.css"  # of the version that sphinxcontrib-kate
 viewcode_follow_imported_members = False
 default_role = "py:obj"
 autodoc_default_options = {"members": True, "member-order": "bysource", "no-value": True}
-napoleon_numpy_docstring = False
+napoleon_numpy_docstring = napoleon_attr_annotations = False
 python_maximum_signature_line_length = 80
 
 html_theme = "furo"
@@ -92,7 +93,7 @@ def as_written(*event: Any) -> tuple[str, str | None] | None:
         return str(inspect.Signature([parameter.replace(annotation=parameter.empty) for parameter in parameters])), None
     if kind not in ("function", "method"):
         return None
-    node = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(value)))).body[0]
+    node: Any = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(value)))).body[0]
     arguments, result = (re.sub(r", ' (?=\w)", ", '", ast.unparse(part)) for part in (node.args, node.returns))
     return f"({arguments})", result
 
@@ -102,16 +103,16 @@ def exactly(_: Sphinx, page: nodes.document) -> None:
     for link in page.findall(pending_xref):
         if link["refdomain"] == "py":
             link["reftype"] = "obj"
-            link["is_type"] = link.attributes.pop("refspecific", False)
+            link.attributes.pop("refspecific", None)
 
 
 def within_jnn(app: Sphinx, env: BuildEnvironment, node: nodes.Element, text: nodes.Element) -> nodes.Element | None:
-    """Link `lstm.scan` from every page, and a type of a signature if no other has its name."""
+    """Link `lstm.scan` and `State` from every page; other types where only one has the name."""
     domain, name = env.domains.python_domain, node["reftarget"]
-    if node["refdomain"] != "py":
-        return None
-    found = domain.find_obj(env, "jnn", "", name, "obj") if "." in name else []
-    if not found and node["is_type"]:
+    found = []
+    if node["refdomain"] == "py" and "." in name:
+        found = domain.find_obj(env, "jnn", "", name, "obj")
+    elif node["refdomain"] == "py" and name[:1].isupper():
         found = domain.find_obj(env, "jnn.typing", "", name, "obj") or domain.find_obj(env, "", "", name, "obj", 1)
     if len(found) != 1:
         return None

@@ -2,7 +2,8 @@
 addEventListener("load", () => {
   for (const part of document.querySelectorAll("pre, .table-wrapper, .katex-display"))
     if (part.scrollWidth > part.clientWidth) part.tabIndex = 0;
-  for (const part of document.querySelectorAll("dt.sig :is(dl, dd)")) part.role = "none";
+  for (const list of document.querySelectorAll("dt.sig > dl"))
+    list.outerHTML = list.outerHTML.replace(/<(\/?)d[ld]\b/g, "<$1div");
   document.querySelector(".sidebar-drawer")?.setAttribute("aria-label", "Site");
   document.querySelector(".toc-drawer")?.setAttribute("aria-label", "This page");
 });
