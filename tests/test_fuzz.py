@@ -291,7 +291,7 @@ OTHERS = {
         "regularize.append_key",
         "gradient_flow.flow",
         "train.init",
-        "train.mixed",
+        "train.mixed_precision",
         "stopping.check",
         "stopping.observe",
         "stopping.start",

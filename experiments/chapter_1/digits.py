@@ -57,7 +57,7 @@ def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[st
     key, sizes = jax.random.key(config.seed), (images.xs.shape[1], *config.hidden, 10)
     state, train_keys = common.init_networks(key, config.seeds, optimizer, sizes)
     grad = Partial(backprop.minibatch_value_and_grad, cost=COSTS[config.cost])
-    grad = train.mixed(grad) if config.precision == "mixed" else grad
+    grad = train.mixed_precision(grad) if config.precision == "mixed" else grad
     evaluate = Partial(_metrics, xs=test.xs, labels=test.labels)
     options = {"epochs": config.epochs, "batch_size": config.batch_size}
     state, history = common.fit_images(
