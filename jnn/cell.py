@@ -221,6 +221,21 @@ def by_hand(
     Returns:
       A function (params, state, xs, mask, remat_every) -> (last, states), which checks its arguments as `check` does
       and computes `recurrent.rematerialise`. A single sequence is computed as a batch of one.
+
+    Example:
+      A linear cell, `h_t = W x_t + U h_(t-1) + b`:
+
+      >>> def forward(gate):
+      ...     return lambda h, x: (cell.weighted_input(gate, x, h), None)
+      >>> def backward(gate):
+      ...     return lambda dh, before, after, saved: (dh @ gate.U, dh)
+      >>> def gradients(gate, xs, before, saved, dz):
+      ...     dW, dU = (jnp.tensordot(dz, right, ((0, 1), (0, 1))) for right in (xs, before))
+      ...     return cell.Gate(dW, dU, jnp.sum(dz, (0, 1))), dz @ gate.W
+      >>> unroll = cell.by_hand(forward, backward, gradients)
+      >>> gate = cell.Gate(W=jnp.ones((2, 3)), U=jnp.eye(2), b=jnp.zeros(2))
+      >>> jax.grad(lambda gate: jnp.sum(unroll(gate, jnp.zeros(2), jnp.ones((5, 3)))[0]))(gate).b
+      Array([5., 5.], dtype=float32)
     """
 
     @jax.custom_vjp

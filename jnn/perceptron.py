@@ -61,8 +61,7 @@ def scale(params: Params, c: Scalar) -> Params:
       >>> perceptron.scale((mlp.Layer(w=jnp.ones((1, 2)), b=jnp.ones(1)),), 2.0)[0].w
       Array([[2., 2.]], dtype=float32)
     """
-    checks.number("c", c)
-    checks.positive("c", c)
+    checks.positive_number("c", c)
     return jax.tree.map(lambda leaf: c * leaf, params)
 
 
@@ -91,8 +90,7 @@ def bits_layer(c: Scalar = 20.0, *, dtype: jax.typing.DTypeLike = jnp.float32) -
       >>> mlp.forward((layer,), jnp.eye(10)[6]).round()
       Array([0., 1., 1., 0.], dtype=float32)
     """
-    checks.number("c", c)
-    checks.positive("c", c)
+    checks.positive_number("c", c)
     bits = (jnp.arange(10)[None] >> jnp.arange(4)[:, None]) & 1
     return Layer(w=jnp.asarray(c * (2.0 * bits - 1), dtype), b=jnp.zeros(4, dtype))
 
@@ -122,8 +120,7 @@ def steepest_step(gradient: PyTree, epsilon: Scalar) -> PyTree:
       >>> np.asarray(perceptron.steepest_step(jnp.array([3.0, 4.0]), 0.5)).round(3)
       array([-0.3, -0.4], dtype=float32)
     """
-    checks.number("epsilon", epsilon)
-    checks.positive("epsilon", epsilon)
+    checks.positive_number("epsilon", epsilon)
     leaves = jax.tree.leaves(gradient)
     wide = dtypes.single(*leaves)
     # Dividing by the largest entry before squaring avoids overflow and underflow.

@@ -78,8 +78,7 @@ def step(s: Scalar, w: Scalar = 1024.0, *, dtype: jax.typing.DTypeLike = jnp.flo
       Array([0. , 0.5, 1. ], dtype=float32)
     """
     checks.number("s", s)
-    checks.number("w", w)
-    checks.positive("w", w)
+    checks.positive_number("w", w)
     return (_steps([np.array([s], np.float64)], np.array([w], np.float64), _real(dtype)),)
 
 
@@ -304,8 +303,7 @@ def _steps(knots: list[np.ndarray], w: np.ndarray, dtype: jax.typing.DTypeLike) 
 
 def _indicators(knots: list[np.ndarray], w: np.ndarray, h: Scalar, dtype: jax.typing.DTypeLike) -> Params:
     """Steps, then a neuron for each cell: sum over axes of h (a_lower - a_upper), bias -(2m-1) h/2 (section 4.3)."""
-    checks.number("h", h)
-    checks.positive("h", h)
+    checks.positive_number("h", h)
     bins = [len(s) - 1 for s in knots]
     cells = np.indices(bins).reshape(len(bins), -1)  # the last axis varies fastest
     intervals = [h * (np.eye(b, b + 1, dtype=dtype) - np.eye(b, b + 1, k=1, dtype=dtype)) for b in bins]
