@@ -149,7 +149,7 @@ def run(
         bitwise identical to one ten-epoch run; without it the same orders are drawn again.
 
     Returns:
-      The last state, and the history of all epochs: losses [epochs, steps].
+      The last state, and the history of all epochs, with losses [epochs, steps].
 
     Raises:
       ValueError: As in `epoch`; also if `epochs` is below 1, the `stopping` window is longer than `epochs`, the error
