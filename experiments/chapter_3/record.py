@@ -145,7 +145,7 @@ def outputs(
 
 
 def split(config: Config) -> tuple[data.Split, data.Split]:
-    """The images to train on, and those to measure on."""
+    """The images to train on, and the images to measure on."""
     examples, test = common.load(config) if config.folder is None else data.idx_folder(config.folder)
     return common.hold_out(examples, min(HELD_OUT, len(examples.xs) // 6)) if config.validate else (examples, test)
 
