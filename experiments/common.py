@@ -96,7 +96,7 @@ def hold_out(split: data.Split, count: int) -> tuple[data.Split, data.Split]:
 def about_networks(config: Images, cost: costs.Cost, **others: Any) -> dict[str, Any]:
     """The metadata of networks side by side: their number, cost, output and `others`, and the scale of their inputs.
 
-    An input is the number in the image file times `scale`: MNIST's go up to 255, those of the embedded digits up to 16.
+    An input is the number in the image file times `scale`: MNIST's numbers go up to 255, the embedded digits' up to 16.
     """
     scale = 1 / 16 if config.data == "digits" else 1 / 255
     output = "softmax" if cost is costs.log_likelihood else "sigmoid"
@@ -200,7 +200,7 @@ def train_nets(
 ) -> tuple[train.State, train.History]:
     """Trains nets side by side with Adam, on gradients clipped to a norm of 1; eta falls to 0 along a cosine.
 
-    The options are those of `Training.fit`.
+    The options are passed to `Training.fit`.
     """
     schedule = optax.cosine_decay_schedule(eta, epochs * -(-len(examples[0]) // batch_size))
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))

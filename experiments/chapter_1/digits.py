@@ -101,7 +101,7 @@ def _draw_curves(figure: SubFigure, config: Config, arrays: runner.Arrays) -> No
 
 
 def _draw_digits(figure: SubFigure, arrays: runner.Arrays) -> None:
-    """The first test images, and in the last row the first ones that network 0 misreads."""
+    """The first test images, and in the last row the first images that network 0 misreads."""
     images, labels, read = arrays["images"], arrays["labels"], arrays["predictions"][0]
     side = int(np.sqrt(images.shape[1]))
     rows, columns = 5, 9

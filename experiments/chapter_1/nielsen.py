@@ -5,7 +5,7 @@ images or fewer, and lambda = n alpha for n training images. Accuracies are meas
 images or, for the rows where the book does so, on the last 10,000 training images. The book reports single networks,
 the best of a few runs or epochs, and three rows show the difference: with 100 hidden neurons and the quadratic cost
 most networks never learn one of the digits; with lambda 5 the accuracy varies from epoch to epoch, and the best epoch
-matches the published one; and with 100 images it matters which (`--only "100 images" --first 300`).
+matches the published accuracy; and with 100 images it matters which (`--only "100 images" --first 300`).
 """
 
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ ROWS = {
     "50,000 images": Row(95.97, lambda_=5.0, weights="1/sqrt(n)"),
     "100 hidden, softmax": Row(97.80, 100, "log_likelihood", 0.1, 60, weights="1/sqrt(n)"),
 }
-"""The rows, named by what distinguishes them; the cost is the cross-entropy unless the name says otherwise."""
+"""The rows, named by what distinguishes them; the cost is the cross-entropy unless the name names another."""
 
 NEVER = 0.05
 """A network that recognises less than this fraction of a digit has not learnt that digit."""
@@ -99,7 +99,7 @@ ARRAYS = {
 
 
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
-    """The accuracies of every row: after the last epoch, after the first, and the best of all epochs."""
+    """The accuracies of every row after the last epoch, after the first, and after the best."""
     common.check_written("weights", config.weights)
     everything, test = common.load(config)
     learnt, validation = common.hold_out(everything, 10_000 if config.data == "mnist" else 200)
@@ -171,7 +171,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     pair = ("100 hidden, 1/sqrt(n)", "100 hidden, unit normal")
     if all(name in chosen for name in pair):
         scaled, unscaled = (arrays[f"first_epoch_{name}"].mean() for name in pair)
-        found["after one epoch, networks with 1/sqrt(n) weights are ahead of those with unit normal ones"] = (
+        found["after one epoch, networks with 1/sqrt(n) weights are ahead of networks with unit normal weights"] = (
             scaled > unscaled
         )
     return found
@@ -185,7 +185,7 @@ def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     places = np.arange(len(chosen))[::-1]
     for place, (name, row) in zip(places, chosen.items(), strict=True):
         errors = 100 * (1 - arrays[f"curves_{name}"][:, -1])
-        labels = ("one of our networks", "their mean", "published") if place == places[0] else (None,) * 3
+        labels = ("single networks", "their mean", "published") if place == places[0] else (None,) * 3
         axes.plot(errors, np.full(len(errors), place), "o", color="C0", alpha=0.35, label=labels[0])
         axes.plot(errors.mean(), place, "|", color="C0", markersize=18, markeredgewidth=2.5, label=labels[1])
         if config.data == "mnist":

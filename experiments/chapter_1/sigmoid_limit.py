@@ -56,7 +56,7 @@ def smallest_input(params: mlp.Params, x: Float[Array, " n_in"]) -> Float[Array,
 
 ARRAYS = {
     "c": ("c", "the factors of all weights and biases"),
-    "distances": ("networks c", "the distance of each network's output from that of its perceptrons"),
+    "distances": ("networks c", "the distance of each network's output from its perceptrons' output"),
     "margins": ("networks", "the least |w.x + b| of any perceptron in the network"),
     "first_neurons": ("networks c", "the output of the first sigmoid neuron where w.x + b = 0"),
     "first_perceptrons": ("networks", "the output of the perceptron with w.x + b = 0"),
@@ -100,7 +100,8 @@ def claims(_: Config, arrays: runner.Arrays) -> runner.Claims:
         "at the largest c, networks with c |w.x + b| > 100 everywhere are perceptrons to 1e-6": (
             np.any(settled) and np.all(arrays["distances"][settled, -1] < 1e-6)
         ),
-        "these are more than 99 % of the networks, or all but one": np.sum(~settled) <= max(1, 0.01 * len(settled)),
+        "these are more than 99 % of the networks, or all networks but one": np.sum(~settled)
+        <= max(1, 0.01 * len(settled)),
         "where w.x + b = 0 the sigmoid neuron stays at 1/2 for every c": np.all(arrays["first_neurons"] == 0.5),
         "where w.x + b = 0 the perceptron gives 0": np.all(arrays["first_perceptrons"] == 0),
         "some of these networks never give the output of the perceptrons": (

@@ -64,10 +64,10 @@ def counted(width: int, batch: int) -> tuple[float, float]:
 def by_hand(sizes: tuple[int, ...], batch: int) -> tuple[float, float]:
     """The same counts by hand, of the operations of products and of float32 arrays as large as a layer or its weights.
 
-    Each weight takes part in three products of 2 B operations, in the first layer in two. It is read twice (once in
-    the first layer), its gradient is written, and the update reads both and writes one. For every example, xs are read
-    twice; in each hidden layer z is written and read twice, a written and read twice, (w^T delta) written and read,
-    delta written and read for both gradients: 11, and in all but the first layer once more, for the layer below.
+    Each weight takes part in three products of 2 B operations, in the first layer in two. It is read twice (once in the
+    first layer), its gradient is written, and the update reads both and writes the weight. For every example, xs are
+    read twice; in each hidden layer z is written and read twice, a written and read twice, (w^T delta) written and
+    read, delta written and read for both gradients: 11, and in all but the first layer once more, for the layer below.
     """
     weights = sum(n_in * n_out for n_in, n_out in pairwise(sizes))
     first = sizes[0] * sizes[1]

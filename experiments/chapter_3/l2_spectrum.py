@@ -120,13 +120,13 @@ ARRAYS = {
     "quadratic_descent": ("ratios d", "the regularised optimum by gradient descent, for each alpha"),
     "quadratic_eigenvalues": ("d", "the eigenvalues of the quadratic loss's Hessian"),
     "quadratic_left": ("ratios d", "the remaining fraction of the optimum along each eigenvector"),
-    "* slope": ("seeds", "the norm of the gradient at the optimum, over that of its L2 term"),
+    "* slope": ("seeds", "the norm of the gradient at the optimum, over the norm of its L2 term"),
     "* eigenvalues": ("seeds parameters", "the eigenvalues of the network's Hessian at the optimum"),
     "* top": ("seeds top", "the largest eigenvalues by Lanczos' method"),
     "* top_found": ("seeds ratios top", "the retrained optimum along these eigenvectors, for each alpha"),
     "* top_predicted": ("seeds ratios top", "the same as (3.13) predicts it"),
-    "* apart": ("seeds ratios", "the distance of prediction and retrained optimum, over that of both optima"),
-    "*: relative error of the prediction at *": ("", "the mean of this distance at one alpha"),
+    "* apart": ("seeds ratios", "the error of the prediction, over the distance of the two optima"),
+    "*: relative error of the prediction at *": ("", "the mean of this ratio at one alpha"),
 }
 
 
@@ -167,7 +167,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
             f"{name}: Lanczos' method finds the largest eigenvalues": np.allclose(
                 top, arrays[f"{name} eigenvalues"][:, : -config.top - 1 : -1], rtol=1e-2
             ),
-            f"{name}: for the smallest alpha the predicted move is within 10 % of the real one": (
+            f"{name}: for the smallest alpha the predicted move is within 10 % of the real move": (
                 apart[:, 0].max() < 0.1
             ),
             f"{name}: for the largest alpha the prediction is worse than for the smallest": np.all(

@@ -145,7 +145,7 @@ def outputs(
 
 
 def split(config: Config) -> tuple[data.Split, data.Split]:
-    """The images to train on, and those to measure on."""
+    """The images to train on, and the images to measure on."""
     examples, test = common.load(config) if config.folder is None else data.idx_folder(config.folder)
     return common.hold_out(examples, min(HELD_OUT, len(examples.xs) // 6)) if config.validate else (examples, test)
 
@@ -183,6 +183,8 @@ def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[st
     seconds = time.perf_counter() - begin
     networks = jax.vmap(functools.partial(dropout.at_test, p=config.dropout))(state.params)
     about = common.about_networks(config, costs.log_likelihood, hidden=config.activation, sizes=sizes)
+    if config.folder is not None:
+        about["scale"] = 1 / 255  # IDX files hold bytes, whatever --data is
     common.keep(config, networks, about)
     found = np.asarray(outputs(networks, measured.xs, getattr(activations, config.activation)))
     read, labels = np.argmax(np.mean(found, axis=0), axis=-1), np.asarray(measured.labels)

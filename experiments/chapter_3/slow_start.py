@@ -95,7 +95,7 @@ ARRAYS = {
 
 
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
-    """Learning curves, and the steps or epochs until each has learnt (one more than the length, if never)."""
+    """Learning curves, and the steps or epochs until each has learnt (one more than were made if it never does)."""
     z_key, share_key = jax.random.split(jax.random.key(config.seed))
     z = jax.random.uniform(z_key, (config.neurons,), maxval=config.largest)
     w = z * jax.random.uniform(share_key, (config.neurons,))
@@ -161,6 +161,6 @@ def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
 
 
 def _legend(axes: Any, styles: Mapping[str, Any], place: str) -> None:
-    """A legend of the line styles; the colours are those of the whole figure."""
+    """A legend of the line styles; the legend of the figure explains the colours."""
     lines = [Line2D([], [], color="black", linestyle=style, label=label) for label, style in styles.items()]
     axes.legend(handles=lines, fontsize="small", loc=place)

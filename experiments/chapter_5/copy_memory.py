@@ -1,8 +1,9 @@
 """Section 5.2: an LSTM recalls symbols long after it saw them; a plain recurrent net guesses.
 
 The copying task of Hochreiter and Schmidhuber (1997), in the form of Arjovsky, Shah and Bengio (2016): some random
-symbols, a delay of blanks, a signal, and then the net must output the symbols in order, and blanks until then. Without
-a memory the lowest mean cost per step is (recalled symbols) ln(alphabet) / T, the cost of guessing each of them.
+symbols, a delay of blanks, a signal, and then the net must output the symbols in order; until then it must output
+blanks. Without a memory the lowest mean cost per step is (recalled symbols) ln(alphabet) / T, the cost of guessing each
+of them.
 """
 
 from dataclasses import dataclass
@@ -120,7 +121,7 @@ def learn(
 
 
 ARRAYS = {
-    "xs": ("T", "the inputs of one sequence: 0 a blank, then the symbols, and last the signal"),
+    "xs": ("T", "the inputs of one sequence: 0 is a blank, the largest number the signal, the others symbols"),
     "ys": ("T", "the desired outputs for it"),
     "*_cost": ("seeds epochs", "the mean test cost per step of each net after each epoch, in nats"),
     "*_fraction_recalled": ("", "the mean fraction of the symbols recalled after the last epoch"),
@@ -147,7 +148,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     if config.epochs < Config.epochs:
         return {"the mean cost of every LSTM falls": np.all(long < arrays["lstm_cost"][:, 0])}
     return {
-        "most LSTMs' costs are below a tenth of that of guessing": np.mean(long < config.baseline / 10) > 0.5,
+        "most LSTMs' costs are below a tenth of the cost of guessing": np.mean(long < config.baseline / 10) > 0.5,
         "most LSTMs' costs are below a tenth of the best plain net's": np.mean(long < short.min() / 10) > 0.5,
     }
 

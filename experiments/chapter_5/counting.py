@@ -2,7 +2,7 @@
 
 The strings of Edwin Chen's "Exploring LSTMs", the notes' reference [1]: n times a, an X, n times b, and the end. A
 small LSTM predicts each next symbol; after the X a net that has counted can be certain of all of them. It trains on
-short strings and is tested on longer ones than it has ever seen. How far it then counts depends on its random start;
+short strings and is tested on longer strings than it has ever seen. How far it then counts depends on its random start;
 noise on the weights during training, under which only a robust counter survives, takes most nets beyond twice the
 length.
 """
@@ -101,7 +101,7 @@ ARRAYS = {
 
 
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
-    """Which strings each net predicts after every epoch, and the inside of the best net over one string."""
+    """The strings that each net predicts after every epoch, and the state of the best net over one string."""
     longest = config.tested * config.trained
     sizes = {"inputs": len(SYMBOLS), "units": config.units, "outputs": len(SYMBOLS)}
     init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))

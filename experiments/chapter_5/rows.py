@@ -21,10 +21,10 @@ from jnn import costs, mlp
 from jnn.activations import softmax
 
 SHOWN = 5
-"""Test digits to draw."""
+"""The number of test digits to draw."""
 
 CHUNK = 1000
-"""Test images to read at a time, which bounds the size of their memories."""
+"""The number of test images to read at once, which bounds the memory."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Section 5.2: an LSTM learns to write, character by character, and some of its cells track its place in the text.
 
-Such networks are examined in Edwin Chen's "Exploring LSTMs", the notes' reference [1]. By default it learns the source
-of Python's standard library, of which a twentieth of the files is held out; `--file` names another text. Its memories
-are carried from window to window (truncated backpropagation through time; Williams and Peng, 1990).
+Such networks are examined in Edwin Chen's "Exploring LSTMs", the notes' reference [1]. By default the network learns
+the source of Python's standard library, of which a twentieth of the files is held out; `--file` names another text. Its
+memories are carried from window to window (truncated backpropagation through time; Williams and Peng, 1990).
 
 Bits per held-out character are measured twice: of the trained network, and of a copy that takes a gradient step after
 each window that it has predicted (dynamic evaluation; Mikolov et al., 2010; Graves, 2013). The first are compared with
@@ -74,7 +74,7 @@ class Config(common.Kept, common.Seeded):
     rows: int = 32
     """Rows into which the training text is cut, read side by side."""
     window: int = 64
-    """Characters T of a window, through which the gradient goes back."""
+    """Characters T of a window, through which gradients are propagated."""
     eta: runner.NotNegative = 0.003
     """Adam's initial learning rate, which falls to 0 along a cosine."""
     epochs: int = 2
@@ -208,7 +208,7 @@ def default_start(config: Config, text: corpus.Corpus) -> str:
 
 ARRAYS = {
     "bits_per_character": ("", "bits per held-out character of the trained network"),
-    "bits_per_character_learning_as_it_reads": ("", "the same of a network that also learns from what it has read"),
+    "bits_per_character_learning_as_it_reads": ("", "the same of a network that also learns from the text it has read"),
     **{f"bits_of_{name}": ("", f"bits per held-out character of {words}") for name, words in NAMES.items()},
     "seconds_of_training": ("", "the seconds of training"),
     "characters_in_training_text": ("", "the number of characters to train on"),
@@ -217,8 +217,8 @@ ARRAYS = {
     "training_bits": ("epochs steps", "bits per character of each mini-batch, before it is learnt"),
     "held_out_bits": ("epochs", "bits per held-out character after each epoch"),
     "sample_at_*": ("", "a text that the network writes at this temperature"),
-    "labels": ("labels", "what may be known of a character"),
-    "cells": ("labels 2", "the layer and the unit, from 0, of the cell that goes best with each label"),
+    "labels": ("labels", "the properties of a character"),
+    "cells": ("labels 2", "the layer and the unit, from 0, of the cell that correlates best with each label"),
     "correlations": ("labels", "the correlation of its long-term memory with the label, without its sign"),
     "shown": ("labels", "a piece of the text that shows this cell"),
     "memories": ("labels characters", "its long-term memory after each character of the piece"),
@@ -227,7 +227,7 @@ ARRAYS = {
 
 
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
-    """Trains the network. Returns bits per character, also of other models, samples, and cells that have a meaning."""
+    """Trains the network. Returns bits per character, also of other models, samples, and cells that track the text."""
     check(config)
     text = load(config)
     start = config.start if config.start is not None else default_start(config, text)
@@ -291,7 +291,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
-    """How the bits per character fall, what the network writes, and its cells with a meaning."""
+    """Bits per character during training, samples, and cells that track the text."""
     curves, samples, *below = common.parts(figure, (13, 11), 3, 2, height_ratios=(1.5, 1, 1))
     _draw_curves(curves.subplots(), config, arrays)
     _draw_samples(samples.subplots(len(config.temperatures), 1, squeeze=False)[:, 0], config, arrays)

@@ -1,4 +1,4 @@
-"""What every experiment shares: its command line, its results and its training runs.
+"""The runner of every experiment: its command line, its results and its training runs.
 
 A run writes `<out>/<name>/arrays.npz`, `figure.png` and `result.json` (config, claims, numbers, device, versions,
 seconds). Each scalar and text that `compute` returns is printed and stored in `result.json`; `x_standard_error` is

@@ -71,8 +71,7 @@ def main(experiment: Experiment, args: Sequence[str]) -> int:
     """Runs an experiment with the flags `args`. Returns the exit code."""
     command = ["python", "-m", "experiments", experiment_name(experiment)]
     cache_compilations()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # where ± cannot be shown
+    print_any_character()
     with report_mistakes() as outcome:
         open_devices()
         flags = read_flags(experiment, args)
@@ -81,6 +80,12 @@ def main(experiment: Experiment, args: Sequence[str]) -> int:
         outcome.resume = shlex.join([*command, *(arg for arg in args if arg != "--resume"), "--resume"])
         outcome.code = 0 if run(experiment, flags.config, settings.out, resume=settings.resume) else 1
     return outcome.code
+
+
+def print_any_character() -> None:
+    """Makes stdout replace characters that it cannot encode, such as ±."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def read_flags(experiment: Experiment, args: Sequence[str]) -> Flags[Any]:

@@ -1,4 +1,4 @@
-"""What an experiment is: a module with a config, a computation, claims about its numbers and a figure."""
+"""The interface of an experiment: a module with a config, a computation, claims about its numbers and a figure."""
 
 import dataclasses
 import math

@@ -88,7 +88,7 @@ class Run:
 
     @property
     def time(self) -> str:
-        """How long the run took, and on what."""
+        """The duration of the run, and its device."""
         if not self.result:
             return ""
         seconds, device, platform, count = (self.result[name] for name in ("seconds", "device", "platform", "devices"))
@@ -172,7 +172,7 @@ def _out(folder: Path) -> str:
 
 
 def entry(experiment: Experiment, folders: Sequence[Path]) -> Entry:
-    """An experiment with its results from each folder, if there are any."""
+    """An experiment with its results from each folder, if any."""
     name = experiment_name(experiment)
     title, *paragraphs = re.split(r"\n\s*\n", docstring(experiment) or name)
     return Entry(
@@ -237,7 +237,7 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def read_figure(path: Path) -> Figure:
-    """A PNG file. Raises ValueError when it is not one or not complete."""
+    """A PNG file. Raises ValueError if it is of another kind or incomplete."""
     png = path.read_bytes()
     if not png.startswith(b"\x89PNG"):
         raise ValueError("not a PNG")

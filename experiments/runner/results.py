@@ -110,7 +110,7 @@ def format_numbers(numbers: Arrays) -> dict[str, str]:
 
 
 def describe(experiment: Experiment, arrays: Arrays) -> dict[str, dict[str, Any]]:
-    """The shape, the names of the axes and the meaning of each array, as far as the experiment's `ARRAYS` says."""
+    """The shape, the names of the axes and the meaning of each array, as far as `ARRAYS` describes it."""
     described = {}
     for name, array in arrays.items():
         described[name] = {"shape": list(array.shape)}
@@ -129,7 +129,7 @@ def _compute(experiment: Experiment, config: Any, training: Training = ALONE) ->
 
 
 def _computed_from(config: Any) -> dict[str, Any]:
-    """The fields on which the numbers depend: not those that name a file to write, which do not compare."""
+    """The fields on which the numbers depend: all but the names of files to write, which do not compare."""
     compared = {field.name for field in dataclasses.fields(config) if field.compare}
     return {name: value for name, value in dataclasses.asdict(config).items() if name in compared}
 

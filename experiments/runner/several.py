@@ -62,8 +62,10 @@ def _side_by_side(runs: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, int]
                 yield label, code
                 if code == INTERRUPTED:
                     raise KeyboardInterrupt
-        except KeyboardInterrupt:  # which the terminal sends to the experiments, too
-            handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one is for them: their output is shown
+        except KeyboardInterrupt:  # the terminal interrupts the experiments, too
+            handler = signal.signal(
+                signal.SIGINT, signal.SIG_IGN
+            )  # a second interrupt is for them: their output is shown
             pool.shutdown(wait=False, cancel_futures=True)
             yield from _exit_codes({run: label for run, label in left.items() if not run.cancelled()}, bar)
             signal.signal(signal.SIGINT, handler)

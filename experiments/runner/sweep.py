@@ -18,12 +18,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
+import jax
 import numpy as np
 import tyro
 
 from experiments import docstring, load, names
 from experiments.runner import files
-from experiments.runner.command import INTERRUPTED, Settings, read_flags, report_mistakes
+from experiments.runner.command import INTERRUPTED, Settings, print_any_character, read_flags, report_mistakes
 from experiments.runner.experiment import check
 from experiments.runner.report import read_result
 from experiments.runner.results import ERROR, format_number
@@ -46,7 +47,8 @@ def main(args: Sequence[str]) -> int:
     if not args or {"--help", "-h"} & set(args):
         print(docstring(sys.modules[__name__]))
         return 0 if args else 2
-    name, *rest = args
+    (name, *rest), codes = args, {}
+    print_any_character()
     with report_mistakes() as outcome:
         if name not in names():
             raise ValueError(f"sweep must be followed by the name of an experiment, got {name}: {', '.join(names())}")
@@ -62,21 +64,22 @@ def main(args: Sequence[str]) -> int:
         runs = {labels[values]: [*line, "--out", str(folder / labels[values])] for values, line in commands.items()}
         with files.writable(folder):
             codes = dict(run_each(runs))
-            if INTERRUPTED in codes.values():
-                return INTERRUPTED
+            if INTERRUPTED in codes.values() or jax.process_index():  # the first process writes
+                return max(codes.values())
             found = {
                 values: read_result(folder / labels[values] / name / "result.json")
                 for values in commands
                 if codes[labels[values]] in (0, 1)
             }
-            if found:
-                write(folder, choices, found)
-        outcome.code = max(codes.values())
-    return outcome.code
+            if not found:
+                raise ValueError("at least one run of a sweep must succeed, got none; their messages are above")
+            write(folder, choices, found)
+        outcome.code = 0
+    return max([outcome.code, *codes.values()])
 
 
 def read(args: Sequence[str]) -> dict[str, list[str]]:
-    """The values of each flag, of which equal ones count once. Raises ValueError for a repeated flag."""
+    """The values of each flag, without repetitions. Raises ValueError for a repeated flag."""
     flags: dict[str, list[str]] = {}
     for word in itertools.chain.from_iterable(arg.split("=", 1) if arg.startswith("--") else [arg] for arg in args):
         if word.startswith("--"):
@@ -91,9 +94,9 @@ def read(args: Sequence[str]) -> dict[str, list[str]]:
 
 
 def combine(name: str, flags: Choices, shared: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
-    """The name and the flags of each run, by its values of those flags that have several.
+    """The name and the flags of each run, by its values of the flags that have several values.
 
-    Raises ValueError or exits where one of them would refuse its flags, before any of them runs.
+    Raises ValueError, or exits, if a run would refuse its flags.
     """
     config = load(name).Config
     hints = get_type_hints(config)
@@ -121,7 +124,7 @@ def combine(name: str, flags: Choices, shared: Sequence[str]) -> dict[tuple[str,
 
 
 def label(choices: Choices, values: Sequence[str]) -> str:
-    """The name of a run, which is that of its folder: eta=0.1,hidden=30."""
+    """The name of a run and of its folder: eta=0.1,hidden=30."""
     pairs = zip(choices, values, strict=True)
     return ",".join(re.sub(r"[^\w.,=+-]+", "-", f"{flag.removeprefix('--')}={value}") for flag, value in pairs)
 

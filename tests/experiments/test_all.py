@@ -113,7 +113,9 @@ def idx_folder(folder, width=8):
 @pytest.mark.parametrize("flags", [[], ["--widths", "--activation", "relu", "--pens", "0"]], ids=["places", "plain"])
 def test_record_trains_on_a_folder_of_the_users(flags, tmp_path):
     idx_folder(tmp_path)
-    assert runner.main(record, ["--quick", "--folder", str(tmp_path), "--out", str(tmp_path), *flags]) == 0
+    flags = [*flags, "--folder", str(tmp_path), "--out", str(tmp_path), "--weights", str(tmp_path / "networks")]
+    assert runner.main(record, ["--quick", *flags]) == 0
+    assert convert.metadata(tmp_path / "networks")["scale"] == 1 / 255
     arrays = np.load(tmp_path / "record" / "arrays.npz")
     assert arrays["accuracy"] > 0.8
 

@@ -93,6 +93,14 @@ def test_a_run_that_fails_is_not_in_the_table(runs, tmp_path, capsys):
     assert [line.split()[0] for line in table] == ["eta", "0.2"]
 
 
+def test_where_every_run_fails_nothing_is_left(runs, tmp_path, monkeypatch, capsys):
+    """As with a rate that only jnn refuses."""
+    monkeypatch.setattr(sweep, "run_each", lambda lines: dict.fromkeys(lines, 2).items())
+    assert command.main(["sweep", "digits", "--eta", "-1", "-2", "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.startswith("error: at least one run of a sweep must succeed, got none")
+    assert not list(tmp_path.iterdir())
+
+
 def test_after_an_interrupt_there_is_no_table(runs, tmp_path, capsys):
     runs["codes"]["eta=0.2"] = runner.INTERRUPTED
     assert command.main(["sweep", "digits", "--eta", "0.1", "0.2", "--out", str(tmp_path)]) == runner.INTERRUPTED

@@ -23,8 +23,8 @@ def counts(corpus: Corpus, order: int = 5) -> float:
     """The frequencies, in the training text, of each character after the `order` characters before it, smoothed.
 
     Where a context occurred N times, before t different characters, the prediction from the context shorter by one
-    character has the weight t / (N + t), and the frequencies the rest (Witten and Bell, 1991). The shortest prediction
-    is the uniform one.
+    character has the weight t / (N + t), and the frequencies the rest (Witten and Bell, 1991). The recursion ends in
+    the uniform distribution.
     """
     n = len(corpus.alphabet)
     train, held_out = corpus.train.astype(np.int64), corpus.held_out.astype(np.int64)

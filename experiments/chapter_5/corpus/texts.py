@@ -46,7 +46,7 @@ class Corpus(NamedTuple):
         """The indices of the text's characters. Raises ValueError for a character outside of the alphabet."""
         if unknown := sorted(set(text) - set(self.alphabet)):
             raise ValueError(
-                f"each character must be one of the training text, {self.alphabet!r}, "
+                f"each character must be in the training text's alphabet, {self.alphabet!r}, "
                 f"got {', '.join(map(repr, unknown))} in {text!r}: pass another --start"
             )
         return _encode(text, self.alphabet)
@@ -79,8 +79,8 @@ def standard_library(most: int) -> Corpus:
 def from_file(path: Path, most: int) -> Corpus:
     """The text of a file, whose last twentieth is held out; the first `most` characters of each part.
 
-    Raises FileNotFoundError; ValueError for a folder or a device, a file of more than `MOST_BYTES`, and one that is not
-    UTF-8 text.
+    Raises FileNotFoundError; ValueError for a folder or a device, and for a file that is larger than `MOST_BYTES` or
+    not UTF-8 text.
     """
     if path.exists() and not path.is_file():
         raise ValueError(
