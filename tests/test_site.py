@@ -140,9 +140,9 @@ def visited(browser, site, names=None, **options):
     page.close()
 
 
-FORMULAS = r"""[...document.querySelectorAll(".math")].map(part => ({
+FORMULAS = r"""[...document.querySelectorAll(".math, math:not(.katex math)")].map(part => ({
     source: part.querySelector("annotation")?.textContent ?? part.textContent,
-    shown: part.querySelector(".katex-html")?.innerText ?? "\\ not set",
+    shown: part.querySelector(".katex-html")?.innerText ?? `\\ not set: ${part.textContent}`,
     red: [...part.querySelectorAll("*")].some(node => getComputedStyle(node).color === "rgb(204, 0, 0)"),
 }))"""
 RAW = r"""[...document.querySelectorAll("article p, article li, article td, article dd")]
