@@ -185,7 +185,7 @@ def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     places = np.arange(len(chosen))[::-1]
     for place, (name, row) in zip(places, chosen.items(), strict=True):
         errors = 100 * (1 - arrays[f"curves_{name}"][:, -1])
-        labels = ("single networks", "their mean", "published") if place == places[0] else (None,) * 3
+        labels = ("one of our networks", "their mean", "published") if place == places[0] else (None,) * 3
         axes.plot(errors, np.full(len(errors), place), "o", color="C0", alpha=0.35, label=labels[0])
         axes.plot(errors.mean(), place, "|", color="C0", markersize=18, markeredgewidth=2.5, label=labels[1])
         if config.data == "mnist":

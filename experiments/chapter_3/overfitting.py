@@ -149,7 +149,7 @@ def draw(figure: runner.Figure, _: Config, arrays: runner.Arrays) -> None:
     curves.set(xlabel="epoch", ylabel="accuracy on unseen images / %", ylim=(low - 7, None))
     curves.legend(fontsize="small", ncols=2, loc="lower right")
     ends.set(xlabel="final accuracy / %", ylim=(0.4, len(names) + 0.8), xlim=(low - 3, 101))
-    ends.set_title("x on training images, o on unseen images", fontsize="medium")
+    ends.set_title("x on the training images, o on unseen ones", fontsize="medium")
     ends.set_yticks(len(names) - np.arange(len(names)), names)
 
 

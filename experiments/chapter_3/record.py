@@ -222,7 +222,7 @@ def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
     """Costs by epoch, six digits as training distorts them, and the digits that a vote misreads."""
     curves, seen, misread = common.parts(figure, (10, 4.2), 1, 3, width_ratios=(1.25, 1, 1.25))
     _draw_curves(curves, config, arrays)
-    seen.suptitle("six digits, each distorted six times", fontsize="medium")
+    seen.suptitle("six digits, six times as training sees them", fontsize="medium")
     _draw_images(seen, arrays["examples"], 6)
     misread.suptitle(f"{len(arrays['misread'])} misread by a vote of {config.seeds} (their labels)", fontsize="medium")
     titles = [f"{a} ({b})" for a, b in zip(arrays["misread_as"], arrays["misread_labels"], strict=True)]
