@@ -183,7 +183,7 @@ def _read(name: str, shape: str, users: Mapping[str, Sequence[Instruction]]) -> 
     for user in users.get(name, []):
         first = user.operands[:1] == [name]
         if user.opcode in VIEWS:
-            total += _read(user.name, shape, users)
+            total += _read(user.name, shape, users) if user.name in users else whole
         elif first and user.opcode in ("gather", "dynamic-slice", "slice"):
             total += min(whole, size(re.sub(r"S\(\d+\)", "", user.shape)))
         elif not (first and user.opcode == "dynamic-update-slice"):
