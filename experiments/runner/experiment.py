@@ -30,7 +30,7 @@ class Experiment(Protocol):
     __doc__: str | None
     __file__: str
     Config: Any
-    ARRAYS: Mapping[str, tuple[str, str]]
+    ARRAYS: dict[str, tuple[str, str]]
 
     @property
     def compute(self) -> Callable[..., dict[str, Any]]: ...
