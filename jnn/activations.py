@@ -47,6 +47,7 @@ class Activation(Named):
     prime: Elementwise
 
     def __call__(self, z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+        """Computes the activation."""
         return self.value(z)
 
 

@@ -18,7 +18,7 @@ from jnn.recurrent import Inputs, Mask, StateT, Unroll, rematerialise, scan, whe
 from jnn.typing import PyTree
 
 # The class is left out so that help() starts with the functions: pydoc lists classes first.
-__all__ = ["broadcast_state", "by_hand", "check", "check_params", "init_gates", "weighted_input", "zeros"]
+__all__ = ["broadcast", "by_hand", "check", "check_params", "init_gates", "weighted_input", "zeros"]
 
 
 class Gate(NamedTuple):
@@ -133,7 +133,7 @@ def check(params: PyTree, state: StateT, xs: PyTree, mask: PyTree) -> tuple[Stat
       mask: True where a step is valid, or None.
 
     Returns:
-      The state, with a batch axis if `xs` has one, and `xs` with 0 where the mask is False: padding, even NaN, then
+      The state, with a batch axis if `xs` has one, and `xs` with 0 where the mask is False, so that padding, even NaN,
       reaches no value and no gradient.
 
     Raises:
@@ -150,8 +150,7 @@ def check(params: PyTree, state: StateT, xs: PyTree, mask: PyTree) -> tuple[Stat
     batch = jnp.shape(xs)[1:-1]
     checks.one_dtype(params=params, state=state, xs=xs)
     state = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: broadcast_state(".".join(filter(None, ("state", checks.leaf_name(path)))), leaf, batch, d),
-        state,
+        lambda path, leaf: broadcast(".".join(filter(None, ("state", checks.leaf_name(path)))), leaf, batch, d), state
     )
     if mask is not None:
         advice = "one entry for each time and sequence, time first as in xs [T, B, p], False after its end"
@@ -181,7 +180,7 @@ def check_params(params: PyTree) -> tuple[int, int]:
     return d, p
 
 
-def broadcast_state(name: str, value: PyTree, batch: tuple[int, ...], d: int) -> Float[Array, "*batch d"]:
+def broadcast(name: str, value: PyTree, batch: tuple[int, ...], d: int) -> Float[Array, "*batch d"]:
     """Gives one array of a state the batch axes.
 
     Args:
@@ -198,10 +197,10 @@ def broadcast_state(name: str, value: PyTree, batch: tuple[int, ...], d: int) ->
     """
     if jnp.shape(value) not in ((d,), (*batch, d)):
         also = f", or ({d},) for one state that all sequences share" if batch else ""
-        first = ": xs are [T, B, p], time first; move axes [B, T, p] with jnp.swapaxes(xs, 0, 1)" if batch else ""
+        advice = ": xs are [T, B, p], time first; move axes [B, T, p] with jnp.swapaxes(xs, 0, 1)" if batch else ""
         if batch and jnp.shape(value)[1:] == (d,):
-            first += "; for a carry, batch_size must divide the number of sequences"
-        raise ValueError(f"{name} must have shape {(*batch, d)}{also}, got {jnp.shape(value)}{first}")
+            advice += "; for a carry, batch_size must divide the number of sequences"
+        raise ValueError(f"{name} must have shape {(*batch, d)}{also}, got {jnp.shape(value)}{advice}")
     return jnp.broadcast_to(value, (*batch, d))
 
 
@@ -222,6 +221,21 @@ def by_hand(
     Returns:
       A function (params, state, xs, mask, remat_every) -> (last, states), which checks its arguments as `check` does
       and computes `recurrent.rematerialise`. A single sequence is computed as a batch of one.
+
+    Example:
+      A linear cell, `h_t = W x_t + U h_(t-1) + b`:
+
+      >>> def forward(gate):
+      ...     return lambda h, x: (cell.weighted_input(gate, x, h), None)
+      >>> def backward(gate):
+      ...     return lambda dh, before, after, saved: (dh @ gate.U, dh)
+      >>> def gradients(gate, xs, before, saved, dz):
+      ...     dW, dU = (jnp.tensordot(dz, right, ((0, 1), (0, 1))) for right in (xs, before))
+      ...     return cell.Gate(dW, dU, jnp.sum(dz, (0, 1))), dz @ gate.W
+      >>> unroll = cell.by_hand(forward, backward, gradients)
+      >>> gate = cell.Gate(W=jnp.ones((2, 3)), U=jnp.eye(2), b=jnp.zeros(2))
+      >>> jax.grad(lambda gate: jnp.sum(unroll(gate, jnp.zeros(2), jnp.ones((5, 3)))[0]))(gate).b
+      Array([5., 5.], dtype=float32)
     """
 
     @jax.custom_vjp

@@ -44,6 +44,7 @@ class Cost(Named):
       value: (z, y) -> C, [...]; in nats for the two entropies.
       delta: (z, y) -> dC/dz^L, [..., k], the error of section 2.1: (2.1) for outputs that act elementwise, (2.2) with a
         full Jacobian for softmax.
+      made_by: The function that makes the cost, with its arguments bound, if there is one; pickling stores this call.
       targets: The least and the largest desired output for which C is at least 0. Outside, it may have no minimum.
 
     Example:
@@ -75,7 +76,7 @@ def _single(
 
 
 def _check(z: PyTree, y: PyTree, cost: Cost | None = None) -> None:
-    """Raise ValueError unless there is one desired output for each z, of those that the cost is made for.
+    """Raise ValueError unless y has one entry for each of z, within the targets of the cost.
 
     An axis of length 1 broadcasts over z.
     """
@@ -234,8 +235,8 @@ def binary_entropy(y: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     Its slope `ln((1 - y) / y)` is infinite at both ends.
 
     Example:
-      >>> costs.binary_entropy(jnp.array([0.0, 0.5])).round(4)
-      Array([0.    , 0.6931], dtype=float32)
+      >>> np.asarray(costs.binary_entropy(jnp.array([0.0, 0.5]))).round(4)
+      array([0.    , 0.6931], dtype=float32)
     """
     return _binary_entropy(jnp.asarray(y))
 

@@ -35,7 +35,7 @@ def mask(key: Key[Array, ""], shape: tuple[int, ...], p: Scalar) -> Bool[Array, 
     checks.key("key", key)
     _check_fraction(p)
     threshold = jnp.minimum(jnp.asarray(p * 2.0**32, jnp.float32), 2.0**32 - 256).astype(jnp.uint32)
-    return jax.random.bits(key, shape, jnp.uint32) >= threshold  # no uniform numbers are needed
+    return jax.random.bits(key, shape, jnp.uint32) >= threshold  # cheaper than uniform numbers
 
 
 def minibatch_value_and_grad(
@@ -50,7 +50,7 @@ def minibatch_value_and_grad(
 ) -> tuple[Float[Array, ""], Params]:
     """Computes the mean cost of a mini-batch and its gradient, with dropout on every hidden layer (section 3.3.2).
 
-    A mask of zeros and ones is drawn for every hidden layer, example and call, the l-th from the l-th of as many keys
+    A mask of zeros and ones is drawn for every hidden layer, example and call, the l-th with the l-th of as many keys
     split off `key` as there are hidden layers; `backprop.minibatch_value_and_grad` applies them, and raises for the
     other arguments. As a `grad` for training it needs the transform `regularize.append_key`. At test time nothing is
     dropped, and `at_test` scales by 1 - p.

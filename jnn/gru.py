@@ -29,7 +29,7 @@ from jnn import cell, recurrent
 from jnn._internal import xla
 from jnn.cell import Gate
 from jnn.mlp import orthogonal, scaled_normal
-from jnn.recurrent import Inputs, Mask
+from jnn.recurrent import InitialState, Inputs, Mask
 
 # The class is left out so that help() starts with the functions: pydoc lists classes first.
 __all__ = ["init", "scan", "step", "unroll", "zero_state"]
@@ -130,7 +130,7 @@ def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batc
 
 
 def scan(
-    params: Params, state: Float[Array, "*start d"], xs: Inputs, *, mask: Mask | None = None
+    params: Params, state: InitialState, xs: Inputs, *, mask: Mask | None = None
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
     """Runs the GRU over a sequence with `jax.lax.scan`.
 
@@ -159,12 +159,7 @@ def scan(
 
 
 def unroll(
-    params: Params,
-    state: Float[Array, "*start d"],
-    xs: Inputs,
-    *,
-    mask: Mask | None = None,
-    remat_every: int | None = None,
+    params: Params, state: InitialState, xs: Inputs, *, mask: Mask | None = None, remat_every: int | None = None
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
     r"""Computes what `scan` does, with backpropagation through time by hand as its reverse mode.
 

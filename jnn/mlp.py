@@ -53,7 +53,7 @@ Params = tuple[Layer, ...]
 class Initialiser(Named):
     """Random initial weights or biases, drawn by calling it with (key, shape, dtype) as in `jax.nn.initializers`.
 
-    The shape of weights is (n_in, n_out), as in JAX; `init` and the cells transpose what is drawn. `help` shows the
+    The shape of weights is (n_in, n_out), as in JAX; `init` and the cells transpose the result. `help` shows the
     docstring of `draw`.
 
     Attributes:
@@ -153,7 +153,7 @@ def init(
       dtype: The dtype of the parameters.
 
     Returns:
-      A `Layer` for each layer but the first: (784, 30, 10) gives w [30, 784], b [30] and w [10, 30], b [10].
+      A `Layer` for each layer but the first; (784, 30, 10) gives w [30, 784], b [30] and w [10, 30], b [10].
 
     Raises:
       ValueError: If there are fewer than two sizes, or a size is below 1.
@@ -179,9 +179,6 @@ def sizes(params: Params) -> tuple[int, ...]:
 
     Args:
       params: The parameters.
-
-    Returns:
-      The sizes.
 
     Raises:
       ValueError: If there is no layer, or the shapes of consecutive layers do not fit.

@@ -29,6 +29,9 @@ Inputs = Float[Array, "T *batch p"]
 Mask = Bool[Array, "T *batch"]
 """True where a step is valid, [T] or [T, B]."""
 
+InitialState = Float[Array, "*start d"]
+"""The initial state of a cell whose state is one array: [d], which a batch shares, or [B, d]."""
+
 StateT = TypeVar("StateT")
 """The state of a cell: an array [d] or [B, d], or a NamedTuple of such arrays."""
 
@@ -94,7 +97,7 @@ def scan(
       mask: True where a step is valid, or None.
 
     Returns:
-      The last state, and a pair: the states after every step, and what else `step` returned at every step.
+      The last state, and a pair of the states after every step and what else `step` returned at every step.
 
     Example:
       >>> last, (states, _) = recurrent.scan(lambda s, x: (s + x, None), jnp.zeros(1), jnp.ones((3, 1)), None)
@@ -129,7 +132,7 @@ def stack(
       states: The initial state of each layer.
       xs: The inputs of the lowest layer.
       mask: True where a step is valid.
-      output: Takes from the states what the layer above reads; the states themselves by default.
+      output: Selects from the states the inputs of the layer above; the states themselves by default.
 
     Returns:
       The last state of each layer, and the states of each layer after every step.
@@ -174,11 +177,11 @@ def both_directions(
       states: The initial state of each direction.
       xs: The inputs.
       mask: True where a step is valid.
-      output: Takes from the states what is concatenated; the states themselves by default.
+      output: Selects from the states the outputs that are concatenated; the states themselves by default.
 
     Returns:
-      The state after the last input and that of the backward direction after the first input, and the outputs of both
-      directions at every step, concatenated along the last axis.
+      The final state of each direction (the backward one ends at the first input), and the outputs of both directions
+      at every step, concatenated along the last axis.
 
     Raises:
       ValueError: If `params` or `states` do not have two entries.

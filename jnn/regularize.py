@@ -189,7 +189,7 @@ def penalised(grad: Grad, *penalties: Penalty) -> Partial:
     """
     for penalty in penalties:
         if not isinstance(penalty, Penalty):
-            raise TypeError(f"penalties must be of regularize.Penalty, such as regularize.l2(1e-4), got {penalty!r}")
+            raise TypeError(f"each penalty must be a regularize.Penalty, such as regularize.l2(1e-4), got {penalty!r}")
     return Partial(_penalised, _partial(grad), [tuple(map(_partial, penalty)) for penalty in penalties])
 
 

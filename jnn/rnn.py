@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Key
 
 from jnn import cell, recurrent
 from jnn.mlp import orthogonal, scaled_normal
-from jnn.recurrent import Inputs, Mask
+from jnn.recurrent import InitialState, Inputs, Mask
 
 # The class is left out so that help() starts with the functions: pydoc lists classes first.
 __all__ = ["init", "scan", "step", "unroll", "zero_state"]
@@ -118,7 +118,7 @@ def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batc
 
 
 def scan(
-    params: Params, state: Float[Array, "*start d"], xs: Inputs, *, mask: Mask | None = None
+    params: Params, state: InitialState, xs: Inputs, *, mask: Mask | None = None
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
     """Runs the net over a sequence with `jax.lax.scan`.
 
@@ -147,12 +147,7 @@ def scan(
 
 
 def unroll(
-    params: Params,
-    state: Float[Array, "*start d"],
-    xs: Inputs,
-    *,
-    mask: Mask | None = None,
-    remat_every: int | None = None,
+    params: Params, state: InitialState, xs: Inputs, *, mask: Mask | None = None, remat_every: int | None = None
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
     r"""Computes what `scan` does, with backpropagation through time by hand as its reverse mode (section 5.1).
 

@@ -78,7 +78,7 @@ def error_change(*, window: int = 10, further: int = 0) -> Criterion:
 
     Args:
       window: The number of epochs without an improvement.
-      further: The number of epochs for which training continues once the criterion is met, whatever their errors.
+      further: The number of epochs for which training continues once the criterion is met, regardless of their errors.
 
     Returns:
       The criterion.
@@ -168,7 +168,7 @@ def _weight_change(rho: float, window: int, relative: bool) -> Criterion:
     def update(state: Weights, params: PyTree, error: PyTree) -> tuple[Weights, Bool[Array, ""]]:
         del error
         t = state.epochs + 1
-        slot = t % window  # which holds w^(t - window), and receives w^(t)
+        slot = t % window  # holds w^(t - window), and receives w^(t)
 
         def still(old: PyTree, new: PyTree) -> Bool[Array, ""]:
             bound = rho * jnp.linalg.norm(new.ravel()) if relative else rho
@@ -331,7 +331,7 @@ def unless_stopped(
 
 
 def _error(metrics: PyTree) -> Float[Array, ""]:
-    """What `evaluate` returns, or the metric named "error": one number."""
+    """The error, one number: the metrics themselves, or the metric named "error"."""
     error = metrics.get("error") if isinstance(metrics, dict) else metrics
     if not isinstance(error, jax.Array | np.ndarray | np.number | float | int) or jnp.ndim(error) != 0:
         raise ValueError(
@@ -342,7 +342,7 @@ def _error(metrics: PyTree) -> Float[Array, ""]:
 
 
 def _no_error() -> Float[Array, ""]:
-    """What every error is below: the largest number, as jax_debug_infs forbids infinity."""
+    """The largest number, above every error: jax_debug_infs forbids infinity."""
     return jnp.asarray(jnp.finfo(jnp.result_type(float)).max, float)
 
 

@@ -78,8 +78,7 @@ def step(s: Scalar, w: Scalar = 1024.0, *, dtype: jax.typing.DTypeLike = jnp.flo
       Array([0. , 0.5, 1. ], dtype=float32)
     """
     checks.number("s", s)
-    checks.number("w", w)
-    checks.positive("w", w)
+    checks.positive_number("w", w)
     return (_steps([np.array([s], np.float64)], np.array([w], np.float64), _real(dtype)),)
 
 
@@ -103,7 +102,7 @@ def rectangle(
 
     Example:
       >>> net = universal.rectangle(0.25, 0.75)
-      >>> jax.vmap(mlp.forward, (None, 0))(net, jnp.array([[0.0], [0.5], [1.0]]))[:, 0].round(3)
+      >>> jax.vmap(mlp.forward, (None, 0))(net, jnp.array([[0.0], [0.5], [1.0]]))[:, 0].round()
       Array([0., 1., 0.], dtype=float32)
     """
     checks.below("s1", s1, "s2", s2)
@@ -133,7 +132,7 @@ def tower(
 
     Example:
       >>> net = universal.tower([0.0, 0.0], [1.0, 1.0])
-      >>> jax.vmap(mlp.forward, (None, 0))(net, jnp.array([[0.5, 0.5], [0.5, 1.5]]))[:, 0].round(3)
+      >>> jax.vmap(mlp.forward, (None, 0))(net, jnp.array([[0.5, 0.5], [0.5, 1.5]]))[:, 0].round()
       Array([1., 0.], dtype=float32)
     """
     dtype = _real(dtype)
@@ -164,7 +163,7 @@ def approximate(
 
     Steep steps, the default, approximate best, but have almost no gradient: use `soft=True` for training. With
     Nielsen's f, 10 bins and 1,000 steps of Adam the root-mean-square error of steep steps falls from 0.076 to 0.073,
-    that of soft ones from 0.084 to 0.017 (the experiment `refine` trains longer). Train them with
+    the error of soft ones from 0.084 to 0.017 (the experiment `refine` trains longer). Train them with
     `costs.quadratic_with(activations.identity)`: the default cost would train :math:`\sigma(z)`.
 
     Layers, with S = sum(bins + 1) and B = prod(bins): w [S, m], [B, S] and [n, B]; `parameter_bytes` gives the memory.
@@ -304,8 +303,7 @@ def _steps(knots: list[np.ndarray], w: np.ndarray, dtype: jax.typing.DTypeLike) 
 
 def _indicators(knots: list[np.ndarray], w: np.ndarray, h: Scalar, dtype: jax.typing.DTypeLike) -> Params:
     """Steps, then a neuron for each cell: sum over axes of h (a_lower - a_upper), bias -(2m-1) h/2 (section 4.3)."""
-    checks.number("h", h)
-    checks.positive("h", h)
+    checks.positive_number("h", h)
     bins = [len(s) - 1 for s in knots]
     cells = np.indices(bins).reshape(len(bins), -1)  # the last axis varies fastest
     intervals = [h * (np.eye(b, b + 1, dtype=dtype) - np.eye(b, b + 1, k=1, dtype=dtype)) for b in bins]
@@ -330,8 +328,8 @@ def _heights(
         raise ValueError(
             f"the means of f over the cells overflow {jnp.dtype(dtype)}: scale f down"
             if finite.all()
-            else f"f must be finite on the box, but is not at x = [{where}] and in all at {np.sum(~finite)} of "
-            f"{len(grid)} points: choose another box"
+            else f"f must be finite on the box, but is not at {np.sum(~finite)} of {len(grid)} points, such as "
+            f"x = [{where}]: choose another box"
         )
     return heights
 
@@ -341,9 +339,9 @@ def _evaluation(
 ) -> tuple[Callable[[np.ndarray], Array], int]:
     """The function of a matrix of points, one in each row, and n; f of `point` shows whether f is a NumPy function."""
     try:
-        # A ufunc has no weak references, which JAX needs of a function.
+        # JAX needs weak references to functions, and ufuncs have none.
         out = jax.eval_shape(partial(f), jax.ShapeDtypeStruct((m,), dtype))
-    except TypeError as error:  # what JAX raises where a function wants numbers, not arrays to be traced
+    except TypeError as error:  # raised if f needs numbers and cannot be traced
         try:
             out = jax.eval_shape(jnp.asarray, np.asarray(f(point)))
         except (AttributeError, TypeError, ValueError):

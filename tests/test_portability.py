@@ -106,7 +106,7 @@ PROGRAMS = {
     ),
     "sgd": lambda: run(BY_HAND, train.sgd(0.1)),
     "momentum and a schedule": lambda: run(BY_HAND, optax.sgd(optax.cosine_decay_schedule(0.1, 9), 0.9)),
-    "mixed precision": lambda: run(train.mixed(BY_HAND)),
+    "mixed precision": lambda: run(train.mixed_precision(BY_HAND)),
     "penalties": lambda: run(regularize.penalised(BY_HAND, regularize.l1(0.1), regularize.l2(0.1))),
     "dropout": lambda: run(Partial(dropout.minibatch_value_and_grad, p=0.5), transform=regularize.append_key),
     "noise on inputs": lambda: run(BY_HAND, transform=partial(regularize.input_noise, sigma=0.1)),

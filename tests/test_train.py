@@ -305,7 +305,7 @@ def test_run_is_fit_and_a_longer_run_begins_with_the_shorter():
     [
         (SGD, GRAD, None),
         (ADAM, Partial(dropout.minibatch_value_and_grad, p=0.5), regularize.append_key),
-        (ADAM, train.mixed(GRAD), functools.partial(regularize.input_noise, sigma=0.1)),
+        (ADAM, train.mixed_precision(GRAD), functools.partial(regularize.input_noise, sigma=0.1)),
     ],
     ids=["sgd", "adam and dropout", "adam, mixed precision and noise"],
 )
@@ -538,7 +538,7 @@ def test_every_debugging_flag_of_jax(flag):
         return regularize.append_key(noise_key, xs, ys)
 
     grad = Partial(dropout.minibatch_value_and_grad, p=0.3, cost=costs.log_likelihood)
-    grad = train.mixed(regularize.penalised(grad, regularize.l1(0.01), regularize.l2(0.01)))
+    grad = train.mixed_precision(regularize.penalised(grad, regularize.l1(0.01), regularize.l2(0.01)))
     options = {"epochs": 3, "batch_size": 8, "transform": transform}
     by_error = {"evaluate": lambda params: jnp.ones(()), "stopping": stopping.error_change(window=1)}
     by_weights = {"stopping": stopping.weight_change(1e6, window=2), "progress": False}
@@ -763,16 +763,17 @@ def test_mixed_precision_is_near_and_keeps_float32(cost, by):
 
     grad = Partial(GRAD, cost=cost) if by == "hand" else jax.value_and_grad(loss)
     params, batch = network(0), examples(1, 32)
-    (value, grads), (wanted, exact) = (jax.jit(way)(params, *batch) for way in (train.mixed(grad), grad))
+    (value, grads), (wanted, exact) = (jax.jit(way)(params, *batch) for way in (train.mixed_precision(grad), grad))
     assert {leaf.dtype for leaf in jax.tree.leaves((value, grads))} == {jnp.dtype("float32")}
     assert 1e-5 < relative_error(grads, exact) < 0.05
     np.testing.assert_allclose(value, wanted, rtol=0.02)
 
 
 def test_mixed_precision_multiplies_in_bfloat16_and_updates_in_float32():
-    text = jax.jit(functools.partial(train.step, train.mixed(GRAD), SGD)).lower(start(), examples(1, 4)).as_text()
+    step = jax.jit(functools.partial(train.step, train.mixed_precision(GRAD), SGD))
+    text = step.lower(start(), examples(1, 4)).as_text()
     products = [line for line in text.splitlines() if "dot_general" in line]
     assert products
     assert all("bf16" in line and "xf32>" not in line.split(":")[-1].split("->")[0] for line in products)
-    state, value = train.step(train.mixed(GRAD), SGD, start(), examples(1, 4))
+    state, value = train.step(train.mixed_precision(GRAD), SGD, start(), examples(1, 4))
     assert {leaf.dtype for leaf in jax.tree.leaves((state.params, value))} == {jnp.dtype("float32")}

@@ -38,14 +38,14 @@ from jnn.train import arguments, loop, monitor, program
 from jnn.train import history as histories
 from jnn.train.arguments import Plan
 from jnn.train.chunks import Chunks
-from jnn.train.precision import mixed
+from jnn.train.precision import mixed_precision
 from jnn.train.program import step
 from jnn.train.start import init, sgd
 from jnn.typing import CarryState as CarryState
 from jnn.typing import EvalParams, Evaluate, Grad, History, Optimizer, PRNGKey, PyTree, Report, StateT, Transform
 from jnn.typing import State as State
 
-__all__ = ["epoch", "fit", "init", "mixed", "run", "sgd", "step"]  # help() shows these; the types are in jnn.typing
+__all__ = ["epoch", "fit", "init", "mixed_precision", "run", "sgd", "step"]  # the types are in jnn.typing
 
 
 def epoch(
@@ -149,7 +149,7 @@ def run(
         bitwise identical to one ten-epoch run; without it the same orders are drawn again.
 
     Returns:
-      The last state, and the history of all epochs: losses [epochs, steps].
+      The last state, and the history of all epochs, with losses [epochs, steps].
 
     Raises:
       ValueError: As in `epoch`; also if `epochs` is below 1, the `stopping` window is longer than `epochs`, the error
