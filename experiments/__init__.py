@@ -6,8 +6,8 @@ them; `claims(config, arrays)`, which returns whether each claim holds; and `dra
 that trains has a second parameter, `training: runner.Training = runner.ALONE`, and calls its `fit`.
 
 Beside the chapters are the package that runs the experiments (`runner`), code that several of them share (`common`),
-and two commands that are not experiments: `read`, which reads the digits in pictures, and `device`, which checks the
-results on your device and measures its speed.
+and three commands that are not experiments: `read`, which reads the digits in pictures, `device`, which checks the
+results on your device and measures its speed, and `compile`, which compiles training runs for other devices.
 """
 
 import ast

@@ -5,7 +5,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ class Training:
           KeyboardInterrupt: On Ctrl-C.
         """
         checkpoints = self.checkpoints(name)
-        shared = _sharding(key.size, batch_size, recurrent=recurrent)
+        shared = shared_sharding(key.size, batch_size, recurrent=recurrent, devices=jax.devices())
         options = {"progress": checkpoints is not None, "catch_interrupt": False, "sharding": shared, **options}
         return parallel.local(train.fit(key, *args, batch_size=batch_size, checkpoints=checkpoints, **options))
 
@@ -98,7 +98,7 @@ def init_members(
     return start(key)
 
 
-def _sharding(members: int, batch_size: int, *, recurrent: bool) -> NamedSharding | None:
+def shared_sharding(members: int, batch_size: int, *, recurrent: bool, devices: Sequence[Any]) -> NamedSharding | None:
     """The sharding of mini-batches over as many devices as divide them, or None if each device trains whole members.
 
     Devices that cannot share a mini-batch repeat the work of others, which a line on stderr reports.
@@ -106,9 +106,8 @@ def _sharding(members: int, batch_size: int, *, recurrent: bool) -> NamedShardin
     On a CPU, splitting slows all but recurrent nets: with two devices on two cores an epoch of [784, 30, 10] in
     mini-batches of 10 takes 3 times as long, of [784, 800, 10] in mini-batches of 100 1.6 times.
     """
-    devices = jax.devices()
     if jax.process_count() == 1:
-        on_cpu = jax.default_backend() == "cpu"
+        on_cpu = jax.default_backend() == "cpu" and devices[0].platform == "cpu"
         if members >= len(devices) or (on_cpu and (members > 1 or not recurrent)):
             return None
         if on_cpu:

@@ -397,7 +397,7 @@ def test_what_is_split_over_eight_devices(backend, cores, members, batch_size, r
     """
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     monkeypatch.setattr(training, "cores", lambda: cores)
-    sharding = training._sharding(members, batch_size, recurrent=recurrent)
+    sharding = training.shared_sharding(members, batch_size, recurrent=recurrent, devices=jax.devices())
     assert (None if sharding is None else sharding.mesh.shape["batch"]) == parts
     said = "4 of 8 devices share a mini-batch of 12; a --batch-size divisible by 8 uses all\n"
     assert capsys.readouterr().err == (said if parts == 4 else "")
