@@ -92,7 +92,7 @@ for j, axes in enumerate(figure.subplots(1, len(y), sharey=True, squeeze=False)[
         (0, costs.quadratic.value(zs[-1], y)), slope=deltas[-1][j], color="C1", label=rf"slope $\delta^4_{j + 1}$"
     )
     axes.set(xlabel=rf"$\Delta z^4_{j + 1}$", title=rf"$\delta^4_{j + 1} = {deltas[-1][j]:.3f}$", ylim=(0, 0.9))
-    axes.legend()
+    axes.legend(loc="upper right")
 figure
 
 # %% [markdown]
