@@ -15,7 +15,7 @@ NARROW = 16
 SMALL = 64
 """Pictures whose shorter side is at most this, in pixels, are taken to be without noise and in even light."""
 
-SHARP = 0.4
+SHARP = 0.6
 """The edge of a sheet on a table takes this fraction of its height within three pixels of a picture of 300."""
 
 _QUADRATIC = ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0))  # powers of the row and the column

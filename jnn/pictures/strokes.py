@@ -153,7 +153,7 @@ def _no_digits(
     frames = np.zeros_like(strong) if alone else _frames(labels, boxes, strong & (sides >= 8))
     others = strong & ~frames
     typical = _weighted_median(sides[others], narrow[others])
-    at_border = np.any(boxes == [0, 0, *labels.shape], axis=1) & (narrow < typical / 5)
+    at_border = np.any(np.abs(boxes - [0, 0, *labels.shape]) < typical / 20, axis=1) & (narrow < typical / 5)
     lines = at_border | ((sides > 1.5 * typical) & (areas < sides * typical / 8))
     spots = (areas > 0.74 * narrow * sides) & (narrow > 0.6 * sides) & (sides >= typical / 4)
     fine = (sides >= min(labels.shape) / 30) & (areas < sides**2 / 2)  # a small digit, not a speck
@@ -226,12 +226,20 @@ def _joined(parts: Int[np.ndarray, "h w"], boxes: Int[np.ndarray, "K 4"]) -> Int
         & (along >= -0.3 * typical)
         & (tall <= 1.4 * typical)
     )
+    flag = (  # a bar at the upper right of a stroke, such as that of a 5
+        (2 * heights < widths)
+        & (2 * heights < heights[:, None])
+        & (2 * (bottom - top[:, None]) < heights[:, None])
+        & (along > -0.2 * typical)
+        & (left > left[:, None])
+        & (across > -0.2 * typical)
+    )
     ndimage, reach = paper.ndimage(), max(3, 2 * round(BESIDE * _weighted_median(sides, areas)) + 1)
     islands, _ = ndimage.label(ndimage.maximum_filter(parts > 0, reach), _NEIGHBOURS)
     island = np.zeros(len(boxes) + 1, int)
     island[parts] = islands
     island = island[1:]
-    together = stacked | (island[:, None] == island)
+    together = stacked | flag | flag.T | (island[:, None] == island)
     owner = np.arange(len(boxes))
     while np.any(owner != (least := np.where(together, owner, len(owner)).min(axis=1))):
         owner = least
