@@ -18,8 +18,6 @@ SMALL = 64
 SHARP = 0.6
 """The edge of a sheet on a table takes this fraction of its height within three pixels of a picture of 300."""
 
-_QUADRATIC = ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0))  # powers of the row and the column
-
 
 def ndimage() -> Any:
     """`scipy.ndimage`, late, as its import takes a fifth of a second."""
@@ -112,26 +110,22 @@ def _sample(grey: Float[np.ndarray, "h w"], summary: Callable[..., np.ndarray] =
 
 def _quadratic(grey: Float[np.ndarray, "h w"], sample: Float[np.ndarray, "y x"]) -> Float[np.ndarray, "h w"]:
     """The quadratic in row and column that most of the picture is near to; even light where that is less than 60 %."""
-    (rows, columns), values = map(_powers, sample.shape), sample.ravel()
-    fit = np.stack([np.outer(rows[:, i], columns[:, j]).ravel() for i, j in _QUADRATIC], axis=1)
+    terms, values = np.kron(*map(_powers, sample.shape)), sample.ravel()
     found = np.full_like(values, np.median(values))
-    near, coefficients = np.zeros_like(values, bool), np.zeros(len(_QUADRATIC))
+    near, coefficients = np.zeros_like(values, bool), np.zeros(9)
     for _ in range(30):
         away = np.abs(values - found)
         before, near = near, away <= max(2.5 * np.median(away), 0.01)
         if np.array_equal(before, near):
             break
-        some = fit[near]
-        coefficients = np.linalg.lstsq(some.T @ some, some.T @ values[near], rcond=None)[0]
-        found = fit @ coefficients
+        coefficients = np.linalg.lstsq(terms[near], values[near], rcond=None)[0]
+        found = terms @ coefficients
     if not _plausible(values - found, float(np.ptp(values))):
         return np.full_like(grey, _majority(sample))
     if np.ptp(found) < 0.02:  # an even light, exactly
         return np.full_like(grey, np.median(values[near]))
-    matrix = np.zeros((3, 3), grey.dtype)
-    matrix[tuple(zip(*_QUADRATIC, strict=True))] = coefficients
     rows, columns = (_powers(n).astype(grey.dtype) for n in grey.shape)
-    return rows @ matrix @ columns.T
+    return rows @ coefficients.reshape(3, 3).astype(grey.dtype) @ columns.T
 
 
 def _plausible(away: Float[np.ndarray, " n"], contrast: float) -> bool:
@@ -165,13 +159,8 @@ def _powers(n: int) -> Float[np.ndarray, "n 3"]:
 
 
 def block_means(pixels: np.ndarray, step: int) -> np.ndarray:
-    """The means of blocks of step x step pixels: of 12 million pixels, eight times as fast as a mean over two axes."""
+    """The means of blocks of step x step pixels: of 12 million pixels, six times as fast as a mean over two axes."""
     height, width = (n // step * step for n in pixels.shape[:2])
     with np.errstate(over="ignore"):
-        rows = pixels[:height:step].astype(np.float32)
-        for i in range(1, step):
-            rows += pixels[i:height:step]
-        sums = rows[:, :width:step].copy()
-        for i in range(1, step):
-            sums += rows[:, i:width:step]
-    return sums / step**2
+        rows = sum(pixels[i:height:step].astype(np.float32) for i in range(step))
+        return sum(rows[:, i:width:step] for i in range(step)) / step**2
