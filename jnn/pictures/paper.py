@@ -1,6 +1,5 @@
 """The brightness of the paper behind the ink of a picture, for `jnn.pictures`."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,7 @@ def envelope(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     A grey closing where the ink is dark, and an opening where it is light; it follows the edge of a shadow exactly.
     """
     filters, side = ndimage(), min(grey.shape) // NARROW | 1
-    sample = _sample(grey, np.mean)
+    sample = _sample(grey)
     away = sample - filters.median_filter(sample, 13)
     dark = np.sum(np.minimum(0, away) ** 2) > np.sum(np.maximum(0, away) ** 2)
     smooth = filters.uniform_filter(grey, 3) * (1 if dark else -1)
@@ -101,11 +100,9 @@ def fit(above: Float[np.ndarray, "h w"]) -> float:
     return otsu(block_means(above, 3))[1]
 
 
-def _sample(grey: Float[np.ndarray, "h w"], summary: Callable[..., np.ndarray] = np.median) -> Float[np.ndarray, "y x"]:
-    """The median, or another summary, of each of about 64x64 blocks."""
-    (y, height), (x, width) = ((-(-n // 64), n // -(-n // 64)) for n in grey.shape)
-    blocks = grey[: y * height, : x * width].reshape(height, y, width, x)[:, :: 1 + y // 6, :, :: 1 + x // 6]
-    return summary(blocks.swapaxes(1, 2).reshape(height, width, -1), axis=-1)
+def _sample(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "y x"]:
+    """The means of squares of pixels, 64 or more along the shorter side."""
+    return block_means(grey, max(1, min(grey.shape) // 64))
 
 
 def _quadratic(grey: Float[np.ndarray, "h w"], sample: Float[np.ndarray, "y x"]) -> Float[np.ndarray, "h w"]:

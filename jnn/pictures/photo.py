@@ -28,6 +28,9 @@ STEP = 8
 WIDER = 1.5
 """A stroke is wider than a line through it by this factor."""
 
+THIN = 0.02
+"""A printed line is thinner than this fraction of the picture, divided by `WIDER`."""
+
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
@@ -64,23 +67,23 @@ def _ink(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
         with contextlib.suppress(ValueError):  # nothing but thick ink
             other, other_full = _depth(grey, papers.envelope(grey))
             left = np.mean(papers.thick(other[::step, ::step] > LINE * other_full)) / np.mean(thick)
-            if left < 1 / 3 and _is_shadow(thick, depth[::step, ::step], papers.fit(other) - papers.fit(depth)):
+            faint = np.median(depth[::step, ::step][thick]) / np.quantile(depth, 0.998)
+            better = papers.fit(other) - papers.fit(depth)
+            at_border = np.any(thick[[0, -1]]) or np.any(thick[:, [0, -1]])
+            least = -1 if faint < 0.75 else -0.05 if at_border and faint < 0.97 else 0 if faint < 0.88 else 0.03
+            if left < 1 / 3 and better > least:
                 depth, full = other, other_full
     return np.clip(_without_lines(depth / full), 0, 1)
-
-
-def _is_shadow(thick: Bool[np.ndarray, "h w"], depth: Float[np.ndarray, "h w"], better: float) -> bool:
-    """Whether what is thick is fainter than the ink, or reaches the edge, or the picture is clearer without it."""
-    faint = np.median(depth[thick]) / np.quantile(depth, 0.998)
-    at_border = any(np.any(line) for line in (thick[0], thick[-1], thick[:, 0], thick[:, -1]))
-    return bool(better > (-1 if faint < 0.75 else -0.05 if at_border and faint < 0.97 else 0 if faint < 0.88 else 0.03))
 
 
 def _without_lines(shown: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """Without printed lines: of what runs from edge to edge, only what is thicker than the line is left."""
     if min(shown.shape) <= papers.SMALL:
         return shown
-    ink, lines = shown > LINE, [(_line(shown), 0), (_line(shown.T).T, 1)]
+    lines = [(line, axis) for line, axis in ((_line(shown), 0), (_line(shown.T).T, 1)) if np.any(line)]
+    if not lines:
+        return shown
+    ink = shown > LINE
     for _ in range(2):  # where lines cross, they are thin only without one another
         ink &= ~np.any([line & ~_thick(ink, line, axis) for line, axis in lines], axis=0)
     left = np.where(ink, shown, np.minimum(shown, LINE))
@@ -108,10 +111,9 @@ def _length(ahead: Bool[np.ndarray, "n m"]) -> Int[np.ndarray, "n m"]:
 
 def _thick(ink: Bool[np.ndarray, "h w"], line: Bool[np.ndarray, "h w"], axis: int) -> Bool[np.ndarray, "h w"]:
     """Which ink is wider across a line than the line is."""
-    filters = papers.ndimage()
-    runs = np.sum(np.diff(line, axis=axis, prepend=False, append=False)) / 2
-    side = round(WIDER * np.sum(line) / max(1, runs)) | 1
-    if side > min(ink.shape) / 50:
+    filters, runs = papers.ndimage(), np.sum(np.diff(line, axis=axis, prepend=False, append=False)) / 2
+    side = round(WIDER * np.sum(line) / runs) | 1
+    if side > min(ink.shape) * THIN:
         return ink
     return filters.maximum_filter1d(filters.minimum_filter1d(ink, side, axis), side, axis)
 
