@@ -92,7 +92,7 @@ def _without_lines(shown: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
 
 def _line(shown: Float[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """What runs from left to right, and up or down by at most one pixel in `STEP`."""
-    height, width = shown.shape
+    width = shown.shape[1]
     ahead = np.add.reduceat(shown, range(0, width, STEP), axis=1).T / STEP > LINE
     length = _length(ahead) + _length(ahead[::-1])[::-1]
     line = (length > LONG * len(ahead)).T.repeat(STEP, axis=1)[:, :width]
@@ -111,8 +111,9 @@ def _length(ahead: Bool[np.ndarray, "n m"]) -> Int[np.ndarray, "n m"]:
 
 def _thick(ink: Bool[np.ndarray, "h w"], line: Bool[np.ndarray, "h w"], axis: int) -> Bool[np.ndarray, "h w"]:
     """Which ink is wider across a line than the line is."""
-    filters, runs = papers.ndimage(), np.sum(np.diff(line, axis=axis, prepend=False, append=False)) / 2
-    side = round(WIDER * np.sum(line) / runs) | 1
+    filters, ends = papers.ndimage(), np.diff(line, axis=axis, prepend=False, append=False)
+    wide = np.median(2 * np.sum(line, axis=axis) / np.maximum(2, np.sum(ends, axis=axis)))
+    side = round(WIDER * wide) | 1
     if side > min(ink.shape) * THIN:
         return ink
     return filters.maximum_filter1d(filters.minimum_filter1d(ink, side, axis), side, axis)
