@@ -245,7 +245,7 @@ def test_printed_lines_are_left_out(darkness, grid):
 
 @pytest.mark.bad_input
 def test_a_grid_as_dark_and_thick_as_the_strokes_is_refused():
-    with pytest.raises(ValueError, match="picture must show digits beside lines as dark as they"):
+    with pytest.raises(ValueError, match="picture must show digits beside lines as thick as strokes"):
         pictures.digits(ruled(photo_of_four(), 1, grid=True, width=11))
 
 

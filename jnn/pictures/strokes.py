@@ -26,7 +26,7 @@ MOST = 1000
 """The largest number of separate strokes."""
 
 HOLES = 8
-"""Ink as long as the picture, with more holes than this, is no digit but lines through digits."""
+"""Ink as long as the picture, with more holes than this, is no digit but thick lines through digits."""
 
 _NEIGHBOURS = np.ones((3, 3), bool)
 
@@ -81,8 +81,8 @@ def find(picture: Picture) -> Int[np.ndarray, "K 4"]:
 def digits(picture: Picture) -> Digits:
     """The boxes of the digits in the picture, in reading order, and each digit as `normalise` gives it.
 
-    A digit is connected ink. The parts of a broken stroke are joined, as are a bar and what is close below it, and
-    specks are dropped. Ink of a neighbour inside a box is left out. Raises as `normalise` does.
+    A digit is connected ink. The parts of a broken stroke are joined, as are a bar and what is close below it or to
+    its left, and specks are dropped. Ink of a neighbour inside a box is left out. Raises as `normalise` does.
     """
     return Digits(*page(picture)[:2])
 
@@ -131,7 +131,7 @@ def _parts(
     if len(kept) > MOST:
         raise ValueError(f"picture must show at most {MOST} separate strokes, got {len(kept)}")
     if any(_holes(labels[_slices(boxes[i])] == i + 1) > HOLES for i in kept[sides[kept] > 0.9 * min(shown.shape)]):
-        raise ValueError("picture must show digits beside lines as dark as they, got lines that run through them")
+        raise ValueError("picture must show digits beside lines as thick as strokes, got such lines through them")
     renumbered = np.zeros(count + 1, int)
     renumbered[kept + 1] = np.arange(1, len(kept) + 1)
     return renumbered[labels], boxes[kept], {name: boxes[strong & some] for name, some in left_out.items()}

@@ -407,7 +407,7 @@ def test_weights_go_where_a_folder_is(tmp_path):
         handwriting.compute(config)
 
 
-def test_as_many_digits_are_not_sure_as_others_are():
+def test_as_many_digits_are_uncertain_as_others_are_sure():
     """Digits at 0.2, 0.4, ..., 1 and others at 0.11, 0.22, ..., 0.99: below 0.61 are 3 of 5, at or above it 4 of 9."""
     digits, others = np.zeros((1, 5, 10)), np.zeros((1, 9, 10))
     digits[0, :, 3], others[0, :, 7] = np.arange(1, 6) / 5, 0.11 * np.arange(1, 10)
