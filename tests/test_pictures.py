@@ -217,6 +217,15 @@ def test_a_page_in_pencil_that_is_half_in_soft_shadow_is_no_sheet():
     assert not pictures.page(pencil * (1 - 0.48 / (1 + np.exp(np.clip((400 - X) / 2, -50, 50))))).sheet
 
 
+def test_a_table_with_grain_around_a_sheet_is_left_out():
+    """The grain counts as writing, so that no sheet is found."""
+    picture, _ = on_table(0.9)
+    picture[:8] = picture[-8:] = picture[:, :8] = picture[:, -8:] = 0.05
+    picture[:, 3::7] = np.where(picture[:, 3::7] < 0.3, 0.05, picture[:, 3::7])
+    found = pictures.page(picture)
+    assert (found.sheet, len(found.boxes)) == (False, 4)
+
+
 @pytest.mark.parametrize("what", SHADOWS)
 def test_the_light_part_of_a_page_is_no_sheet(what):
     shadow = 1 - 0.45 / (1 + np.exp(np.clip(SHADOWS[what] / 6, -50, 50)))

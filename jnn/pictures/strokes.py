@@ -126,6 +126,10 @@ def _parts(
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     boxes = _boxes(labels)
     sides = np.max(boxes[:, 2:] - boxes[:, :2], axis=1)
+    border = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
+    around = np.max([np.bincount(line, minlength=count + 1)[1:] / len(line) for line in border], axis=0) > 0.8
+    if np.any(strong & ~around & (sides > min(shown.shape) / 20)):
+        strong &= ~around  # a table whose grain is taken for writing, or the dark beside the paper
     left_out = _no_digits(labels, boxes, areas, strong, alone)
     kept = np.flatnonzero(strong & ~np.any(list(left_out.values()), axis=0))
     if len(kept) > MOST:
