@@ -6,6 +6,7 @@ overlaps, and is extra where there is none. A page is lost where less than half 
 reported; a page that is refused with a message counts as refused.
 """
 
+import functools
 import io
 import sys
 import time
@@ -35,8 +36,6 @@ PEN, PENCIL, CHALK, BLUE = (
     np.array(rgb) / 255 for rgb in ((40, 45, 90), (165, 165, 168), (225, 228, 225), (90, 140, 220))
 )
 BOARD = np.array([45, 60, 55]) / 255
-DARKNESS = float(np.mean(1 - PEN / PAPER))
-"""How much of the light the pen takes."""
 
 
 class Page(NamedTuple):
@@ -94,63 +93,37 @@ def with_lines(flat: Flat, strength: float, rng: Rng, *, grid: bool, ink: np.nda
     )
 
 
-def with_strokes(flat: Flat, paint: Callable[[ImageDraw.ImageDraw, int, tuple[float, ...]], None]) -> Flat:
-    """Ink around or below each digit: `paint` draws it, given the number of the digit and its box."""
-    drawn = Image.new("L", (WIDTH, HEIGHT))
-    draw = ImageDraw.Draw(drawn)
-    for i, (top, left, bottom, right) in enumerate(flat.boxes):
-        paint(draw, i, (left, top, right, bottom))
-    return flat._replace(ink=np.maximum(flat.ink, np.asarray(drawn, np.float32) / 255))
-
-
 def underlined(flat: Flat, rng: Rng) -> Flat:
     """Each line of digits underlined, with a slight slope."""
-    boxes = flat.boxes.reshape(ROWS, COLUMNS, 4)
-
-    def paint(draw: ImageDraw.ImageDraw, i: int, _: tuple[float, ...]) -> None:
-        if i % COLUMNS == 0:
-            row, slope = boxes[i // COLUMNS], rng.uniform(0, 8)
-            y = row[:, 2].max() + 8 + rng.uniform(0, 8)
-            draw.line([(row[0, 1] - 10, y + slope), (row[-1, 3] + 10, y)], 255, int(rng.integers(4, 9)))
-
-    return with_strokes(flat, paint)
+    strokes = Image.new("L", (WIDTH, HEIGHT))
+    for row in flat.boxes.reshape(ROWS, COLUMNS, 4):
+        slope, y = rng.uniform(0, 8), row[:, 2].max() + 8 + rng.uniform(0, 8)
+        ends = [(row[0, 1] - 10, y + slope), (row[-1, 3] + 10, y)]
+        ImageDraw.Draw(strokes).line(ends, 255, int(rng.integers(4, 9)))
+    return flat._replace(ink=np.maximum(flat.ink, np.asarray(strokes, np.float32) / 255))
 
 
 def boxed(flat: Flat, rng: Rng) -> Flat:
     """Each digit in a rectangle or an ellipse, or all in a table, none touched."""
-    way, wide = int(rng.integers(3)), int(rng.integers(3, 7))
-    cell = np.array([(WIDTH - 80) / COLUMNS, (HEIGHT - 80) / ROWS])
-
-    def paint(draw: ImageDraw.ImageDraw, i: int, box: tuple[float, ...]) -> None:
-        left, top, right, bottom = box
-        gap = 12 + wide
-        if way == 0:
-            draw.rectangle([left - gap, top - gap, right + gap, bottom + gap], None, 255, wide)
-        elif way == 1:
-            more = np.array([right - left, bottom - top]) * 0.25 + gap
-            draw.ellipse([left - more[0], top - more[1], right + more[0], bottom + more[1]], None, 255, wide)
+    strokes, shape, wide = Image.new("L", (WIDTH, HEIGHT)), int(rng.integers(3)), int(rng.integers(3, 7))
+    draw, cell, gap = ImageDraw.Draw(strokes), np.array([(WIDTH - 80) / COLUMNS, (HEIGHT - 80) / ROWS]), 12 + wide
+    for i, box in enumerate(flat.boxes):
+        low, high = box[1::-1], box[:1:-1]  # (x, y)
+        if shape == 1:
+            gaps = (high - low) * 0.25 + gap
+            draw.ellipse([*(low - gaps), *(high + gaps)], None, 255, wide)
         else:
             corner = 40 + np.array(divmod(i, COLUMNS))[::-1] * cell
-            draw.rectangle([*corner, *(corner + cell)], None, 255, wide)
-
-    return with_strokes(flat, paint)
-
-
-def reflected(flat: Flat, ink: np.ndarray = PEN) -> Float[np.ndarray, "H W 3"]:
-    """What the page reflects where this is the colour of the ink."""
-    return flat.paper * (1 - flat.ink[..., None] * (1 - ink / PAPER))
+            sides = [*(low - gap), *(high + gap)] if shape == 0 else [*corner, *(corner + cell)]
+            draw.rectangle(sides, None, 255, wide)
+    return flat._replace(ink=np.maximum(flat.ink, np.asarray(strokes, np.float32) / 255))
 
 
 # The photo
 
 
 def photo(
-    colours: Float[np.ndarray, "H W 3"],
-    boxes: Float[np.ndarray, "K 4"],
-    labels: Int[np.ndarray, " K"],
-    rng: Rng,
-    light: Float[np.ndarray, "H W"] | float = 1.0,
-    share: float = 1.1,
+    colours: np.ndarray, boxes: np.ndarray, labels: np.ndarray, rng: Rng, light: np.ndarray | float, share: float
 ) -> Page:
     """The page from above, nearly straight, in light that falls off a little: `share` of the picture is page."""
     table = texture(rng) if share < 1 else np.broadcast_to(colours[0, 0], colours.shape)
@@ -165,11 +138,7 @@ def photo(
 
 
 def _placed(
-    colours: Float[np.ndarray, "H W 3"],
-    boxes: Float[np.ndarray, "K 4"],
-    table: Float[np.ndarray, "H W 3"],
-    share: float,
-    rng: Rng,
+    colours: np.ndarray, boxes: np.ndarray, table: np.ndarray, share: float, rng: Rng
 ) -> tuple[Float[np.ndarray, "H W 3"], Float[np.ndarray, "K 4"]]:
     """The page on the table, reduced or enlarged, turned a little and moved; and where the boxes come to lie."""
     scale, angle = np.sqrt(share), np.deg2rad(rng.uniform(-5, 5) if share < 0.9 else rng.uniform(-1.5, 1.5))
@@ -199,23 +168,18 @@ def texture(rng: Rng) -> Float[np.ndarray, "H W 3"]:
     return colour * (1 + rng.choice([0.0, 0.1]) * (streaks / streaks.std())[..., None])
 
 
-def soft_shadow(rng: Rng) -> Float[np.ndarray, "H W"]:
-    """A third to a half of the light is taken at one side, by an edge that is 60 to 120 pixels wide."""
-    return _shadow(rng, rng.uniform(15, 30))
+def shadow(softest: float, rng: Rng) -> Float[np.ndarray, "H W"]:
+    """A third to a half of the light is taken by a hand, a pole, or whoever takes the photo.
 
-
-def hard_shadow(rng: Rng) -> Float[np.ndarray, "H W"]:
-    """The shadow of a hand or a pole, whose edge is 8 to 24 pixels wide."""
-    return _shadow(rng, rng.uniform(2, 6))
-
-
-def _shadow(rng: Rng, soft: float) -> Float[np.ndarray, "H W"]:
+    Its edge is four times as wide as `softest` pixels, or down to half as wide.
+    """
+    soft = rng.uniform(softest / 2, softest)
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
     across, down = rng.uniform(0.3, 0.7) * WIDTH, rng.uniform(0.3, 0.7) * HEIGHT
     inside = (
-        lambda: 260 - np.hypot((x - across) * 0.6, y - down * 1.3),  # a hand
-        lambda: 110 - np.abs(x - across + (y - down) * rng.uniform(-0.4, 0.4)),  # a pole
-        lambda: (x - across) * rng.choice([-1, 1]) + (y - down) * rng.uniform(-0.6, 0.6),  # whoever takes the photo
+        lambda: 260 - np.hypot((x - across) * 0.6, y - down * 1.3),
+        lambda: 110 - np.abs(x - across + (y - down) * rng.uniform(-0.4, 0.4)),
+        lambda: (x - across) * rng.choice([-1, 1]) + (y - down) * rng.uniform(-0.6, 0.6),
     )[rng.integers(3)]()
     return 1 - rng.uniform(0.3, 0.5) / (1 + np.exp(np.clip(-inside / soft, -50, 50)))
 
@@ -237,7 +201,8 @@ def drawn(
     def draw(xs: np.ndarray, labels: np.ndarray, rng: Rng) -> Page:
         light = shadow(rng)
         flat = change(written(xs, rng, sizes), rng)
-        return photo(reflected(flat, ink), flat.boxes, labels, rng, light, share)
+        colours = flat.paper + flat.ink[..., None] * (ink - flat.paper)
+        return photo(colours, flat.boxes, labels, rng, light, share)
 
     return draw
 
@@ -246,9 +211,8 @@ def ruled(strength: float, *, grid: bool, ink: np.ndarray = PEN) -> Draw:
     return drawn(lambda flat, rng: with_lines(flat, strength, rng, grid=grid, ink=ink), ink=ink)
 
 
-def blackboard(xs: np.ndarray, labels: np.ndarray, rng: Rng) -> Page:
-    flat = written(xs, rng)
-    return photo(BOARD + flat.ink[..., None] * (CHALK - BOARD), flat.boxes, labels, rng)
+def blackboard(flat: Flat, _: Rng) -> Flat:
+    return flat._replace(paper=np.broadcast_to(BOARD, flat.paper.shape))
 
 
 def turned(xs: np.ndarray, labels: np.ndarray, rng: Rng) -> Page:
@@ -267,11 +231,11 @@ def turned_boxes(boxes: Float[np.ndarray, "K 4"], shape: tuple[int, ...], turns:
 
 KINDS: Mapping[str, Draw] = {
     "plain": drawn(),
-    "blackboard": blackboard,
+    "blackboard": drawn(blackboard, ink=CHALK),
     "pencil": drawn(ink=PENCIL),
-    "soft shadow": drawn(shadow=soft_shadow),
-    "hard shadow": drawn(shadow=hard_shadow),
-    "pencil in shadow": drawn(ink=PENCIL, shadow=soft_shadow),
+    "soft shadow": drawn(shadow=functools.partial(shadow, 30)),
+    "hard shadow": drawn(shadow=functools.partial(shadow, 6)),
+    "pencil in shadow": drawn(ink=PENCIL, shadow=functools.partial(shadow, 30)),
     **{f"table {share}": drawn(share=share) for share in (0.92, 0.8, 0.65, 0.5, 0.3, 0.15)},
     **{f"lines {strength}": ruled(strength, grid=False) for strength in (0.25, 0.5, 0.75)},
     **{f"grid {strength}": ruled(strength, grid=True) for strength in (0.25, 0.5, 0.75)},
@@ -280,6 +244,8 @@ KINDS: Mapping[str, Draw] = {
     "boxed": drawn(boxed, sizes=(100, 145)),
     "turned": turned,
     "mixed sizes": drawn(sizes=(40, 200)),
+    "lines 1.0": ruled(1.0, grid=False),
+    "grid 1.0": ruled(1.0, grid=True),
 }
 
 
@@ -307,13 +273,14 @@ class Score(NamedTuple):
     """Sure answers that are wrong, extra ones among them."""
     extra: int = 0
     """Answers where there is no digit."""
+    uncertain: int = 0
     lost: int = 0
     refused: int = 0
 
     def __str__(self) -> str:
         return (
             f"{100 * self.read / max(1, self.digits):.1f} % of {self.digits} digits read, {self.wrong} sure but wrong, "
-            f"{self.extra} extra, {self.lost} pages lost, {self.refused} refused"
+            f"{self.extra} extra, {self.uncertain} uncertain, {self.lost} pages lost, {self.refused} refused"
         )
 
 
@@ -332,6 +299,7 @@ def score(page: Page, network: Any, reading: Any) -> Score:
         read=count,
         wrong=int(np.sum(sure & ~right)),
         extra=int(np.sum(digit < 0)),
+        uncertain=int(np.sum(~sure)),
         lost=int(2 * count < len(page.labels)),
     )
 
@@ -362,17 +330,19 @@ def measure(config: Config) -> Iterator[timing.Table]:
     for page in pages("plain", 1):  # compiled
         read.read(network, "", page.picture)
     for kind in config.kinds:
-        seconds, scores = [], []
+        seconds: dict[str, list[float]] = {"a page": [], "processor time": []}
+        scores = []
         for i, page in enumerate(pages(kind, config.pages)):
-            start = time.perf_counter()
+            start, worked = time.perf_counter(), time.process_time()
             try:
                 reading = read.read(network, f"{kind} {i}", page.picture)
             except ValueError:
                 reading = None
-            seconds.append(time.perf_counter() - start)
+            seconds["a page"].append(time.perf_counter() - start)
+            seconds["processor time"].append(time.process_time() - worked)
             scores.append(score(page, network, reading))
         total = Score(*np.sum(scores, axis=0).tolist())
-        yield timing.Table(kind, {"a page": seconds}, {"a page": str(total)})
+        yield timing.Table(kind, seconds, {"a page": str(total)})
 
 
 if __name__ == "__main__":

@@ -211,6 +211,21 @@ def test_a_sheet_on_a_table_is_found(share):
     assert root_mean_square(found.xs - expected.xs) < 0.2
 
 
+def test_a_page_in_pencil_that_is_half_in_soft_shadow_is_no_sheet():
+    """The edge is straight and nine pixels wide; pencil is too pale for writing on both sides to tell."""
+    pencil = 0.6 + photo_of_four() / 3
+    assert not pictures.page(pencil * (1 - 0.48 / (1 + np.exp(np.clip((400 - X) / 2, -50, 50))))).sheet
+
+
+def test_a_table_with_grain_around_a_sheet_is_left_out():
+    """The grain counts as writing, so that no sheet is found."""
+    picture, _ = on_table(0.9)
+    picture[:8] = picture[-8:] = picture[:, :8] = picture[:, -8:] = 0.05
+    picture[:, 3::7] = np.where(picture[:, 3::7] < 0.3, 0.05, picture[:, 3::7])
+    found = pictures.page(picture)
+    assert (found.sheet, len(found.boxes)) == (False, 4)
+
+
 @pytest.mark.parametrize("what", SHADOWS)
 def test_the_light_part_of_a_page_is_no_sheet(what):
     shadow = 1 - 0.45 / (1 + np.exp(np.clip(SHADOWS[what] / 6, -50, 50)))
@@ -229,8 +244,8 @@ def ruled(even, darkness, *, grid, width=2):
 
 
 @pytest.mark.parametrize("grid", [False, True], ids=["lines", "grid"])
-@pytest.mark.parametrize("darkness", [0.2, 0.5, 0.7])
-def test_printed_lines_that_are_paler_than_the_ink_are_left_out(darkness, grid):
+@pytest.mark.parametrize("darkness", [0.2, 0.5, 0.7, 1])
+def test_printed_lines_are_left_out(darkness, grid):
     even = photo_of_four()
     expected, found = pictures.digits(even), pictures.digits(ruled(even, darkness, grid=grid))
     np.testing.assert_allclose(found.boxes, expected.boxes, atol=5)
@@ -238,9 +253,20 @@ def test_printed_lines_that_are_paler_than_the_ink_are_left_out(darkness, grid):
 
 
 @pytest.mark.bad_input
-def test_a_grid_as_dark_as_the_ink_through_the_digits_is_refused():
-    with pytest.raises(ValueError, match="picture must show digits beside lines as dark as they"):
-        pictures.digits(ruled(photo_of_four(), 1, grid=True, width=5))
+def test_a_grid_as_dark_and_thick_as_the_strokes_is_refused():
+    with pytest.raises(ValueError, match="picture must show digits beside lines as thick as strokes"):
+        pictures.digits(ruled(photo_of_four(), 1, grid=True, width=11))
+
+
+@pytest.mark.parametrize("place", [(200, 100), (204, 197)], ids=["across", "along"])
+def test_a_thin_stroke_stays_whole_where_a_line_crosses_it_or_runs_along_it(place):
+    """The lines are as dark as the strokes and half as wide."""
+    paper = page(400, 400)
+    draw = ImageDraw.Draw(paper)
+    draw.line([(80, place[1]), place, (200, 320)], 0, 8, joint="curve")
+    expected = pictures.find(np.asarray(paper))
+    draw.line([(0, 200), (400, 200)], 0, 4)
+    np.testing.assert_allclose(pictures.find(np.asarray(paper)), expected, atol=4)
 
 
 @pytest.mark.parametrize("dark", [True, False])
@@ -310,6 +336,18 @@ def test_the_ink_of_a_neighbour_is_not_seen():
     assert len(boxes) == 2
     assert boxes[0, 3] > boxes[1, 1]
     np.testing.assert_allclose(xs[0], xs[1], atol=0.05)
+
+
+def test_the_flag_of_a_five_belongs_to_it():
+    """A minus between two digits does not."""
+    found = []
+    for y in (65, 165):
+        paper = page(300, 400)
+        draw = ImageDraw.Draw(paper)
+        draw.line([(100, 70), (100, 140), (150, 160), (150, 220), (90, 230)], 0, 12)
+        draw.line([(175, y), (230, y - 5)], 0, 12)
+        found.append(len(pictures.find(np.asarray(paper))))
+    assert found == [1, 2]
 
 
 @pytest.mark.parametrize("gap", [4, 25], ids=["a broken stroke", "a bar above"])

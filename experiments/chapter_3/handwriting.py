@@ -6,7 +6,7 @@ other schools, such as a 1 with a flag or a 7 with a bar; and, in place of some,
 digits on their side, and noise, for which no output should be larger than another. Nothing that is measured on was seen
 in training: MNIST's test images, the same on synthetic photos, the 1,797 embedded digits (UCI), and the digits in the
 fonts of matplotlib. (What earlier networks misread of the last two is why some are drawn.) An answer is sure if its
-probability is at least the level at which, on held-out training images, as many digits on photos are not sure as pairs
+probability is at least the level at which, on held-out training images, as many digits on photos are uncertain as pairs
 and turned digits are sure. `--weights` writes the first network to a file; that which comes with jnn was made so.
 """
 
@@ -206,7 +206,7 @@ ARRAYS = {
 
 
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
-    """Train the networks. Returns their accuracies on pictures of each kind, and how many answers are not sure."""
+    """Train the networks. Returns their accuracies on pictures of each kind, and how many answers are uncertain."""
     common.check_written("weights", config.weights)
     images, held_out, test = split(config)
     networks = train_networks(training, config, images)
@@ -222,7 +222,7 @@ def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[st
 
 
 def answers(kind: str, seen: samples.Seen, outputs: Float[np.ndarray, "seeds N 10"], sure: float) -> dict[str, Any]:
-    """How many answers are right and not sure, and what the first network makes of some pictures."""
+    """How many answers are right and uncertain, and what the first network makes of some pictures."""
     answer = outputs.argmax(axis=-1)
     confidence = np.where(seen.xs.any(axis=1), outputs.max(axis=-1), 0)
     right = (answer == seen.labels) & (confidence > 0)
@@ -235,7 +235,7 @@ def answers(kind: str, seen: samples.Seen, outputs: Float[np.ndarray, "seeds N 1
     }
     return {
         **accuracy,
-        **runner.mean_and_standard_error(f"not_sure_of_{kind}", np.mean(confidence < sure, axis=1)),
+        **runner.mean_and_standard_error(f"uncertain_{kind}", np.mean(confidence < sure, axis=1)),
         f"{kind}_confidence": confidence,
         **{f"{kind}_{name}": seen.xs[rows] for name, rows in shown.items()},
         **{f"{kind}_{name}_read": answer[0, rows] for name, rows in shown.items()},
@@ -250,7 +250,7 @@ def no_digits(images: data.Split) -> Float[Array, "N 784"]:
 
 
 def least_sure(digits: Float[Array, "seeds N 10"], others: Float[Array, "seeds M 10"]) -> float:
-    """The least level, in hundredths, at which as large a fraction of digits is not sure as of others is sure."""
+    """The least level, in hundredths, at which as large a fraction of digits is uncertain as of others is sure."""
     levels = np.arange(10, 101)[:, None, None] / 100
     missed, taken = np.asarray(digits).max(axis=-1) < levels, np.asarray(others).max(axis=-1) >= levels
     return float(levels.ravel()[np.argmax(missed.mean(axis=(1, 2)) >= taken.mean(axis=(1, 2)))])
@@ -261,8 +261,8 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     accuracy = {kind: arrays[f"accuracy_on_{kind}"] for kind in ("test", "photos", "digits", "fonts")}
     found = {
         "more than half of the digits of every kind are read": min(accuracy.values()) > 0.5,
-        "of pictures without a digit, more are not sure than of digits": arrays["not_sure_of_letters"]
-        > arrays["not_sure_of_photos"],
+        "of pictures without a digit, more are uncertain than of digits": arrays["uncertain_letters"]
+        > arrays["uncertain_photos"],
     }
     if config == Config(seed=config.seed, seeds=config.seeds, weights=config.weights):
         found |= {
@@ -309,5 +309,5 @@ def _draw_confidence(axes: Axes, config: Config, arrays: runner.Arrays) -> None:
         confidence = arrays[f"{kind}_confidence"].ravel()
         axes.plot(levels, [100 * np.mean(confidence < level) for level in levels], color=f"C{i}")
     axes.axvline(arrays["sure"], color="0.5", linewidth=0.8, linestyle="--")
-    axes.set(xlabel="least probability of a sure answer", ylabel="not sure / %", ylim=(-2, 102))
+    axes.set(xlabel="least probability of a sure answer", ylabel="uncertain / %", ylim=(-2, 102))
     axes.set_title(f"{config.seeds} networks", fontsize="medium")

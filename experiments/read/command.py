@@ -86,7 +86,7 @@ def run(config: Config, start: float) -> int:
     if not readings:
         return 2
     if any("?" in answer for reading in readings for answer in answers(reading, network.sure)):
-        say(f"?: uncertain, below {100 * network.sure:.0f} % (or so where shifted by a pixel), or maybe no digit")
+        say(f"?: uncertain, below {100 * network.sure:.0f} %, changed by a small shift, or maybe no digit or a part")
     write(folder, readings, network.sure, start)
     say(f"see {folder / 'figure.png'}")
     return 2 if len(readings) < len(paths) else 0

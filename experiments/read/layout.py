@@ -79,6 +79,22 @@ def _is_point(box: Int[np.ndarray, "4"], digits: Int[np.ndarray, "K 4"]) -> bool
     return bool(near and round_ and 0.07 < (bottom - top) / height < 0.3 and -0.2 < (bottom - base) / height < 0.2)
 
 
+def fragments(page: pictures.Page, digits: Int[np.ndarray, " K"]) -> Bool[np.ndarray, " K"]:
+    """Which may be parts: close to a digit more than twice as high, or to a speck that is no point at its foot."""
+    boxes, specks = page.boxes[digits], page.left_out["specks"]
+    heights = (boxes[:, 2] - boxes[:, 0])[:, None]
+    of_others = (2 * heights < heights.T) & (_apart(boxes, boxes) < heights.T / 4)
+    near = (_apart(boxes, specks) < heights / 4) & (specks[:, 2] < boxes[:, 2:3] - heights / 4)
+    large = np.max(specks[:, 2:] - specks[:, :2], axis=1) > heights / 12
+    return np.any(of_others, axis=1) | np.any(near & large, axis=1)
+
+
+def _apart(one: Int[np.ndarray, "K 4"], other: Int[np.ndarray, "M 4"]) -> Int[np.ndarray, "K M"]:
+    """The distances of boxes, along an axis."""
+    gaps = np.maximum(one[:, None, :2] - other[:, 2:], other[:, :2] - one[:, None, 2:])
+    return gaps.max(axis=-1)
+
+
 def crosses(xs: Float[np.ndarray, "K 784"]) -> Bool[np.ndarray, " K"]:
     """Which are like + or x, for which the network was given no name: 0.2 % of the fours in MNIST are, too."""
     return np.array([_is_cross(x.reshape(pictures.SIDE, pictures.SIDE)) for x in xs], bool)

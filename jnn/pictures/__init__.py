@@ -15,9 +15,10 @@ A picture is [H, W], or [H, W, channels] with grey, grey and alpha, RGB or RGBA,
 and 16 bits are fractions of their largest value, and numbers in [0, 1] brightnesses; others are scaled from their own
 range to that. What is transparent is white. Ink may be dark on light or light on dark, but must cover less than half of
 the picture, otherwise the paper is taken for the ink. The light may fall off across it, and shadows may fall on it. A
-sheet of paper on a darker table is found, and only what is on it is read. Printed lines that are paler than the ink are
-taken out; so are underlines, frames around digits that they do not touch, and filled spots such as punched holes.
-Lines as dark as the ink that run through digits are refused; digits that touch each other are not separated.
+sheet of paper on a darker table is found, and only what is on it is read. Printed lines thinner than the strokes are
+taken out, however dark they are; so are underlines, frames around digits that they do not touch, and filled spots such
+as punched holes. Lines as thick as the strokes that run through digits are refused; digits that touch each other or a
+frame are not separated.
 """
 
 from jnn.pictures.paper import FAINT

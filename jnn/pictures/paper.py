@@ -1,6 +1,6 @@
 """The brightness of the paper behind the ink of a picture, for `jnn.pictures`."""
 
-from collections.abc import Callable
+import functools
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,8 @@ NARROW = 16
 SMALL = 64
 """Pictures whose shorter side is at most this, in pixels, are taken to be without noise and in even light."""
 
-SHARP = 0.4
+SHARP = 0.6
 """The edge of a sheet on a table takes this fraction of its height within three pixels of a picture of 300."""
-
-_QUADRATIC = ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0))  # powers of the row and the column
 
 
 def ndimage() -> Any:
@@ -42,7 +40,7 @@ def envelope(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     A grey closing where the ink is dark, and an opening where it is light; it follows the edge of a shadow exactly.
     """
     filters, side = ndimage(), min(grey.shape) // NARROW | 1
-    sample = _sample(grey, np.mean)
+    sample = _sample(grey)
     away = sample - filters.median_filter(sample, 13)
     dark = np.sum(np.minimum(0, away) ** 2) > np.sum(np.maximum(0, away) ** 2)
     smooth = filters.uniform_filter(grey, 3) * (1 if dark else -1)
@@ -103,35 +101,29 @@ def fit(above: Float[np.ndarray, "h w"]) -> float:
     return otsu(block_means(above, 3))[1]
 
 
-def _sample(grey: Float[np.ndarray, "h w"], summary: Callable[..., np.ndarray] = np.median) -> Float[np.ndarray, "y x"]:
-    """The median, or another summary, of each of about 64x64 blocks."""
-    (y, height), (x, width) = ((-(-n // 64), n // -(-n // 64)) for n in grey.shape)
-    blocks = grey[: y * height, : x * width].reshape(height, y, width, x)[:, :: 1 + y // 6, :, :: 1 + x // 6]
-    return summary(blocks.swapaxes(1, 2).reshape(height, width, -1), axis=-1)
+def _sample(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "y x"]:
+    """The means of squares of pixels, 64 or more along the shorter side."""
+    return block_means(grey, max(1, min(grey.shape) // 64))
 
 
 def _quadratic(grey: Float[np.ndarray, "h w"], sample: Float[np.ndarray, "y x"]) -> Float[np.ndarray, "h w"]:
     """The quadratic in row and column that most of the picture is near to; even light where that is less than 60 %."""
-    (rows, columns), values = map(_powers, sample.shape), sample.ravel()
-    fit = np.stack([np.outer(rows[:, i], columns[:, j]).ravel() for i, j in _QUADRATIC], axis=1)
+    terms, values = np.kron(*map(_powers, sample.shape)), sample.ravel()
     found = np.full_like(values, np.median(values))
-    near, coefficients = np.zeros_like(values, bool), np.zeros(len(_QUADRATIC))
+    near, coefficients = np.zeros_like(values, bool), np.zeros(9)
     for _ in range(30):
         away = np.abs(values - found)
         before, near = near, away <= max(2.5 * np.median(away), 0.01)
         if np.array_equal(before, near):
             break
-        some = fit[near]
-        coefficients = np.linalg.lstsq(some.T @ some, some.T @ values[near], rcond=None)[0]
-        found = fit @ coefficients
+        coefficients = np.linalg.lstsq(terms[near], values[near], rcond=None)[0]
+        found = terms @ coefficients
     if not _plausible(values - found, float(np.ptp(values))):
         return np.full_like(grey, _majority(sample))
     if np.ptp(found) < 0.02:  # an even light, exactly
         return np.full_like(grey, np.median(values[near]))
-    matrix = np.zeros((3, 3), grey.dtype)
-    matrix[tuple(zip(*_QUADRATIC, strict=True))] = coefficients
     rows, columns = (_powers(n).astype(grey.dtype) for n in grey.shape)
-    return rows @ matrix @ columns.T
+    return rows @ coefficients.reshape(3, 3).astype(grey.dtype) @ columns.T
 
 
 def _plausible(away: Float[np.ndarray, " n"], contrast: float) -> bool:
@@ -165,13 +157,8 @@ def _powers(n: int) -> Float[np.ndarray, "n 3"]:
 
 
 def block_means(pixels: np.ndarray, step: int) -> np.ndarray:
-    """The means of blocks of step x step pixels: of 12 million pixels, eight times as fast as a mean over two axes."""
+    """The means of blocks of step x step pixels: of 12 million pixels, six times as fast as a mean over two axes."""
     height, width = (n // step * step for n in pixels.shape[:2])
     with np.errstate(over="ignore"):
-        rows = pixels[:height:step].astype(np.float32)
-        for i in range(1, step):
-            rows += pixels[i:height:step]
-        sums = rows[:, :width:step].copy()
-        for i in range(1, step):
-            sums += rows[:, i:width:step]
-    return sums / step**2
+        rows = functools.reduce(np.add, (pixels[i:height:step].astype(np.float32) for i in range(step)))
+        return functools.reduce(np.add, (rows[:, i:width:step] for i in range(step))) / step**2

@@ -5,7 +5,7 @@ import contextlib
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike as Like
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
 from jnn._internal import checks
 from jnn.pictures import paper as papers
@@ -18,6 +18,18 @@ LARGEST = 1500
 
 LINE = 0.15
 """Ink above this that runs from edge to edge is a printed line."""
+
+LONG = 0.9
+"""A printed line covers at least this fraction of the picture."""
+
+STEP = 8
+"""A printed line rises or falls by at most one pixel in this many."""
+
+WIDER = 1.5
+"""A stroke is wider than a line through it by this factor."""
+
+THIN = 0.02
+"""A printed line is thinner than this fraction of the picture, divided by `WIDER`."""
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
@@ -50,46 +62,61 @@ def _ink(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """The ink in a picture of paper alone."""
     depth, full = _depth(grey, papers.paper(grey))
     step = 3 if min(grey.shape) > 3 * papers.SMALL else 1
-    thick = papers.thick(depth[::step, ::step] > papers.FAINT * full)
+    thick = papers.thick(depth[::step, ::step] > LINE * full)
     if np.mean(thick) > 0.01:
         with contextlib.suppress(ValueError):  # nothing but thick ink
             other, other_full = _depth(grey, papers.envelope(grey))
-            left = np.mean(papers.thick(other[::step, ::step] > papers.FAINT * other_full)) / np.mean(thick)
-            if left < 1 / 3 and _is_shadow(thick, depth[::step, ::step], papers.fit(other) - papers.fit(depth)):
+            left = np.mean(papers.thick(other[::step, ::step] > LINE * other_full)) / np.mean(thick)
+            faint = np.median(depth[::step, ::step][thick]) / np.quantile(depth, 0.998)
+            better = papers.fit(other) - papers.fit(depth)
+            at_border = np.any(thick[[0, -1]]) or np.any(thick[:, [0, -1]])
+            least = -1 if faint < 0.75 else -0.05 if at_border and faint < 0.97 else 0 if faint < 0.88 else 0.03
+            if left < 1 / 3 and better > least:
                 depth, full = other, other_full
     return np.clip(_without_lines(depth / full), 0, 1)
 
 
-def _is_shadow(thick: Bool[np.ndarray, "h w"], depth: Float[np.ndarray, "h w"], better: float) -> bool:
-    """Whether what is thick is fainter than the ink, or reaches the edge, or the picture is clearer without it."""
-    faint = np.median(depth[thick]) / np.quantile(depth, 0.998)
-    at_border = any(np.any(line) for line in (thick[0], thick[-1], thick[:, 0], thick[:, -1]))
-    return bool(better > (-1 if faint < 0.75 else -0.05 if at_border and faint < 0.97 else 0 if faint < 0.88 else 0.03))
-
-
 def _without_lines(shown: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """Without printed lines paler than the ink: of what runs from edge to edge, only what is beside ink is left."""
-    ndimage, step = papers.ndimage(), 3
+    """Without printed lines: of what runs from edge to edge, only what is thicker than the line is left."""
     if min(shown.shape) <= papers.SMALL:
         return shown
-    coarse = ndimage.maximum_filter(ndimage.uniform_filter(shown, step), step)[1::step, 1::step]
-    lines, least = _long(coarse > LINE, 0.9), LINE
-    while np.any(_long(coarse > least, 0.9 if least == LINE else 0.3)):
-        least, _ = papers.otsu(coarse[lines & (coarse > least)])
-        if least > 0.9 * np.quantile(coarse[lines], 0.99):
-            return shown  # as dark as the ink
-    lines &= ~ndimage.maximum_filter(_long(coarse > least, 0.015), 3)  # longer than where lines cross
-    lines = np.pad(lines.repeat(step, axis=0).repeat(step, axis=1), ((0, step), (0, step)), "edge")
-    shown = np.where(lines[: shown.shape[0], : shown.shape[1]], 0, shown)
-    return shown / np.median(shown[shown > shown.max() / 2])
+    lines = [(line, axis) for line, axis in ((_line(shown), 0), (_line(shown.T).T, 1)) if np.any(line)]
+    if not lines:
+        return shown
+    ink = shown > LINE
+    for _ in range(2):  # where lines cross, they are thin only without one another
+        ink &= ~np.any([line & ~_thick(ink, line, axis) for line, axis in lines], axis=0)
+    left = np.where(ink, shown, np.minimum(shown, LINE))
+    return left if np.any(left > papers.FAINT) else shown
 
 
-def _long(ink: Bool[np.ndarray, "h w"], share: float) -> Bool[np.ndarray, "h w"]:
-    """The pieces of ink that are longer than a share of the picture."""
-    labels, _ = papers.ndimage().label(ink, np.ones((3, 3)))
-    boxes = papers.ndimage().find_objects(labels)
-    sides = [max((part.stop - part.start) / n for part, n in zip(box, ink.shape, strict=True)) for box in boxes]
-    return np.isin(labels, 1 + np.flatnonzero(np.array(sides) > share))
+def _line(shown: Float[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """What runs from left to right, and up or down by at most one pixel in `STEP`."""
+    width = shown.shape[1]
+    ahead = np.add.reduceat(shown, range(0, width, STEP), axis=1).T / STEP > LINE
+    length = _length(ahead) + _length(ahead[::-1])[::-1]
+    line = (length > LONG * len(ahead)).T.repeat(STEP, axis=1)[:, :width]
+    return papers.ndimage().maximum_filter1d(line, 3, 0) & (shown > LINE)
+
+
+def _length(ahead: Bool[np.ndarray, "n m"]) -> Int[np.ndarray, "n m"]:
+    """The length of the longest path to each pixel from the first row, by steps to the next row's three nearest."""
+    length = np.zeros((len(ahead), ahead.shape[1] + 2), np.int16)
+    for i, row in enumerate(ahead):
+        before = length[i - 1]
+        best = np.maximum(np.maximum(before[:-2], before[2:]), before[1:-1])
+        length[i, 1:-1] = (best + 1) * row
+    return length[:, 1:-1]
+
+
+def _thick(ink: Bool[np.ndarray, "h w"], line: Bool[np.ndarray, "h w"], axis: int) -> Bool[np.ndarray, "h w"]:
+    """Which ink is wider across a line than the line is."""
+    filters, ends = papers.ndimage(), np.diff(line, axis=axis, prepend=False, append=False)
+    wide = np.median(2 * np.sum(line, axis=axis) / np.maximum(2, np.sum(ends, axis=axis)))
+    side = round(WIDER * wide) | 1
+    if side > min(ink.shape) * THIN:
+        return ink
+    return filters.maximum_filter1d(filters.minimum_filter1d(ink, side, axis), side, axis)
 
 
 def _depth(grey: Float[np.ndarray, "h w"], paper: Float[np.ndarray, "h w"]) -> tuple[Float[np.ndarray, "h w"], float]:

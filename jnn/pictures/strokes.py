@@ -26,7 +26,7 @@ MOST = 1000
 """The largest number of separate strokes."""
 
 HOLES = 8
-"""Ink as long as the picture, with more holes than this, is no digit but lines through digits."""
+"""Ink as long as the picture, with more holes than this, is no digit but thick lines through digits."""
 
 _NEIGHBOURS = np.ones((3, 3), bool)
 
@@ -81,8 +81,8 @@ def find(picture: Picture) -> Int[np.ndarray, "K 4"]:
 def digits(picture: Picture) -> Digits:
     """The boxes of the digits in the picture, in reading order, and each digit as `normalise` gives it.
 
-    A digit is connected ink. The parts of a broken stroke are joined, as are a bar and what is close below it, and
-    specks are dropped. Ink of a neighbour inside a box is left out. Raises as `normalise` does.
+    A digit is connected ink. The parts of a broken stroke are joined, as are a bar and what is close below it or to
+    its left, and specks are dropped. Ink of a neighbour inside a box is left out. Raises as `normalise` does.
     """
     return Digits(*page(picture)[:2])
 
@@ -129,13 +129,13 @@ def _parts(
     border = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
     around = np.max([np.bincount(line, minlength=count + 1)[1:] / len(line) for line in border], axis=0) > 0.8
     if np.any(strong & ~around & (sides > min(shown.shape) / 20)):
-        strong &= ~around  # a table, or the dark beside the paper
+        strong &= ~around  # a table whose grain is taken for writing, or the dark beside the paper
     left_out = _no_digits(labels, boxes, areas, strong, alone)
     kept = np.flatnonzero(strong & ~np.any(list(left_out.values()), axis=0))
     if len(kept) > MOST:
         raise ValueError(f"picture must show at most {MOST} separate strokes, got {len(kept)}")
     if any(_holes(labels[_slices(boxes[i])] == i + 1) > HOLES for i in kept[sides[kept] > 0.9 * min(shown.shape)]):
-        raise ValueError("picture must show digits beside lines as dark as they, got lines that run through them")
+        raise ValueError("picture must show digits beside lines as thick as strokes, got such lines through them")
     renumbered = np.zeros(count + 1, int)
     renumbered[kept + 1] = np.arange(1, len(kept) + 1)
     return renumbered[labels], boxes[kept], {name: boxes[strong & some] for name, some in left_out.items()}
@@ -153,7 +153,7 @@ def _no_digits(
     frames = np.zeros_like(strong) if alone else _frames(labels, boxes, strong & (sides >= 8))
     others = strong & ~frames
     typical = _weighted_median(sides[others], narrow[others])
-    at_border = np.any(boxes == [0, 0, *labels.shape], axis=1) & (narrow < typical / 5)
+    at_border = np.any(np.abs(boxes - [0, 0, *labels.shape]) < typical / 20, axis=1) & (narrow < typical / 5)
     lines = at_border | ((sides > 1.5 * typical) & (areas < sides * typical / 8))
     spots = (areas > 0.74 * narrow * sides) & (narrow > 0.6 * sides) & (sides >= typical / 4)
     fine = (sides >= min(labels.shape) / 30) & (areas < sides**2 / 2)  # a small digit, not a speck
@@ -226,12 +226,20 @@ def _joined(parts: Int[np.ndarray, "h w"], boxes: Int[np.ndarray, "K 4"]) -> Int
         & (along >= -0.3 * typical)
         & (tall <= 1.4 * typical)
     )
+    flag = (  # a bar at the upper right of a stroke, such as that of a 5
+        (2 * heights < widths)
+        & (2 * heights < heights[:, None])
+        & (2 * (bottom - top[:, None]) < heights[:, None])
+        & (along > -0.2 * typical)
+        & (left > left[:, None])
+        & (across > -0.2 * typical)
+    )
     ndimage, reach = paper.ndimage(), max(3, 2 * round(BESIDE * _weighted_median(sides, areas)) + 1)
     islands, _ = ndimage.label(ndimage.maximum_filter(parts > 0, reach), _NEIGHBOURS)
     island = np.zeros(len(boxes) + 1, int)
     island[parts] = islands
     island = island[1:]
-    together = stacked | (island[:, None] == island)
+    together = stacked | flag | flag.T | (island[:, None] == island)
     owner = np.arange(len(boxes))
     while np.any(owner != (least := np.where(together, owner, len(owner)).min(axis=1))):
         owner = least
