@@ -1,24 +1,26 @@
-"""A picture of handwriting, as a photo or a scan, to the images that MNIST holds.
+"""Turns photos and scans of handwriting into images like MNIST's.
 
-`normalise` makes of a picture of one digit what a network trained on MNIST expects, by the rules that MNIST was made by
-(LeCun et al., 1998): scaled to fit 20x20 pixels with its proportions kept, its centre of mass in the middle of 28x28.
-`find` gives the box of each digit in a picture of several, and `digits` both:
+`normalise` turns the picture of one digit into the image that a network trained on MNIST expects, by the rules of MNIST
+itself (LeCun et al., 1998): scaled to fit 20x20 pixels with its proportions kept, its centre of mass in the middle of
+28x28. `find` returns the box of each digit in a picture of several, `digits` both, and `page` also the lines of digits
+and the ink that was left out:
 
     boxes, xs = pictures.digits(photo)
     probabilities = activations.softmax(jax.vmap(functools.partial(mlp.logits, hidden=relu), (None, 0))(params, xs))
 
-They run on the host, on NumPy arrays, since what is connected to what depends on the values of the pixels.
-
-`page` gives the lines of digits and what was left out, too.
+They run on the host, on NumPy arrays, as the shapes of their results depend on the values of the pixels.
 
 A picture is [H, W], or [H, W, channels] with grey, grey and alpha, RGB or RGBA, of any dtype. Unsigned integers of 8
-and 16 bits are fractions of their largest value, and numbers in [0, 1] brightnesses; others are scaled from their own
-range to that. What is transparent is white. Ink may be dark on light or light on dark, but must cover less than half of
-the picture, otherwise the paper is taken for the ink. The light may fall off across it, and shadows may fall on it. A
-sheet of paper on a darker table is found, and only what is on it is read. Printed lines thinner than the strokes are
-taken out, however dark they are; so are underlines, frames around digits that they do not touch, and filled spots such
-as punched holes. Lines as thick as the strokes that run through digits are refused; digits that touch each other or a
-frame are not separated.
+and 16 bits are fractions of their largest value, and numbers in [0, 1] are brightnesses; other numbers are scaled to
+that range. Transparent pixels are white. Ink may be dark on light or light on dark, but must cover less than half of
+the picture, otherwise the paper is taken for the ink. Light may be uneven, and shadows may fall on the page. A sheet of
+paper on a darker table is found, and only the sheet is read. Printed lines thinner than the strokes are removed,
+however dark they are; so are underlines, frames around digits that they do not touch, and filled spots such as punched
+holes. Lines as thick as the strokes that run through digits are refused; digits that touch each other or a frame are
+not separated.
+
+All functions raise ValueError for a picture of another shape, with NaN or infinity, without ink, or with more than
+`MOST` separate strokes, and TypeError for objects that are not arrays of real numbers.
 """
 
 from jnn.pictures.paper import FAINT

@@ -35,11 +35,24 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
 def ink(picture: Picture) -> Float[np.ndarray, "h w"]:
-    """How much ink is where: 0 on the paper, 1 in the strokes. Uneven light is taken out, and either polarity found.
+    """Returns the ink in a picture, 0 on the paper and 1 in the strokes, without uneven light, for either polarity.
 
-    The light is a quadratic in the row and the column, fitted to the paper; where a shadow lies on it, a morphological
-    closing of the picture. Of a sheet on a table, only what is on the sheet counts. [h, w] is [H, W] divided by a whole
-    number, so that it is at most `LARGEST`; what rows and columns remain are cut off. Raises as `normalise` does.
+    The light is a quadratic in the row and the column, fitted to the paper; under a shadow, it is a morphological
+    closing of the picture. If there is a sheet on a table, only the sheet counts.
+
+    Args:
+      picture: The picture.
+
+    Returns:
+      The ink, whose shape [h, w] is [H, W] divided by the whole number that makes it at most `LARGEST`. Remaining rows
+      and columns are cut off.
+
+    Example:
+      >>> picture = np.full((90, 60), 255, np.uint8)
+      >>> picture[20:70, 28:34] = 0
+      >>> shown = pictures.ink(picture)
+      >>> float(shown[40, 30]), abs(float(shown[5, 5]))
+      (1.0, 0.0)
     """
     return seen(picture)[0]
 

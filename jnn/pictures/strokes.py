@@ -32,38 +32,50 @@ _NEIGHBOURS = np.ones((3, 3), bool)
 
 
 class Digits(NamedTuple):
-    """The digits in a picture, line by line from the top, each line from the left."""
+    """The digits in a picture, line by line from the top, each line from the left.
+
+    Attributes:
+      boxes: The box of each digit: top, left, bottom, right, the last two exclusive.
+      xs: Each digit as an MNIST image.
+    """
 
     boxes: Int[np.ndarray, "K 4"]
-    """The first row and column of each, and those behind its last ones: top, left, bottom, right."""
     xs: Float[np.ndarray, "K 784"]
-    """Each as MNIST has it."""
 
 
 class Page(NamedTuple):
-    """The digits in a picture, how they stand, and what was left out."""
+    """The digits in a picture, their lines, and the ink that was left out.
+
+    Attributes:
+      boxes: The boxes of the digits, as in `Digits`.
+      xs: The digits as MNIST images.
+      lines: The line of each digit, from 0.
+      sheet: Whether the picture shows a sheet of paper on a darker table; everything beside it is left out.
+      left_out: The boxes of "frames" around digits, thin "lines", filled "spots", and "specks".
+    """
 
     boxes: Int[np.ndarray, "K 4"]
-    """Of the digits, as in `Digits`."""
     xs: Float[np.ndarray, "K 784"]
-    """The digits as MNIST has them."""
     lines: Int[np.ndarray, " K"]
-    """The number of the line in which each digit stands, from 0."""
     sheet: bool
-    """Whether they stand on a sheet of paper on a darker table; what is beside it is left out."""
     left_out: dict[str, Int[np.ndarray, "M 4"]]
-    """The boxes of "frames" around digits, thin "lines", filled "spots", and "specks"."""
 
 
 def normalise(picture: Picture) -> Float[np.ndarray, "784"]:
-    """The picture of one digit as MNIST has it, 28x28 pixels in a row, 0 for paper and 1 for ink.
+    """Turns the picture of one digit into an MNIST image: a row of 28x28 pixels, 0 for paper and 1 for ink.
 
-    All ink, except specks, is scaled to fit 20x20 pixels, its proportions kept, and moved by whole pixels until its
+    All ink, except specks, is scaled to fit 20x20 pixels with its proportions kept, and moved by whole pixels until its
     centre of mass is in the middle. Each pixel is the mean over its area, interpolated in enlarged pictures, and the
     darkest is 1. Specks are no longer than a quarter of the typical stroke.
 
-    Raises ValueError for a picture of another shape, with NaN or infinity, or without ink, or with more than `MOST`
-    separate strokes; TypeError for what is no array of real numbers.
+    Args:
+      picture: The picture.
+
+    Example:
+      >>> picture = np.full((90, 60), 255, np.uint8)
+      >>> picture[20:70, 28:34] = 0
+      >>> pictures.normalise(picture).reshape(28, 28)[:, 14].round(1).tolist() == [0.0] * 4 + [1.0] * 20 + [0.0] * 4
+      True
     """
     shown = ink(picture)
     parts, boxes, _ = _parts(shown, alone=True)
@@ -71,26 +83,47 @@ def normalise(picture: Picture) -> Float[np.ndarray, "784"]:
 
 
 def find(picture: Picture) -> Int[np.ndarray, "K 4"]:
-    """The boxes of the digits in the picture, [top, left, bottom, right] in pixels, in reading order.
+    """Finds the boxes of the digits in a picture, in reading order: the first result of `digits`.
 
-    Raises as `normalise` does.
+    Args:
+      picture: The picture.
+
+    Returns:
+      The top, left, bottom and right of each box in pixels, the last two exclusive.
+
+    Example:
+      >>> picture = np.full((90, 200), 255, np.uint8)
+      >>> picture[20:70, 30:36] = picture[20:70, 90:96] = 0
+      >>> pictures.find(picture).tolist()
+      [[20, 30, 70, 36], [20, 90, 70, 96]]
     """
     return digits(picture).boxes
 
 
 def digits(picture: Picture) -> Digits:
-    """The boxes of the digits in the picture, in reading order, and each digit as `normalise` gives it.
+    """Finds the digits in a picture: their boxes, in reading order, and each digit as `normalise` returns it.
 
-    A digit is connected ink. The parts of a broken stroke are joined, as are a bar and what is close below it or to
-    its left, and specks are dropped. Ink of a neighbour inside a box is left out. Raises as `normalise` does.
+    A digit is connected ink. The parts of a broken stroke are joined, as are a bar and the ink close below it or to its
+    left, and specks are dropped. Ink of a neighbour inside a box is left out.
+
+    Args:
+      picture: The picture.
+
+    Example:
+      >>> picture = np.full((90, 200), 255, np.uint8)
+      >>> picture[20:70, 30:36] = picture[20:70, 90:96] = 0
+      >>> boxes, xs = pictures.digits(picture)
+      >>> boxes.shape, xs.shape
+      ((2, 4), (2, 784))
     """
     return Digits(*page(picture)[:2])
 
 
 def page(picture: Picture) -> Page:
-    """The digits in the picture as `digits` gives them, with their lines and with what was left out.
+    """Finds the digits in a picture as `digits` does, with their lines and the ink that was left out.
 
-    Raises as `normalise` does.
+    Args:
+      picture: The picture.
 
     Example:
       >>> picture = np.full((90, 200), 255, np.uint8)
