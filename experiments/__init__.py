@@ -5,9 +5,9 @@ Each has four names: a frozen dataclass `Config`, whose fields are the flags and
 each claim holds; and `draw(figure, config, arrays)`. A `compute` that trains has a second parameter,
 `training: runner.Training = runner.ALONE`, and trains by its `fit`.
 
-Beside the chapters are what runs the experiments (`runner`), what several of them share (`common`), and two commands
-that are not experiments: `read`, which reads the digits in pictures, and `device`, which shows what holds on your
-device and how fast it is.
+Beside the chapters are what runs the experiments (`runner`), what several of them share (`common`), and three commands
+that are not experiments: `read`, which reads the digits in pictures, `explore`, which writes a page in which the
+figures of the notes move, and `device`, which shows what holds on your device and how fast it is.
 """
 
 import ast

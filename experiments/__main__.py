@@ -6,6 +6,7 @@ python -m experiments digits bits --quick  run several, with the flags below
 python -m experiments all                  run all, on a CPU as many at a time as it has cores
 python -m experiments report               gather all results in one page, <out>/report.html
 python -m experiments read photo.jpg       read the digits in pictures; more: python -m experiments read --help
+python -m experiments explore              write a page in which the figures of the notes move
 python -m experiments device               check and measure everything on your GPU, TPU or CPU
 
 --out DIR  folder for the results, by default out
@@ -30,7 +31,7 @@ from experiments import docstring, load, names
 def main(args: Sequence[str] | None = None) -> int:
     """Do what the words of the command line say. Returns the exit code."""
     args = list(sys.argv[1:] if args is None else args)
-    if args[:1] in (["read"], ["device"]):
+    if args[:1] in (["read"], ["explore"], ["device"]):
         return importlib.import_module(f"experiments.{args[0]}").main(args[1:])
     words, flags = _split(args)
     if unknown := [word for word in words if word not in (*names(), "all", "report")]:
@@ -62,6 +63,7 @@ def _run(words: Sequence[str], flags: Sequence[str]) -> int:
             first, *_ = docstring(load(name)).split("\n")
             print(f"{name:20} {first}")
         print("\nRead pictures of digits with python -m experiments read FILE...")
+        print("Write a page in which the figures of the notes move with python -m experiments explore")
         print("Check and measure everything on your GPU, TPU or CPU with python -m experiments device")
         print("Run one with python -m experiments NAME; all that there is: python -m experiments --help")
     chosen = names() if "all" in words else [name for name in dict.fromkeys(words) if name != "report"]
