@@ -12,6 +12,7 @@ from pathlib import Path
 from experiments import docstring, runner
 from experiments.chapter_5 import counting
 from experiments.explore import page
+from experiments.read import load_network
 from experiments.runner import files
 
 COUNTING = {"seeds": 1, "epochs": 8}
@@ -42,6 +43,6 @@ def run(config: Config) -> int:
         runner.open_devices()
         sizes = counting.Config.quick if config.quick else COUNTING
         _, _, counter = counting.learn(counting.Config(**sizes))
-        files.write(folder / "explore.html", page.html(counter, *()))
+        files.write(folder / "explore.html", page.html(counter, *load_network()))
     print(f"open {folder / 'explore.html'} in a browser, on a phone too")
     return 0

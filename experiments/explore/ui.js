@@ -207,7 +207,7 @@ function chart(svg, {x, y, xlabel = "", ylabel = "", log = false, axes = true, g
     area: (xs, ys, kind = "") => add(`<path class="area ${kind}" d="${points([xs[0], ...xs, xs.at(-1)], [y[0], ...ys, y[0]])}Z"/>`),
     dots: (xs, ys, kind = "", r = 3) => add(xs.map((v, i) => `<circle class="dot ${kind}" cx="${at(X(v))}" cy="${at(Y(ys[i]))}" r="${r}"/>`).join("")),
     handle: (u, v, kind = "") => add(`<circle class="handle ${kind}" cx="${at(X(u))}" cy="${at(Y(v))}" r="7"/>`),
-    bar: (from, to, low, high, kind = "") => add(`<rect class="bar ${kind}" x="${at(X(from))}" width="${at(X(to) - X(from))}" y="${at(Y(Math.max(low, high)))}" height="${at(Math.abs(Y(high) - Y(low)))}"/>`),
+    bar: (from, to, low, high, kind = "") => add(`<rect class="column ${kind}" x="${at(X(from))}" width="${at(X(to) - X(from))}" y="${at(Y(Math.max(low, high)))}" height="${at(Math.abs(Y(high) - Y(low)))}"/>`),
     cell: (from, to, low, high, rgb) => add(`<rect fill="rgb(${rgb})" x="${at(X(from))}" width="${at(X(to) - X(from))}" y="${at(Y(high))}" height="${at(Y(low) - Y(high))}"/>`),
     words: (u, v, text, kind = "", dx = 0, dy = 0) => add(`<text class="${kind}" x="${at(X(u) + dx)}" y="${at(Y(v) + dy)}">${text}</text>`),
     done: label => {
