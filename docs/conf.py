@@ -17,7 +17,7 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.typing import stringify_annotation
 
 import jnn
-from experiments import read
+from experiments import explore, read
 from experiments.read import page
 from jnn import typing
 
@@ -148,10 +148,11 @@ def skip_fields(*event: Any) -> bool | None:
     return True if type(event[3]).__name__ == "_tuplegetter" else None
 
 
-def page_to_draw_on(app: Sphinx, error: Exception | None) -> None:
-    """Add the page that reads what is drawn on it."""
+def pages_to_touch(app: Sphinx, error: Exception | None) -> None:
+    """Add the page that reads what is drawn on it, and the page in which the notes' figures move."""
     if error is None:
         (Path(app.outdir) / "draw.html").write_text(page.html(*read.load_network()), encoding="utf-8")
+        (Path(app.outdir) / "explore.html").write_text(explore.html(), encoding="utf-8")
 
 
 def setup(app: Sphinx) -> None:
@@ -163,4 +164,4 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", plain_text, priority=400)  # before napoleon
     app.connect("autodoc-process-signature", as_written)
     app.connect("autodoc-skip-member", skip_fields)
-    app.connect("build-finished", page_to_draw_on)
+    app.connect("build-finished", pages_to_touch)

@@ -4,6 +4,6 @@
 `panels/NAME.js`, and its mathematics in `maths/NAME.js`, which a browser test compares with jnn.
 """
 
-from experiments.explore.command import main
+from experiments.explore.command import html, main
 
-__all__ = ["main"]
+__all__ = ["html", "main"]

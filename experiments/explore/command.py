@@ -11,7 +11,6 @@ from pathlib import Path
 
 from experiments import docstring, runner
 from experiments.chapter_5 import counting
-from experiments.explore import page
 from experiments.read import load_network
 from experiments.runner import files
 
@@ -37,12 +36,18 @@ def main(args: Sequence[str]) -> int:
 
 
 def run(config: Config) -> int:
-    """Train the LSTM and write the page. Returns the exit code."""
+    """Write the page. Returns the exit code."""
     folder = runner.Settings(config.out).out / "explore"
     with files.writable(folder):
-        runner.open_devices()
-        sizes = counting.Config.quick if config.quick else COUNTING
-        _, _, counter = counting.learn(counting.Config(**sizes))
-        files.write(folder / "explore.html", page.html(counter, *load_network()))
+        files.write(folder / "explore.html", html(quick=config.quick))
     print(f"open {folder / 'explore.html'} in a browser, on a phone too")
     return 0
+
+
+def html(*, quick: bool = False) -> str:
+    """Train the LSTM, for a moment only if `quick`, and return the page."""
+    from experiments.explore import page  # late, as it loads what --help does not need
+
+    runner.open_devices()
+    _, _, counter = counting.learn(counting.Config(**counting.Config.quick if quick else COUNTING))
+    return page.html(counter, *load_network())

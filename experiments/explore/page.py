@@ -38,7 +38,10 @@ def html(counter: Net, params: mlp.Params, sure: float) -> str:
     of the network that reads digits, as `read.page.network` takes them.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([FOLDER, FOLDER.parent / "read"]), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.FileSystemLoader([FOLDER, FOLDER.parent / "read"]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
     environment.filters["mathml"] = _mathml
     parts = {

@@ -53,7 +53,7 @@ function figure(name, draw) {
     if (input.matches(".scrub")) scrub(input);
   }
   root.querySelector(".reset")?.addEventListener("click", () => change(name, Object.fromEntries(inputs.map(i => [i.name, i.initial]))));
-  figures[name] = {name, root, inputs, draw, code, template: code?.textContent, panel: root.closest(".panel").id.slice(6)};
+  figures[name] = {name, root, inputs, draw, code, template: code?.textContent, panel: root.closest(".panel").id};
 }
 
 const state = ({inputs}) => Object.fromEntries(inputs.map(input => [input.name, value(input)]));
@@ -138,7 +138,7 @@ function restore() {
   clearTimeout(saving);
   current = (links.find(link => link.dataset.panel === name) ?? links[0]).dataset.panel;
   const given = new URLSearchParams(query);
-  for (const section of document.querySelectorAll(".panel")) section.hidden = section.id !== `panel-${current}`;
+  for (const section of document.querySelectorAll(".panel")) section.hidden = section.id !== current;
   for (const link of links) link.dataset.panel === current ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
   for (const one of Object.values(figures).filter(({panel}) => panel === current)) {
     for (const input of one.inputs) assign(input, given.get(input.name) ?? input.initial);
@@ -159,8 +159,6 @@ function start() {
     document.querySelector(`#title-${current}`).focus({preventScroll: true});
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  let width = innerWidth;
-  addEventListener("resize", () => width !== (width = innerWidth) && redraw());
   restore();
 }
 
@@ -186,9 +184,28 @@ function ticks(low, high, count) {
     .map(i => Number(((Math.ceil((low - 1e-9 * step) / step) + i) * step).toPrecision(10)));
 }
 
+const sizes = new WeakMap();
+const observer = new ResizeObserver(entries => {
+  const seen = entries.filter(({contentRect}) => contentRect.width); // not those of hidden panels
+  for (const {target, contentRect: {width, height}} of seen) {
+    const before = sizes.get(target);
+    if (before.width !== width || before.height !== height) sizes.set(target, {width, height}), redraw();
+  }
+});
+
+/** The size of a picture, without laying the page out for every frame. */
+function size(picture) {
+  if (!sizes.has(picture)) {
+    const {width, height} = picture.getBoundingClientRect();
+    sizes.set(picture, {width: Math.max(120, width), height: Math.max(90, height)});
+    observer.observe(picture);
+  }
+  return sizes.get(picture);
+}
+
 /** What is drawn into an <svg>: axes over x and y, and then lines, dots and words in their units; `done` shows it. */
 function chart(svg, {x, y, xlabel = "", ylabel = "", log = false, axes = true, gutter = false}) {
-  const box = svg.getBoundingClientRect(), width = Math.max(120, box.width), height = Math.max(90, box.height);
+  const {width, height} = size(svg);
   const [left, right, top, bottom] = axes ? [44, 12, 24, xlabel ? 36 : 20] : gutter ? [44, 12, 2, 2] : [2, 2, 2, 2];
   const w = width - left - right, h = height - top - bottom;
   const level = log ? Math.log10 : v => v;

@@ -1,8 +1,9 @@
 """A page to draw digits on, which shows while one is drawn what a network makes of it.
 
 `html` returns the whole page, for a browser without a network connection: the weights are part of it, and `reading.js`
-computes what `pictures.normalise` and `mlp.forward` compute. `paper.html`, `paper.css` and `paper.js` are what is seen. On the page, `reader.image` and `reader.outputs` are the
-pixels that the network sees and its outputs, or null before anything is drawn.
+computes what `pictures.normalise` and `mlp.forward` compute. What is seen is in `paper.html`, `paper.css` and
+`paper.js`. On the page, `reader.image` and `reader.outputs` are the pixels that the network sees and its outputs, or
+null before anything is drawn.
 """
 
 import base64

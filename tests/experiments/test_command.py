@@ -17,7 +17,7 @@ import pytest
 from benchmarks import __main__ as benchmarks
 from benchmarks import timing
 from experiments import __main__ as command
-from experiments import device, load, names, paths, read, runner
+from experiments import device, explore, load, names, paths, read, runner
 from experiments.runner import experiment, report
 from experiments.runner.command import cache_compilations
 
@@ -180,6 +180,7 @@ def accepts(monkeypatch):
     monkeypatch.setattr(runner.several, "cores", lambda: 1)
     monkeypatch.setattr(report, "write", lambda modules, out: 0)
     monkeypatch.setattr(read.command, "run", lambda config, start: 0)
+    monkeypatch.setattr(explore.command, "run", lambda config: 0)
     monkeypatch.setattr(device, "run", lambda config, folder: 0)
     monkeypatch.setattr(timing, "_write", lambda *result: None)
 

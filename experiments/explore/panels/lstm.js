@@ -26,11 +26,11 @@ figure("lstm", s => {
     gates.words(0.5, y + 0.35, name, "symbol", -40);
     values.forEach((value, t) => gates.cell(t + 0.5, t + 1.5, y, y + 0.9, mix(zero, value < 0 ? down : up, Math.abs(value)).map(Math.round)));
   });
-  const size = gates.X(2) - gates.X(1), middle = size > 11 ? -4 : -3;
+  const wide = gates.X(2) - gates.X(1), middle = wide > 11 ? -4 : -3;
   gates.words(0.5, 1.3, "input", "symbol", -40).words(0.5, 0.3, "next", "symbol", -40);
   trace.forEach(({expects}, t) => {
     const next = expects.indexOf(Math.max(...expects)), wrong = symbols[t] > 0 && t + 1 < n && next !== symbols[t + 1];
-    if (size > 5.5) gates.words(t + 1, 1.3, ALPHABET[symbols[t]], "letter", middle).words(t + 1, 0.3, next === 3 ? "·" : ALPHABET[next], wrong ? "letter orange" : "letter quiet", middle);
+    if (wide > 5.5) gates.words(t + 1, 1.3, ALPHABET[symbols[t]], "letter", middle).words(t + 1, 0.3, next === 3 ? "·" : ALPHABET[next], wrong ? "letter orange" : "letter quiet", middle);
   });
   gates.done(`Gates and candidate of cell ${unit + 1} for each symbol, and the symbol that the network expects next`);
 

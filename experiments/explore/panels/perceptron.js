@@ -32,7 +32,7 @@ let plane;
 figure("band", ({c2: c, x1, x2, b2}) => {
   const net = band(b2), scaled = scale(net, c), [a] = forward(sigmoid, scaled, [x1, x2]);
   const [p] = forward(step, net, [x1, x2]), [zero, blue] = [colour("zero"), colour("blue")];
-  heat(canvas, 72, (u, v) => mix(zero, blue, 0.85 * forward(sigmoid, scaled, [4 * u - 2, 4 * v - 2])[0]));
+  heat(canvas, 64, (u, v) => mix(zero, blue, 0.85 * forward(sigmoid, scaled, [4 * u - 2, 4 * v - 2])[0]));
   plane = chart(top, {x: [-2, 2], y: [-2, 2], axes: false});
   for (const at of [-0.5, b2]) plane.line([-2, 2], [at + 2, at - 2], "orange");
   plane.handle(x1, x2).done(`At (${format(x1)}, ${format(x2)}) the sigmoid network puts out ${format(a)} and the perceptrons ${p}`);

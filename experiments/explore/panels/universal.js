@@ -59,17 +59,17 @@ element("nielsen").addEventListener("click", () => change("approximate", {drawn:
 
 // The surface of figure 4.7, seen from the side; the farthest cells are painted first.
 
-const third = element("figure-tower"), canvas = third.querySelector("canvas"), SIDE = 40;
+const third = element("figure-tower"), canvas = third.querySelector("canvas"), SIDE = 32;
 const lower = [1, -2], upper = [2, 0], spread = linspace(0, 1, SIDE + 1);
 
 figure("tower", ({share, h3: h, w3: w, p, q, turn}) => {
   const output = (x, y) => tower([x, y], lower, upper, w, h, share), a = output(p, q);
-  const ratio = Math.min(2, devicePixelRatio), width = canvas.clientWidth, height = canvas.clientHeight;
+  const ratio = Math.min(2, devicePixelRatio), {width, height} = size(canvas);
   if (canvas.width !== Math.round(width * ratio)) Object.assign(canvas, {width: Math.round(width * ratio), height: Math.round(height * ratio)});
   const context = canvas.getContext("2d"), [c, s] = [Math.cos(turn * Math.PI / 180), Math.sin(turn * Math.PI / 180)];
-  const size = Math.min(width / 1.5, height / 1.25), places = (u, v, z) => {
+  const unit = Math.min(width / 1.5, height / 1.25), places = (u, v, z) => {
     const [x, y] = [u - 0.5, v - 0.5], across = c * x - s * y, deep = s * x + c * y;
-    return [width / 2 + size * across, height * 0.63 - size * (0.42 * deep + 0.5 * z), deep];
+    return [width / 2 + unit * across, height * 0.63 - unit * (0.42 * deep + 0.5 * z), deep];
   };
   const heights = spread.map(u => spread.map(v => output(5 * u - 1, 5 * v - 4)));
   const points = spread.map((u, i) => spread.map((v, j) => places(u, v, heights[i][j])));
