@@ -89,6 +89,7 @@ def opened(browser, tmp_path_factory):
 @pytest.fixture
 def tab(opened):
     """One tab for all tests, which open it anew where they change it."""
+    opened.errors.clear()
     yield opened
     opened.check()
 
@@ -532,11 +533,18 @@ def test_links_keep_the_state(tab):
 
 
 @pytest.mark.parametrize(
-    "address", ["#nothing", "#softmax?c=x&z1=99&other=1", "#lstm?text=%3Cb%3E&unit=99&rem=?", "#digit?strokes=z!"]
+    ("address", "values"),
+    [
+        ("#nothing", {"w": "2"}),
+        ("#softmax?c=x&z1=99&other=1", {"c": "0", "z1": "3"}),
+        ("#lstm?text=%3Cb%3E&unit=99&rem=?", {"unit": "5", "rem": "free"}),
+        ("#digit?strokes=z!", {}),
+    ],
 )
-def test_addresses_with_mistakes_show_a_panel(address, tab):
+def test_addresses_with_mistakes_show_a_panel(address, values, tab):
     tab.open(address)
     assert tab.page.locator(".panel:visible").count() == 1
+    assert {name: tab.value(name) for name in values} == values
 
 
 def test_the_strokes_of_a_digit_are_kept(tab):
