@@ -5,8 +5,10 @@ const figures = {}; // by name: its element, its inputs, what it draws and the r
 
 const element = (id, inside = document) => inside.querySelector(`[data-id="${id}"]`) ?? document.getElementById(id);
 const range = n => Array.from({length: n}, (_, i) => i);
-const linspace = (low, high, n) => range(n).map(i => low + (high - low) * i / (n - 1));
+const linspace = (low, high, n) => range(n).map(i => low + ((high - low) * i) / (n - 1));
 const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
+
+const raised = power => [...String(power)].map(c => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c] ?? "⁻").join("");
 
 /** A number to read, with about three digits. */
 function format(value) {
@@ -15,7 +17,7 @@ function format(value) {
   let text;
   if (size !== 0 && (size < 0.001 || size >= 100000)) {
     const [digits, power] = size.toExponential(1).split("e");
-    text = `${digits}·10${[...String(Number(power))].map(c => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c] ?? "⁻").join("")}`;
+    text = `${digits}·10${raised(Number(power))}`;
   } else {
     text = size.toFixed(size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : 3);
   }
@@ -34,25 +36,30 @@ function value(input) {
   return "log" in input.dataset ? Number((10 ** given).toPrecision(3)) : given;
 }
 
-const raw = input => input.type === "checkbox" ? String(Number(input.checked)) : input.value;
+const raw = input => (input.type === "checkbox" ? String(Number(input.checked)) : input.value);
 
 function assign(input, text) {
   if (input.type === "checkbox") input.checked = text === "1";
-  else if (input.tagName === "SELECT") input.value = [...input.options].some(option => option.value === text) ? text : input.initial;
-  else if (input.type === "range" || input.type === "number") input.value = Number.isFinite(parseFloat(text)) ? text : input.initial;
+  else if (input.tagName === "SELECT")
+    input.value = [...input.options].some(option => option.value === text) ? text : input.initial;
+  else if (input.type === "range" || input.type === "number")
+    input.value = Number.isFinite(parseFloat(text)) ? text : input.initial;
   else input.value = text;
 }
 
 /** A figure, whose `draw(state)` shows it and returns what the call of jnn beside it computes. */
 function figure(name, draw) {
-  const root = element(`figure-${name}`), code = root.querySelector(".call code");
+  const root = element(`figure-${name}`),
+    code = root.querySelector(".call code");
   const inputs = [...root.querySelectorAll("[name]")];
   for (const input of inputs) {
     input.initial = raw(input);
     input.addEventListener("input", () => changed(figures[name]));
     if (input.matches(".scrub")) scrub(input);
   }
-  root.querySelector(".reset")?.addEventListener("click", () => change(name, Object.fromEntries(inputs.map(i => [i.name, i.initial]))));
+  root
+    .querySelector(".reset")
+    ?.addEventListener("click", () => change(name, Object.fromEntries(inputs.map(i => [i.name, i.initial]))));
   figures[name] = {name, root, inputs, draw, code, template: code?.textContent, panel: root.closest(".panel").id};
 }
 
@@ -77,17 +84,20 @@ function scrub(input) {
   });
   input.addEventListener("pointermove", event => {
     if (!from || !input.hasPointerCapture(event.pointerId) || Math.abs(event.clientX - from.x) < 3) return;
-    const step = Number(input.step), moved = from.value + Math.round((event.clientX - from.x) / 4) * step;
+    const step = Number(input.step),
+      moved = from.value + Math.round((event.clientX - from.x) / 4) * step;
     input.value = Number(clamp(moved, Number(input.min), Number(input.max)).toFixed(6));
     input.dispatchEvent(new Event("input"));
   });
-  for (const type of ["pointerup", "pointercancel"]) input.addEventListener(type, () => from = null);
+  for (const type of ["pointerup", "pointercancel"]) input.addEventListener(type, () => (from = null));
 }
 
 // Frames: whatever has changed is drawn once before the next one
 
 const dirty = new Set();
-let frame = 0, saving = 0, current = null;
+let frame = 0,
+  saving = 0,
+  current = null;
 
 function changed(one) {
   dirty.add(one);
@@ -108,14 +118,24 @@ function show() {
       if ("log" in input.dataset) input.setAttribute("aria-valuetext", shown.textContent);
     }
     one.result = one.draw(now);
-    if (one.code) one.code.textContent = one.template.replace(/\{(\w+)\}/g, (_, name) => one.literals?.[name] ?? literal(one, name, now[name]));
+    if (one.code)
+      one.code.textContent = one.template.replace(
+        /\{(\w+)\}/g,
+        (_, name) => one.literals?.[name] ?? literal(one, name, now[name]),
+      );
     dirty.delete(one);
   }
 }
 
 /** Numbers as Python has them: of floats, unless an input counts. */
-const python = given => Array.isArray(given) ? `[${given.map(python).join(", ")}]` : Number.isInteger(given) ? given.toFixed(1) : String(given);
-const literal = ({inputs}, name, given) => inputs.find(input => input.name === name).step === "1" ? String(given) : python(given);
+const python = given =>
+  Array.isArray(given)
+    ? `[${given.map(python).join(", ")}]`
+    : Number.isInteger(given)
+      ? given.toFixed(1)
+      : String(given);
+const literal = ({inputs}, name, given) =>
+  inputs.find(input => input.name === name).step === "1" ? String(given) : python(given);
 
 // The address: #panel?name=value&..., without what is at its default
 
@@ -134,12 +154,14 @@ function save() {
 }
 
 function restore() {
-  const [name, query] = location.hash.slice(1).split("?"), links = [...document.querySelectorAll("nav a")];
+  const [name, query] = location.hash.slice(1).split("?"),
+    links = [...document.querySelectorAll("nav a")];
   clearTimeout(saving);
   current = (links.find(link => link.dataset.panel === name) ?? links[0]).dataset.panel;
   const given = new URLSearchParams(query);
   for (const section of document.querySelectorAll(".panel")) section.hidden = section.id !== current;
-  for (const link of links) link.dataset.panel === current ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
+  for (const link of links)
+    link.dataset.panel === current ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
   for (const one of Object.values(figures).filter(({panel}) => panel === current)) {
     for (const input of one.inputs) assign(input, given.get(input.name) ?? input.initial);
     changed(one);
@@ -149,7 +171,9 @@ function restore() {
 
 function redraw() {
   colours.clear();
-  Object.values(figures).filter(({panel}) => panel === current).forEach(changed);
+  Object.values(figures)
+    .filter(({panel}) => panel === current)
+    .forEach(changed);
 }
 
 function start() {
@@ -170,7 +194,10 @@ const colours = new Map();
 function colour(name) {
   if (!colours.has(name)) {
     const hex = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-    colours.set(name, [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16)));
+    colours.set(
+      name,
+      [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16)),
+    );
   }
   return colours.get(name);
 }
@@ -178,18 +205,23 @@ function colour(name) {
 const mix = (one, other, share) => one.map((from, i) => from + share * (other[i] - from));
 
 function ticks(low, high, count) {
-  const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough));
+  const rough = (high - low) / count,
+    power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 2.5, 5, 10].find(times => times * power >= rough - 1e-12) * power;
-  return range(Math.floor((high + 1e-9 * step) / step) - Math.ceil((low - 1e-9 * step) / step) + 1)
-    .map(i => Number(((Math.ceil((low - 1e-9 * step) / step) + i) * step).toPrecision(10)));
+  return range(Math.floor((high + 1e-9 * step) / step) - Math.ceil((low - 1e-9 * step) / step) + 1).map(i =>
+    Number(((Math.ceil((low - 1e-9 * step) / step) + i) * step).toPrecision(10)),
+  );
 }
 
 const sizes = new WeakMap();
 const observer = new ResizeObserver(entries => {
   const seen = entries.filter(({contentRect}) => contentRect.width); // not those of hidden panels
-  for (const {target, contentRect: {width, height}} of seen) {
+  for (const {
+    target,
+    contentRect: {width, height},
+  } of seen) {
     const before = sizes.get(target);
-    if (before.width !== width || before.height !== height) sizes.set(target, {width, height}), redraw();
+    if (before.width !== width || before.height !== height) (sizes.set(target, {width, height}), redraw());
   }
 });
 
@@ -207,26 +239,44 @@ function size(picture) {
 function chart(svg, {x, y, xlabel = "", ylabel = "", log = false, axes = true, gutter = false}) {
   const {width, height} = size(svg);
   const [left, right, top, bottom] = axes ? [44, 12, 24, xlabel ? 36 : 20] : gutter ? [44, 12, 2, 2] : [2, 2, 2, 2];
-  const w = width - left - right, h = height - top - bottom;
+  const w = width - left - right,
+    h = height - top - bottom;
   const level = log ? Math.log10 : v => v;
-  const X = v => left + (v - x[0]) / (x[1] - x[0]) * w;
+  const X = v => left + ((v - x[0]) / (x[1] - x[0])) * w;
   const Y = v => top + (1 - (level(v) - level(y[0])) / (level(y[1]) - level(y[0]))) * h;
-  const parts = [], at = v => v.toFixed(1);
+  const parts = [],
+    at = v => v.toFixed(1);
   const add = text => (parts.push(text), made);
   const points = (xs, ys) => "M" + xs.map((v, i) => `${at(X(v))} ${at(clamp(Y(ys[i]), -1e4, 1e4))}`).join("L");
+  const rect = (from, to, low, high, look) => {
+    const [x, y] = [X(from), Y(high)];
+    return add(`<rect ${look} x="${at(x)}" y="${at(y)}" width="${at(X(to) - x)}" height="${at(Y(low) - y)}"/>`);
+  };
+  const tick = (x, y, anchor, text) =>
+    `<text class="tick" text-anchor="${anchor}" x="${at(x)}" y="${at(y)}">${text}</text>`;
   const made = {
-    X, Y, width, height,
+    X,
+    Y,
+    width,
+    height,
     unit: event => {
       const {left: l, top: t} = svg.getBoundingClientRect();
-      return [x[0] + (event.clientX - l - left) / w * (x[1] - x[0]), y[0] + (1 - (event.clientY - t - top) / h) * (y[1] - y[0])];
+      return [
+        x[0] + ((event.clientX - l - left) / w) * (x[1] - x[0]),
+        y[0] + (1 - (event.clientY - t - top) / h) * (y[1] - y[0]),
+      ];
     },
     line: (xs, ys, kind = "") => add(`<path class="line ${kind}" d="${points(xs, ys)}"/>`),
-    area: (xs, ys, kind = "") => add(`<path class="area ${kind}" d="${points([xs[0], ...xs, xs.at(-1)], [y[0], ...ys, y[0]])}Z"/>`),
-    dots: (xs, ys, kind = "", r = 3) => add(xs.map((v, i) => `<circle class="dot ${kind}" cx="${at(X(v))}" cy="${at(Y(ys[i]))}" r="${r}"/>`).join("")),
+    area: (xs, ys, kind = "") =>
+      add(`<path class="area ${kind}" d="${points([xs[0], ...xs, xs.at(-1)], [y[0], ...ys, y[0]])}Z"/>`),
+    dots: (xs, ys, kind = "", r = 3) =>
+      add(xs.map((v, i) => `<circle class="dot ${kind}" cx="${at(X(v))}" cy="${at(Y(ys[i]))}" r="${r}"/>`).join("")),
     handle: (u, v, kind = "") => add(`<circle class="handle ${kind}" cx="${at(X(u))}" cy="${at(Y(v))}" r="7"/>`),
-    bar: (from, to, low, high, kind = "") => add(`<rect class="column ${kind}" x="${at(X(from))}" width="${at(X(to) - X(from))}" y="${at(Y(Math.max(low, high)))}" height="${at(Math.abs(Y(high) - Y(low)))}"/>`),
-    cell: (from, to, low, high, rgb) => add(`<rect fill="rgb(${rgb})" x="${at(X(from))}" width="${at(X(to) - X(from))}" y="${at(Y(high))}" height="${at(Y(low) - Y(high))}"/>`),
-    words: (u, v, text, kind = "", dx = 0, dy = 0) => add(`<text class="${kind}" x="${at(X(u) + dx)}" y="${at(Y(v) + dy)}">${text}</text>`),
+    bar: (from, to, low, high, kind = "") =>
+      rect(from, to, Math.min(low, high), Math.max(low, high), `class="column ${kind}"`),
+    cell: (from, to, low, high, rgb) => rect(from, to, low, high, `fill="rgb(${rgb})"`),
+    words: (u, v, text, kind = "", dx = 0, dy = 0) =>
+      add(`<text class="${kind}" x="${at(X(u) + dx)}" y="${at(Y(v) + dy)}">${text}</text>`),
     done: label => {
       svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
       svg.setAttribute("aria-label", label);
@@ -237,13 +287,14 @@ function chart(svg, {x, y, xlabel = "", ylabel = "", log = false, axes = true, g
   if (axes) {
     const powers = range(Math.floor(level(y[1])) - Math.ceil(level(y[0])) + 1).map(i => Math.ceil(level(y[0])) + i);
     const every = Math.ceil(powers.length / 6);
-    const marks = log ? powers.filter(p => p % every === 0).map(p => [10 ** p, p === 0 ? "1" : `10${[...String(p)].map(c => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c] ?? "⁻").join("")}`])
+    const marks = log
+      ? powers.filter(p => p % every === 0).map(p => [10 ** p, p === 0 ? "1" : `10${raised(p)}`])
       : ticks(...y, Math.max(2, Math.min(5, h / 40))).map(v => [v, short(v)]);
     for (const [v, text] of marks) {
-      add(`<path class="grid" d="M${left} ${at(Y(v))}h${at(w)}"/><text class="tick" text-anchor="end" x="${left - 7}" y="${at(Y(v) + 4)}">${text}</text>`);
+      add(`<path class="grid" d="M${left} ${at(Y(v))}h${at(w)}"/>${tick(left - 7, Y(v) + 4, "end", text)}`);
     }
     for (const v of ticks(...x, Math.min(6, w / 55))) {
-      add(`<path class="grid" d="M${at(X(v))} ${top}v${at(h)}"/><text class="tick" text-anchor="middle" x="${at(X(v))}" y="${at(top + h + 16)}">${short(v)}</text>`);
+      add(`<path class="grid" d="M${at(X(v))} ${top}v${at(h)}"/>${tick(X(v), top + h + 16, "middle", short(v))}`);
     }
     add(`<text class="axis" text-anchor="middle" x="${at(left + w / 2)}" y="${at(top + h + 32)}">${xlabel}</text>`);
     add(`<text class="axis" x="${left - 38}" y="13">${ylabel}</text>`);
@@ -264,9 +315,10 @@ function drag(target, move) {
 /** Fills a canvas of n x n pixels with `pixel(u, v)`, an [r, g, b], for u and v from 0 to 1 rightwards and upwards. */
 function heat(canvas, n, pixel) {
   if (canvas.width !== n) canvas.width = canvas.height = n;
-  const context = canvas.getContext("2d"), picture = context.createImageData(n, n);
+  const context = canvas.getContext("2d"),
+    picture = context.createImageData(n, n);
   for (let k = 0; k < n * n; k++) {
-    picture.data.set(pixel((k % n + 0.5) / n, 1 - (Math.floor(k / n) + 0.5) / n), 4 * k);
+    picture.data.set(pixel(((k % n) + 0.5) / n, 1 - (Math.floor(k / n) + 0.5) / n), 4 * k);
     picture.data[4 * k + 3] = 255;
   }
   context.putImageData(picture, 0, 0);
@@ -274,5 +326,10 @@ function heat(canvas, n, pixel) {
 
 /** Shows names and values as a list: [[name, value, kind], ...]. */
 function readout(list, entries) {
-  list.innerHTML = entries.map(([name, text, kind = ""]) => `<div class="${kind}"><dt>${name}</dt><dd>${typeof text === "number" ? format(text) : text}</dd></div>`).join("");
+  list.innerHTML = entries
+    .map(
+      ([name, text, kind = ""]) =>
+        `<div class="${kind}"><dt>${name}</dt><dd>${typeof text === "number" ? format(text) : text}</dd></div>`,
+    )
+    .join("");
 }

@@ -1,7 +1,8 @@
 // Equations (5.1) to (5.6), and backpropagation through time as in jnn's `lstm.unroll`.
 // Parameters: {rem: {W, U, b}, save, focus, ltm}, and out: {w, b} for a linear layer that reads wm.
 
-const {sigmoid} = maths.perceptron, {softmax} = maths.softmax;
+const {sigmoid} = maths.perceptron,
+  {softmax} = maths.softmax;
 
 const product = (matrix, x) => matrix.map(row => row.reduce((sum, m, k) => sum + m * x[k], 0));
 const weighted = ({W, U, b}, x, wm) => {
@@ -20,21 +21,34 @@ function step(params, {ltm, wm}, x) {
 
 /** The gates and memories after every input, and what the network then expects next; inputs are indices of symbols. */
 function unroll(params, symbols) {
-  const zero = params.rem.b.map(() => 0), p = params.rem.W[0].length;
+  const zero = params.rem.b.map(() => 0),
+    p = params.rem.W[0].length;
   let state = {ltm: zero, wm: zero};
   return symbols.map(symbol => {
-    state = step(params, state, Array.from({length: p}, (_, i) => Number(i === symbol)));
-    return {...state, expects: softmax(product(params.out.w, state.wm).map((z, i) => z + params.out.b[i]), 1)};
+    state = step(
+      params,
+      state,
+      Array.from({length: p}, (_, i) => Number(i === symbol)),
+    );
+    return {
+      ...state,
+      expects: softmax(
+        product(params.out.w, state.wm).map((z, i) => z + params.out.b[i]),
+        1,
+      ),
+    };
   });
 }
 
 /** The derivatives of the last ltm of this unit by every memory, t = 0, ..., T: [{ltm, wm}, ...]. */
 function gradients(params, trace, unit) {
-  const zero = params.rem.b.map(() => 0), gates = ["rem", "save", "focus", "ltm"];
+  const zero = params.rem.b.map(() => 0),
+    gates = ["rem", "save", "focus", "ltm"];
   let back = {ltm: zero.map((_, i) => Number(i === unit)), wm: zero};
   const found = [back];
   for (let t = trace.length - 1; t >= 0; t--) {
-    const {rem, save, focus, candidate, ltm} = trace[t], before = trace[t - 1]?.ltm ?? zero;
+    const {rem, save, focus, candidate, ltm} = trace[t],
+      before = trace[t - 1]?.ltm ?? zero;
     const dltm = back.ltm.map((d, i) => d + back.wm[i] * focus[i] * (1 - Math.tanh(ltm[i]) ** 2));
     const dz = {
       rem: rem.map((q, i) => dltm[i] * before[i] * q * (1 - q)),
@@ -42,7 +56,9 @@ function gradients(params, trace, unit) {
       focus: focus.map((q, i) => back.wm[i] * Math.tanh(ltm[i]) * q * (1 - q)),
       ltm: candidate.map((q, i) => dltm[i] * save[i] * (1 - q * q)),
     };
-    const wm = zero.map((_, k) => gates.reduce((sum, gate) => sum + params[gate].U.reduce((s, row, i) => s + row[k] * dz[gate][i], 0), 0));
+    const wm = zero.map((_, k) =>
+      gates.reduce((sum, gate) => sum + params[gate].U.reduce((s, row, i) => s + row[k] * dz[gate][i], 0), 0),
+    );
     back = {ltm: dltm.map((d, i) => d * rem[i]), wm};
     found.unshift(back);
   }
@@ -51,14 +67,18 @@ function gradients(params, trace, unit) {
 
 /** The parameters with this gate of this unit always open, or shut: sigma(40) is 1 and sigma(-40) 0 to 17 digits. */
 function force(params, gate, unit, open) {
-  const {W, U, b} = params[gate], without = rows => rows.map((row, i) => i === unit ? row.map(() => 0) : row);
-  return {...params, [gate]: {W: without(W), U: without(U), b: b.map((b_i, i) => i !== unit ? b_i : open ? 40 : -40)}};
+  const {W, U, b} = params[gate],
+    without = rows => rows.map((row, i) => (i === unit ? row.map(() => 0) : row));
+  return {
+    ...params,
+    [gate]: {W: without(W), U: without(U), b: b.map((b_i, i) => (i !== unit ? b_i : open ? 40 : -40))},
+  };
 }
 
 /** The unit whose ltm best counts the a's minus the b's over this sequence, by its correlation. */
 function counter(trace, symbols) {
   let sum = 0;
-  const counts = symbols.map(symbol => sum += symbol === 0 ? 1 : symbol === 2 ? -1 : 0);
+  const counts = symbols.map(symbol => (sum += symbol === 0 ? 1 : symbol === 2 ? -1 : 0));
   const centred = values => values.map(v => v - values.reduce((a, b) => a + b, 0) / values.length);
   const dot = (one, other) => one.reduce((s, v, i) => s + v * other[i], 0);
   const correlation = unit => {

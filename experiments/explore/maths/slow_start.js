@@ -21,7 +21,7 @@ function learn(cost, w, b, eta, steps) {
 }
 
 const log1p = z => Math.max(0, z) + Math.log1p(Math.exp(-Math.abs(z))); // ln(1 + e^z)
-const times = (y, value) => y === 0 ? 0 : y * value;
+const times = (y, value) => (y === 0 ? 0 : y * value);
 
 /** C of an output a = sigma(z) where y is desired; no logarithm of a is taken. */
 const costs = {

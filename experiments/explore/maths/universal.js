@@ -15,14 +15,16 @@ const nielsen = x => 0.2 + 0.4 * x ** 2 + 0.3 * x * Math.sin(15 * x) + 0.05 * Ma
 function through(values) {
   const n = values.length - 1;
   return x => {
-    const i = Math.min(Math.floor(x * n), n - 1), share = x * n - i;
+    const i = Math.min(Math.floor(x * n), n - 1),
+      share = x * n - i;
     return values[i] + share * (values[i + 1] - values[i]);
   };
 }
 
 /** The network of figure 4.4 on [0, 1]; soft as `universal.approximate(..., soft=True)`. */
 function approximate(f, bins, soft) {
-  const w = soft ? 4 * bins : 2 ** Math.ceil(Math.log2(1000 * bins)), h = soft ? 16 : 128;
+  const w = soft ? 4 * bins : 2 ** Math.ceil(Math.log2(1000 * bins)),
+    h = soft ? 16 : 128;
   const knots = Array.from({length: bins + 1}, (_, i) => i / bins);
   const heights = knots.slice(1).map((s, i) => f((knots[i] + s) / 2));
   const indicators = x => {
