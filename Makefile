@@ -10,12 +10,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all lint types tests slow wheel other-environment other-python format figures notebooks docs benchmarks clean
+.PHONY: help run test test-all lint types tests slow wheel other-environment other-python compiled format figures notebooks docs benchmarks clean
 
 help:
 	@echo "make run         train networks on handwritten digits, by hand-derived backpropagation"
 	@echo "make test        lint, types and the tests"
 	@echo "make test-all    everything: also what takes long, the wheel, and a second Python"
+	@echo "make compiled    compile training programs for a TPU and a GPU that are not there; installs 400 MB, Linux only"
 	@echo "make figures     run every experiment, renew the figures that the README shows, and report"
 	@echo "make notebooks   run the notebooks and renew their outputs"
 	@echo "make docs        make a site of pages, notebooks and the reference in out/docs, and renew docs/equations.md"
@@ -66,6 +67,11 @@ else
 	$(MAKE) .venv-other/.ready PYTHON=$(OTHER_PYTHON) VENV=.venv-other
 	$(if $(filter other-python,$@),.venv-other/bin/pytest -m "not slow or lowering" --deselect=tests/experiments/test_all.py::test_quick)
 endif
+
+# The portable programs, compiled for a TPU and a GPU that are not there.
+compiled: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,accelerators]'
+	$(BIN)/pytest -m slow tests/test_compiled.py
 
 figures: $(READY)
 	$(BIN)/python -m experiments all report

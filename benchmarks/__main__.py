@@ -26,8 +26,7 @@ def names() -> list[str]:
 def page(folder: Path) -> str:
     """The tables of all results in a folder, as a Markdown page."""
     parts = [
-        "Medians of alternatives that took turns, as multiples of the first column's. `python -m benchmarks` writes "
-        "this page."
+        "Medians over interleaved runs, as multiples of the first column's. `python -m benchmarks` writes this page."
     ]
     for name in names():
         path = folder / f"{name}.json"

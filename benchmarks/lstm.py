@@ -172,16 +172,16 @@ def segments(config: Config) -> Iterator[timing.Table]:
     """Yield time and memory of the gradient of a loss on the last state, at T = 4096 with every k-th state kept."""
     params, xs, weights = problem(8, 4096, 32, 64)
 
-    def run(segment: int | None) -> Any:
+    def run(steps: int | None) -> Any:
         def loss(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> jax.Array:
-            last, _ = lstm.unroll(params, lstm.zero_state(64), xs, segment=segment)
+            last, _ = lstm.unroll(params, lstm.zero_state(64), xs, remat_every=steps)
             return jnp.sum(last.wm * weights[-1])
 
         return jax.jit(jax.grad(loss))
 
     alternatives, memory = {}, {}
-    for segment in (None, 16, 64, 256):
-        name, compiled = f"segment = {segment}", run(segment).lower(params, xs, weights).compile()
+    for steps in (None, 16, 64, 256):
+        name, compiled = f"remat_every = {steps}", run(steps).lower(params, xs, weights).compile()
         memory[name] = f"{timing.memory(compiled) / 2**20:.1f} MiB"
         alternatives[name] = lambda f=compiled: jax.block_until_ready(f(params, xs, weights))
     seconds = timing.interleaved(alternatives, config.rounds)

@@ -1,25 +1,25 @@
 """How Sphinx makes a site of the pages, the notebooks and the docstrings: `make docs`."""
 
-import contextlib
-import functools
+import ast
 import importlib
 import inspect
 import pkgutil
 import re
+import textwrap
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import jax
 from docutils import nodes
-from latex2mathml.converter import convert
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.pycode import ModuleAnalyzer
-from sphinx.util.typing import stringify_annotation
+from sphinx.util.nodes import make_refnode
 
 import jnn
 from experiments import explore, read
 from experiments.read import page
-from jnn import typing
 
 project, author, version = "jnn", "the jnn authors", jnn.__version__
 project_copyright = "the jnn authors"
@@ -28,98 +28,96 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "sphinxcontrib.katex",
     "myst_nb",
 ]
-modules = [module for module in pkgutil.iter_modules(jnn.__path__, "jnn.") if "._" not in module.name]
-autosummary_context = {"packages": [module.name for module in modules if module.ispkg]}
 root_doc = "docs/index"
-include_patterns = ["docs/**", "notebooks/*.ipynb", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"]
+include_patterns = ["docs/**", "notebooks/*.ipynb", "CHANGELOG.md", "CONTRIBUTING.md"]
 exclude_patterns = ["docs/templates"]
 templates_path = [str(Path(__file__).parent / "templates")]
+highlight_language = "none"  # derivations in docstrings; doctests and fenced code are highlighted all the same
 
 nb_execution_mode = "off"  # `make notebooks` executes them
+nb_code_prompt_show, nb_code_prompt_hide = "Show the set-up", "Hide the set-up"
 myst_enable_extensions = ["amsmath", "dollarmath"]
 myst_heading_anchors = 3
+katex_css_path = "katex/katex.min.css"  # of the version that sphinxcontrib-katex contains, with its fonts
 
-autodoc_default_options = {"members": True, "member-order": "bysource", "no-value": True}
 viewcode_follow_imported_members = False
-autodoc_preserve_defaults = True
-autodoc_typehints_format = "short"
-default_role = "code"
+default_role = "py:obj"
+autodoc_default_options = {"members": True, "member-order": "bysource", "no-value": True}
 napoleon_numpy_docstring = napoleon_attr_annotations = False
-napoleon_use_ivar = True
 python_maximum_signature_line_length = 80
 
 html_theme = "furo"
 html_title = f"jnn {version}"
+html_favicon = "static/favicon.svg"
 html_additional_pages = {"index": "index.html"}
-html_sidebars = {
-    "**": [
-        *("sidebar/brand.html", "sidebar/search.html", "sidebar/scroll-start.html"),
-        *("sidebar/navigation.html", "draw.html", "sidebar/scroll-end.html"),
-    ]
-}
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_copy_source = html_show_sourcelink = html_use_index = False
-html_math_renderer = "mathml"
-
-ALIASES = ("Evaluate", "Grad", "PathLike", "Scalar", "Transform")
 
 
-def mathml(self: Any, node: nodes.math | nodes.math_block) -> None:
-    """Write a formula as MathML, which browsers draw by themselves."""
-    display = "block" if isinstance(node, nodes.math_block) else "inline"
-    formula = convert(re.sub(r"\\tag\{(.*?)\}", r"\\qquad (\1)", node.astext()), display=display)
-    self.body.append(f'<div class="formula">{formula}</div>' if display == "block" else formula)
-    raise nodes.SkipNode
+def names(module: ModuleType) -> list[tuple[str, str]]:
+    """The public names that a module defines, each with the directive that describes it."""
+    is_package = hasattr(module, "__path__")
+    described = ModuleAnalyzer.for_module(module.__name__).find_attr_docs()
+    for inner in pkgutil.iter_modules(module.__path__, f"{module.__name__}.") if is_package else ():
+        docs = ModuleAnalyzer.for_module(inner.name).find_attr_docs()  # constants that the package imports
+        described.update({key: lines for key, lines in docs.items() if key[1] in module.__all__})
+    found = []
+    for name, value in vars(module).items():
+        home = getattr(value, "__module__", "")
+        is_own = home == module.__name__ or ("", name) in described
+        if name in module.__all__ if is_package else is_own and not name.startswith("_"):
+            kind = "class" if inspect.isclass(value) and home.startswith("jnn.") else "data"
+            found.append(("auto" + ("function" if inspect.isfunction(inspect.unwrap(value)) else kind), name))
+    return found
 
 
-def plain_text(*event: Any) -> None:
-    """Turn the lines of a docstring into reStructuredText: parameters, code, indented blocks, and no other markup."""
-    _, _, _, obj, _, lines = event
-    names = ()
-    with contextlib.suppress(TypeError, ValueError):  # where there is no signature
-        names = inspect.signature(obj).parameters
-    found, before, indent, block, example = [], "", "", False, False
-    for line in lines:
-        example = example or line == "Example:"
-        if example:  # code
-            found.append(line)
-            continue
-        begins, is_indented = re.match(r"(\w+): ", line), line.startswith("    ")
-        is_parameter = begins is not None and begins[1] in names
-        if is_parameter:
-            indent = "    "
-        elif line and not before and not is_indented and not line[0].islower():
-            indent = ""
-        if is_indented and not before and not block:
-            found += [f"{indent}::", ""]
-        block = (is_indented and (block or not before)) or (block and not line)
-        text = line if block else re.sub(r"`[^`]*`|[*_|\\]", _literal, line)
-        found.append((":param " if is_parameter else indent) + text if line else "")
-        before = line
-    lines[:] = found
+autosummary_context = {
+    "names": {
+        name: names(importlib.import_module(name))
+        for _, name, _ in pkgutil.iter_modules(jnn.__path__, "jnn.")
+        if "._" not in name
+    }
+}
 
 
-def describe_constants() -> None:
-    """Give autodoc the descriptions of constants that have no string below them in the public module.
-
-    Costs and others have a docstring of their own, and packages import constants from their inner modules.
-    """
-    for module in (importlib.import_module(module.name) for module in modules):
-        described = ModuleAnalyzer.for_module(module.__name__).find_attr_docs()
-        for inner in pkgutil.iter_modules(getattr(module, "__path__", []), f"{module.__name__}."):
-            docs = ModuleAnalyzer.for_module(inner.name).find_attr_docs()
-            described.update({key: lines for key, lines in docs.items() if key[1] in module.__all__})
-        for name, value in vars(module).items():
-            if "__doc__" in getattr(value, "__dict__", {}) and type(value).__module__ == module.__name__:
-                described["", name] = [*value.__doc__.splitlines(), ""]
+def as_written(*event: Any) -> tuple[str, str | None] | None:
+    """The signature of a function with the types of its source; that of a class names its fields."""
+    _, kind, _, value, _, _, _ = event
+    if kind == "class":
+        parameters = inspect.signature(value).parameters.values()
+        return str(inspect.Signature([parameter.replace(annotation=parameter.empty) for parameter in parameters])), None
+    if kind not in ("function", "method"):
+        return None
+    node: Any = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(value)))).body[0]
+    arguments, result = (re.sub(r", ' (?=\w)", ", '", ast.unparse(part)) for part in (node.args, node.returns))
+    return f"({arguments})", result
 
 
-def _literal(match: re.Match[str]) -> str:
-    text = match[0]
-    return f"`{text}`" if text.startswith("`") else f"\\{text}"
+def exactly(_: Sphinx, page: nodes.document) -> None:
+    """Take a name for that of any object of the module, not for any class of that name."""
+    for link in page.findall(pending_xref):
+        if link["refdomain"] == "py":
+            link["reftype"] = "obj"
+            link.attributes.pop("refspecific", None)
+
+
+def within_jnn(app: Sphinx, env: BuildEnvironment, node: nodes.Element, text: nodes.Element) -> nodes.Element | None:
+    """Link `lstm.scan` and `State` from every page; other types where only one has the name."""
+    domain, name = env.domains.python_domain, node["reftarget"]
+    found = []
+    if node["refdomain"] == "py" and "." in name:
+        found = domain.find_obj(env, "jnn", "", name, "obj")
+    elif node["refdomain"] == "py" and name[:1].isupper():
+        found = domain.find_obj(env, "jnn.typing", "", name, "obj") or domain.find_obj(env, "", "", name, "obj", 1)
+    if len(found) != 1:
+        return None
+    ((place, entry),) = found
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, text, place)
 
 
 def linked(*event: Any) -> None:
@@ -128,40 +126,24 @@ def linked(*event: Any) -> None:
     source[0] = re.sub(r"\[`([\w.]+)`\]\(\.\./jnn/[\w/]+\.py\)", r"{py:obj}`\1 <jnn.\1>`", source[0])
 
 
-@functools.cache
-def names_of_types() -> dict[str, str]:
-    """What Sphinx writes for types, and the names that the source has for them."""
-    return {stringify_annotation(vars(typing)[name], "smart"): name for name in ALIASES} | {
-        "jaxlib._jax.Array": "Array"
-    }
-
-
-def as_written(*event: Any) -> tuple[str | None, str | None]:
-    """The types of a signature by the names that the source has for them."""
-    known = re.compile("|".join(map(re.escape, names_of_types())))
-    arguments, result = (part and known.sub(lambda found: names_of_types()[found[0]], part) for part in event[-2:])
-    return arguments, result
-
-
 def skip_fields(*event: Any) -> bool | None:
-    """Leave out the fields of NamedTuples, of which Python says only their numbers; the signature has them."""
+    """Leave out the fields of NamedTuples, of which Python says only their numbers: `Attributes:` describes them."""
     return True if type(event[3]).__name__ == "_tuplegetter" else None
 
 
 def pages_to_touch(app: Sphinx, error: Exception | None) -> None:
-    """Add the page that reads what is drawn on it, and the page in which the notes' figures move."""
+    """Add the page that reads what is drawn on it and the page in which figures move, with a way back."""
     if error is None:
-        (Path(app.outdir) / "draw.html").write_text(page.html(*read.load_network()), encoding="utf-8")
-        (Path(app.outdir) / "explore.html").write_text(explore.html(), encoding="utf-8")
+        back = '<nav aria-label="Site"><a href="docs/index.html">← jnn</a></nav>\n<h1>'
+        for name, text in {"draw": page.html(*read.load_network()), "explore": explore.html()}.items():
+            (Path(app.outdir) / f"{name}.html").write_text(text.replace("<h1>", back, 1), encoding="utf-8")
 
 
 def setup(app: Sphinx) -> None:
     """Register all of these."""
-    jax.Array.__qualname__ = "Array"  # not jaxlib._jax.Array
-    app.add_html_math_renderer("mathml", inline_renderers=(mathml, None), block_renderers=(mathml, None))
     app.connect("source-read", linked)
-    describe_constants()
-    app.connect("autodoc-process-docstring", plain_text, priority=400)  # before napoleon
     app.connect("autodoc-process-signature", as_written)
     app.connect("autodoc-skip-member", skip_fields)
+    app.connect("doctree-read", exactly)
+    app.connect("missing-reference", within_jnn)
     app.connect("build-finished", pages_to_touch)

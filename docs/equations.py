@@ -1,7 +1,7 @@
 """Write docs/equations.md, the index of the notes' numbers: `python -m docs.equations`.
 
 A function of jnn/ carries its numbers in its docstring and comments, a test in its mark `equation`. equations.toml
-says what neither can. The code is read, not imported.
+says what neither can, and a notebook shows the formula. The code is read, not imported.
 """
 
 import ast
@@ -21,11 +21,11 @@ NUMBER = r"\d(?:\.\d+){1,2}"
 PUBLIC = re.compile(r"[a-z]\w*\.[A-Za-z]\w*")
 HEAD = """# Equations
 
-Every numbered equation, exercise and figure of the notes: the functions that implement it, the tests that hold it, the
-experiments that show it, and what the notes get wrong. Each chapter has a notebook.
+Every numbered equation, exercise and figure of the notes: the functions that implement it, the tests that check it, the
+experiments that show it, and what is wrong in the notes.
 
-`python -m docs.equations` makes this page from the docstrings and comments of `jnn`, the marks of the tests and
-[equations.toml](equations.toml); a test compares them.
+`python -m docs.equations` writes this page. Its sources are the docstrings and comments of `jnn`, the marks of the
+tests, the notebooks and [equations.toml](equations.toml); a test compares them.
 """
 
 Places = dict[str, list[str]]
@@ -68,6 +68,14 @@ def functions(root: Path) -> Places:
             for number in named(text):
                 found[number].add(f"{room}.{name}")
     return {number: sorted(names) for number, names in found.items()}
+
+
+def formulas(root: Path) -> dict[str, str]:
+    """The formula of each numbered equation, from the notebook that derives it."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted(root.glob("notebooks/chapter_*.py")))
+    blocks = re.findall(r"^# \$\$(.*?)\$\$", text, re.S | re.M)
+    tagged = {number: block for block in blocks for number in re.findall(r"\\tag\{([\d.]+)\}", block)}
+    return {f"({number})": " ".join(block.replace("\n# ", " ").split()) for number, block in tagged.items()}
 
 
 def modules(root: Path) -> list[Path]:
@@ -134,22 +142,21 @@ def page(root: Path = ROOT) -> str:
     public = {number: [name for name in names if PUBLIC.fullmatch(name)] for number, names in named_by.items()}
     if wrong := "\n".join(_mistakes(root, named_by, public, tested_by)):
         raise ValueError(wrong)
-    parts, scripts, places = [HEAD], experiments(root), files(root)
+    parts, scripts, places, shown = [HEAD], experiments(root), files(root), formulas(root)
     for chapter, entries in chapters(root).items():
         parts.append(f"\n## Chapter {chapter}: {entries.pop('title', '')}\n")
-        parts.append(f"\n[Notebook](../notebooks/chapter_{chapter}.ipynb)\n")
-        parts.append("\n| notes | what | functions | tests | experiments | erratum |\n|---|---|---|---|---|---|\n")
+        parts.append(f"\nDerived in the [notebook](../notebooks/chapter_{chapter}.ipynb).\n")
         for label, entry in entries.items():
             names = sorted(entry.get("functions", public[number_of(label)]))
-            cells = [
-                label,
-                entry["what"],
-                ", ".join(f"[`{name}`](../{places[name]})" for name in names),
-                ", ".join(f"[`{name}`](../tests/{name.partition('::')[0]})" for name in tested_by[label]),
-                ", ".join(f"[`{name}`](../{scripts[name]})" for name in entry.get("experiments", [])),
-                entry.get("erratum", ""),
-            ]
-            parts.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |\n")
+            parts.append(f"\n### {label[0].upper()}{label[1:]}: {entry['what']}\n\n")
+            parts.append(f"$$\n{shown[label]}\n$$\n\n" if label in shown else "")
+            rows = {
+                "Functions": [f"[`{name}`](../{places[name]})" for name in names],
+                "Tests": [f"[`{name}`](../tests/{name.partition('::')[0]})" for name in tested_by[label]],
+                "Experiments": [f"[`{name}`](../{scripts[name]})" for name in entry.get("experiments", [])],
+                "Erratum": [entry["erratum"]] if "erratum" in entry else [],
+            }
+            parts += [f"- {title}: {', '.join(cells)}\n" for title, cells in rows.items() if cells]
     return "".join(parts)
 
 

@@ -1,13 +1,14 @@
 """One file for each figure or claim of the notes, in the folder of its chapter: `python -m experiments` runs them.
 
-Each has four names: a frozen dataclass `Config`, whose fields are the flags and whose `quick` holds those that
-`--quick` changes; `compute(config)`, which returns a dict of arrays; `claims(config, arrays)`, which returns whether
-each claim holds; and `draw(figure, config, arrays)`. A `compute` that trains has a second parameter,
-`training: runner.Training = runner.ALONE`, and trains by its `fit`.
+Each has five names: a frozen dataclass `Config`, whose fields are the flags and whose `quick` holds the values that
+`--quick` changes; `compute(config)`, which returns a dict of arrays; `ARRAYS`, the axes and the meaning of each of
+them; `claims(config, arrays)`, which returns whether each claim holds; and `draw(figure, config, arrays)`. A `compute`
+that trains has a second parameter, `training: runner.Training = runner.ALONE`, and calls its `fit`.
 
-Beside the chapters are what runs the experiments (`runner`), what several of them share (`common`), and three commands
-that are not experiments: `read`, which reads the digits in pictures, `explore`, which writes a page in which the
-figures of the notes move, and `device`, which shows what holds on your device and how fast it is.
+Beside the chapters are the package that runs the experiments (`runner`), code that several of them share (`common`),
+and four commands that are not experiments: `read`, which reads the digits in pictures, `explore`, which writes a page
+in which the figures of the notes move, `device`, which checks the results on your device and measures its speed, and
+`compile`, which compiles training runs for other devices.
 """
 
 import ast
@@ -32,7 +33,7 @@ def names() -> list[str]:
 
 
 def docstring(module: Any, function: str = "") -> str:
-    """The docstring of a module, or of a function in it: of their source where `python -OO` has stripped it."""
+    """The docstring of a module or of a function in it, read from the source if `python -OO` has stripped it."""
     described = getattr(module, function) if function else module
     if described.__doc__ is not None:
         return inspect.cleandoc(described.__doc__)

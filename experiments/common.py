@@ -1,7 +1,7 @@
-"""What several experiments share: fields of their configs, sets of digits, recurrent nets and learning curves."""
+"""Code that several experiments share: fields of configs, sets of digits, recurrent nets and learning curves."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -46,8 +46,16 @@ class Images(Repeated):
     """The 70,000 images of MNIST (from $JNN_DATA_DIR or downloaded once), or the 1,797 embedded digits (UCI)."""
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A config of networks that can be kept after training."""
+
+    weights: Path | None = field(default=None, compare=False)
+    """Write the trained networks to this safetensors file, for `jnn.convert.load`."""
+
+
 def check_written(name: str, file: Path | None) -> None:
-    """Raise an error if this file of parameters, where there is one, cannot be written after the computation."""
+    """Raises ValueError or OSError if a file of parameters, if any, could not be written after training."""
     if file is None:
         return
     path = runner.expanded(name, file)
@@ -61,6 +69,12 @@ def check_written(name: str, file: Path | None) -> None:
         raise OSError(f"{name} must be a file that can be written, got {file}: {error}") from error
 
 
+def keep(config: Kept, networks: Any, about: Mapping[str, Any]) -> None:
+    """Writes the networks, with these metadata, to the file that the config names, if any."""
+    if config.weights is not None and jax.process_index() == 0:
+        convert.export(config.weights, networks, about)
+
+
 # Networks that read digits
 
 
@@ -70,19 +84,29 @@ def load(config: Images) -> data.Dataset:
 
 
 def first(images: data.Split, count: int) -> data.Split:
-    """The first of the images."""
+    """The first `count` images."""
     return data.Split(*(a[:count] for a in images))
 
 
 def hold_out(split: data.Split, count: int) -> tuple[data.Split, data.Split]:
-    """The images without the last `count`, and these."""
+    """All images but the last `count`, and the last `count`."""
     return data.Split(*(a[:-count] for a in split)), data.Split(*(a[-count:] for a in split))
+
+
+def about_networks(config: Images, cost: costs.Cost, **others: Any) -> dict[str, Any]:
+    """The metadata of networks side by side: their number, cost, output and `others`, and the scale of their inputs.
+
+    An input is the number in the image file times `scale`: MNIST's numbers go up to 255, the embedded digits' up to 16.
+    """
+    scale = 1 / 16 if config.data == "digits" else 1 / 255
+    output = "softmax" if cost is costs.log_likelihood else "sigmoid"
+    return {"networks": config.seeds, "cost": cost.name, "output": output, "scale": scale, **others}
 
 
 def init_networks(
     key: Key[Array, ""], seeds: int, optimizer: optax.GradientTransformation, sizes: tuple[int, ...], **options: Any
 ) -> tuple[train.State, Key[Array, " seeds"]]:
-    """Networks of these layers side by side, by `mlp.init`, and the keys that train them."""
+    """Networks of these sizes side by side, from `mlp.init`, and the keys that train them."""
     return runner.init_members(key, seeds, lambda key: train.init(optimizer, mlp.init(key, sizes, **options)))
 
 
@@ -174,9 +198,9 @@ def train_nets(
     batch_size: int,
     **options: Any,
 ) -> tuple[train.State, train.History]:
-    """Train nets side by side by Adam, on gradients clipped to a norm of 1; eta falls to 0 along a cosine.
+    """Trains nets side by side with Adam, on gradients clipped to a norm of 1; eta falls to 0 along a cosine.
 
-    The options are those of `Training.fit`.
+    The options are passed to `Training.fit`.
     """
     schedule = optax.cosine_decay_schedule(eta, epochs * -(-len(examples[0]) // batch_size))
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
@@ -187,16 +211,23 @@ def train_nets(
 
 # Learning curves and figures
 
+LEARNING_CURVES = {
+    "test_accuracy": ("", "the mean test accuracy of the networks after the last epoch"),
+    "accuracies": ("seeds epochs", "the test accuracy of each network after each epoch"),
+    "costs": ("seeds epochs", "the mean training cost of each network in each epoch"),
+}
+"""The axes and the meaning of what `learning_curves` returns under the name test_accuracy."""
+
 
 def learning_curves(name: str, accuracies: Float[Array, "seeds epochs"], losses: Any) -> dict[str, Any]:
-    """The accuracies and the mean cost of every epoch, and under this name the mean of the last accuracies."""
+    """The accuracies and the mean cost of each epoch, and the mean of the last accuracies under `name`."""
     curves = np.asarray(accuracies)  # without compiling
     last = runner.mean_and_standard_error(name, curves[:, -1])
     return {**last, "accuracies": curves, "costs": np.mean(np.asarray(losses), axis=-1)}
 
 
 def learning_claims(costs: np.ndarray, accuracy: float) -> dict[str, bool | np.bool]:
-    """What any training achieves: the costs [seeds, epochs] fall, and the mean accuracy is better than a guess."""
+    """Claims about any training run: the costs [seeds, epochs] fall, and the mean accuracy beats guessing."""
     return {
         "the mean training cost of every network falls": costs.shape[1] == 1 or np.all(costs[:, -1] < costs[:, 0]),
         "the mean accuracy is above 50 %, where guessing gives 10 %": accuracy > 0.5,
@@ -230,6 +261,6 @@ def parts(figure: Figure, size: tuple[float, float], rows: int, columns: int, **
 
 
 def draw_surface(axes: Any, x: np.ndarray, y: np.ndarray, z: np.ndarray, **options: Any) -> None:
-    """The heights z [len(x), len(y)] over every pair of x and y, none of them left out."""
+    """The heights z [len(x), len(y)] over every pair of x and y, without downsampling."""
     x, y = np.meshgrid(x, y, indexing="ij")
     axes.plot_surface(x, y, z, cmap="viridis", rcount=len(x), ccount=len(y), antialiased=False, **options)

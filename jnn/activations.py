@@ -1,9 +1,10 @@
-"""Activation functions with their derivatives, and softmax.
+r"""Activation functions with their derivatives, and softmax.
 
 `sigmoid`, `tanh`, `relu`, `gelu`, `identity` and `step` act elementwise on arrays of any shape: `sigmoid(z)` is
-sigma(z) and `sigmoid.prime(z)` is sigma'(z). All are finite for |z| up to 1e4. `softmax` couples the neurons of its
-layer, so it has a Jacobian instead of a derivative. TypeError for integers or booleans, except where the function is
-defined for them.
+:math:`\sigma(z)` and `sigmoid.prime(z)` is :math:`\sigma'(z)`. All are finite for `|z|` up to 1e4. `softmax` couples
+the neurons of its layer, so it has a Jacobian in place of a derivative.
+
+Integers and booleans raise TypeError, except where the function is defined for them.
 """
 
 from collections.abc import Callable
@@ -18,27 +19,47 @@ from jnn._internal import checks
 from jnn._internal.named import Named
 
 Elementwise = Callable[[Float[ArrayLike, "*shape"]], Float[Array, "*shape"]]
-"""A function that acts on each entry independently."""
+"""A function that acts on each entry of an array independently."""
 
 
 @jax.tree_util.register_static
 @dataclass(frozen=True, repr=False)
 class Activation(Named):
-    """An elementwise activation: calling it gives sigma(z), `prime` gives sigma'(z); shapes are kept.
+    r"""An elementwise activation: calling it gives :math:`\sigma(z)`, `prime` gives :math:`\sigma'(z)`.
 
-    It is a static pytree without leaves, so it passes through `jax.jit` as an ordinary argument. `help` shows the
-    docstring of `value`.
+    Both keep the shape of z. An activation is a static pytree without leaves, so it passes through `jax.jit` as an
+    ordinary argument. `help` shows the docstring of `value`.
+
+    Attributes:
+      name: The name under which it is printed.
+      value: The function itself.
+      prime: Its derivative.
+
+    Example:
+      An activation of your own:
+
+      >>> square = activations.Activation("square", jnp.square, lambda z: 2 * z)
+      >>> square(jnp.array([3.0])), square.prime(jnp.array([3.0]))
+      (Array([9.], dtype=float32), Array([6.], dtype=float32))
     """
 
     value: Elementwise
     prime: Elementwise
 
     def __call__(self, z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+        """Computes the activation."""
         return self.value(z)
 
 
 def _sigmoid(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
-    """sigma(z) = 1 / (1 + exp(-z)), sigma'(z) = a (1 - a) with a = sigma(z)."""
+    """The logistic sigmoid `1 / (1 + exp(-z))`, with the derivative `a (1 - a)` for `a = sigma(z)`.
+
+    Example:
+      >>> activations.sigmoid(jnp.array([0.0, 100.0]))
+      Array([0.5, 1. ], dtype=float32)
+      >>> activations.sigmoid.prime(jnp.array([0.0, 100.0]))
+      Array([0.25, 0.  ], dtype=float32)
+    """
     return jax.nn.sigmoid(z)
 
 
@@ -48,9 +69,15 @@ def _sigmoid_prime(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def _tanh(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
-    """tanh(z), with tanh'(z) = 1 - tanh(z)^2 (exercise 5.1, figure 5.1).
+    """The hyperbolic tangent, with the derivative `1 - tanh(z)^2` (exercise 5.1, figure 5.1).
 
-    tanh'(0) is 1, not below 1 as in the notes.
+    `tanh'(0)` is 1, not below 1 as the notes have it.
+
+    Example:
+      >>> activations.tanh(jnp.array([0.0, 100.0]))
+      Array([0., 1.], dtype=float32)
+      >>> activations.tanh.prime(jnp.array([0.0, 100.0]))
+      Array([1., 0.], dtype=float32)
     """
     return jnp.tanh(z)
 
@@ -61,12 +88,26 @@ def _tanh_prime(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def _relu(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
-    """max(z, 0), whose derivative at the kink is taken as 0."""
+    """The rectified linear unit `max(z, 0)`, whose derivative at the kink is taken as 0.
+
+    Example:
+      >>> activations.relu(jnp.array([-1.0, 2.0]))
+      Array([0., 2.], dtype=float32)
+      >>> activations.relu.prime(jnp.array([-1.0, 2.0]))
+      Array([0., 1.], dtype=float32)
+    """
     return jax.nn.relu(z)
 
 
 def _gelu(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
-    """The smooth relu z Phi(z), Phi being the distribution function of N(0, 1) (Hendrycks and Gimpel, 2016)."""
+    """The smooth relu `z Phi(z)`, where Phi is the distribution function of N(0, 1) (Hendrycks and Gimpel, 2016).
+
+    Example:
+      >>> activations.gelu(jnp.array([0.0, 100.0]))
+      Array([  0., 100.], dtype=float32)
+      >>> activations.gelu.prime(jnp.array([0.0, 100.0]))
+      Array([0.5, 1. ], dtype=float32)
+    """
     z = jnp.asarray(z)
     return z * _normal_cdf(z)
 
@@ -81,7 +122,14 @@ def _normal_cdf(z: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def _identity(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
-    """The output of a regression network: z itself."""
+    """The output of a regression network: z itself.
+
+    Example:
+      >>> activations.identity(jnp.array([-1.0, 2.0]))
+      Array([-1.,  2.], dtype=float32)
+      >>> activations.identity.prime(jnp.array([-1.0, 2.0]))
+      Array([1., 1.], dtype=float32)
+    """
     return jnp.asarray(z)
 
 
@@ -89,6 +137,12 @@ def _step(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     """The perceptron of exercise 1.1: 1 where z > 0, else 0 (also at z = 0).
 
     Its derivative is 0 wherever it exists.
+
+    Example:
+      >>> activations.step(jnp.array([0.0, 2.0]))
+      Array([0., 1.], dtype=float32)
+      >>> activations.step.prime(jnp.array([0.0, 2.0]))
+      Array([0., 0.], dtype=float32)
     """
     return jnp.where(jnp.greater(z, 0), 1.0, jnp.zeros_like(z))
 
@@ -102,12 +156,30 @@ step = Activation("step", _step, jnp.zeros_like)
 
 
 def softmax(z: Float[ArrayLike, "*batch J"], c: float | Float[Array, ""] = 1.0) -> Float[Array, "*batch J"]:
-    """a_j = exp(c z_j) / sum_i exp(c z_i) over the last axis (section 3.2, exercise 3.3).
+    r"""Computes the softmax over the last axis (section 3.2, exercise 3.3).
 
-    As c grows the output tends to one-hot at the largest z; a k-way tie tends to 1/k each. The largest z is
-    subtracted first, as in the solution of exercise 3.3, so that nothing overflows.
+    .. math::
 
-    Raises ValueError unless c > 0, and for a z without an axis.
+      a_j = \frac{e^{c z_j}}{\sum_i e^{c z_i}}
+
+    As c grows the output tends to one-hot at the largest z; a k-way tie tends to 1/k each. The largest z is subtracted
+    first, as in the solution of exercise 3.3, so that nothing overflows.
+
+    Args:
+      z: The weighted inputs, of any dtype.
+      c: The inverse temperature.
+
+    Returns:
+      The activations, which sum to 1 over the last axis.
+
+    Raises:
+      ValueError: If `c` is not positive or `z` has no axis.
+
+    Example:
+      >>> activations.softmax(jnp.array([0.0, 0.0]))
+      Array([0.5, 0.5], dtype=float32)
+      >>> activations.softmax(jnp.array([0.0, 1.0]), c=100.0)
+      Array([0., 1.], dtype=float32)
     """
     checks.positive("c", c)
     checks.array("z", z)
@@ -118,9 +190,26 @@ def softmax(z: Float[ArrayLike, "*batch J"], c: float | Float[Array, ""] = 1.0) 
 
 
 def softmax_jacobian(z: Float[ArrayLike, " J"], c: float | Float[Array, ""] = 1.0) -> Float[Array, "J J"]:
-    """da_j/dz_i = c (diag(a) - a a^T)_ji of `softmax` (section 3.2), which takes the place of sigma' in (2.1), (2.2).
+    r"""Computes the Jacobian of `softmax` (section 3.2), which takes the place of :math:`\sigma'` in (2.1) and (2.2).
 
-    Raises ValueError unless c > 0 and z is a vector.
+    .. math::
+
+      \frac{\partial a_j}{\partial z_i} = c \left( \operatorname{diag}(a) - a a^\mathsf{T} \right)_{ji}
+
+    Args:
+      z: The weighted inputs of one example.
+      c: The inverse temperature.
+
+    Returns:
+      The Jacobian, [J, J].
+
+    Raises:
+      ValueError: If `c` is not positive or `z` is not a vector.
+
+    Example:
+      >>> activations.softmax_jacobian(jnp.zeros(2))
+      Array([[ 0.25, -0.25],
+             [-0.25,  0.25]], dtype=float32)
     """
     if jnp.ndim(z) != 1:
         raise ValueError(f"z must be a vector [J], got shape {jnp.shape(z)}: for a batch use jax.vmap")

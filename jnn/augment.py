@@ -2,22 +2,23 @@
 
 Each is a pure function of a key and one image, [H, W] or [H, W, channels] with pixels in [0, 1]; its options bound how
 strong the change is, and 0 leaves the image unchanged. `chain` composes them, and `rows` turns one into a `transform`
-for `train.epoch`, `run` and `fit`, which then sees new images in every epoch:
+for `train.epoch`, `run` and `fit`, which then sees new images in every epoch. Angles are in degrees, lengths in pixels.
+`brightness`, `contrast`, `mirror` and `colour` call dm-pix (Budden et al.) and raise ImportError without it; `distort`
+and `blur` are several times faster than those of dm-pix (`python -m benchmarks.augment`).
 
-    distort = functools.partial(augment.distort, rotate=10, elastic=1.0)
-    transform = functools.partial(augment.rows, image_transform=distort, shape=(28, 28))
+All raise ValueError for an image that is not [H, W] or [H, W, channels] and for an amount that is negative. They raise
+TypeError for an image of integers, for an amount that is not one number and for a key that is not a typed PRNG key
+(`jax.random.key`).
 
-Anything after it, such as a normalisation, goes into a transform of your own:
+Example:
+  >>> distort = functools.partial(augment.distort, rotate=10, elastic=1.0)
+  >>> transform = functools.partial(augment.rows, image_transform=distort, shape=(28, 28))
 
-    def transform(key, xs, ys):
-        xs, ys = augment.rows(key, xs, ys, image_transform=distort, shape=(28, 28))
-        return (xs - mean) / deviation, ys
+  A normalisation, or anything else that follows, goes into a transform of your own:
 
-Angles are in degrees, lengths in pixels. `brightness`, `contrast`, `mirror` and `colour` call dm-pix (Budden et al.)
-and raise ImportError without it; `distort` and `blur` here are several times faster (`python -m benchmarks.augment`).
-
-All raise TypeError for an image of integers, for an amount that is not one number and for a key that `jax.random.key`
-did not make.
+  >>> def normalised(key, xs, ys):
+  ...     xs, ys = transform(key, xs, ys)
+  ...     return (xs - 0.13) / 0.31, ys
 """
 
 import functools
@@ -36,10 +37,10 @@ Image = Float[Array, "H W *channels"]
 """[H, W], or [H, W, channels], with pixels in [0, 1]."""
 
 ImageLike = Float[ArrayLike, "H W *channels"]
-"""An `Image`, of JAX or of NumPy."""
+"""A JAX or NumPy array in place of an `Image`."""
 
 ImageTransform = Callable[[Key[Array, ""], ImageLike], Image]
-"""(key, image) -> image, such as one of these functions with its options bound."""
+"""(key, image) -> image: one of these functions with its options bound."""
 
 VARIANCE = 0.99
 """The fraction of the variance of smoothed noise that the components of an elastic distortion keep."""
@@ -56,19 +57,33 @@ def distort(
     elastic: Scalar = 0.0,
     sigma: float = 5.0,
 ) -> Image:
-    """A random affine map about the centre and an elastic distortion, in one bilinear interpolation (section 3.3.2).
+    """Applies a random affine map about the centre and an elastic distortion, in one interpolation (section 3.3.2).
 
-    shift: up to this many pixels along each axis. rotate: up to this many degrees in either direction. scale: each axis
-    by a factor from [1 - scale, 1 + scale]. shear: up to this many pixels sideways per pixel of height. elastic: the
-    root mean square of a random displacement along each axis, in pixels. Amounts are drawn uniformly from their ranges;
-    pixels from outside the image repeat the border.
+    Amounts are drawn uniformly from their ranges; pixels from outside the image repeat the border. The elastic
+    displacements are white noise smoothed by a Gaussian of width `sigma` pixels (Simard, Steinkraus and Platt, 2003;
+    their alpha, on noise from U(-1, 1), is an `elastic` of 0.163 alpha / sigma). They are drawn as the few components
+    that have 99 % of its variance: 19 numbers for 28x28 pixels instead of 784.
 
-    The elastic displacements are white noise smoothed by a Gaussian of width `sigma` pixels (Simard, Steinkraus and
-    Platt, 2003; their alpha, on noise from U(-1, 1), is an `elastic` of 0.163 alpha / sigma). They are drawn as the
-    few components that have 99 % of its variance: 19 numbers for 28x28 pixels instead of 784.
+    Args:
+      key: A typed PRNG key.
+      image: The image, of at least 2x2 pixels.
+      shift: The largest shift along each axis, in pixels.
+      rotate: The largest rotation in either direction, in degrees.
+      scale: The largest change of size: each axis is scaled by a factor from [1 - scale, 1 + scale], with `scale` at
+        most 0.99.
+      shear: The largest shear, in pixels sideways per pixel of height.
+      elastic: The root mean square of a random displacement along each axis, in pixels.
+      sigma: The width of the Gaussian, in pixels.
 
-    Raises ValueError for an image that is not [H, W] or [H, W, channels] of at least 2x2 pixels, a negative amount,
-    a scale above 0.99 or a sigma that is not positive; TypeError for an image of integers.
+    Returns:
+      The distorted image.
+
+    Raises:
+      ValueError: If the image is smaller than 2x2, `scale` is above 0.99, or `sigma` is not positive.
+
+    Example:
+      >>> augment.distort(jax.random.key(0), jnp.ones((6, 8)), rotate=10, elastic=1.0).shape
+      (6, 8)
     """
     image = _checked(key, _check_image(image, least=2), shift=shift, rotate=rotate, shear=shear, elastic=elastic)
     height, width, *_ = image.shape
@@ -89,9 +104,21 @@ def distort(
 
 
 def interpolate(image: ImageLike, yx: Float[ArrayLike, "2 h w"]) -> Float[Array, "h w *channels"]:
-    """The image at the points yx = (row, column), bilinearly; outside of it, at the nearest point of its border.
+    """Reads an image at arbitrary points, bilinearly; outside the image, at the nearest point of its border.
 
-    Raises ValueError for an image of fewer than 2x2 pixels or a yx that is not [2, h, w].
+    Args:
+      image: The image, of at least 2x2 pixels.
+      yx: The row and the column of every point.
+
+    Returns:
+      The values at the points.
+
+    Raises:
+      ValueError: If the image is smaller than 2x2, or `yx` is not [2, h, w].
+
+    Example:
+      >>> augment.interpolate(jnp.eye(2), jnp.full((2, 1, 1), 0.5))
+      Array([[0.5]], dtype=float32)
     """
     image, yx = _check_image(image, least=2), jnp.asarray(yx)
     height, width, *_ = image.shape
@@ -113,34 +140,105 @@ def interpolate(image: ImageLike, yx: Float[ArrayLike, "2 h w"]) -> Float[Array,
 
 
 def shift(key: Key[Array, ""], image: ImageLike, *, pixels: Scalar) -> Image:
-    """Move the image by up to `pixels` along each axis; raises as `distort` does."""
+    """Shifts the image along each axis by a random distance.
+
+    Args:
+      key: A typed PRNG key.
+      image: The image.
+      pixels: The largest shift, in pixels.
+
+    Returns:
+      The shifted image.
+
+    Raises:
+      ValueError: As `distort` does.
+    """
     return distort(key, image, shift=pixels)
 
 
 def rotate(key: Key[Array, ""], image: ImageLike, *, degrees: Scalar) -> Image:
-    """Rotate the image about its centre by up to `degrees` in either direction; raises as `distort` does."""
+    """Rotates the image about its centre by a random angle.
+
+    Args:
+      key: A typed PRNG key.
+      image: The image.
+      degrees: The largest angle in either direction.
+
+    Returns:
+      The rotated image.
+
+    Raises:
+      ValueError: As `distort` does.
+    """
     return distort(key, image, rotate=degrees)
 
 
 def scale(key: Key[Array, ""], image: ImageLike, *, fraction: Scalar) -> Image:
-    """Stretch each axis by a factor from [1 - fraction, 1 + fraction]; raises as `distort` does."""
+    """Stretches each axis by a random factor.
+
+    Args:
+      key: A typed PRNG key.
+      image: The image.
+      fraction: The largest change of size: the factor is from [1 - fraction, 1 + fraction].
+
+    Returns:
+      The stretched image.
+
+    Raises:
+      ValueError: As `distort` does.
+    """
     return distort(key, image, scale=fraction)
 
 
 def shear(key: Key[Array, ""], image: ImageLike, *, fraction: Scalar) -> Image:
-    """Shear the image by up to `fraction` pixels sideways per pixel of height; raises as `distort` does."""
+    """Shears the image by a random fraction.
+
+    Args:
+      key: A typed PRNG key.
+      image: The image.
+      fraction: The largest shear, in pixels sideways per pixel of height.
+
+    Returns:
+      The sheared image.
+
+    Raises:
+      ValueError: As `distort` does.
+    """
     return distort(key, image, shear=fraction)
 
 
 def elastic(key: Key[Array, ""], image: ImageLike, *, pixels: Scalar, sigma: float = 5.0) -> Image:
-    """Displace every pixel by a smooth random field, `pixels` in root mean square; raises as `distort` does."""
+    """Displaces every pixel by a smooth random field.
+
+    Args:
+      key: A typed PRNG key.
+      image: The image.
+      pixels: The root mean square of the displacement along each axis, in pixels.
+      sigma: The width of the Gaussian that smooths the field, in pixels.
+
+    Returns:
+      The distorted image.
+
+    Raises:
+      ValueError: As `distort` does.
+    """
     return distort(key, image, elastic=pixels, sigma=sigma)
 
 
 def blur(key: Key[Array, ""], image: ImageLike, *, sigma: Scalar) -> Image:
-    """Smooth by a Gaussian whose width is drawn from [0, sigma] pixels; its weights sum to 1 near the border too.
+    """Smooths by a Gaussian of random width; its weights sum to 1 near the border too.
 
-    Raises ValueError for an image that is not [H, W] or [H, W, channels] or a negative sigma.
+    Args:
+      key: A typed PRNG key.
+      image: The image.
+      sigma: The largest width, in pixels.
+
+    Returns:
+      The blurred image.
+
+    Example:
+      >>> augment.blur(jax.random.key(0), jnp.ones((6, 8)), sigma=0).shape
+      (6, 8)
     """
     image = _checked(key, image, sigma=sigma)
     return smoothing.gaussian(image, sigma * jax.random.uniform(key, dtype=image.dtype))
@@ -155,15 +253,26 @@ def thickness(
     softer: Scalar = 0.0,
     p: Scalar = 1.0,
 ) -> Image:
-    """With probability p, make bright strokes on black thinner or thicker, and softer, as other pens and cameras do.
+    """Makes bright strokes on black thinner or thicker, and softer, as other pens and cameras do.
 
     Edges move by up to `thinner` pixels into the strokes or `thicker` pixels outwards: the image is smoothed by a
     Gaussian of width 1, where an edge moved by d has the value Phi(-d), and the contrast about this value is raised
     until an edge is one pixel wide. A fraction from [0, softer] of the smoothed image is then mixed in. The brightest
     pixel keeps its value.
 
-    Raises ValueError for an image that is not [H, W] or [H, W, channels], an amount that is negative or above 3 pixels,
-    or a fraction `softer` or probability p above 1.
+    Args:
+      key: A typed PRNG key.
+      image: The image.
+      thinner: The largest distance by which edges move inwards, at most 3 pixels.
+      thicker: The largest distance by which edges move outwards, at most 3 pixels.
+      softer: The largest fraction of the smoothed image.
+      p: The probability of a change.
+
+    Returns:
+      The changed image.
+
+    Raises:
+      ValueError: If a distance is above 3, or `softer` or `p` is above 1.
     """
     image = _checked(key, image, most=3, thinner=thinner, thicker=thicker)
     image = _checked(key, image, most=1, softer=softer, p=p)
@@ -184,44 +293,92 @@ def thickness(
 
 
 def noise(key: Key[Array, ""], image: ImageLike, *, sigma: Scalar) -> Image:
-    """Add N(0, sigma^2) to every pixel; nothing is clipped.
+    r"""Adds noise from :math:`N(0, \sigma^2)` to every pixel; nothing is clipped.
 
-    Raises ValueError for an image that is not [H, W] or [H, W, channels] or a negative sigma.
+    Args:
+      key: A typed PRNG key.
+      image: The image.
+      sigma: The standard deviation of the noise.
+
+    Returns:
+      The noisy image.
+
+    Example:
+      >>> augment.noise(jax.random.key(0), jnp.ones((1, 2)), sigma=0.0)
+      Array([[1., 1.]], dtype=float32)
     """
     image = _checked(key, image, sigma=sigma)
     return image + sigma * jax.random.normal(key, image.shape, image.dtype)
 
 
 def brightness(key: Key[Array, ""], image: ImageLike, *, amount: Scalar) -> Image:
-    """Add one number from [-amount, amount] to all pixels; raises as `noise` does."""
+    """Adds one random number to all pixels.
+
+    Args:
+      key: A typed PRNG key.
+      image: The image.
+      amount: The largest size of the number.
+
+    Returns:
+      The brighter or darker image.
+    """
     image = _checked(key, image, amount=amount)
     return _pix(image, lambda pix, image: pix.random_brightness(key, image, max_delta=amount))
 
 
 def contrast(key: Key[Array, ""], image: ImageLike, *, amount: Scalar) -> Image:
-    """Scale the distances from the mean by a factor from [1 - amount, 1 + amount]; raises as `noise` does.
+    """Scales the distances of all pixels from their mean by a random factor.
 
-    Raises ValueError also for an amount above 1, which could invert the image.
+    Args:
+      key: A typed PRNG key.
+      image: The image.
+      amount: The largest change: the factor is from [1 - amount, 1 + amount].
+
+    Returns:
+      The image with another contrast.
+
+    Raises:
+      ValueError: If `amount` is above 1, which could invert the image.
     """
     image = _checked(key, image, most=1, amount=amount)
     return _pix(image, lambda pix, image: pix.random_contrast(key, image, lower=1 - amount, upper=1 + amount))
 
 
 def mirror(key: Key[Array, ""], image: ImageLike, *, p: Scalar = 0.5) -> Image:
-    """Swap left and right with probability p (section 3.3.2).
+    """Swaps left and right at random (section 3.3.2).
 
-    Keeps the label of a cat, but not of a digit or a letter: a mirrored 2, 3 or 7 is not a digit (the notes list
-    mirroring without this exception).
-    Raises ValueError for an image that is not [H, W] or [H, W, channels] or a p outside [0, 1].
+    A mirrored cat keeps its label, a mirrored 2, 3 or 7 is not a digit (the notes list mirroring without this
+    exception).
+
+    Args:
+      key: A typed PRNG key.
+      image: The image.
+      p: The probability of a swap.
+
+    Returns:
+      The image or its mirror image.
+
+    Raises:
+      ValueError: If `p` is above 1.
     """
     image = _checked(key, image, most=1, p=p)
     return _pix(image, lambda pix, image: pix.random_flip_left_right(key, image, probability=p))
 
 
 def colour(key: Key[Array, ""], image: Float[ArrayLike, "H W 3"], *, amount: Scalar) -> Float[Array, "H W 3"]:
-    """Rotate the hue by up to `amount` of a circle, scale the saturation by a factor from [1 - amount, 1 + amount].
+    """Rotates the hue and scales the saturation at random.
 
-    Raises ValueError for an image that is not [H, W, 3] or an amount that is negative or above 1/2.
+    Args:
+      key: A typed PRNG key.
+      image: The image: red, green and blue.
+      amount: The largest change: the hue turns by up to this fraction of a circle, and the factor of the saturation is
+        from [1 - amount, 1 + amount].
+
+    Returns:
+      The image in other colours.
+
+    Raises:
+      ValueError: If the image is not [H, W, 3], or `amount` is above 1/2.
     """
     if jnp.ndim(image) != 3 or jnp.shape(image)[-1] != 3:
         raise ValueError(f"image must have shape [H, W, 3], red, green and blue, got {jnp.shape(image)}")
@@ -234,7 +391,19 @@ def colour(key: Key[Array, ""], image: Float[ArrayLike, "H W 3"], *, amount: Sca
 
 
 def chain(*transforms: ImageTransform) -> ImageTransform:
-    """The composition of several transforms, the first applied first, each with its own key."""
+    """Composes several transforms, each of which gets its own key.
+
+    Args:
+      *transforms: The transforms, the first applied first.
+
+    Returns:
+      The composition, a transform.
+
+    Example:
+      >>> blur, noise = (functools.partial(f, sigma=0.1) for f in (augment.blur, augment.noise))
+      >>> augment.chain(blur, noise)(jax.random.key(0), jnp.ones((6, 8))).shape
+      (6, 8)
+    """
     return functools.partial(_chain, transforms)
 
 
@@ -245,10 +414,27 @@ def rows(
     image_transform: ImageTransform,
     shape: Sequence[int],
 ) -> tuple[PyTree, ...]:
-    """A `transform` for training: `image_transform` of each row of xs, reshaped to `shape`; the rest is unchanged.
+    """Transforms each row of xs as an image: a `transform` for training.
 
-    Raises ValueError if the rows do not have as many pixels as `shape`, TypeError for a shape that is traced, as one
-    bound by `jax.tree_util.Partial` is.
+    Args:
+      key: A typed PRNG key.
+      xs: The images, one in each row.
+      *rest: Arrays of the mini-batch that are returned as they are.
+      image_transform: The transform of one image.
+      shape: The shape of an image.
+
+    Returns:
+      The arrays of the mini-batch, with transformed images.
+
+    Raises:
+      ValueError: If the rows do not have as many pixels as `shape`.
+      TypeError: If `shape` is traced, as a shape bound by `jax.tree_util.Partial` is.
+
+    Example:
+      >>> noise = functools.partial(augment.noise, sigma=0.0)
+      >>> xs, ys = augment.rows(jax.random.key(0), jnp.ones((5, 6)), jnp.ones(5), image_transform=noise, shape=(2, 3))
+      >>> xs.shape
+      (5, 6)
     """
     checks.key("key", key)
     if any(isinstance(n, Tracer) for n in shape):

@@ -1,31 +1,59 @@
-"""Backpropagation by hand: equations (2.1) to (2.9) for one example, and the mini-batch mean in matrix form.
+r"""Backpropagation by hand: equations (2.1) to (2.9) for one example, and the mean over a mini-batch in matrix form.
 
-The derivatives are written out; `jax.grad` appears nowhere. The notes' (2.1) covers outputs that act elementwise.
-For softmax the Jacobian diag(a) - a a^T takes the place of sigma', and the product simplifies to a - y, (3.6): each
-cost has its own delta^L.
+.. math::
 
-`feedforward`, `errors` and `layer_gradient` are steps of the others and do not check their arguments: JAX raises
-ValueError or TypeError for shapes and dtypes that do not fit.
+  \begin{aligned}
+    \delta^L &= \nabla_{a^L} C \odot \sigma'(z^L) && (2.1) \\
+    \delta^l &= \bigl( (w^{l+1})^\mathsf{T} \delta^{l+1} \bigr) \odot \sigma'(z^l) && (2.3) \\
+    \frac{\partial C}{\partial b_j^l} &= \delta_j^l && (2.7) \\
+    \frac{\partial C}{\partial w_{jk}^l} &= a_k^{l-1} \delta_j^l && (2.8)
+  \end{aligned}
+
+Together they are (2.9). The derivatives are written out; `jax.grad` appears nowhere. Equation (2.1) covers outputs that
+act elementwise. For softmax the Jacobian :math:`\operatorname{diag}(a) - a a^\mathsf{T}` takes the place of
+:math:`\sigma'`, and the product simplifies to a - y, (3.6): each cost has its own :math:`\delta^L`.
+
+`value_and_grad` and `minibatch_value_and_grad` raise ValueError for shapes that do not fit, and TypeError for inputs
+that are not floating and for a cost or an activation without its derivative. `feedforward`, `errors` and
+`layer_gradient` are steps of the other functions and do not check their arguments: JAX raises ValueError or TypeError
+for shapes and dtypes that do not fit.
 """
 
+import functools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax.nn.initializers import Initializer
+from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float
 
-from jnn import costs, mlp
+from jnn import costs, metrics, mlp
 from jnn._internal import checks, xla
 from jnn.activations import Activation, sigmoid
 from jnn.costs import Cost
 from jnn.mlp import Layer, Params
+from jnn.typing import PRNGKey
 
 
 def feedforward(
     params: Params, x: Float[Array, " n_in"], *, hidden: Activation = sigmoid
 ) -> tuple[list[Float[Array, " _"]], list[Float[Array, " _"]]]:
-    """The weighted inputs [z^2 ... z^L] and the activations [a^1 ... a^(L-1)] below them, for one example.
+    r"""Computes the weighted inputs and activations of all layers, for one example (step 1a of section 2.2).
 
-    Step 1a of section 2.2.
+    Args:
+      params: The parameters.
+      x: One example.
+      hidden: The activation of the hidden layers.
+
+    Returns:
+      The weighted inputs :math:`[z^2, \ldots, z^L]` and the activations :math:`[a^1, \ldots, a^{L-1}]` below them.
+
+    Example:
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
+      >>> zs, below = backprop.feedforward(params, jnp.ones(3))
+      >>> [z.shape for z in zs], [a.shape for a in below]
+      ([(4,), (2,)], [(3,), (4,)])
     """
     zs, activations = [], [x]
     for w, b in params:
@@ -42,10 +70,34 @@ def errors(
     cost: Cost = costs.quadratic,
     hidden: Activation = sigmoid,
 ) -> list[Float[Array, " _"]]:
-    """The errors [delta^2 ... delta^L], delta^l = dC/dz^l, for one example whose weighted inputs are `zs`.
+    r"""Computes the errors :math:`\delta^l = \partial C / \partial z^l` of all layers, for one example.
 
-    The last comes from the cost, (2.1) and (2.2); the others from (2.3), which is (2.4) to (2.6) in matrix form,
-    for l = L-1, ..., 2 (the notes print the range as L-1 <= l <= 2).
+    The last comes from the cost, by (2.1) and (2.2), the others from (2.3) for l = L-1, ..., 2 (the notes print the
+    range as L-1 <= l <= 2). Neuron by neuron (2.3) is
+
+    .. math::
+
+      \begin{aligned}
+        \frac{\partial C}{\partial a_j^l} &= \sum_k \delta_k^{l+1} \frac{\partial z_k^{l+1}}{\partial a_j^l} && (2.4) \\
+        &= \sum_k \delta_k^{l+1} w_{kj}^{l+1}, && (2.5) \\
+        \delta_j^l &= \sigma'(z_j^l) \sum_k \delta_k^{l+1} w_{kj}^{l+1}. && (2.6)
+      \end{aligned}
+
+    Args:
+      params: The parameters.
+      zs: The weighted inputs :math:`[z^2, \ldots, z^L]`, from `feedforward`.
+      y: The desired output.
+      cost: The cost.
+      hidden: The activation of the hidden layers.
+
+    Returns:
+      The errors :math:`[\delta^2, \ldots, \delta^L]`.
+
+    Example:
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
+      >>> zs, _ = backprop.feedforward(params, jnp.ones(3))
+      >>> [delta.shape for delta in backprop.errors(params, zs, jnp.ones(2))]
+      [(4,), (2,)]
     """
     deltas = [cost.delta(zs[-1], y)]  # (2.1), (2.2)
     for l in range(len(params) - 2, -1, -1):
@@ -61,11 +113,25 @@ def value_and_grad(
     cost: Cost = costs.quadratic,
     hidden: Activation = sigmoid,
 ) -> tuple[Float[Array, ""], Params]:
-    """C(x) and its gradient by every weight and bias, for one example: equations (2.9).
+    """Computes the cost of one example and its gradient with respect to every weight and bias, (2.9).
 
-    The gradient has the structure of `params`. The sum inside the notes' (2.8) runs over layer l-1.
+    The sum inside the notes' (2.8) runs over layer l-1.
 
-    Raises ValueError for shapes that do not fit, TypeError for an x of integers.
+    Args:
+      params: The parameters.
+      x: One example.
+      y: The desired output.
+      cost: The cost.
+      hidden: The activation of the hidden layers.
+
+    Returns:
+      The cost, and its gradient, which has the structure of `params`.
+
+    Example:
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
+      >>> value, grads = backprop.value_and_grad(params, jnp.ones(3), jnp.ones(2))
+      >>> grads[0].w.shape
+      (4, 3)
     """
     n_in, *_, n_out = mlp.sizes(params)
     checks.shape("x", x, (n_in,), "one example; for a batch use minibatch_value_and_grad, or jax.vmap")
@@ -82,9 +148,18 @@ def value_and_grad(
 
 
 def layer_gradient(deltas: Float[Array, "m n_out"], activations: Float[Array, "m n_in"]) -> Layer:
-    """The gradient by one layer's weights and biases, summed over the rows of a mini-batch: (2.8) and (2.7).
+    r"""Computes the gradient of one layer, summed over the rows of a mini-batch: (2.8) and (2.7).
 
-    deltas: the layer's errors delta^l. activations: those of the layer below, a^(l-1).
+    Args:
+      deltas: The errors :math:`\delta^l` of the layer.
+      activations: The activations :math:`a^{l-1}` of the layer below.
+
+    Returns:
+      The gradient with respect to the layer's weights and biases.
+
+    Example:
+      >>> backprop.layer_gradient(jnp.ones((5, 2)), jnp.ones((5, 4))).b
+      Array([5., 5.], dtype=float32)
     """
     return Layer(w=xla.sum_of_outer(deltas, activations), b=jnp.sum(deltas, axis=0))  # (2.8), (2.7)
 
@@ -97,20 +172,45 @@ def minibatch_value_and_grad(
     cost: Cost = costs.quadratic,
     hidden: Activation = sigmoid,
     masks: Sequence[Bool[Array, "m _"]] | None = None,
+    weights: Float[Array, " m"] | None = None,
 ) -> tuple[Float[Array, ""], Params]:
-    """The mean of C(x) over a mini-batch and its gradient, (1/m) sum_x delta^l (a^(l-1))^T, as section 2.2 has it.
+    r"""Computes the mean cost of a mini-batch and its gradient (section 2.2). This is the gradient that trains.
 
-    The same as the mean of `jax.vmap(value_and_grad)`, with one row for each example: each line is one matrix product
-    for the whole batch. This is the gradient that trains.
+    It equals the mean of `jax.vmap(value_and_grad)`,
 
-    masks: one array [m, n] for each hidden layer, as `jnn.dropout` draws them, False for the neurons that are dropped.
-    With a^l = r^l hidden(z^l) for a mask r^l of zeros and ones, the error of a hidden layer is
+    .. math::
 
-        delta^l = ((w^(l+1))^T delta^(l+1)) r^l hidden'(z^l),
+      \frac{1}{m} \sum_x \delta^l(x) \, a^{l-1}(x)^\mathsf{T}, \qquad \frac{1}{m} \sum_x \delta^l(x),
 
-    (2.3) with the mask: a dropped neuron has activation 0 and error 0.
+    with one row for each example, so that each step is one matrix product for the whole batch.
 
-    Raises ValueError for shapes that do not fit, TypeError for xs of integers.
+    With dropout masks, the activations are :math:`a^l = r^l \odot \mathrm{hidden}(z^l)` for :math:`r^l` of zeros and
+    ones, and the errors of hidden layers
+
+    .. math::
+
+      \delta^l = \bigl( (w^{l+1})^\mathsf{T} \delta^{l+1} \bigr) \odot r^l \odot \mathrm{hidden}'(z^l),
+
+    that is (2.3) with the mask: a dropped neuron has activation 0 and error 0.
+
+    Args:
+      params: The parameters.
+      xs: The examples, one in each row.
+      ys: The desired outputs, one in each row.
+      cost: The cost.
+      hidden: The activation of the hidden layers.
+      masks: One mask [m, n] for each hidden layer, as `jnn.dropout` draws them: False for the neurons that are dropped.
+      weights: The weights of the examples in the mean, such as `class_weights[labels]`: the cost is the sum of weight
+        times C(x), divided by m.
+
+    Returns:
+      The mean cost, and its gradient, which has the structure of `params`.
+
+    Example:
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
+      >>> value, grads = backprop.minibatch_value_and_grad(params, jnp.ones((5, 3)), jnp.ones((5, 2)))
+      >>> grads[0].w.shape
+      (4, 3)
     """
     m = checks.examples((xs, ys))
     n_in, *widths, n_out = mlp.sizes(params)
@@ -120,6 +220,8 @@ def minibatch_value_and_grad(
     checks.floating("xs", xs)
     _check_functions(cost, hidden)
     keep = _masking(masks, m, widths)
+    if weights is not None:
+        checks.shape("weights", weights, (m,), "one weight for each example")
     zs, activations = [], [xs]
     for l, (w, b) in enumerate(params):
         zs.append(activations[-1] @ w.T + b[None])
@@ -127,12 +229,89 @@ def minibatch_value_and_grad(
             activations.append(keep(l, hidden(zs[-1])))
 
     delta = cost.delta(zs[-1], ys) / m  # (2.1); the 1/m of the mean is applied where the arrays are smallest
+    value = cost.value(zs[-1], ys)
+    if weights is not None:
+        delta, value = weights[:, None] * delta, weights * value
     grads = []
     for l in range(len(params) - 1, -1, -1):
         grads.append(layer_gradient(delta, activations[l]))  # (2.8), (2.7)
         if l > 0:
             delta = keep(l - 1, (delta @ params[l].w) * hidden.prime(zs[l - 1]))  # (2.3)
-    return jnp.mean(cost.value(zs[-1], ys)), tuple(grads[::-1])
+    return jnp.mean(value), tuple(grads[::-1])
+
+
+class Network(NamedTuple):
+    """A multilayer perceptron as pure functions with its sizes, activation and cost bound once.
+
+    Attributes:
+      init: `init(key)` draws parameters, as `mlp.init`.
+      logits: `logits(params, x)`, as `mlp.logits`.
+      predict: `predict(params, xs)` with the output activation of the cost, as `mlp.predict`.
+      classify: `classify(params, xs)`, as `mlp.classify`.
+      accuracy: `accuracy(params, xs, labels)`, as `mlp.accuracy`.
+      value_and_grad: `value_and_grad(params, xs, ys)`, as `minibatch_value_and_grad`.
+      metrics: `metrics(params, xs, ys)`, a dict with the mean cost as "error": `train.fit(..., evaluate=net.metrics,
+        validation=(xs, ys))`. The entropies add "accuracy", other costs "rmse" and "r_squared".
+    """
+
+    init: Callable[[PRNGKey], Params]
+    logits: Callable[..., Array]
+    predict: Callable[..., Array]
+    classify: Callable[..., Array]
+    accuracy: Callable[..., Array]
+    value_and_grad: Callable[..., tuple[Array, Params]]
+    metrics: Callable[..., dict[str, Array]]
+
+
+def network(
+    sizes: Sequence[int],
+    *,
+    hidden: Activation = sigmoid,
+    cost: Cost = costs.quadratic,
+    weights: Initializer = mlp.scaled_normal,
+    biases: Initializer = mlp.zeros,
+) -> Network:
+    """Binds the choices of a multilayer perceptron once, so that what trains it and what reads it agree.
+
+    Its functions compute the same bits, in the same programs, as those of `mlp` and this module with these options.
+
+    Args:
+      sizes: The numbers of neurons of the layers, the input layer first.
+      hidden: The activation of the hidden layers.
+      cost: The cost, whose output activation is that of the network.
+      weights: Initialises the weights, as in `mlp.init`.
+      biases: Initialises the biases, as in `mlp.init`.
+
+    Raises:
+      ValueError: If there are fewer than two sizes, or a size is below 1.
+
+    Example:
+      >>> net = backprop.network((3, 4, 2), hidden=activations.relu, cost=costs.log_likelihood)
+      >>> params = net.init(jax.random.key(0))
+      >>> net.predict(params, jnp.ones((5, 3))).shape
+      (5, 2)
+    """
+    checks.sizes(sizes)
+    _check_functions(cost, hidden)
+    options = {"weights": weights, "biases": biases}
+    return Network(
+        functools.partial(mlp.init, sizes=tuple(sizes), **options),
+        *(Partial(mlp.logits, hidden=hidden), Partial(mlp.predict, hidden=hidden, output=cost.output)),
+        *(Partial(mlp.classify, hidden=hidden), Partial(mlp.accuracy, hidden=hidden)),
+        Partial(minibatch_value_and_grad, hidden=hidden, cost=cost),
+        Partial(_metrics, hidden=hidden, cost=cost),
+    )
+
+
+def _metrics(
+    params: Params, xs: Float[Array, "m n_in"], ys: Float[Array, "m n_out"], *, hidden: Activation, cost: Cost
+) -> dict[str, Array]:
+    found = {"error": minibatch_value_and_grad(params, xs, ys, hidden=hidden, cost=cost)[0]}
+    if cost in (costs.cross_entropy, costs.log_likelihood):
+        labels = jnp.argmax(ys, axis=1) if ys.shape[1] > 1 else (ys[:, 0] > 0.5).astype(int)
+        return found | {"accuracy": mlp.accuracy(params, xs, labels, hidden=hidden)}
+    predicted = mlp.predict(params, xs, hidden=hidden, output=cost.output)
+    return found | {"rmse": metrics.rmse(predicted, ys), "r_squared": metrics.r_squared(predicted, ys)}
 
 
 def _check_functions(cost: Cost, hidden: Activation) -> None:
@@ -142,7 +321,7 @@ def _check_functions(cost: Cost, hidden: Activation) -> None:
 
 
 def _masking(masks: Sequence[Array] | None, m: int, widths: Sequence[int]) -> Callable[[int, Array], Array]:
-    """(l, a) -> a with the neurons dropped that the l-th mask drops, or a itself where there are no masks."""
+    """(l, a) -> a with the neurons dropped that the l-th mask drops; a itself without masks."""
     if masks is None:
         return lambda _, a: a
     if len(masks) != len(widths):

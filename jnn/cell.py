@@ -1,4 +1,4 @@
-"""Chapter 5: what recurrent cells are made of, such as `jnn.rnn`, `jnn.gru`, `jnn.lstm` and your own.
+"""Chapter 5: what recurrent cells such as `jnn.rnn`, `jnn.gru` and `jnn.lstm` are made of, for cells of your own.
 
 A cell has parameters with gates [d, p] and [d, d], a state, which is an array or a NamedTuple of arrays, [d] or [B, d],
 and the equations of a step. `by_hand` turns their derivatives into backpropagation through time.
@@ -13,18 +13,23 @@ from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float, Key
 
 from jnn._internal import checks
-from jnn._internal.varying import together
-from jnn.recurrent import Inputs, Mask, StateT, Unroll, scan, segments, where
+from jnn._internal.varying import match_varying
+from jnn.recurrent import Inputs, Mask, StateT, Unroll, rematerialise, scan, where
 from jnn.typing import PyTree
 
 # The class is left out so that help() starts with the functions: pydoc lists classes first.
-__all__ = ["by_hand", "check", "check_params", "init_gates", "memory", "weighted_input", "zeros"]
+__all__ = ["broadcast", "by_hand", "check", "check_params", "init_gates", "weighted_input", "zeros"]
 
 
 class Gate(NamedTuple):
-    """One layer inside a cell, with the weighted input z_t = W x_t + U h_(t-1) + b.
+    """One layer inside a cell, with the weighted input `z_t = W x_t + U h_(t-1) + b`.
 
     In (5.1) to (5.3) the notes print W in R^(p x d); W x_t needs d x p.
+
+    Attributes:
+      W: The weights of the input.
+      U: The weights of the state.
+      b: The biases.
     """
 
     W: Float[Array, "d p"]
@@ -33,7 +38,15 @@ class Gate(NamedTuple):
 
 
 def weighted_input(gate: Gate, x: Float[Array, "*batch p"], h: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
-    """Returns z = W x + U h + b, for one example or a batch.
+    """Computes the weighted input z = W x + U h + b, for one example or a batch.
+
+    Args:
+      gate: The gate.
+      x: The input, [p] or [B, p].
+      h: The state that the gate reads, [d] or [B, d].
+
+    Returns:
+      The weighted input, [d] or [B, d].
 
     Example:
       >>> gate = cell.Gate(W=jnp.ones((2, 3)), U=jnp.eye(2), b=jnp.zeros(2))
@@ -86,11 +99,23 @@ def init_gates(
 
 
 def zeros(units: int, batch: int | None, dtype: jax.typing.DTypeLike) -> Float[Array, "*batch d"]:
-    """Returns zeros, [d], or [B, d] with B = `batch`.
+    """Returns an array of a state, filled with zeros.
+
+    Args:
+      units: The number d of units.
+      batch: The number B of sequences, or None.
+      dtype: The dtype of the state.
+
+    Returns:
+      Zeros, [B, d], or [d] without `batch`.
 
     Raises:
       ValueError: If a size is below 1.
       TypeError: If a size is not an integer.
+
+    Example:
+      >>> cell.zeros(4, batch=2, dtype=jnp.float32).shape
+      (2, 4)
     """
     checks.count("units", units)
     if batch is not None:
@@ -108,7 +133,7 @@ def check(params: PyTree, state: StateT, xs: PyTree, mask: PyTree) -> tuple[Stat
       mask: True where a step is valid, or None.
 
     Returns:
-      The state, with a batch axis if `xs` has one, and `xs` with 0 where the mask is False: padding, even NaN, then
+      The state, with a batch axis if `xs` has one, and `xs` with 0 where the mask is False, so that padding, even NaN,
       reaches no value and no gradient.
 
     Raises:
@@ -125,7 +150,7 @@ def check(params: PyTree, state: StateT, xs: PyTree, mask: PyTree) -> tuple[Stat
     batch = jnp.shape(xs)[1:-1]
     checks.one_dtype(params=params, state=state, xs=xs)
     state = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: memory(".".join(filter(None, ("state", checks.leaf_name(path)))), leaf, batch, d), state
+        lambda path, leaf: broadcast(".".join(filter(None, ("state", checks.leaf_name(path)))), leaf, batch, d), state
     )
     if mask is not None:
         advice = "one entry for each time and sequence, time first as in xs [T, B, p], False after its end"
@@ -133,12 +158,19 @@ def check(params: PyTree, state: StateT, xs: PyTree, mask: PyTree) -> tuple[Stat
         checks.shape("mask", mask, jnp.shape(xs)[:-1], advice)
         if not jnp.issubdtype(jnp.result_type(mask), jnp.bool_):
             raise TypeError(f"mask must be boolean, got {jnp.result_type(mask)}: convert it with mask.astype(bool)")
-    _, state, xs, mask = together(params, state, xs, mask)
+    _, state, xs, mask = match_varying(params, state, xs, mask)
     return state, where(mask, xs, jnp.zeros_like(xs))
 
 
 def check_params(params: PyTree) -> tuple[int, int]:
-    """Returns d and p of a cell's parameters; raises as `check` does."""
+    """Returns the sizes d and p of a cell's parameters; raises as `check` does.
+
+    Args:
+      params: The parameters of the cell.
+
+    Returns:
+      The number d of units and the size p of an input.
+    """
     advice = "each W must be [d, p], each U [d, d] and each bias [d], for p inputs and d units"
     leaves = jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda leaf: isinstance(leaf, list))
     named = {f"params.{checks.leaf_name(path)}": leaf for path, leaf in leaves}
@@ -148,18 +180,27 @@ def check_params(params: PyTree) -> tuple[int, int]:
     return d, p
 
 
-def memory(name: str, value: PyTree, batch: tuple[int, ...], d: int) -> Float[Array, "*batch d"]:
-    """Returns one array of a state with the batch axes; `name` is what the message calls it.
+def broadcast(name: str, value: PyTree, batch: tuple[int, ...], d: int) -> Float[Array, "*batch d"]:
+    """Gives one array of a state the batch axes.
+
+    Args:
+      name: What error messages call the array.
+      value: The array, [d] or [..., d].
+      batch: The batch axes.
+      d: The number of units.
+
+    Returns:
+      The array, [..., d].
 
     Raises:
-      ValueError: If `value` is neither [d] nor [*batch, d].
+      ValueError: If `value` has another shape.
     """
     if jnp.shape(value) not in ((d,), (*batch, d)):
         also = f", or ({d},) for one state that all sequences share" if batch else ""
-        first = ": xs are [T, B, p], time first; move axes [B, T, p] with jnp.swapaxes(xs, 0, 1)" if batch else ""
+        advice = ": xs are [T, B, p], time first; move axes [B, T, p] with jnp.swapaxes(xs, 0, 1)" if batch else ""
         if batch and jnp.shape(value)[1:] == (d,):
-            first += "; for a carry, batch_size must divide the number of sequences"
-        raise ValueError(f"{name} must have shape {(*batch, d)}{also}, got {jnp.shape(value)}{first}")
+            advice += "; for a carry, batch_size must divide the number of sequences"
+        raise ValueError(f"{name} must have shape {(*batch, d)}{also}, got {jnp.shape(value)}{advice}")
     return jnp.broadcast_to(value, (*batch, d))
 
 
@@ -168,9 +209,9 @@ def by_hand(
 ) -> Unroll:
     """Makes the unrolling of a cell whose reverse mode is backpropagation through time by hand (section 5.2).
 
-    Going backwards from t = T to 1, the derivative of the loss with respect to s_t, through step t+1 and directly,
-    gives that with respect to the weighted inputs, dz_t, and that with respect to s_(t-1). Where the mask keeps a state
-    dz_t = 0, and the derivative passes unchanged.
+    Going backwards from t = T to 1, the derivative of the loss with respect to :math:`s_t`, through step t+1 and
+    directly, gives the derivatives with respect to the weighted inputs, :math:`dz_t`, and with respect to
+    :math:`s_{t-1}`. Where the mask keeps a state :math:`dz_t = 0`, and the derivative passes unchanged.
 
     Args:
       forward: params -> a function (s_(t-1), x_t) -> (s_t, saved), where `saved` is what the derivatives need.
@@ -178,8 +219,23 @@ def by_hand(
       gradients: (params, xs, s_(t-1), saved, dz), of all times together -> the gradient with respect to params and xs.
 
     Returns:
-      A function (params, state, xs, *, mask, segment) -> (last, states), which checks its arguments as `check` does and
-      computes `segments`. A single sequence is computed as a batch of one.
+      A function (params, state, xs, mask, remat_every) -> (last, states), which checks its arguments as `check` does
+      and computes `recurrent.rematerialise`. A single sequence is computed as a batch of one.
+
+    Example:
+      A linear cell, `h_t = W x_t + U h_(t-1) + b`:
+
+      >>> def forward(gate):
+      ...     return lambda h, x: (cell.weighted_input(gate, x, h), None)
+      >>> def backward(gate):
+      ...     return lambda dh, before, after, saved: (dh @ gate.U, dh)
+      >>> def gradients(gate, xs, before, saved, dz):
+      ...     dW, dU = (jnp.tensordot(dz, right, ((0, 1), (0, 1))) for right in (xs, before))
+      ...     return cell.Gate(dW, dU, jnp.sum(dz, (0, 1))), dz @ gate.W
+      >>> unroll = cell.by_hand(forward, backward, gradients)
+      >>> gate = cell.Gate(W=jnp.ones((2, 3)), U=jnp.eye(2), b=jnp.zeros(2))
+      >>> jax.grad(lambda gate: jnp.sum(unroll(gate, jnp.zeros(2), jnp.ones((5, 3)))[0]))(gate).b
+      Array([5., 5.], dtype=float32)
     """
 
     @jax.custom_vjp
@@ -218,10 +274,10 @@ def by_hand(
         return jax.tree.map(lambda a: a[0], last), jax.tree.map(lambda a: a[:, 0], states)
 
     def unroll(
-        params: PyTree, state: PyTree, xs: Inputs, *, mask: Mask | None = None, segment: int | None = None
+        params: PyTree, state: PyTree, xs: Inputs, *, mask: Mask | None = None, remat_every: int | None = None
     ) -> tuple[PyTree, PyTree]:
         state, xs = check(params, state, xs, mask)
-        params, mask = together(params, mask, state)[:2]  # the derivatives are of these types
-        return segments(whole, params, state, xs, mask=mask, segment=segment)
+        params, mask = match_varying(params, mask, state)[:2]  # the derivatives are of these types
+        return rematerialise(whole, params, state, xs, mask=mask, remat_every=remat_every)
 
     return unroll

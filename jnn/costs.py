@@ -1,10 +1,18 @@
-"""Cost functions: output activation, value and hand-derived error, all from the weighted inputs z of the last layer.
+r"""Cost functions of the weighted inputs z of the last layer: output activation, value and hand-derived error.
 
-A `Cost` has `output(z)` = a^L, `value(z, y)` = C and `delta(z, y)` = delta^L = dC/dz^L. They act over the last axis,
-so z and y may be one example [k] or a batch [..., k]. No logarithm of an activation is ever taken: values and
-gradients are finite for |z| up to 1e4, and for logits of -inf where y is 0. ValueError or TypeError for shapes or
-dtypes of z and y that do not fit, and ValueError for desired outputs that a cost is not made for, unless they are
-traced.
+A `Cost` has `output(z)` = :math:`a^L`, `value(z, y)` = C and `delta(z, y)` = :math:`\delta^L = \partial C / \partial
+z^L`. The three act over the last axis: z and y are one example [k] or a batch [..., k]. No logarithm of an activation
+is ever taken, so values and gradients are finite for `|z|` up to 1e4, and for logits of -inf where y is 0.
+
+If the shapes or dtypes of z and y do not fit, or z or y is not an array, the functions raise ValueError or TypeError.
+They raise ValueError, too, for desired outputs outside `Cost.targets`, unless these are traced.
+
+Example:
+  >>> z, y = jnp.zeros((5, 2)), jnp.eye(2)[jnp.array([0, 1, 0, 0, 1])]
+  >>> costs.quadratic.value(z, y)
+  Array([0.25, 0.25, 0.25, 0.25, 0.25], dtype=float32)
+  >>> costs.cross_entropy.delta(z, y)[0]
+  Array([-0.5,  0.5], dtype=float32)
 """
 
 import functools
@@ -26,13 +34,30 @@ from jnn.typing import PyTree
 @jax.tree_util.register_static
 @dataclass(frozen=True, repr=False)
 class Cost(Named):
-    """One example's cost C as three functions of z = z^L and the desired output y.
+    """The cost C of one example, as three functions of :math:`z = z^L` and the desired output y.
 
-    output: a^L [..., k]. value: C [...], in nats for the two entropies. delta: dC/dz^L [..., k], the error of section
-    2.1: (2.1) for outputs that act elementwise, (2.2) with a full Jacobian for softmax. Like an `Activation` it is a
-    static pytree without leaves. `help` shows the docstring of `value`.
+    Like an `Activation` it is a static pytree without leaves. `help` shows the docstring of `value`.
 
-    targets: the least and the largest desired output for which C is at least 0. Outside, it may have no minimum.
+    Attributes:
+      name: The name under which it is printed.
+      output: The output activation: z -> a^L, [..., k].
+      value: (z, y) -> C, [...]; in nats for the two entropies.
+      delta: (z, y) -> dC/dz^L, [..., k], the error of section 2.1: (2.1) for outputs that act elementwise, (2.2) with a
+        full Jacobian for softmax.
+      made_by: The function that makes the cost, with its arguments bound, if there is one; pickling stores this call.
+      targets: The least and the largest desired output for which C is at least 0. Outside, it may have no minimum.
+
+    Example:
+      A cost of your own, the absolute error:
+
+      >>> absolute = costs.Cost(
+      ...     "absolute",
+      ...     activations.identity,
+      ...     lambda z, y: jnp.sum(jnp.abs(z - y), axis=-1),
+      ...     lambda z, y: jnp.sign(z - y),
+      ... )
+      >>> absolute.value(jnp.array([2.0, 0.0]), jnp.array([1.0, 0.0]))
+      Array(1., dtype=float32)
     """
 
     output: Callable[[Float[ArrayLike, "*batch k"]], Float[Array, "*batch k"]]
@@ -44,14 +69,14 @@ class Cost(Named):
 def _single(
     z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"], cost: Cost | None = None
 ) -> list[Float[Array, "*batch k"]]:
-    """Both in one dtype, at least float32: costs are never summed in half precision."""
+    """The arrays z and y in one dtype, at least float32: costs are never summed in half precision."""
     _check(z, y, cost)
     dtype = dtypes.single(z, y)
     return [jnp.asarray(a, dtype) for a in (z, y)]
 
 
 def _check(z: PyTree, y: PyTree, cost: Cost | None = None) -> None:
-    """Raise ValueError unless there is one desired output for each z, of those that the cost is made for.
+    """Raise ValueError unless y has one entry for each of z, within the targets of the cost.
 
     An axis of length 1 broadcasts over z.
     """
@@ -79,15 +104,33 @@ def _times(y: Float[Array, "*batch k"], ln: Float[Array, "*batch k"]) -> Float[A
 
 @functools.cache
 def quadratic_with(output: Activation) -> Cost:
-    """The quadratic cost C = 1/2 ||y - a||^2 of section 2.1 with any elementwise output a = output(z).
+    """Makes the quadratic cost `C = 1/2 ||y - a||^2` with any elementwise output `a = output(z)` (section 2.1).
 
-    `identity` and `tanh` suit regression. The error is (2.1): delta = (a - y) output'(z), with the factor that makes
-    learning slow where the output saturates (exercise 3.2).
+    `activations.identity` and `activations.tanh` suit regression.
 
-    The functions of a cost raise ValueError for a y of another shape than z, TypeError for a list.
+    Args:
+      output: The output activation.
+
+    Returns:
+      The cost; equal activations give the same cost.
+
+    Example:
+      >>> cost = costs.quadratic_with(activations.identity)
+      >>> cost.value(jnp.array([2.0, 0.0]), jnp.array([1.0, 0.0]))
+      Array(0.5, dtype=float32)
     """
 
     def value(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
+        r"""The quadratic cost `C = 1/2 ||y - a||^2` of section 2.1, where `a = output(z)`.
+
+        Its error is (2.1), whose last factor makes learning slow where the output saturates (exercise 3.2):
+
+        .. math::
+
+          \delta = (a - y) \odot \mathrm{output}'(z)
+
+        The output of `costs.quadratic` is the sigmoid; `costs.quadratic_with` takes any other.
+        """
         z, y = _single(z, y)
         return jnp.sum((y - output(z)) ** 2, axis=-1) / 2
 
@@ -101,17 +144,34 @@ def quadratic_with(output: Activation) -> Cost:
 
 
 quadratic = quadratic_with(activations.sigmoid)
-"""C = 1/2 ||y - sigma(z)||^2, delta = (a - y) sigma'(z) (section 2.1)."""
+"""The quadratic cost with sigmoid outputs, `quadratic_with(activations.sigmoid)` (section 2.1)."""
 
 
 def _cross_entropy(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
-    """C = -sum_j [y_j ln a_j + (1 - y_j) ln(1 - a_j)] with a = sigma(z), for y in [0, 1] (exercise 3.2).
+    r"""The cross-entropy of sigmoid outputs, for y in [0, 1] (exercise 3.2).
 
-    The error is delta = a - y. For one neuron it is the cost with dC/dw_j = x_j (a - y), (3.1), where the notes print
-    dC/dw_i, and dC/db = a - y, (3.2): its derivative with respect to a cancels the factor a (1 - a) of (3.3).
+    .. math::
+
+      C = -\sum_j \left[ y_j \ln a_j + (1 - y_j) \ln(1 - a_j) \right], \qquad a = \sigma(z)
+
+    The error is `a - y`. For one neuron it is the cost with
+
+    .. math::
+
+      \begin{aligned}
+        \frac{\partial C}{\partial w_j} &= x_j (a - y), && (3.1) \\
+        \frac{\partial C}{\partial b} &= a - y, && (3.2)
+      \end{aligned}
+
+    where the notes print :math:`\partial C / \partial w_i`. Its derivative with respect to a cancels the factor `a (1 -
+    a)` of (3.3).
 
     The notes find the stationary point a = y (exercise 3.1). C is convex in a; for y in {0, 1} there is no stationary
     point and the infimum 0 lies at the boundary; for y inside (0, 1) the minimum is `binary_entropy(y)`, not 0.
+
+    Example:
+      >>> costs.cross_entropy.delta(jnp.array([0.0, 100.0]), jnp.array([0.0, 1.0]))
+      Array([0.5, 0. ], dtype=float32)
     """
     z, y = _single(z, y, cross_entropy)
     ln_a, ln_1_minus_a = jax.nn.log_sigmoid(z), jax.nn.log_sigmoid(-z)
@@ -127,14 +187,29 @@ cross_entropy = Cost("cross_entropy", activations.sigmoid, _cross_entropy, _cros
 
 
 def _log_likelihood(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
-    """C = -ln a_r with a = softmax(z) and y one-hot at r (section 3.2); delta = a - y, (3.4) to (3.6).
+    r"""The negative log-likelihood of softmax outputs, which is the softmax cross-entropy (section 3.2).
 
-    With (2.8) that makes the weights' gradient dC/dw_jk = a_k (a_j - y_j), (3.7).
+    For y one-hot at r and a = softmax(z) it is `C = -ln a_r`. The error is `a - y`, (3.4) to (3.6), and so
+    with (2.8) the gradient with respect to the weights is (3.7):
 
-    For soft y it is C = -sum_j y_j ln a_j, with delta = (sum_j y_j) a - y: exact also where rounding leaves a sum
-    near 1.
+    .. math::
 
-    ValueError for a single output: its softmax is 1 whatever z is.
+      \frac{\partial C}{\partial w_{jk}^L} = a_k^{L-1} (a_j^L - y_j). \tag{3.7}
+
+    For soft y, such as mixed labels, it is
+
+    .. math::
+
+      C = -\sum_j y_j \ln a_j, \qquad \delta = \Bigl( \sum_j y_j \Bigr) a - y,
+
+    exact also where rounding leaves a sum near 1.
+
+    Raises:
+      ValueError: If there is a single output, whose softmax is 1 whatever z is.
+
+    Example:
+      >>> costs.log_likelihood.delta(jnp.zeros(2), jnp.array([1.0, 0.0]))
+      Array([-0.5,  0.5], dtype=float32)
     """
     z, y = _single(z, y, log_likelihood)
     return -jnp.sum(_times(y, jax.nn.log_softmax(z)), axis=-1)
@@ -151,9 +226,17 @@ log_likelihood = Cost(
 
 
 def binary_entropy(y: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
-    """H(y) = -[y ln y + (1 - y) ln(1 - y)] in nats for y in [0, 1] (figure 3.1), with H(0) = H(1) = 0.
+    r"""Computes the binary entropy of y in [0, 1], in nats, with `H(0) = H(1) = 0` (figure 3.1).
 
-    Its slope ln((1 - y) / y) is infinite at both ends.
+    .. math::
+
+      H(y) = -\left[ y \ln y + (1 - y) \ln(1 - y) \right]
+
+    Its slope `ln((1 - y) / y)` is infinite at both ends.
+
+    Example:
+      >>> np.asarray(costs.binary_entropy(jnp.array([0.0, 0.5]))).round(4)
+      array([0.    , 0.6931], dtype=float32)
     """
     return _binary_entropy(jnp.asarray(y))
 

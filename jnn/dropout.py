@@ -1,6 +1,7 @@
 """Dropout (section 3.3.2): random masks on the hidden layers, and the weights for the test phase.
 
-Both random functions raise TypeError for a p that is not one number and a key that `jax.random.key` did not make.
+All functions raise ValueError for a p outside [0, 1), and TypeError for a p that is not one number and for a key that
+is not a typed PRNG key (`jax.random.key`).
 """
 
 import jax
@@ -17,11 +18,24 @@ from jnn.typing import PyTree, Scalar
 
 
 def mask(key: Key[Array, ""], shape: tuple[int, ...], p: Scalar) -> Bool[Array, "*shape"]:
-    """True for the neurons that are kept, each with probability 1 - p. Raises ValueError for p outside [0, 1)."""
+    """Draws the neurons that are kept, each with probability 1 - p.
+
+    Args:
+      key: A typed PRNG key.
+      shape: The shape of the mask.
+      p: The fraction that is dropped.
+
+    Returns:
+      True for the neurons that are kept.
+
+    Example:
+      >>> dropout.mask(jax.random.key(0), (3,), p=0.0)
+      Array([ True,  True,  True], dtype=bool)
+    """
     checks.key("key", key)
     _check_fraction(p)
     threshold = jnp.minimum(jnp.asarray(p * 2.0**32, jnp.float32), 2.0**32 - 256).astype(jnp.uint32)
-    return jax.random.bits(key, shape, jnp.uint32) >= threshold  # no uniform numbers are needed
+    return jax.random.bits(key, shape, jnp.uint32) >= threshold  # cheaper than uniform numbers
 
 
 def minibatch_value_and_grad(
@@ -34,13 +48,31 @@ def minibatch_value_and_grad(
     cost: Cost = costs.quadratic,
     hidden: Activation = sigmoid,
 ) -> tuple[Float[Array, ""], Params]:
-    """The mean cost of a mini-batch and its gradient with a fraction p of every hidden layer dropped (section 3.3.2).
+    """Computes the mean cost of a mini-batch and its gradient, with dropout on every hidden layer (section 3.3.2).
 
-    A mask of zeros and ones is drawn for every hidden layer, example and call, layer l's from the l-th of L - 2 keys
-    split off `key`; `backprop.minibatch_value_and_grad` applies them. As a `grad` for training it needs the transform
-    `regularize.append_key`. At test time nothing is dropped, and `at_test` scales by 1 - p.
+    A mask of zeros and ones is drawn for every hidden layer, example and call, the l-th with the l-th of as many keys
+    split off `key` as there are hidden layers; `backprop.minibatch_value_and_grad` applies them, and raises for the
+    other arguments. As a `grad` for training it needs the transform `regularize.append_key`. At test time nothing is
+    dropped, and `at_test` scales by 1 - p.
 
-    Raises as `backprop.minibatch_value_and_grad` does, and ValueError for p outside [0, 1).
+    Args:
+      params: The parameters.
+      xs: The examples, one in each row.
+      ys: The desired outputs, one in each row.
+      key: A typed PRNG key.
+      p: The fraction of every hidden layer that is dropped.
+      cost: The cost.
+      hidden: The activation of the hidden layers.
+
+    Returns:
+      The mean cost, and its gradient, which has the structure of `params`.
+
+    Example:
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
+      >>> batch = jnp.ones((5, 3)), jnp.ones((5, 2)), jax.random.key(1)
+      >>> value, grads = dropout.minibatch_value_and_grad(params, *batch, p=0.5)
+      >>> grads[0].w.shape
+      (4, 3)
     """
     checks.key("key", key)
     _check_fraction(p)
@@ -52,10 +84,22 @@ def minibatch_value_and_grad(
 
 
 def at_test(params: Params, p: Scalar) -> Params:
-    """Parameters for the test phase: the weights out of hidden layers times 1 - p, the fraction that training kept.
+    """Scales parameters for the test phase: the weights out of hidden layers times 1 - p (section 3.3.2).
 
-    This ends dropout (section 3.3.2). It equals scaling the activations, so `mlp.forward` needs no change. The notes
-    scale by p, which is right only for p = 1/2. Raises ValueError for p outside [0, 1).
+    1 - p is the fraction that training kept. It equals scaling the activations, so `mlp.forward` needs no change. The
+    notes scale by p, which is right only for p = 1/2.
+
+    Args:
+      params: The parameters after training.
+      p: The fraction that training dropped.
+
+    Returns:
+      The parameters for evaluation.
+
+    Example:
+      >>> layers = (mlp.Layer(jnp.eye(2), jnp.ones(2)), mlp.Layer(jnp.ones((1, 2)), jnp.ones(1)))
+      >>> dropout.at_test(layers, p=0.25)[1].w
+      Array([[0.75, 0.75]], dtype=float32)
     """
     _check_fraction(p)
     first, *rest = params

@@ -1,15 +1,20 @@
-"""Chapter 5, beyond the notes: the gated recurrent unit, with its backpropagation through time derived by hand.
+r"""Chapter 5, beyond the notes: the gated recurrent unit, with its backpropagation through time derived by hand.
 
 Cho et al. (2014), in the form whose reset gate multiplies the recurrent product, as cuDNN and torch compute it:
 
-    r_t = sigma(W_r x_t + U_r h_(t-1) + b_r)                what to reset
-    u_t = sigma(W_u x_t + U_u h_(t-1) + b_u)                what to keep (the update gate)
-    n_t = tanh(W x_t + b + r_t (U h_(t-1) + c))             the candidate
-    h_t = (1 - u_t) n_t + u_t h_(t-1)
+.. math::
 
-`step` does not check its arguments: JAX raises ValueError or TypeError for shapes and dtypes that do not fit. Arrays
-on a mesh with explicit axes need `jax.sharding.auto_axes` around these functions. `recurrent.stack` and
-`recurrent.both_directions` unroll several GRUs.
+  \begin{aligned}
+    r_t &= \sigma(W_r x_t + U_r h_{t-1} + b_r) && \text{(reset)} \\
+    u_t &= \sigma(W_u x_t + U_u h_{t-1} + b_u) && \text{(update)} \\
+    n_t &= \tanh(W x_t + b + r_t \odot (U h_{t-1} + c)) && \text{(candidate)} \\
+    h_t &= (1 - u_t) \odot n_t + u_t \odot h_{t-1}
+  \end{aligned}
+
+`scan` and `unroll` raise ValueError if shapes do not match or T is 0, and TypeError if dtypes are mixed or not
+floating, or the mask is not boolean. `step` does not check its arguments: JAX raises ValueError or TypeError for shapes
+and dtypes that do not fit. Arrays on a mesh with explicit axes need `jax.sharding.auto_axes` around these functions.
+`recurrent.stack` and `recurrent.both_directions` unroll several GRUs.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,14 +29,21 @@ from jnn import cell, recurrent
 from jnn._internal import xla
 from jnn.cell import Gate
 from jnn.mlp import orthogonal, scaled_normal
-from jnn.recurrent import Inputs, Mask
+from jnn.recurrent import InitialState, Inputs, Mask
 
 # The class is left out so that help() starts with the functions: pydoc lists classes first.
 __all__ = ["init", "scan", "step", "unroll", "zero_state"]
 
 
 class Params(NamedTuple):
-    """The two gates, the layer of the candidate, and the bias c inside of the reset gate's product."""
+    """The parameters of a GRU.
+
+    Attributes:
+      reset: The gate r.
+      update: The gate u.
+      candidate: The layer of the candidate n, with W, U and b.
+      c: The bias inside the product with the reset gate.
+    """
 
     reset: Gate
     update: Gate
@@ -99,7 +111,7 @@ def zero_state(
 
 
 def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batch p"]) -> Float[Array, "*batch d"]:
-    """Computes h_t from h_(t-1) and the input x_t.
+    """Computes the state h_t from h_(t-1) and the input x_t.
 
     Args:
       params: The parameters.
@@ -111,14 +123,14 @@ def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batc
 
     Example:
       >>> params = gru.init(jax.random.key(0), inputs=3, units=4)
-      >>> gru.step(params, jnp.ones(4), jnp.zeros(3)).shape
+      >>> gru.step(params, gru.zero_state(4), jnp.ones(3)).shape
       (4,)
     """
     return _forward(params)(state, x)[0]
 
 
 def scan(
-    params: Params, state: Float[Array, "*start d"], xs: Inputs, *, mask: Mask | None = None
+    params: Params, state: InitialState, xs: Inputs, *, mask: Mask | None = None
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
     """Runs the GRU over a sequence with `jax.lax.scan`.
 
@@ -135,10 +147,6 @@ def scan(
     Returns:
       The final state, and the states after every step ([T, d] or [T, B, d]).
 
-    Raises:
-      ValueError: If shapes do not match or T is 0.
-      TypeError: If dtypes are mixed or not floating, or `mask` is not boolean.
-
     Example:
       >>> params = gru.init(jax.random.key(0), inputs=3, units=4)
       >>> last, states = gru.scan(params, gru.zero_state(4), jnp.ones((5, 3)))
@@ -151,22 +159,32 @@ def scan(
 
 
 def unroll(
-    params: Params, state: Float[Array, "*start d"], xs: Inputs, *, mask: Mask | None = None, segment: int | None = None
+    params: Params, state: InitialState, xs: Inputs, *, mask: Mask | None = None, remat_every: int | None = None
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
-    """Computes what `scan` does, with backpropagation through time by hand as its reverse mode.
+    r"""Computes what `scan` does, with backpropagation through time by hand as its reverse mode.
 
-    Write dq for the derivative of the loss with respect to q, and m_t = U h_(t-1) + c. Going backwards from t = T to 1,
-    where dh_t collects the derivatives through step t+1 and directly through h_t:
+    Write dq for the derivative of the loss with respect to q, and :math:`m_t = U h_{t-1} + c`. Going backwards from t =
+    T to 1, where :math:`dh_t` collects the derivatives through step t+1 and directly through :math:`h_t`:
 
-        dn_t     = dh_t (1 - u_t),       du_t = dh_t (h_(t-1) - n_t)     from h_t
-        dz_t     = dn_t (1 - n_t^2)      for the candidate               from n_t
-        dr_t     = dz_t m_t,             dm_t = dz_t r_t                 from n_t, with the candidate's dz_t
-        dz_t     = dq_t q_t (1 - q_t)    for q = r and u                 from r_t and u_t
-        dh_(t-1) = dh_t u_t + U_r^T dz_t + U_u^T dz_t + U^T dm_t
+    .. math::
 
-    and then, over all times and examples in one product, dW = sum dz_t x_t^T and db = sum dz_t for each layer,
-    dU = sum dz_t h_(t-1)^T for the gates, dU = sum dm_t h_(t-1)^T for the candidate, and dc = sum dm_t;
-    dx_t = sum of W^T dz_t over the layers. Where the mask keeps a state, dz_t = dm_t = 0 and dh_t passes unchanged.
+      \begin{aligned}
+        dn_t &= dh_t \odot (1 - u_t), \quad du_t = dh_t \odot (h_{t-1} - n_t) && \text{from } h_t \\
+        dz_t &= dn_t \odot (1 - n_t^2) \text{ for the candidate} && \text{from } n_t \\
+        dr_t &= dz_t \odot m_t, \quad dm_t = dz_t \odot r_t && \text{from } n_t \\
+        dz_t &= dq_t \odot q_t \odot (1 - q_t) \text{ for } q = r, u && \text{from } r_t, u_t \\
+        dh_{t-1} &= dh_t \odot u_t + U_r^\mathsf{T} dz_t^r + U_u^\mathsf{T} dz_t^u + U^\mathsf{T} dm_t
+      \end{aligned}
+
+    Then, over all times and examples in one product, for each layer,
+
+    .. math::
+
+      dW = \sum dz_t x_t^\mathsf{T}, \quad db = \sum dz_t, \quad dx_t = \sum_{\text{layers}} W^\mathsf{T} dz_t,
+
+    :math:`dU = \sum dz_t h_{t-1}^\mathsf{T}` for the gates, :math:`dU = \sum dm_t h_{t-1}^\mathsf{T}` for the
+    candidate, and :math:`dc = \sum dm_t`. Where the mask keeps a state, :math:`dz_t = dm_t = 0` and :math:`dh_t` passes
+    unchanged.
 
     JAX raises TypeError for forward-mode differentiation, which `scan` supports.
 
@@ -174,16 +192,17 @@ def unroll(
       params: The parameters.
       state: The initial state, [d] (shared by the batch) or [B, d].
       xs: The inputs, time first: [T, p] or [T, B, p].
-      mask: True where a step is valid, [T] or [T, B], as for `scan`.
-      segment: Stores only every `segment`-th state for the backward pass and recomputes the rest, as
-        `recurrent.segments` does.
+      mask: True where a step is valid, [T] or [T, B], as `recurrent.mask` makes it. Masked steps leave the state
+        unchanged; what `xs` holds there, NaN included, does not matter.
+      remat_every: Stores only every `remat_every`-th state for the backward pass and recomputes the others, as
+        `recurrent.rematerialise` does; None stores all.
 
     Returns:
       The final state, and the states after every step ([T, d] or [T, B, d]).
 
     Raises:
-      ValueError: If shapes do not match, T is 0 or `segment` is below 1.
-      TypeError: If dtypes are mixed or not floating, `mask` is not boolean, or `segment` is not an integer.
+      ValueError: If `remat_every` is below 1.
+      TypeError: If `remat_every` is not an integer.
 
     Example:
       >>> params = gru.init(jax.random.key(0), inputs=3, units=4)
@@ -192,7 +211,7 @@ def unroll(
       >>> grads.candidate.U.shape
       (4, 4)
     """
-    return _unroll(params, state, xs, mask=mask, segment=segment)
+    return _unroll(params, state, xs, mask=mask, remat_every=remat_every)
 
 
 def _stacked(params: Params) -> tuple[Array, ...]:

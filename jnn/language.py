@@ -1,13 +1,18 @@
-"""Chapter 5: language models of characters, which read a text with a stack of LSTMs and write on in its style.
+"""Chapter 5: language models of characters, which read a text with a stack of LSTMs and continue it in its style.
 
 Characters are numbers 0, ..., n - 1. Each is embedded in R^p, the layers of `lstm.stack` read it, and a linear layer
 gives the logits of the next character from the highest working memory (Graves, 2013). To learn from B texts at once,
-window by window, the memories are the carry of `train.init` (truncated backpropagation through time; Williams and
-Peng, 1990):
+window by window, the memories are the carry of `train.init` (truncated backpropagation through time; Williams and Peng,
+1990).
 
-    params = language.init(key, characters, inputs, units)
-    grad = jax.value_and_grad(language.cost, has_aux=True)
-    state = train.init(optimizer, params, carry=language.zero_states(params, B))
+All functions raise ValueError for shapes that do not fit and, unless they are traced, for characters outside 0 ... n-1.
+They raise TypeError for characters, sizes and steps that are not integers, and for a key that is not a typed PRNG key
+(`jax.random.key`).
+
+Example:
+  >>> params = language.init(jax.random.key(0), characters=5, inputs=3, units=4)
+  >>> grad = jax.value_and_grad(language.cost, has_aux=True)
+  >>> state = train.init(train.sgd(0.1), params, carry=language.zero_states(params, 2))
 """
 
 from typing import NamedTuple
@@ -18,7 +23,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Integer, Key
 
 from jnn import cell, lstm, mlp
 from jnn._internal import checks
-from jnn._internal.varying import together
+from jnn._internal.varying import match_varying
 from jnn.typing import Scalar
 
 # The class is left out so that help() starts with the functions: pydoc lists classes first.
@@ -29,7 +34,13 @@ States = tuple[lstm.State, ...]
 
 
 class Params(NamedTuple):
-    """The embedding of the characters, the layers from the lowest to the highest, and the linear layer that reads."""
+    """The parameters of a language model.
+
+    Attributes:
+      embedding: The embedding of each character.
+      layers: The LSTMs, the lowest first.
+      readout: The linear layer from the highest working memory to the logits.
+    """
 
     embedding: Float[Array, "n p"]
     layers: tuple[lstm.Params, ...]
@@ -37,12 +48,22 @@ class Params(NamedTuple):
 
 
 def init(key: Key[Array, ""], characters: int, inputs: int, units: int, *, layers: int = 1) -> Params:
-    """Random parameters for n = `characters`, embedded in R^p, p = `inputs`, and layers of d = `units` cells each.
+    """Draws random parameters of a language model.
 
-    The embedding is drawn from N(0, 1); the layers are those of `lstm.init`, the readout is that of `mlp.init`.
+    The embedding is drawn from N(0, 1); the layers are those of `lstm.init`, the readout that of `mlp.init`.
 
-    Raises ValueError for sizes below 1, or a single character, which teaches nothing; TypeError for sizes that
-    are not integers and a key that `jax.random.key` did not make.
+    Args:
+      key: A typed PRNG key.
+      characters: The number n of characters, at least 2.
+      inputs: The size p of the embedding.
+      units: The number d of memory cells of each layer.
+      layers: The number of layers.
+
+    Returns:
+      The parameters.
+
+    Raises:
+      ValueError: If a size is below 1, or there is a single character, which teaches nothing.
     """
     checks.key("key", key)
     checks.count("characters", characters, least=2)
@@ -58,29 +79,70 @@ def init(key: Key[Array, ""], characters: int, inputs: int, units: int, *, layer
 
 
 def zero_states(params: Params, batch: int | None = None) -> States:
-    """Memories of zeros for each layer, [d] or [B, d] with B = `batch`; raises as `lstm.zero_state` does."""
+    """Returns memories of zeros for each layer.
+
+    Args:
+      params: The parameters.
+      batch: The number B of texts, or None.
+
+    Returns:
+      The memories, [B, d], or [d] without `batch`.
+
+    Raises:
+      ValueError: As `lstm.zero_state` does.
+    """
     return tuple(lstm.zero_state(len(layer.rem.b), batch, dtype=layer.rem.b.dtype) for layer in params.layers)
 
 
 def logits(
     params: Params, states: States, xs: Integer[ArrayLike, "T *batch"]
 ) -> tuple[States, Float[Array, "T *batch n"]]:
-    """The memories after the characters xs, [T] or [T, B], and the logits of the character after each of them.
+    """Reads characters, and computes the logits of the next character after each.
 
-    Raises as `lstm.stack` does, TypeError for characters that are not integers; ValueError for characters outside of
-    0 ... n - 1, unless they are traced.
+    Args:
+      params: The parameters.
+      states: The memories before the first character.
+      xs: The characters, [T] or [T, B].
+
+    Returns:
+      The memories after the last character, and the logits after each, [T, n] or [T, B, n].
+
+    Raises:
+      ValueError: As `lstm.stack` does.
+      TypeError: As `lstm.stack` does.
+
+    Example:
+      >>> params = language.init(jax.random.key(0), characters=5, inputs=3, units=4)
+      >>> states, z = language.logits(params, language.zero_states(params), jnp.array([0, 1, 0]))
+      >>> z.shape
+      (3, 5)
     """
     lasts, after = lstm.stack(params.layers, states, params.embedding[_characters("xs", xs, params)])
     return lasts, mlp.linear(params.readout, after[-1].wm)
 
 
 def cost(params: Params, states: States, xs: Integer[ArrayLike, "B T_plus_1"]) -> tuple[Float[Array, ""], States]:
-    """The mean log-likelihood cost, in nats, of the last T characters of each text, each given those before it.
+    """Computes the mean negative log-likelihood of the last T characters of each text, each given those before it.
 
-    Also returns the memories before the last character, with which the window that begins there goes on. In bits it
-    is 1/log(2) = 1.4427 times as large.
+    It is in nats; in bits it is 1/log(2) = 1.4427 times as large.
 
-    Raises as `logits` does, and ValueError for xs of another shape or for T = 0.
+    Args:
+      params: The parameters.
+      states: The memories before the first character.
+      xs: The texts, one in each row.
+
+    Returns:
+      The cost, and the memories before the last character, from which the next window, which begins with it, continues.
+
+    Raises:
+      ValueError: If `xs` has another shape or T is 0, or as `logits` does.
+      TypeError: As `logits` does.
+
+    Example:
+      >>> params = language.init(jax.random.key(0), characters=5, inputs=3, units=4)
+      >>> value, states = language.cost(params, language.zero_states(params, 2), jnp.zeros((2, 4), int))
+      >>> value.shape, states[0].wm.shape
+      ((), (2, 4))
     """
     xs = _characters("xs", xs, params).T
     if xs.ndim != 2 or len(xs) < 2:
@@ -100,22 +162,38 @@ def generate(
     *,
     temperature: Scalar = 1.0,
 ) -> tuple[States, Int[Array, "steps *batch"]]:
-    """Write `steps` characters after `first`, which is one character, or one for each of B texts.
+    """Writes `steps` characters after the first one, with one `jax.lax.scan`.
 
-    Each is drawn from the softmax of the logits divided by the temperature: 1 is what was learned, below 1 likely
-    characters become likelier, and 0 takes the likeliest. Also returns the memories before the last character; with
-    both, another call goes on. One `lax.scan`.
+    Each is drawn from the softmax of the logits divided by the temperature.
 
-    Raises as `logits` does, ValueError for a temperature that is negative or steps below 1, TypeError for those that
-    are not numbers, and for a key that `jax.random.key` did not make.
+    Args:
+      key: A typed PRNG key.
+      params: The parameters.
+      states: The memories before the first character.
+      first: The first character, or one for each of B texts.
+      steps: The number of characters to write.
+      temperature: At 1 characters are drawn as learned, below 1 likely characters become likelier, and 0 takes the
+        likeliest.
+
+    Returns:
+      The memories before the last character, and the characters. With both, another call continues the text.
+
+    Raises:
+      ValueError: If `temperature` is negative or `steps` below 1, or as `logits` does.
+      TypeError: If `temperature` is not a number, or as `logits` does.
+
+    Example:
+      >>> params = language.init(jax.random.key(0), characters=5, inputs=3, units=4)
+      >>> states, text = language.generate(jax.random.key(1), params, language.zero_states(params), 0, steps=6)
+      >>> text.shape
+      (6,)
     """
     checks.key("key", key)
     checks.count("steps", steps)
     checks.in_range("temperature", temperature)
-
     x = _characters("first", first, params)
 
-    def one(carry: tuple[States, Array], key: Key[Array, ""]) -> tuple[tuple[States, Array], Array]:
+    def write(carry: tuple[States, Array], key: Key[Array, ""]) -> tuple[tuple[States, Array], Array]:
         states, x = carry
         states, (z,) = logits(params, states, x[None])
         drawn = jax.random.categorical(key, z / jnp.where(temperature > 0, temperature, 1))
@@ -123,14 +201,14 @@ def generate(
         return (states, x), x
 
     states = jax.tree.map(
-        lambda memory, zero: cell.memory("states", memory, x.shape, len(zero)), tuple(states), zero_states(params)
+        lambda memory, zero: cell.broadcast("states", memory, x.shape, len(zero)), tuple(states), zero_states(params)
     )
-    params, states, x, keys = together(params, states, x, jax.random.split(key, steps))
-    (states, _), written = jax.lax.scan(one, (states, x), keys)
+    params, states, x, keys = match_varying(params, states, x, jax.random.split(key, steps))
+    (states, _), written = jax.lax.scan(write, (states, x), keys)
     return states, written
 
 
 def _characters(name: str, xs: ArrayLike, params: Params) -> Int[Array, "*shape"]:
-    """The characters as an array of at least 32 bits; raise TypeError or ValueError for what are none."""
+    """The characters as an array of at least 32 bits; raise TypeError or ValueError for other arrays."""
     checks.labels(name, xs, len(params.embedding))
     return jnp.asarray(xs, jnp.promote_types(jnp.result_type(xs), jnp.int32))

@@ -1,13 +1,27 @@
-"""Chapter 5: the long short-term memory of equations (5.1) to (5.6), with its backpropagation through time by hand.
+r"""Chapter 5: the long short-term memory of equations (5.1) to (5.6), with its backpropagation through time by hand.
 
-A step is the six equations, in the order of figure 5.2. `scan` repeats it with `lax.scan`; autodiff differentiates it
-any number of times and in both modes. `unroll`, the one that trains, has a reverse mode derived by hand.
+In the order of figure 5.2, a step is
+
+.. math::
+
+  \begin{aligned}
+    \mathrm{rem}_t &= \sigma(W_r x_t + U_r \mathrm{wm}_{t-1} + b_r) && (5.1) \\
+    \mathrm{save}_t &= \sigma(W_s x_t + U_s \mathrm{wm}_{t-1} + b_s) && (5.3) \\
+    \mathrm{focus}_t &= \sigma(W_f x_t + U_f \mathrm{wm}_{t-1} + b_f) && (5.5) \\
+    \mathrm{ltm}'_t &= \tanh(W_l x_t + U_l \mathrm{wm}_{t-1} + b_l) && (5.2) \\
+    \mathrm{ltm}_t &= \mathrm{rem}_t \odot \mathrm{ltm}_{t-1} + \mathrm{save}_t \odot \mathrm{ltm}'_t && (5.4) \\
+    \mathrm{wm}_t &= \mathrm{focus}_t \odot \tanh(\mathrm{ltm}_t) && (5.6)
+  \end{aligned}
+
+`scan` repeats it with `jax.lax.scan`; autodiff differentiates it any number of times and in both modes. `unroll`, which
+is the one for training, has a reverse mode derived by hand.
 
 The field's names for rem, save, focus and ltm' are the forget, input and output gates and the candidate; for ltm and
 wm, the cell state c and the hidden state h (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000).
 
-`step` does not check its arguments: JAX raises ValueError or TypeError for shapes and dtypes that do not fit. Arrays
-on a mesh with explicit axes need `jax.sharding.auto_axes` around these functions.
+`scan` and `unroll` raise ValueError if shapes do not match or T is 0, and TypeError if dtypes are mixed or not
+floating, or the mask is not boolean. `step` does not check its arguments: JAX raises ValueError or TypeError for shapes
+and dtypes that do not fit. Arrays on a mesh with explicit axes need `jax.sharding.auto_axes` around these functions.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +44,14 @@ __all__ = ["both_directions", "init", "mask", "scan", "stack", "step", "unroll",
 
 
 class Params(NamedTuple):
-    """The four layers: what to remember, to save, to focus on, and the candidate for the long-term memory."""
+    """The parameters of the four layers.
+
+    Attributes:
+      rem: What to remember.
+      save: What to save.
+      focus: What to focus on.
+      ltm: The candidate for the long-term memory.
+    """
 
     rem: Gate
     save: Gate
@@ -39,7 +60,12 @@ class Params(NamedTuple):
 
 
 class State(NamedTuple):
-    """The long-term and the working memory, [d] for one sequence or [B, d] for a batch."""
+    """The memories, [d] for one sequence or [B, d] for a batch.
+
+    Attributes:
+      ltm: The long-term memory.
+      wm: The working memory.
+    """
 
     ltm: Float[Array, "*batch d"]
     wm: Float[Array, "*batch d"]
@@ -114,11 +140,11 @@ def step(params: Params, state: State, x: Float[Array, "*batch p"]) -> State:
 
     Args:
       params: The parameters of the four gates.
-      state: The memories before the step, [d] or [B, d].
+      state: The state before the step, [d] or [B, d].
       x: The input, [p] or [B, p].
 
     Returns:
-      The memories after the step.
+      The state after the step.
 
     Example:
       >>> params = lstm.init(jax.random.key(0), inputs=3, units=4)
@@ -129,7 +155,7 @@ def step(params: Params, state: State, x: Float[Array, "*batch p"]) -> State:
 
 
 def _cell(zs: Sequence[Array], ltm: Array) -> tuple[State, tuple[Array, ...]]:
-    """The next state and the gates, from the weighted inputs to rem, save, focus and the candidate."""
+    """The next state and the gates, from the weighted inputs of rem, save, focus and the candidate."""
     rem, save, focus = map(xla.sigmoid, zs[:3])  # (5.1), (5.3), (5.5)
     candidate = jnp.tanh(zs[3])  # (5.2), ltm' in the notes
     ltm = rem * ltm + save * candidate  # (5.4)
@@ -147,15 +173,11 @@ def scan(params: Params, state: State, xs: Inputs, *, mask: Mask | None = None) 
       params: The parameters of the four gates.
       state: The initial state, [d] (shared by the batch) or [B, d].
       xs: The inputs, time first: [T, p] or [T, B, p].
-      mask: True where a step is valid, [T] or [T, B]. Masked steps leave the state unchanged; what `xs` holds there,
-        NaN included, does not matter.
+      mask: True where a step is valid, [T] or [T, B], as `recurrent.mask` makes it. Masked steps leave the state
+        unchanged; what `xs` holds there, NaN included, does not matter.
 
     Returns:
       The final state, and the states after every step ([T, d] or [T, B, d]).
-
-    Raises:
-      ValueError: If shapes do not match or T is 0.
-      TypeError: If dtypes are mixed or not floating, or `mask` is not boolean.
 
     Example:
       >>> params = lstm.init(jax.random.key(0), inputs=3, units=4)
@@ -169,24 +191,36 @@ def scan(params: Params, state: State, xs: Inputs, *, mask: Mask | None = None) 
 
 
 def unroll(
-    params: Params, state: State, xs: Inputs, *, mask: Mask | None = None, segment: int | None = None
+    params: Params, state: State, xs: Inputs, *, mask: Mask | None = None, remat_every: int | None = None
 ) -> tuple[State, State]:
-    """Computes what `scan` does, with backpropagation through time by hand as its reverse mode (section 5.2).
+    r"""Computes what `scan` does, with backpropagation through time by hand as its reverse mode (section 5.2).
 
-    Write dq for the derivative of the loss with respect to q. Going backwards from t = T to 1, where dwm_t and dltm_t
-    collect the derivatives through step t+1 and directly through these states:
+    Write dq for the derivative of the loss with respect to q. Going backwards from t = T to 1, where
+    :math:`d\mathrm{wm}_t` and :math:`d\mathrm{ltm}_t` collect the derivatives through step t+1 and directly through
+    these states:
 
-        dfocus_t  = dwm_t tanh(ltm_t)                                    from (5.6)
-        dltm_t   += dwm_t focus_t (1 - tanh(ltm_t)^2)                    from (5.6)
-        drem_t    = dltm_t ltm_(t-1),    dsave_t = dltm_t ltm'_t         from (5.4)
-        dltm'_t   = dltm_t save_t,       dltm_(t-1) = dltm_t rem_t       from (5.4)
-        dz_t      = dq_t q_t (1 - q_t)   for q = rem, save and focus     from (5.1), (5.3), (5.5)
-        dz_t      = dltm'_t (1 - ltm'_t^2)   for the candidate           from (5.2)
-        dwm_(t-1) = sum of U^T dz_t over the four layers
+    .. math::
 
-    and then, for each layer, over all times and examples in one product, dW = sum dz_t x_t^T,
-    dU = sum dz_t wm_(t-1)^T, db = sum dz_t; dx_t = sum of W^T dz_t over the layers. Where the mask keeps a state,
-    dz_t = 0 and both derivatives pass unchanged.
+      \begin{aligned}
+        d\mathrm{focus}_t &= d\mathrm{wm}_t \odot \tanh(\mathrm{ltm}_t) && \text{from (5.6)} \\
+        d\mathrm{ltm}_t &\mathrel{+}= d\mathrm{wm}_t \odot \mathrm{focus}_t \odot (1 - \tanh(\mathrm{ltm}_t)^2) \\
+        d\mathrm{rem}_t &= d\mathrm{ltm}_t \odot \mathrm{ltm}_{t-1} && \text{from (5.4)} \\
+        d\mathrm{save}_t &= d\mathrm{ltm}_t \odot \mathrm{ltm}'_t \\
+        d\mathrm{ltm}'_t &= d\mathrm{ltm}_t \odot \mathrm{save}_t \\
+        d\mathrm{ltm}_{t-1} &= d\mathrm{ltm}_t \odot \mathrm{rem}_t \\
+        dz_t &= dq_t \odot q_t \odot (1 - q_t) && \text{for each gate } q \text{, from (5.1), (5.3), (5.5)} \\
+        dz_t &= d\mathrm{ltm}'_t \odot (1 - (\mathrm{ltm}'_t)^2) && \text{for the candidate, from (5.2)} \\
+        d\mathrm{wm}_{t-1} &= \sum_{\text{layers}} U^\mathsf{T} dz_t
+      \end{aligned}
+
+    Then, for each layer, over all times and examples in one product,
+
+    .. math::
+
+      dW = \sum dz_t x_t^\mathsf{T}, \quad dU = \sum dz_t \mathrm{wm}_{t-1}^\mathsf{T}, \quad db = \sum dz_t, \quad
+      dx_t = \sum_{\text{layers}} W^\mathsf{T} dz_t.
+
+    Where the mask keeps a state, :math:`dz_t = 0` and both derivatives pass unchanged.
 
     JAX raises TypeError for forward-mode differentiation, which `scan` supports.
 
@@ -194,17 +228,17 @@ def unroll(
       params: The parameters of the four gates.
       state: The initial state, [d] (shared by the batch) or [B, d].
       xs: The inputs, time first: [T, p] or [T, B, p].
-      mask: True where a step is valid, [T] or [T, B]. Masked steps leave the state unchanged; what `xs` holds there,
-        NaN included, does not matter.
-      segment: Stores only every `segment`-th state for the backward pass and recomputes the rest, as
-        `recurrent.segments` does.
+      mask: True where a step is valid, [T] or [T, B], as `recurrent.mask` makes it. Masked steps leave the state
+        unchanged; what `xs` holds there, NaN included, does not matter.
+      remat_every: Stores only every `remat_every`-th state for the backward pass and recomputes the others, as
+        `recurrent.rematerialise` does; None stores all.
 
     Returns:
       The final state, and the states after every step ([T, d] or [T, B, d]).
 
     Raises:
-      ValueError: If shapes do not match, T is 0 or `segment` is below 1.
-      TypeError: If dtypes are mixed or not floating, `mask` is not boolean, or `segment` is not an integer.
+      ValueError: If `remat_every` is below 1.
+      TypeError: If `remat_every` is not an integer.
 
     Example:
       To classify padded sequences xs [N, T, p] of different `lengths` [N] by the last working memory:
@@ -221,7 +255,7 @@ def unroll(
       >>> grads[0].rem.W.shape
       (4, 3)
     """
-    return _unroll(params, state, xs, mask=mask, segment=segment)
+    return _unroll(params, state, xs, mask=mask, remat_every=remat_every)
 
 
 def stack(
@@ -233,7 +267,7 @@ def stack(
       layers: The parameters of each layer, the lowest first.
       states: The initial state of each layer.
       xs: The inputs of the lowest layer, [T, p] or [T, B, p].
-      mask: True where a step is valid.
+      mask: True where a step is valid, as for `scan`.
 
     Returns:
       The last state of each layer, and the states of each layer after every step.
@@ -262,7 +296,7 @@ def both_directions(
       backwards: The parameters of the other direction.
       state: The initial state of both directions, or a pair with one for each, such as the pair that this returns.
       xs: The inputs, [T, p] or [T, B, p].
-      mask: True where a step is valid.
+      mask: True where a step is valid, as for `scan`.
 
     Returns:
       Both last states, and the working memories of both directions, concatenated.

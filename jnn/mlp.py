@@ -1,13 +1,17 @@
 """Multilayer perceptrons: a tuple of layers, from random initialisation to output.
 
-One example is the definition; `jax.vmap(mlp.forward, in_axes=(None, 0))` is a batch.
+Functions of one example x become functions of a batch with `jax.vmap(mlp.forward, in_axes=(None, 0))`. All functions of
+parameters raise ValueError for shapes that do not fit, and TypeError for parameters that are not a tuple of layers, for
+inputs that are not floating and for activations that are not functions.
 
-Parameters do not say which activation the hidden layers have. A network must be read with that of its training: another
-one gives wrong outputs and no error. If it is not the default, bind it once to what trains and to what reads:
+Parameters do not record the activation of the hidden layers. A network must be evaluated with the activation that it
+was trained with: another one gives wrong outputs and no error. If it is not the default, bind it once for training and
+evaluation:
 
-    options = {"hidden": activations.relu}
-    grad = Partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy, **options)
-    logits, accuracy = Partial(mlp.logits, **options), Partial(mlp.accuracy, **options)
+Example:
+  >>> options = {"hidden": activations.relu}
+  >>> grad = functools.partial(backprop.minibatch_value_and_grad, cost=costs.cross_entropy, **options)
+  >>> accuracy = functools.partial(mlp.accuracy, **options)
 """
 
 from collections.abc import Sequence
@@ -21,18 +25,20 @@ from jaxtyping import Array, Float, Int, Integer, Key
 
 from jnn._internal import checks, dtypes, xla
 from jnn._internal.named import Named
-from jnn.activations import Activation, sigmoid
+from jnn.activations import Activation, Elementwise, sigmoid
 from jnn.typing import PRNGKey
 
 # Classes are left out so that help() starts with the functions: pydoc lists classes first.
-__all__ = ["accuracy", "classify", "forward", "init", "linear", "logits", "sizes"]
+__all__ = ["accuracy", "classify", "forward", "init", "linear", "logits", "predict", "sizes"]
 
 
 class Layer(NamedTuple):
     """The weights into one layer and its biases (section 2.1).
 
-    `w[j, k]` goes from neuron k of the layer before to neuron j of this one (chapter 2's order; chapter 1 of the
-    notes writes the indices the other way round).
+    Attributes:
+      w: The weights; `w[j, k]` goes from neuron k of the layer below to neuron j of this layer (the order of chapter 2;
+        chapter 1 of the notes writes the indices the other way round).
+      b: The biases.
     """
 
     w: Float[Array, "n_out n_in"]
@@ -40,16 +46,19 @@ class Layer(NamedTuple):
 
 
 Params = tuple[Layer, ...]
-"""The layers of a network, from the first that has weights to the output."""
+"""The layers of a network, from the first hidden layer to the output layer."""
 
 
 @dataclass(frozen=True, repr=False)
 class Initialiser(Named):
-    """Random initial weights or biases: calling it with (key, shape, dtype) draws them, as in `jax.nn.initializers`.
+    """Random initial weights or biases, drawn by calling it with (key, shape, dtype) as in `jax.nn.initializers`.
 
-    The shape of weights is JAX's (n_in, n_out), here as there; `init` and the cells transpose what is drawn.
+    The shape of weights is (n_in, n_out), as in JAX; `init` and the cells transpose the result. `help` shows the
+    docstring of `draw`.
 
-    `help` shows the docstring of `draw`.
+    Attributes:
+      name: The name under which it is printed.
+      draw: The function of (key, shape, dtype, out_sharding).
     """
 
     draw: Initializer
@@ -62,19 +71,29 @@ class Initialiser(Named):
 
 
 def _scaled_normal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:
-    """Weights from N(0, 1/n_in), so that weighted inputs start with a variance near 1 at any width."""
+    """Weights from N(0, 1/n_in), so that weighted inputs start with a variance near 1 at any width.
+
+    Example:
+      >>> mlp.scaled_normal(jax.random.key(0), (4, 3)).shape
+      (4, 3)
+    """
     draw = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=-1, out_axis=-2)
     return _transposed(draw, key, shape, dtype, out_sharding)
 
 
 def _orthogonal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:
-    """Random orthogonal weights of `shape` (n_in, n_out), which preserve the norm of their input unless n_out < n_in.
+    """Random orthogonal weights, which preserve the norm of their input unless n_out < n_in.
 
-    For recurrent layers. Half-precision weights are drawn in float32, which the factorisation needs.
+    They suit recurrent layers. Half-precision weights are drawn in float32, which the factorisation needs.
 
     Raises:
       ValueError: If the shape has fewer than two sizes.
       TypeError: If `key` is not a typed PRNG key (`jax.random.key`), or sizes are not integers.
+
+    Example:
+      >>> w = mlp.orthogonal(jax.random.key(0), (4, 4))
+      >>> bool(jnp.allclose(w @ w.T, jnp.eye(4), atol=1e-6))
+      True
     """
     checks.key("key", key)
     chosen = jnp.dtype(dtype or jnp.float32)
@@ -83,17 +102,27 @@ def _orthogonal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, ou
 
 
 def _unit_normal(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:
-    """Weights or biases from N(0, 1), the start of Nielsen's chapter 1."""
+    """Weights or biases from N(0, 1), the initialisation of Nielsen's chapter 1.
+
+    Example:
+      >>> mlp.unit_normal(jax.random.key(0), (4, 3)).shape
+      (4, 3)
+    """
     return _transposed(jax.nn.initializers.normal(1.0), key, shape, dtype, out_sharding)
 
 
 def _zeros(key: Key[Array, ""], shape: Sequence[int], dtype: Any = None, out_sharding: Any = None) -> Array:
-    """Weights or biases of 0."""
+    """Weights or biases of 0.
+
+    Example:
+      >>> mlp.zeros(jax.random.key(0), (3,))
+      Array([0., 0., 0.], dtype=float32)
+    """
     return jax.nn.initializers.zeros(key, shape, dtype, out_sharding)
 
 
 def _transposed(draw: Initializer, key: PRNGKey, shape: Sequence[int], dtype: Any, out_sharding: Any) -> Array:
-    """What `draw` draws in the layout of `Layer.w`, [n_out, n_in], in that of JAX: the numbers keep their neurons."""
+    """What `draw` draws for `Layer.w`, [n_out, n_in], in JAX's layout (n_in, n_out): each number keeps its neurons."""
     if len(shape) < 2:
         return draw(key, shape, dtype, out_sharding)
     drawn = jnp.swapaxes(draw(key, (*shape[:-2], shape[-1], shape[-2]), dtype), -2, -1)
@@ -124,17 +153,17 @@ def init(
       dtype: The dtype of the parameters.
 
     Returns:
-      A `Layer` for each layer but the first: (784, 30, 10) gives w [30, 784], b [30] and w [10, 30], b [10].
+      A `Layer` for each layer but the first; (784, 30, 10) gives w [30, 784], b [30] and w [10, 30], b [10].
 
     Raises:
       ValueError: If there are fewer than two sizes, or a size is below 1.
       TypeError: If a size is not an integer, or `key` is not a typed PRNG key (`jax.random.key`).
 
     Example:
-      >>> params = mlp.init(jax.random.key(0), (784, 30, 10))
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
       >>> params[0].w.shape
-      (30, 784)
-      >>> params = mlp.init(jax.random.key(0), (784, 30, 10), weights=jax.nn.initializers.he_normal())
+      (4, 3)
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2), weights=jax.nn.initializers.he_normal())
     """
     checks.key("key", key)
     checks.sizes(sizes)
@@ -146,10 +175,18 @@ def init(
 
 
 def sizes(params: Params) -> tuple[int, ...]:
-    """The number of neurons of every layer, the input layer first, as passed to `init`.
+    """Returns the number of neurons of every layer, the input layer first, as passed to `init`.
 
-    Raises ValueError if there is no layer or if the shapes of consecutive layers do not fit, TypeError for anything
-    but layers.
+    Args:
+      params: The parameters.
+
+    Raises:
+      ValueError: If there is no layer, or the shapes of consecutive layers do not fit.
+      TypeError: If `params` is not a tuple of layers.
+
+    Example:
+      >>> mlp.sizes(mlp.init(jax.random.key(0), (3, 4, 2)))
+      (3, 4, 2)
     """
     if not isinstance(params, tuple | list):
         raise TypeError(f"params must be a tuple of mlp.Layer(w, b), got a {type(params).__name__}")
@@ -172,12 +209,28 @@ def sizes(params: Params) -> tuple[int, ...]:
 
 
 def logits(params: Params, x: Float[Array, " n_in"], *, hidden: Activation = sigmoid) -> Float[Array, " n_out"]:
-    """z^L, the weighted input to the last layer, for one example x.
+    r"""Computes the weighted input :math:`z^L` to the last layer, for one example (sections 2.1 and 2.2).
 
-    z^l = w^l a^(l-1) + b^l and a^l = hidden(z^l) for 2 <= l <= L (sections 2.1 and 2.2; the notes once call z the
-    weighted output). Pass the `hidden` used in training; `params` do not store it.
+    .. math::
 
-    Raises ValueError for shapes that do not fit, TypeError for an x of integers.
+      z^l = w^l a^{l-1} + b^l, \qquad a^l = \mathrm{hidden}(z^l), \qquad 2 \le l \le L
+
+    (The notes once call z the weighted output.)
+
+    Args:
+      params: The parameters.
+      x: One example, which is :math:`a^1`.
+      hidden: The activation of the hidden layers, the one used in training.
+
+    Returns:
+      The logits.
+
+    Example:
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
+      >>> mlp.logits(params, jnp.ones(3)).shape
+      (2,)
+      >>> jax.vmap(mlp.logits, in_axes=(None, 0))(params, jnp.ones((5, 3))).shape
+      (5, 2)
     """
     checks.shape("x", x, sizes(params)[:1], "one example; for a batch use jax.vmap(f, in_axes=(None, 0))")
     checks.floating("x", x)
@@ -192,17 +245,42 @@ def logits(params: Params, x: Float[Array, " n_in"], *, hidden: Activation = sig
 def forward(
     params: Params, x: Float[Array, " n_in"], *, hidden: Activation = sigmoid, output: Activation = sigmoid
 ) -> Float[Array, " n_out"]:
-    """a^L = output(z^L), the output of the network for one example x (section 2.1); raises as `logits` does."""
+    r"""Computes the output :math:`a^L = \mathrm{output}(z^L)` of the network, for one example (section 2.1).
+
+    Args:
+      params: The parameters.
+      x: One example.
+      hidden: The activation of the hidden layers, the one used in training.
+      output: The activation of the output layer. For softmax outputs use `activations.softmax(mlp.logits(params, x))`.
+
+    Returns:
+      The output.
+
+    Example:
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
+      >>> mlp.forward(params, jnp.ones(3), output=activations.identity).shape
+      (2,)
+    """
     checks.function("output", output, "an activation, such as activations.identity")
     return output(logits(params, x, hidden=hidden))
 
 
 def linear(layer: Layer, xs: Float[Array, "*batch n_in"]) -> Float[Array, "*batch n_out"]:
-    """The weighted inputs w x + b of one layer, for arrays with any leading axes.
+    """Computes the weighted inputs w x + b of one layer, for arrays with any leading axes.
 
-    Reads the memories of a recurrent net at every step.
+    It reads the memories of a recurrent net at every step.
 
-    Raises ValueError for shapes that do not fit, TypeError for xs of integers.
+    Args:
+      layer: The layer.
+      xs: The inputs, [..., n_in].
+
+    Returns:
+      The weighted inputs, [..., n_out].
+
+    Example:
+      >>> layer = mlp.Layer(w=jnp.eye(2), b=jnp.ones(2))
+      >>> mlp.linear(layer, jnp.zeros((3, 2)))[0]
+      Array([1., 1.], dtype=float32)
     """
     n_in, _ = sizes((layer,))
     checks.shape("xs", xs, (*jnp.shape(xs)[:-1], n_in), "the last axis must be the layer's input")
@@ -211,13 +289,83 @@ def linear(layer: Layer, xs: Float[Array, "*batch n_in"]) -> Float[Array, "*batc
     return z + jnp.broadcast_to(layer.b, z.shape)
 
 
-def classify(params: Params, xs: Float[Array, "m n_in"], *, hidden: Activation = sigmoid) -> Int[Array, " m"]:
-    """The predicted label for each of m examples: the index of the most active output neuron.
+def predict(
+    params: Params, xs: Float[Array, "m n_in"], *, hidden: Activation = sigmoid, output: Elementwise = sigmoid
+) -> Float[Array, "m n_out"]:
+    """Computes the outputs of the network for m examples: `forward` of every row.
 
-    With a single output neuron it is 1 where z > 0, where sigma(z) is above 1/2, and else 0.
+    Args:
+      params: The parameters.
+      xs: The examples, one in each row.
+      hidden: The activation of the hidden layers, the one used in training.
+      output: The activation of the output layer: that of a cost is `cost.output`.
 
-    Raises ValueError for shapes that do not fit, TypeError for xs of integers.
+    Returns:
+      The outputs, one row for each example.
+
+    Example:
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
+      >>> mlp.predict(params, jnp.ones((5, 3))).shape
+      (5, 2)
     """
+    checks.function("output", output, "an activation, such as activations.identity")
+    return output(_weighted_inputs(params, xs, hidden).T)
+
+
+def classify(params: Params, xs: Float[Array, "m n_in"], *, hidden: Activation = sigmoid) -> Int[Array, " m"]:
+    r"""Predicts the labels of m examples: the index of the most active output neuron.
+
+    A single output neuron predicts 1 where z > 0, that is where :math:`\sigma(z)` is above 1/2, and else 0.
+
+    Args:
+      params: The parameters.
+      xs: The examples, one in each row.
+      hidden: The activation of the hidden layers, the one used in training.
+
+    Returns:
+      The predicted labels.
+
+    Example:
+      >>> layer = mlp.Layer(w=jnp.eye(2), b=jnp.zeros(2))
+      >>> mlp.classify((layer,), jnp.array([[1.0, 0.0], [0.0, 1.0]]))
+      Array([0, 1], dtype=int32)
+    """
+    z = _weighted_inputs(params, xs, hidden)
+    return jnp.argmax(z, axis=0) if len(z) > 1 else (z[0] > 0).astype(int)
+
+
+def accuracy(
+    params: Params, xs: Float[Array, "m n_in"], labels: Integer[Array, " m"], *, hidden: Activation = sigmoid
+) -> Float[Array, ""]:
+    """Computes the fraction of m examples that the network classifies correctly, from 0 to 1.
+
+    Args:
+      params: The parameters.
+      xs: The examples, one in each row.
+      labels: The index of the right output neuron for each example, from 0; for a single output neuron 0 or 1.
+      hidden: The activation of the hidden layers, the one used in training.
+
+    Returns:
+      The accuracy.
+
+    Raises:
+      ValueError: If there is not one label for each example, or a label is not in the range of the output neurons
+        (traced labels are not checked).
+      TypeError: If labels are not integers.
+
+    Example:
+      >>> layer = mlp.Layer(w=jnp.eye(2), b=jnp.zeros(2))
+      >>> mlp.accuracy((layer,), jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.array([0, 0]))
+      Array(0.5, dtype=float32)
+    """
+    labels = checks.converted(labels)
+    checks.labels("labels", labels, max(sizes(params)[-1], 2))
+    checks.shape("labels", labels, jnp.shape(xs)[:1], "one label for each example")
+    return jnp.mean(classify(params, xs, hidden=hidden) == labels)
+
+
+def _weighted_inputs(params: Params, xs: Float[Array, "m n_in"], hidden: Activation) -> Float[Array, "n_out m"]:
+    """The weighted inputs of the last layer, a column for each example."""
     checks.shape("xs", xs, (checks.examples((xs,)), sizes(params)[0]), "one row for each example")
     checks.floating("xs", xs)
     checks.function("hidden", hidden, "an activation, such as activations.tanh")
@@ -225,30 +373,4 @@ def classify(params: Params, xs: Float[Array, "m n_in"], *, hidden: Activation =
     a = xs.T
     for w, b in below:
         a = hidden(xla.weighted_inputs(w, b, a))
-    z = xla.weighted_inputs(*last, a)
-    return jnp.argmax(z, axis=0) if len(z) > 1 else (z[0] > 0).astype(int)
-
-
-def accuracy(
-    params: Params, xs: Float[Array, "m n_in"], labels: Integer[Array, " m"], *, hidden: Activation = sigmoid
-) -> Float[Array, ""]:
-    """The fraction of m examples that the network classifies correctly, from 0 to 1.
-
-    labels: the index of the right output neuron, from 0; for a single output neuron 0 or 1. hidden: as in training,
-    which `params` do not say; with another one the network is read wrongly.
-
-    Raises as `classify` does, ValueError unless there is one label for each example and, unless it is traced, for one
-    that no neuron stands for; TypeError for labels that are not integers.
-
-    Example:
-      >>> hidden = {"hidden": activations.relu}
-      >>> grad = functools.partial(backprop.minibatch_value_and_grad, **hidden)
-      >>> accuracy = functools.partial(mlp.accuracy, **hidden)
-      >>> params = mlp.init(jax.random.key(0), (3, 5, 2))
-      >>> float(accuracy(params, jnp.ones((4, 3)), jnp.array([0, 0, 0, 1])))
-      0.75
-    """
-    labels = checks.converted(labels)
-    checks.labels("labels", labels, max(sizes(params)[-1], 2))
-    checks.shape("labels", labels, jnp.shape(xs)[:1], "one label for each example")
-    return jnp.mean(classify(params, xs, hidden=hidden) == labels)
+    return xla.weighted_inputs(*last, a)

@@ -1,8 +1,8 @@
-"""Chapter 5: what any recurrent cell can do: masks, scans, stacks, both directions, rematerialisation.
+"""Chapter 5: what all recurrent cells share: masks, scans, stacks, both directions, rematerialisation.
 
 A cell is a module such as `jnn.rnn`, `jnn.lstm` or `jnn.gru`: the equations of a step and their derivatives, made with
-`jnn.cell`. The functions here serve the `unroll` of any of them: a function `unroll(params, state, xs, *, mask=None) ->
-(last, states)`.
+`jnn.cell`. The functions here take the `unroll` of any cell: a function `unroll(params, state, xs, *, mask=None) ->
+(last, states)`, whose errors they raise.
 
 Sequences are time first: xs [T, p], or [T, B, p] for a batch. A state is an array, or a NamedTuple of arrays, [d] or
 [B, d].
@@ -16,12 +16,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
 from jnn._internal import checks
-from jnn._internal.varying import together
+from jnn._internal.varying import match_varying
 from jnn.activations import identity
 from jnn.typing import PyTree
 
 Unroll = Callable[..., tuple[PyTree, PyTree]]
-"""(params, state, xs, *, mask) -> the last state and the states after every step."""
+"""`(params, state, xs, *, mask)` -> the last state and the states after every step."""
 
 Inputs = Float[Array, "T *batch p"]
 """The inputs of every step, time first: [T, p], or [T, B, p] for a batch."""
@@ -29,12 +29,15 @@ Inputs = Float[Array, "T *batch p"]
 Mask = Bool[Array, "T *batch"]
 """True where a step is valid, [T] or [T, B]."""
 
+InitialState = Float[Array, "*start d"]
+"""The initial state of a cell whose state is one array: [d], which a batch shares, or [B, d]."""
+
 StateT = TypeVar("StateT")
 """The state of a cell: an array [d] or [B, d], or a NamedTuple of such arrays."""
 
 
 def mask(lengths: Integer[Array, " B"], steps: int) -> Bool[Array, "steps B"]:
-    """Returns the mask of a padded batch: True at the first `lengths[i]` times of each sequence i.
+    """Returns the mask of a padded batch: True at the first `lengths[i]` steps of each sequence i.
 
     Args:
       lengths: The number of valid steps of each sequence, in 0 ... steps.
@@ -61,7 +64,15 @@ def mask(lengths: Integer[Array, " B"], steps: int) -> Bool[Array, "steps B"]:
 
 
 def where(mask: Bool[Array, "*batch"] | None, new: StateT, old: StateT) -> StateT:
-    """Returns `new` where the mask is True, else `old`; without a mask, `new`.
+    """Selects the new state where the mask is True, and the old one elsewhere.
+
+    Args:
+      mask: True where a step is valid, or None for a step that is valid everywhere.
+      new: The state after the step.
+      old: The state before the step.
+
+    Returns:
+      The selected state.
 
     Example:
       >>> recurrent.where(jnp.array([True, False]), jnp.ones((2, 1)), jnp.zeros((2, 1)))
@@ -77,7 +88,7 @@ def scan(
     xs: Inputs,
     mask: Mask | None,
 ) -> tuple[StateT, tuple[StateT, PyTree]]:
-    """Scans `step` over a sequence; where the mask is False the state does not change.
+    """Scans a step function over a sequence; where the mask is False the state does not change.
 
     Args:
       step: (state, x) -> the next state, and what else to collect.
@@ -86,7 +97,12 @@ def scan(
       mask: True where a step is valid, or None.
 
     Returns:
-      The last state, and a pair: the states after every step, and what else `step` returned at every step.
+      The last state, and a pair of the states after every step and what else `step` returned at every step.
+
+    Example:
+      >>> last, (states, _) = recurrent.scan(lambda s, x: (s + x, None), jnp.zeros(1), jnp.ones((3, 1)), None)
+      >>> last
+      Array([3.], dtype=float32)
     """
 
     def masked(state: StateT, inputs: tuple[Array, Array | None]) -> tuple[StateT, tuple[StateT, PyTree]]:
@@ -95,7 +111,7 @@ def scan(
         new = where(m, new, state)
         return new, (new, collected)
 
-    state, xs, mask = together(state, xs, mask)
+    state, xs, mask = match_varying(state, xs, mask)
     return jax.lax.scan(masked, state, (xs, mask))
 
 
@@ -116,14 +132,14 @@ def stack(
       states: The initial state of each layer.
       xs: The inputs of the lowest layer.
       mask: True where a step is valid.
-      output: What the layer above reads of the states; the states themselves by default.
+      output: Selects from the states the inputs of the layer above; the states themselves by default.
 
     Returns:
       The last state of each layer, and the states of each layer after every step.
 
     Raises:
-      ValueError: If the numbers of layers and states differ, or as `unroll` does.
-      TypeError: If `layers` or `states` are not a list or a tuple, or as `unroll` does.
+      ValueError: If the numbers of layers and states differ.
+      TypeError: If `layers` or `states` are not a list or a tuple.
 
     Example:
       >>> keys = jax.random.split(jax.random.key(0))
@@ -157,19 +173,19 @@ def both_directions(
 
     Args:
       unroll: The `unroll` or `scan` of the cell.
-      params: The parameters of the cell that reads forwards, and of the one that reads backwards.
-      states: The initial state of each.
+      params: The parameters for reading forwards, and those for reading backwards.
+      states: The initial state of each direction.
       xs: The inputs.
       mask: True where a step is valid.
-      output: What to concatenate of the states; the states themselves by default.
+      output: Selects from the states the outputs that are concatenated; the states themselves by default.
 
     Returns:
-      The last states, that after the last input and that after the first, and the outputs of both directions at every
-      step, concatenated along the last axis.
+      The final state of each direction (the backward one ends at the first input), and the outputs of both directions
+      at every step, concatenated along the last axis.
 
     Raises:
-      ValueError: If `params` or `states` are not two, or as `unroll` does.
-      TypeError: If `params` or `states` are not a list or a tuple, or as `unroll` does.
+      ValueError: If `params` or `states` do not have two entries.
+      TypeError: If `params` or `states` are not a list or a tuple.
 
     Example:
       >>> keys = jax.random.split(jax.random.key(0))
@@ -186,13 +202,13 @@ def both_directions(
     return (last, first), jnp.concatenate([output(ahead), jnp.flip(output(back), 0)], axis=-1)
 
 
-def segments(
-    unroll: Unroll, params: PyTree, state: StateT, xs: Inputs, *, mask: Mask | None = None, segment: int | None
+def rematerialise(
+    unroll: Unroll, params: PyTree, state: StateT, xs: Inputs, *, mask: Mask | None = None, remat_every: int | None
 ) -> tuple[StateT, StateT]:
-    """Unrolls a cell in segments, which the backward pass recomputes (rematerialisation).
+    """Unrolls a cell in segments of k steps, which the backward pass recomputes (rematerialisation).
 
-    Only the state before each segment of k steps is stored for the backward pass. That takes memory for T/k + k steps
-    instead of T, and about one more forward pass; k near sqrt(T) takes the least.
+    Only the state before each segment is stored for the backward pass. That takes memory for T/k + k steps instead of
+    T, and about one more forward pass; k near sqrt(T) takes the least memory.
 
     Args:
       unroll: The `unroll` or `scan` of the cell.
@@ -200,27 +216,27 @@ def segments(
       state: The initial state, with the batch axis of `xs`.
       xs: The inputs.
       mask: True where a step is valid.
-      segment: The number k of steps of a segment; None for a single segment, which is not recomputed.
+      remat_every: The number k of steps of a segment; None stores every step.
 
     Returns:
       The last state, and the states after every step.
 
     Raises:
-      ValueError: If `segment` is below 1, or as `unroll` does.
-      TypeError: If `segment` is not an integer, or as `unroll` does.
+      ValueError: If `remat_every` is below 1.
+      TypeError: If `remat_every` is not an integer.
 
     Example:
       >>> params = gru.init(jax.random.key(0), inputs=3, units=4)
-      >>> last, states = recurrent.segments(gru.unroll, params, gru.zero_state(4), jnp.ones((9, 3)), segment=3)
-      >>> states.shape
+      >>> unrolled = recurrent.rematerialise(gru.unroll, params, gru.zero_state(4), jnp.ones((9, 3)), remat_every=3)
+      >>> unrolled[1].shape
       (9, 4)
     """
-    if segment is None:
+    if remat_every is None:
         return unroll(params, state, xs, mask=mask)
-    checks.count("segment", segment)
-    full = len(xs) // segment * segment
+    checks.count("remat_every", remat_every)
+    full = len(xs) // remat_every * remat_every
     inputs = (xs, mask)
-    whole = jax.tree.map(lambda a: a[:full].reshape(-1, segment, *a.shape[1:]), inputs)
+    whole = jax.tree.map(lambda a: a[:full].reshape(-1, remat_every, *a.shape[1:]), inputs)
     again = jax.checkpoint(lambda state, inputs: unroll(params, state, inputs[0], mask=inputs[1]))
     state, states = jax.lax.scan(again, state, whole)
     states = jax.tree.map(lambda a: a.reshape(full, *a.shape[2:]), states)

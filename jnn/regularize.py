@@ -1,10 +1,11 @@
-"""Norms, penalties, noise and mixup (section 3.3), with their gradients derived by hand.
+"""Norms, penalties, noise and mixup (section 3.3), with gradients derived by hand.
 
 Penalties apply to weights and leave biases alone: they act on the leaves of a tree that have two axes or more, such as
-`Layer.w` or an LSTM's W and U. The random ones are either a `transform` for `train.epoch`, `run` and `fit`, a function
-of (key, *batch), or a gradient that takes a key at the end of its batch, which the transform `append_key` provides.
+`Layer.w` or an LSTM's W and U. The random functions are either a `transform` for `train.epoch`, `run` and `fit`, a
+function `(key, *batch)`, or a gradient that takes a key at the end of its batch, which the transform `append_key`
+provides.
 
-All raise TypeError for a strength that is not one number and for a key that `jax.random.key` did not make.
+All raise TypeError for a strength that is not one number and for a key that is not a typed PRNG key (`jax.random.key`).
 """
 
 from collections.abc import Callable, Sequence
@@ -24,12 +25,29 @@ from jnn.typing import Grad, PyTree, Scalar
 
 
 def lp_norm(w: Float[Array, " d"], p: Scalar) -> Float[Array, ""]:
-    """||w||_p = (|w_1|^p + ... + |w_d|^p)^(1/p) for real p >= 1, (3.8), whose subscript the notes leave out.
+    r"""Computes the p-norm of a vector for real p >= 1, (3.8), whose subscript the notes leave out.
 
-    p = inf gives the largest |w_i|. The largest entry is factored out first, so that no power overflows; the norm of
-    the zero vector is 0, and so is its gradient there, where none exists.
+    .. math::
 
-    Raises ValueError for p below 1 or a w that is not a vector.
+      \lVert w \rVert_p = \left( |w_1|^p + \dots + |w_d|^p \right)^{1/p} \tag{3.8}
+
+    `p = inf` gives the largest :math:`|w_i|`. The largest entry is factored out first, so that no power overflows; the
+    norm of the zero vector is 0, and so is its gradient there, where none exists.
+
+    Args:
+      w: The vector.
+      p: The exponent.
+
+    Returns:
+      The norm.
+
+    Raises:
+      ValueError: If `p` is below 1 or `w` is not a vector.
+      TypeError: If `p` is not one number.
+
+    Example:
+      >>> regularize.lp_norm(jnp.array([3.0, -4.0]), 2)
+      Array(5., dtype=float32)
     """
     if jnp.ndim(w) != 1:
         raise ValueError(f"w must be a vector [d], got shape {jnp.shape(w)}")
@@ -46,9 +64,19 @@ def lp_norm(w: Float[Array, " d"], p: Scalar) -> Float[Array, ""]:
 
 
 def weights(params: PyTree) -> PyTree:
-    """A mask in the form that optax takes: True for the leaves that are penalised, those with two axes or more.
+    """Returns a mask in the form that optax takes: True for the leaves that are penalised, those with two axes or more.
 
     `optax.add_decayed_weights(alpha, regularize.weights)` adds the gradient of `l2` to the updates of an optimizer.
+
+    Args:
+      params: The parameters.
+
+    Returns:
+      A tree of booleans like `params`.
+
+    Example:
+      >>> regularize.weights({"w": jnp.ones((1, 2)), "b": jnp.ones(1)})
+      {'b': False, 'w': True}
     """
     return jax.tree.map(lambda leaf: jnp.ndim(leaf) >= 2, params)
 
@@ -66,15 +94,18 @@ class Penalty(NamedTuple):
 
 
 def l1(alpha: Scalar) -> Penalty:
-    """Alpha ||w||_1 over all weights, by (3.8) with p = 1 (section 3.3).
+    """Makes the penalty `alpha ||w||_1` over all weights, by (3.8) with p = 1 (section 3.3).
 
-    Its gradient is alpha sign(w) for weights, with sign(0) = 0, and 0 for biases.
+    Its gradient is `alpha sign(w)` for weights, with sign(0) = 0, and 0 for biases.
 
     Args:
       alpha: The strength.
 
+    Returns:
+      The penalty.
+
     Raises:
-      ValueError: If alpha is negative.
+      ValueError: If `alpha` is negative.
 
     Example:
       >>> params = {"w": jnp.array([[1.0, -2.0]]), "b": jnp.ones(1)}
@@ -86,17 +117,20 @@ def l1(alpha: Scalar) -> Penalty:
 
 
 def l2(alpha: Scalar) -> Penalty:
-    """(alpha/2) ||w||_2^2 over all weights, by (3.8) with p = 2 (section 3.3).
+    """Makes the penalty `(alpha/2) ||w||_2^2` over all weights, by (3.8) with p = 2 (section 3.3).
 
-    Its gradient is alpha w for weights, the last term of (3.11), and 0 for biases. Nielsen's lambda for n training
-    examples is n alpha. With plain gradient descent it is the same as weight decay,
-    `optax.add_decayed_weights(alpha, weights)`; with other optimizers it is not.
+    Its gradient is `alpha w` for weights, the last term of (3.11), and 0 for biases. Nielsen's lambda for n training
+    examples is n alpha. With plain gradient descent it is the same as weight decay, `optax.add_decayed_weights(alpha,
+    weights)`; with other optimizers it is not.
 
     Args:
       alpha: The strength.
 
+    Returns:
+      The penalty.
+
     Raises:
-      ValueError: If alpha is negative.
+      ValueError: If `alpha` is negative.
 
     Example:
       >>> params = {"w": jnp.array([[1.0, -2.0]]), "b": jnp.ones(1)}
@@ -108,16 +142,20 @@ def l2(alpha: Scalar) -> Penalty:
 
 
 def lp(alpha: Scalar, p: Scalar) -> Penalty:
-    """(alpha/p) ||w||_p^p over all weights for real p >= 1, by (3.8): `l1` and `l2` are those of p = 1 and 2.
+    """Makes the penalty `(alpha/p) ||w||_p^p` over all weights for real p >= 1, by (3.8).
 
-    Its gradient is alpha sign(w) |w|^(p-1) for weights, with sign(0) = 0, and 0 for biases.
+    `l1` and `l2` are its cases p = 1 and 2. Its gradient is `alpha sign(w) |w|^(p-1)` for weights, with sign(0) = 0,
+    and 0 for biases.
 
     Args:
       alpha: The strength.
       p: The exponent.
 
+    Returns:
+      The penalty.
+
     Raises:
-      ValueError: If alpha is negative, or p is below 1 or not finite; traced ones are not checked.
+      ValueError: If `alpha` is negative, or `p` is below 1 or not finite; traced ones are not checked.
 
     Example:
       >>> params = {"w": jnp.array([[1.0, -2.0]]), "b": jnp.ones(1)}
@@ -130,26 +168,28 @@ def lp(alpha: Scalar, p: Scalar) -> Penalty:
 
 
 def penalised(grad: Grad, *penalties: Penalty) -> Partial:
-    """`grad` of the regularised cost (section 3.3): with the penalties, in value and gradient.
+    """Adds penalties to a gradient function: the gradient of the regularised cost (section 3.3).
 
     Args:
       grad: `grad(params, *batch)` returns (value, gradient), or ((value, carry), gradient).
-      *penalties: What to add. Strengths are leaves of the returned `Partial`, so `jax.vmap` can run over them.
+      *penalties: The penalties to add. Strengths are leaves of the returned `Partial`, so `jax.vmap` can run over them.
+
+    Returns:
+      The gradient function, with the penalties in value and gradient.
 
     Raises:
       TypeError: If a penalty is not a `Penalty`.
 
     Example:
-      >>> from jnn import backprop, mlp
       >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
       >>> grad = regularize.penalised(backprop.minibatch_value_and_grad, regularize.l2(1e-4), regularize.l1(1e-5))
-      >>> value, grads = grad(params, jnp.ones((5, 3)), jnp.zeros((5, 2)))
+      >>> value, grads = grad(params, jnp.ones((5, 3)), jnp.ones((5, 2)))
       >>> grads[0].w.shape
       (4, 3)
     """
     for penalty in penalties:
         if not isinstance(penalty, Penalty):
-            raise TypeError(f"penalties must be of regularize.Penalty, such as regularize.l2(1e-4), got {penalty!r}")
+            raise TypeError(f"each penalty must be a regularize.Penalty, such as regularize.l2(1e-4), got {penalty!r}")
     return Partial(_penalised, _partial(grad), [tuple(map(_partial, penalty)) for penalty in penalties])
 
 
@@ -157,14 +197,44 @@ def penalised(grad: Grad, *penalties: Penalty) -> Partial:
 
 
 def append_key(key: Key[Array, ""], *batch: PyTree) -> tuple[PyTree, ...]:
-    """The transform for a gradient that draws random numbers: (*batch, key)."""
+    """Appends its key to the batch: the transform for a gradient that draws random numbers.
+
+    Args:
+      key: A typed PRNG key.
+      *batch: The arrays of the mini-batch.
+
+    Returns:
+      The arrays of the mini-batch, and the key.
+
+    Example:
+      >>> xs, key = regularize.append_key(jax.random.key(0), jnp.ones((5, 3)))
+      >>> bool(key == jax.random.key(0))
+      True
+    """
     return *batch, key
 
 
 def input_noise(key: Key[Array, ""], xs: Float[Array, "m n_in"], *rest: PyTree, sigma: Scalar) -> tuple[PyTree, ...]:
-    """The transform that adds N(0, sigma^2) to the inputs, the epsilon of (3.18): of mean 0 along any w, (3.20).
+    r"""Adds noise from :math:`N(0, \sigma^2)` to the inputs, the epsilon of (3.18): a transform.
 
-    Raises ValueError for a negative sigma.
+    The noise has mean 0 along any w, (3.20).
+
+    Args:
+      key: A typed PRNG key.
+      xs: The inputs.
+      *rest: Arrays of the mini-batch that are returned as they are.
+      sigma: The standard deviation of the noise.
+
+    Returns:
+      The arrays of the mini-batch, with noisy inputs.
+
+    Raises:
+      ValueError: If `sigma` is negative.
+
+    Example:
+      >>> xs, ys = regularize.input_noise(jax.random.key(0), jnp.ones((5, 3)), jnp.ones((5, 2)), sigma=0.1)
+      >>> bool(jnp.any(xs != 1)), bool(jnp.any(ys != 1))
+      (True, False)
     """
     return noise(key, xs, sigma), *rest
 
@@ -172,35 +242,96 @@ def input_noise(key: Key[Array, ""], xs: Float[Array, "m n_in"], *rest: PyTree, 
 def label_noise(
     key: Key[Array, ""], xs: Float[Array, "m n_in"], ys: Float[Array, "m n_out"], *rest: PyTree, sigma: Scalar
 ) -> tuple[PyTree, ...]:
-    """The transform that adds N(0, sigma^2) to the desired outputs (section 3.3.2).
+    r"""Adds noise from :math:`N(0, \sigma^2)` to the desired outputs: a transform (section 3.3.2).
 
-    Raises ValueError for a negative sigma.
+    Args:
+      key: A typed PRNG key.
+      xs: The inputs.
+      ys: The desired outputs.
+      *rest: Arrays of the mini-batch that are returned as they are.
+      sigma: The standard deviation of the noise.
+
+    Returns:
+      The arrays of the mini-batch, with noisy desired outputs.
+
+    Raises:
+      ValueError: If `sigma` is negative.
+
+    Example:
+      >>> xs, ys = regularize.label_noise(jax.random.key(0), jnp.ones((5, 2)), jnp.ones((5, 3)), sigma=0.1)
+      >>> bool(jnp.any(xs != 1)), bool(jnp.any(ys != 1))
+      (False, True)
     """
     return xs, noise(key, ys, sigma), *rest
 
 
 def gradient_noise(grad: Grad, sigma: Scalar) -> Partial:
-    """`grad` with N(0, sigma^2) added to every entry of its gradient (section 3.3.2).
+    r"""Adds noise from :math:`N(0, \sigma^2)` to every entry of a gradient (section 3.3.2).
 
-    It takes a key at the end of the batch. Raises ValueError for a negative sigma.
+    Args:
+      grad: The gradient function.
+      sigma: The standard deviation of the noise.
+
+    Returns:
+      A gradient function that takes a key at the end of its batch.
+
+    Raises:
+      ValueError: If `sigma` is negative.
+
+    Example:
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
+      >>> noisy = regularize.gradient_noise(backprop.minibatch_value_and_grad, sigma=0.1)
+      >>> value, grads = noisy(params, jnp.ones((5, 3)), jnp.ones((5, 2)), jax.random.key(1))
+      >>> grads[0].w.shape
+      (4, 3)
     """
     checks.in_range("sigma", sigma)
     return Partial(_gradient_noise, _partial(grad), sigma)
 
 
 def weight_noise(grad: Grad, sigma: Scalar) -> Partial:
-    """`grad` at parameters with N(0, sigma^2) added to every entry; it takes a key at the end of the batch.
+    r"""Adds noise from :math:`N(0, \sigma^2)` to every entry of the parameters at which a gradient is computed.
 
-    Training then finds weights that tolerate perturbation (Graves, 2011). Raises ValueError for a negative sigma.
+    Training then finds weights that tolerate perturbation (Graves, 2011).
+
+    Args:
+      grad: The gradient function.
+      sigma: The standard deviation of the noise.
+
+    Returns:
+      A gradient function that takes a key at the end of its batch.
+
+    Raises:
+      ValueError: If `sigma` is negative.
+
+    Example:
+      >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
+      >>> noisy = regularize.weight_noise(backprop.minibatch_value_and_grad, sigma=0.1)
+      >>> value, grads = noisy(params, jnp.ones((5, 3)), jnp.ones((5, 2)), jax.random.key(1))
+      >>> grads[0].w.shape
+      (4, 3)
     """
     checks.in_range("sigma", sigma)
     return Partial(_weight_noise, _partial(grad), sigma)
 
 
 def noise(key: Key[Array, ""], a: Float[Array, "*shape"], sigma: Scalar) -> Float[Array, "*shape"]:
-    """The array with noise from N(0, sigma^2) added, independent in every entry (3.16).
+    r"""Adds noise from :math:`N(0, \sigma^2)` to an array, independent in every entry, (3.16).
 
-    Raises ValueError for a negative sigma.
+    Args:
+      key: A typed PRNG key.
+      a: The array.
+      sigma: The standard deviation of the noise.
+
+    Returns:
+      The noisy array.
+
+    Raises:
+      ValueError: If `sigma` is negative.
+
+    Example:
+      >>> regularize.noise(jax.random.key(0), jnp.ones(3), sigma=0.0)
+      Array([1., 1., 1.], dtype=float32)
     """
     checks.key("key", key)
     checks.in_range("sigma", sigma)
@@ -211,22 +342,56 @@ def noise(key: Key[Array, ""], a: Float[Array, "*shape"], sigma: Scalar) -> Floa
 def noisy_squared_loss(
     w: Float[Array, " d"], xs: Float[Array, "N d"], ys: Float[Array, " N"], sigma: Scalar
 ) -> Float[Array, ""]:
-    """E[(w^T (x + epsilon) - y)^2] = mean (w^T x - y)^2 + sigma^2 ||w||^2 (3.22), epsilon from N(0, sigma^2 I).
+    r"""Computes the expected squared loss of a linear model with noise on its inputs, in closed form.
 
-    The expectation is over the pairs, (3.17), which are equally likely here (a density is at least 0, not in [0, 1] as
-    the notes have it), and over the noise, (3.18). Of its three terms, (3.19), the middle one is 0, (3.20), and the
-    last is sigma^2 ||w||^2, (3.21). So for this linear model, noise on the inputs is L2 with alpha = 2 sigma^2.
+    .. math::
 
-    Raises ValueError for a negative sigma and for shapes that do not fit.
+      \mathbf{E} \left[ (w^\mathsf{T} (x + \epsilon) - y)^2 \right]
+      = \mathbf{E} \left[ (w^\mathsf{T} x - y)^2 \right] + \sigma^2 \lVert w \rVert^2, \qquad
+      \epsilon \sim N(0, \sigma^2 I) \tag{3.22}
+
+    This is (3.22). The expectation is over the pairs, (3.17), which are equally likely here (a density is at least 0,
+    not in [0, 1] as the notes have it), and over the noise, (3.18). Of its three terms, (3.19), the middle one is 0,
+    (3.20), and the last is :math:`\sigma^2 \lVert w \rVert^2`, (3.21). So for this linear model, noise on the inputs is
+    `l2` with alpha = 2 sigma^2.
+
+    Args:
+      w: The weights of the model.
+      xs: The inputs, one in each row.
+      ys: The desired outputs.
+      sigma: The standard deviation of the noise.
+
+    Returns:
+      The expected loss.
+
+    Raises:
+      ValueError: If `sigma` is negative or shapes do not fit.
+
+    Example:
+      >>> regularize.noisy_squared_loss(jnp.ones(3), jnp.ones((5, 3)), jnp.ones(5), sigma=1.0)
+      Array(7., dtype=float32)
     """
     checks.in_range("sigma", sigma)
     return jnp.mean((xs @ w - ys) ** 2) + sigma**2 * jnp.sum(w**2)
 
 
 def mix(lam: Float[Array, "*m"], a: Float[Array, "*m k"], b: Float[Array, "*m k"]) -> Float[Array, "*m k"]:
-    """The mixture lambda a + (1 - lambda) b, (3.14) and (3.15).
+    r"""Computes the mixture :math:`\lambda a + (1 - \lambda) b`, (3.14) and (3.15).
 
-    Raises ValueError for a lambda outside [0, 1], unless it is traced, and for shapes that do not fit.
+    Args:
+      lam: The shares :math:`\lambda`, one for each row.
+      a: The first array.
+      b: The second array.
+
+    Returns:
+      The mixture.
+
+    Raises:
+      ValueError: If a share is outside [0, 1], unless it is traced, or if shapes do not fit.
+
+    Example:
+      >>> regularize.mix(jnp.array(0.25), jnp.zeros(2), jnp.ones(2))
+      Array([0.75, 0.75], dtype=float32)
     """
     if not isinstance(lam, Tracer) and not np.all((np.asarray(lam) >= 0) & (np.asarray(lam) <= 1)):
         raise ValueError(f"lam must be in [0, 1], got {lam}")
@@ -237,10 +402,28 @@ def mix(lam: Float[Array, "*m"], a: Float[Array, "*m k"], b: Float[Array, "*m k"
 def mixup(
     key: Key[Array, ""], xs: Float[Array, "m n_in"], ys: Float[Array, "m n_out"], *rest: PyTree, beta: Scalar
 ) -> tuple[PyTree, ...]:
-    """The transform that mixes every example with another of its mini-batch, (3.14) and (3.15).
+    r"""Mixes every example with another of its mini-batch, (3.14) and (3.15): a transform.
 
-    The partners are a random permutation of the mini-batch, and lambda is drawn for each example from
-    Beta(beta, beta) (Zhang et al., 2018). Raises ValueError unless beta > 0.
+    The partners are a random permutation of the mini-batch, and :math:`\lambda` is drawn for each example from
+    Beta(beta, beta) (Zhang et al., 2018).
+
+    Args:
+      key: A typed PRNG key.
+      xs: The inputs.
+      ys: The desired outputs.
+      *rest: Arrays of the mini-batch that are returned as they are.
+      beta: Both parameters of the Beta distribution.
+
+    Returns:
+      The arrays of the mini-batch, with mixed inputs and desired outputs.
+
+    Raises:
+      ValueError: If `beta` is not positive.
+
+    Example:
+      >>> xs, ys = regularize.mixup(jax.random.key(0), jnp.eye(3), jnp.eye(3), beta=0.2)
+      >>> ys.sum(axis=1)
+      Array([1., 1., 1.], dtype=float32)
     """
     checks.key("key", key)
     checks.positive("beta", beta)

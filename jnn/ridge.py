@@ -1,6 +1,7 @@
 """The analysis of L2 regularisation (section 3.3.1): ridge solutions, Hessian-vector products, leading eigenpairs.
 
-All raise TypeError for an alpha that is not one number and for a key that `jax.random.key` did not make.
+All functions raise TypeError for an alpha that is not one number and for a key that is not a typed PRNG key
+(`jax.random.key`).
 """
 
 from collections.abc import Callable
@@ -12,19 +13,37 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 
 from jnn._internal import checks
-from jnn._internal.varying import together
+from jnn._internal.varying import match_varying
 from jnn.typing import PyTree, Scalar
 
 
 def solve(hessian: Float[Array, "d d"], w_star: Float[Array, " d"], alpha: Scalar) -> Float[Array, " d"]:
-    """w~ = (H + alpha I)^-1 H w*, the minimum of L(w) + (alpha/2) ||w||^2 (3.12), by a Cholesky factorisation.
+    r"""Computes the minimum of the L2-regularised loss by a Cholesky factorisation, (3.12).
 
-    H is the Hessian of L at its minimum w*. There grad L(w~) + alpha w~ = 0, (3.11). Exact for a quadratic L, and of
-    second order for others: (3.9) and (3.10) hold where L is twice continuously differentiable (the notes ask for
-    continuity).
+    .. math::
 
-    Raises ValueError for shapes that do not fit, a negative alpha, and, unless it is traced, a Hessian that is not
-    symmetric or not positive definite.
+      \tilde w = (H + \alpha I)^{-1} H w^*, \tag{3.12}
+
+    where H is the Hessian of the loss L at its minimum :math:`w^*`. At :math:`\tilde w` the gradient of :math:`L(w) +
+    \frac{\alpha}{2} \lVert w \rVert^2` is 0, (3.11). Exact for a quadratic loss, and of second order for others: (3.9)
+    and (3.10) hold where the loss is twice continuously differentiable (the notes ask for continuity).
+
+    Args:
+      hessian: The Hessian H.
+      w_star: The minimum of the loss without penalty.
+      alpha: The strength of the penalty.
+
+    Returns:
+      The minimum with the penalty.
+
+    Raises:
+      ValueError: If shapes do not fit, alpha is negative or, unless it is traced, the Hessian is not symmetric or not
+        positive definite.
+
+    Example:
+      >>> w = ridge.solve(jnp.diag(jnp.array([1.0, 3.0])), jnp.ones(2), alpha=1.0)
+      >>> np.asarray(w).round(3)
+      array([0.5 , 0.75], dtype=float32)
     """
     _check_hessian(hessian, w_star, alpha)
     shifted = hessian + alpha * jnp.eye(len(w_star), dtype=hessian.dtype)
@@ -32,16 +51,46 @@ def solve(hessian: Float[Array, "d d"], w_star: Float[Array, " d"], alpha: Scala
 
 
 def solve_spectral(hessian: Float[Array, "d d"], w_star: Float[Array, " d"], alpha: Scalar) -> Float[Array, " d"]:
-    """w~ = Q diag(lambda_i / (lambda_i + alpha)) Q^T w* (3.13); equals `solve`, and raises as it does."""
+    r"""Computes what `solve` does from the eigenvectors and eigenvalues of the Hessian, (3.13).
+
+    .. math::
+
+      \tilde w = Q \operatorname{diag} \left( \frac{\lambda_i}{\lambda_i + \alpha} \right) Q^\mathsf{T} w^* \tag{3.13}
+
+    Args:
+      hessian: The Hessian H.
+      w_star: The minimum of the loss without penalty.
+      alpha: The strength of the penalty.
+
+    Returns:
+      The minimum with the penalty.
+
+    Raises:
+      ValueError: As `solve` does.
+    """
     _check_hessian(hessian, w_star, alpha)
     eigenvalues, q = jnp.linalg.eigh(hessian)
     return q @ (shrinkage(eigenvalues, alpha) * (q.T @ w_star))
 
 
 def shrinkage(eigenvalues: Float[Array, " k"], alpha: Scalar) -> Float[Array, " k"]:
-    """lambda_i / (lambda_i + alpha), the factor on the component of w* along the i-th eigenvector (3.13).
+    r"""Computes the factor by which a penalty shrinks each component along an eigenvector, (3.13).
 
-    Raises ValueError for a negative alpha and, unless they are traced, for eigenvalues that are not positive.
+    The factor on the component of :math:`w^*` along the i-th eigenvector is :math:`\lambda_i / (\lambda_i + \alpha)`.
+
+    Args:
+      eigenvalues: The eigenvalues of the Hessian.
+      alpha: The strength of the penalty.
+
+    Returns:
+      One factor for each eigenvalue.
+
+    Raises:
+      ValueError: If `alpha` is negative or, unless they are traced, eigenvalues are not positive.
+
+    Example:
+      >>> ridge.shrinkage(jnp.array([1.0, 3.0]), alpha=1.0)
+      Array([0.5 , 0.75], dtype=float32)
     """
     checks.in_range("alpha", alpha)
     checks.positive("eigenvalues", eigenvalues)
@@ -49,10 +98,22 @@ def shrinkage(eigenvalues: Float[Array, " k"], alpha: Scalar) -> Float[Array, " 
 
 
 def hvp(loss: Callable[[PyTree], Float[Array, ""]], params: PyTree, v: PyTree) -> PyTree:
-    """The Hessian-vector product H v of `loss` at params, for v a tree like params.
+    """Computes the Hessian-vector product H v of a loss.
 
-    It is the derivative of the gradient along v; H is that of the expansion (3.9), and of the gradient H (w - w*) near
-    a minimum, (3.10). Costs about two gradients, and no memory for H.
+    It is the derivative of the gradient along v; H is the Hessian of the expansion (3.9), and of the gradient H (w -
+    w*) near a minimum, (3.10). It costs about two gradients, and no memory for H.
+
+    Args:
+      loss: A function of the parameters.
+      params: The parameters at which the Hessian is taken.
+      v: The vector, a tree like `params`.
+
+    Returns:
+      The product, a tree like `params`.
+
+    Example:
+      >>> ridge.hvp(lambda w: jnp.sum(w**3), jnp.array([1.0, 2.0]), jnp.ones(2))
+      Array([ 6., 12.], dtype=float32)
     """
     return jax.jvp(jax.grad(loss), (params,), (v,))[1]
 
@@ -60,12 +121,30 @@ def hvp(loss: Callable[[PyTree], Float[Array, ""]], params: PyTree, v: PyTree) -
 def lanczos(
     key: Key[Array, ""], matvec: Callable[[Float[Array, " d"]], Float[Array, " d"]], d: int, k: int, *, steps: int
 ) -> tuple[Float[Array, " k"], Float[Array, "d k"]]:
-    """The k largest eigenvalues, in descending order, and unit eigenvectors of a symmetric matrix given by `matvec`.
+    """Computes the k largest eigenvalues and their eigenvectors of a symmetric matrix given by `matvec`.
 
     Lanczos' method from a random start with full reorthogonalisation: after `steps` products, the eigenpairs of the
     tridiagonal matrix in the Krylov basis. With steps = d all eigenvalues are exact.
 
-    Raises ValueError unless 1 <= k <= steps <= d.
+    Args:
+      key: A typed PRNG key.
+      matvec: A function that multiplies the matrix by a vector, such as `hvp` with a loss and parameters bound.
+      d: The size of the matrix.
+      k: The number of eigenpairs.
+      steps: The number of products.
+
+    Returns:
+      The eigenvalues in descending order, and unit eigenvectors, one in each column.
+
+    Raises:
+      ValueError: If not 1 <= k <= steps <= d.
+      TypeError: If `d`, `k` or `steps` is not an integer.
+
+    Example:
+      >>> matrix = jnp.diag(jnp.array([1.0, 5.0, 3.0]))
+      >>> eigenvalues, vectors = ridge.lanczos(jax.random.key(0), lambda v: matrix @ v, d=3, k=2, steps=3)
+      >>> np.asarray(eigenvalues).round(3)
+      array([5., 3.], dtype=float32)
     """
     checks.key("key", key)
     for name, value in (("d", d), ("k", k), ("steps", steps)):
@@ -84,7 +163,7 @@ def lanczos(
         beta = jnp.linalg.norm(w)
         return (basis, w / jnp.where(beta > 0, beta, 1)), (diagonal, beta)
 
-    first = together(jnp.zeros((steps, d), start.dtype), start / jnp.linalg.norm(start))
+    first = match_varying(jnp.zeros((steps, d), start.dtype), start / jnp.linalg.norm(start))
     (basis, _), (diagonal, beta) = jax.lax.scan(step, first, jnp.arange(steps))
     tridiagonal = jnp.diag(diagonal) + jnp.diag(beta[:-1], 1) + jnp.diag(beta[:-1], -1)
     eigenvalues, vectors = jnp.linalg.eigh(tridiagonal)

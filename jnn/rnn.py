@@ -1,7 +1,12 @@
-"""Chapter 5: the plain recurrent net, with its backpropagation through time derived by hand.
+r"""Chapter 5: the plain recurrent net, with its backpropagation through time derived by hand.
 
-`step` is the equation alone and does not check its arguments: JAX raises ValueError or TypeError for shapes and dtypes
-that do not fit. Arrays on a mesh with explicit axes need `jax.sharding.auto_axes` around these functions.
+.. math::
+
+  h_t = \tanh(W x_t + U h_{t-1} + b)
+
+`scan` and `unroll` raise ValueError if shapes do not match or T is 0, and TypeError if dtypes are mixed or not
+floating, or the mask is not boolean. `step` does not check its arguments: JAX raises ValueError or TypeError for shapes
+and dtypes that do not fit. Arrays on a mesh with explicit axes need `jax.sharding.auto_axes` around these functions.
 """
 
 from collections.abc import Callable
@@ -14,14 +19,20 @@ from jaxtyping import Array, Float, Key
 
 from jnn import cell, recurrent
 from jnn.mlp import orthogonal, scaled_normal
-from jnn.recurrent import Inputs, Mask
+from jnn.recurrent import InitialState, Inputs, Mask
 
 # The class is left out so that help() starts with the functions: pydoc lists classes first.
 __all__ = ["init", "scan", "step", "unroll", "zero_state"]
 
 
 class Params(NamedTuple):
-    """The one layer of the net: h_t = tanh(W x_t + U h_(t-1) + b)."""
+    """The parameters of the one layer of the net.
+
+    Attributes:
+      W: The weights of the input.
+      U: The weights of the state.
+      b: The biases.
+    """
 
     W: Float[Array, "d p"]
     U: Float[Array, "d d"]
@@ -88,18 +99,26 @@ def zero_state(
 
 
 def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batch p"]) -> Float[Array, "*batch d"]:
-    """Computes h_t = tanh(W x_t + U h_(t-1) + b).
+    """Computes `h_t = tanh(W x_t + U h_(t-1) + b)`.
+
+    Args:
+      params: The parameters.
+      state: The state before the step, [d] or [B, d].
+      x: The input, [p] or [B, p].
+
+    Returns:
+      The state after the step.
 
     Example:
       >>> params = rnn.init(jax.random.key(0), inputs=3, units=4)
-      >>> rnn.step(params, rnn.zero_state(4), jnp.zeros(3))
-      Array([0., 0., 0., 0.], dtype=float32)
+      >>> rnn.step(params, rnn.zero_state(4), jnp.ones(3)).shape
+      (4,)
     """
     return jnp.tanh(cell.weighted_input(cell.Gate(*params), x, state))
 
 
 def scan(
-    params: Params, state: Float[Array, "*start d"], xs: Inputs, *, mask: Mask | None = None
+    params: Params, state: InitialState, xs: Inputs, *, mask: Mask | None = None
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
     """Runs the net over a sequence with `jax.lax.scan`.
 
@@ -116,10 +135,6 @@ def scan(
     Returns:
       The final state, and the states after every step ([T, d] or [T, B, d]).
 
-    Raises:
-      ValueError: If shapes do not match or T is 0.
-      TypeError: If dtypes are mixed or not floating, or `mask` is not boolean.
-
     Example:
       >>> params = rnn.init(jax.random.key(0), inputs=3, units=4)
       >>> last, states = rnn.scan(params, rnn.zero_state(4), jnp.ones((5, 3)))
@@ -132,17 +147,26 @@ def scan(
 
 
 def unroll(
-    params: Params, state: Float[Array, "*start d"], xs: Inputs, *, mask: Mask | None = None, segment: int | None = None
+    params: Params, state: InitialState, xs: Inputs, *, mask: Mask | None = None, remat_every: int | None = None
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
-    """Computes what `scan` does, with backpropagation through time by hand as its reverse mode (section 5.1).
+    r"""Computes what `scan` does, with backpropagation through time by hand as its reverse mode (section 5.1).
 
-    Write dh_t for the derivative of the loss with respect to h_t, through step t+1 and directly. For t = T, ..., 1:
+    Write :math:`dh_t` for the derivative of the loss with respect to :math:`h_t`, through step t+1 and directly. For t
+    = T, ..., 1:
 
-        dz_t = dh_t (1 - h_t^2),    dh_(t-1) = U^T dz_t,
+    .. math::
 
-    and dW = sum_t dz_t x_t^T, dU = sum_t dz_t h_(t-1)^T, db = sum_t dz_t, dx_t = W^T dz_t. The product of the
-    U^T diag(1 - h_t^2) over t is what vanishes or explodes (`jnn.gradient_flow`). Where the mask keeps a state,
-    dz_t = 0 and dh_t passes unchanged.
+      dz_t = dh_t \odot (1 - h_t^2), \qquad dh_{t-1} = U^\mathsf{T} dz_t,
+
+    and
+
+    .. math::
+
+      dW = \sum_t dz_t x_t^\mathsf{T}, \quad dU = \sum_t dz_t h_{t-1}^\mathsf{T}, \quad db = \sum_t dz_t, \quad
+      dx_t = W^\mathsf{T} dz_t.
+
+    The product of the :math:`U^\mathsf{T} \operatorname{diag}(1 - h_t^2)` over t is what vanishes or explodes
+    (`jnn.gradient_flow`). Where the mask keeps a state, :math:`dz_t = 0` and :math:`dh_t` passes unchanged.
 
     JAX raises TypeError for forward-mode differentiation, which `scan` supports.
 
@@ -150,16 +174,17 @@ def unroll(
       params: The parameters.
       state: The initial state, [d] (shared by the batch) or [B, d].
       xs: The inputs, time first: [T, p] or [T, B, p].
-      mask: True where a step is valid, [T] or [T, B], as for `scan`.
-      segment: Stores only every `segment`-th state for the backward pass and recomputes the rest, as
-        `recurrent.segments` does.
+      mask: True where a step is valid, [T] or [T, B], as `recurrent.mask` makes it. Masked steps leave the state
+        unchanged; what `xs` holds there, NaN included, does not matter.
+      remat_every: Stores only every `remat_every`-th state for the backward pass and recomputes the others, as
+        `recurrent.rematerialise` does; None stores all.
 
     Returns:
       The final state, and the states after every step ([T, d] or [T, B, d]).
 
     Raises:
-      ValueError: If shapes do not match, T is 0 or `segment` is below 1.
-      TypeError: If dtypes are mixed or not floating, `mask` is not boolean, or `segment` is not an integer.
+      ValueError: If `remat_every` is below 1.
+      TypeError: If `remat_every` is not an integer.
 
     Example:
       >>> params = rnn.init(jax.random.key(0), inputs=3, units=4)
@@ -168,7 +193,7 @@ def unroll(
       >>> grads.U.shape
       (4, 4)
     """
-    return _unroll(params, state, xs, mask=mask, segment=segment)
+    return _unroll(params, state, xs, mask=mask, remat_every=remat_every)
 
 
 def _forward(params: Params) -> Callable[[Array, Array], tuple[Array, None]]:

@@ -2,8 +2,8 @@
 
 A `Criterion` is a pair of functions, `init(params)` and `update(state, params, error)`, which is called after every
 epoch and returns the new state and whether to stop. `train.run` and `train.fit` take one as `stopping`; it works under
-`jit`, and under `vmap` each member stops independently. `start`, `observe` and `unless_stopped` are what they are
-built from, for a training loop of your own.
+`jit`, and under `vmap` each member stops independently. For a training loop of your own, `start`, `observe` and
+`unless_stopped` are the parts that they use.
 """
 
 import functools
@@ -24,11 +24,18 @@ from jnn.typing import Evaluate, PyTree, Scalar
 @jax.tree_util.register_static
 @dataclass(frozen=True, repr=False)
 class Criterion(Named):
-    """init(params) -> state before the first epoch; update(state, params, error) -> (state, stop) after each.
+    """A criterion for early stopping, as two pure functions.
 
-    window: how many epochs it looks back. needs_error: whether `update` reads the error. Like a `Cost` it is a static
-    pytree without leaves; equal arguments give the same criterion, so that compiled programs are reused. made_by: the
-    function with the arguments that gives it again, by which it is pickled and which `help` describes.
+    Like a `Cost` it is a static pytree without leaves; equal arguments give the same criterion, so that compiled
+    programs are reused.
+
+    Attributes:
+      name: The name under which it is printed.
+      window: The number of epochs that it looks back.
+      needs_error: Whether `update` reads the error.
+      init: params -> the state before the first epoch.
+      update: (state, params, error) -> (state, stop) after each epoch.
+      made_by: The function, with its arguments bound, that makes the criterion, which `help` describes.
     """
 
     window: int
@@ -39,7 +46,13 @@ class Criterion(Named):
 
 
 class Errors(NamedTuple):
-    """The lowest error so far, the epochs since then, and the epochs left once the criterion is met; -1 before."""
+    """The state of `error_change`.
+
+    Attributes:
+      lowest: The lowest error so far.
+      since: The number of epochs since then.
+      left: The number of epochs left once the criterion is met; -1 before.
+    """
 
     lowest: Float[Array, ""]
     since: Int[Array, ""]
@@ -47,19 +60,42 @@ class Errors(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """The parameters of the last epochs, each leaf with a leading axis [window], and the epochs so far."""
+    """The state of `weight_change`.
+
+    Attributes:
+      last: The parameters of the last epochs, each leaf with a leading axis [window].
+      epochs: The number of epochs so far.
+    """
 
     last: PyTree
     epochs: Int[Array, ""]
 
 
 def error_change(*, window: int = 10, further: int = 0) -> Criterion:
-    """The error-change criterion (section 3.3.2): no error of the last `window` epochs is below the lowest before them.
+    """The error-change criterion: no error of the last `window` epochs is below the lowest before them (section 3.3.2).
 
-    Once it is met, training continues for `further` epochs, whatever their errors, and then stops. An error of NaN
-    never counts as an improvement.
+    An error of NaN never counts as an improvement.
 
-    Raises ValueError for a window below 1 or `further` below 0, TypeError if they are not integers.
+    Args:
+      window: The number of epochs without an improvement.
+      further: The number of epochs for which training continues once the criterion is met, regardless of their errors.
+
+    Returns:
+      The criterion.
+
+    Raises:
+      ValueError: If `window` is below 1 or `further` below 0.
+      TypeError: If `window` or `further` is not an integer.
+
+    Example:
+      >>> criterion = stopping.error_change(window=1)
+      >>> state = criterion.init(None)
+      >>> for error in 0.3, 0.2, 0.4:
+      ...     state, stop = criterion.update(state, None, error)
+      ...     print(stop)
+      False
+      False
+      True
     """
     checks.count("window", window)
     checks.count("further", further, least=0)
@@ -86,14 +122,35 @@ def _error_change(window: int, further: int) -> Criterion:
 
 
 def weight_change(rho: Scalar, *, window: int = 10, relative: bool = False) -> Criterion:
-    """The weight-change criterion: max_i ||w_i^(t - window) - w_i^(t)|| <= rho, at an epoch t >= window.
+    r"""The weight-change criterion: no leaf has moved by more than rho in the last `window` epochs (section 3.3.2).
 
-    Section 3.3.2. The w_i are the leaves of the parameters, each layer's weights and each layer's biases, and the norm
-    is the Euclidean one over all entries of a leaf; w^(0) are the parameters before the first epoch. With `relative`,
-    the i-th norm is compared with rho ||w_i^(t)||: rho = 0.01 is one percent. Keeps `window` copies of the parameters.
+    At an epoch t >= window it asks for
 
-    Raises ValueError for a window below 1 or a rho that is negative or not finite, TypeError if they are not such
-    numbers.
+    .. math::
+
+      \max_i \lVert w_i^{(t - \mathrm{window})} - w_i^{(t)} \rVert \le \rho,
+
+    where the :math:`w_i` are the leaves of the parameters, each layer's weights and each layer's biases, and the norm
+    is the Euclidean one over all entries of a leaf; :math:`w^{(0)}` are the parameters before the first epoch. It keeps
+    `window` copies of the parameters.
+
+    Args:
+      rho: The threshold.
+      window: The number of epochs to look back.
+      relative: Compares the i-th norm with :math:`\rho \lVert w_i^{(t)} \rVert`: 0.01 is then one percent.
+
+    Returns:
+      The criterion.
+
+    Raises:
+      ValueError: If `window` is below 1, or `rho` is negative or not finite.
+      TypeError: If `window` is not an integer or `rho` not a number.
+
+    Example:
+      >>> criterion = stopping.weight_change(0.1, window=1)
+      >>> state, stop = criterion.update(criterion.init(jnp.ones(2)), jnp.ones(2), None)
+      >>> print(stop)
+      True
     """
     checks.count("window", window)
     checks.in_range("rho", rho)
@@ -111,7 +168,7 @@ def _weight_change(rho: float, window: int, relative: bool) -> Criterion:
     def update(state: Weights, params: PyTree, error: PyTree) -> tuple[Weights, Bool[Array, ""]]:
         del error
         t = state.epochs + 1
-        slot = t % window  # which holds w^(t - window), and receives w^(t)
+        slot = t % window  # holds w^(t - window), and receives w^(t)
 
         def still(old: PyTree, new: PyTree) -> Bool[Array, ""]:
             bound = rho * jnp.linalg.norm(new.ravel()) if relative else rho
@@ -127,10 +184,15 @@ def _weight_change(rho: float, window: int, relative: bool) -> Criterion:
 
 
 class Tracker(NamedTuple):
-    """What early stopping carries from epoch to epoch: the criterion's state, and the best parameters so far.
+    """What early stopping carries from epoch to epoch.
 
-    active: whether training continues. epochs: how many were trained. best: the epoch, counted from 1, of the lowest
-    error, whose parameters are kept; 0 is the start.
+    Attributes:
+      criterion: The state of the criterion.
+      active: Whether training continues.
+      epochs: The number of epochs trained.
+      best: The epoch, counted from 1, of the lowest error; 0 is the start.
+      error: The lowest error.
+      params: The parameters of that epoch.
     """
 
     criterion: PyTree
@@ -142,7 +204,19 @@ class Tracker(NamedTuple):
 
 
 def check(criterion: Criterion | None, evaluate: Evaluate | None, epochs: int) -> None:
-    """Raise ValueError for a window longer than `epochs`, or for a missing `evaluate` if the criterion needs it."""
+    """Checks that a criterion can be met and has the error that it needs.
+
+    Args:
+      criterion: The criterion, or None.
+      evaluate: The function that returns the error, or None.
+      epochs: The number of epochs.
+
+    Raises:
+      ValueError: If the window is longer than `epochs`, or if `evaluate` is missing and the criterion needs it.
+
+    Example:
+      >>> stopping.check(stopping.weight_change(0.1, window=1), None, epochs=30)
+    """
     if criterion is None:
         return
     if criterion.window > epochs:
@@ -155,7 +229,21 @@ def check(criterion: Criterion | None, evaluate: Evaluate | None, epochs: int) -
 
 
 def start(criterion: Criterion | None, params: PyTree, *, members: bool = False) -> Tracker | None:
-    """The tracker before the first epoch, of one training run or of members along a leading axis, if it may stop."""
+    """Makes the tracker before the first epoch.
+
+    Args:
+      criterion: The criterion, or None.
+      params: The parameters.
+      members: Whether `params` are those of ensemble members, along a leading axis.
+
+    Returns:
+      The tracker, with the leading axis of the members; None without a criterion.
+
+    Example:
+      >>> tracker = stopping.start(stopping.error_change(), jnp.ones(2))
+      >>> print(tracker.active, tracker.epochs)
+      True 0
+    """
     if criterion is None:
         return None
     if members:
@@ -165,10 +253,27 @@ def start(criterion: Criterion | None, params: PyTree, *, members: bool = False)
 
 
 def observe(criterion: Criterion, tracker: Tracker, params: PyTree, metrics: PyTree) -> Tracker:
-    """The tracker after one more epoch: ask the criterion, and keep the parameters if the error is the lowest so far.
+    """Updates the tracker after one more epoch: asks the criterion, and keeps the best parameters.
 
-    metrics: the error, a dict with one under "error", or None, which keeps the last parameters. Raises ValueError for
-    metrics without an error.
+    Args:
+      criterion: The criterion.
+      tracker: The tracker before the epoch.
+      params: The parameters after the epoch.
+      metrics: The error, a dict with one under "error", or None, which keeps the last parameters.
+
+    Returns:
+      The tracker after the epoch.
+
+    Raises:
+      ValueError: If `metrics` have no error.
+
+    Example:
+      >>> criterion = stopping.error_change(window=1)
+      >>> tracker = stopping.start(criterion, jnp.zeros(2))
+      >>> for error in 0.3, 0.2, 0.4:
+      ...     tracker = stopping.observe(criterion, tracker, jnp.full(2, error), error)
+      >>> print(tracker.active, tracker.best, tracker.params)
+      False 2 [0.2 0.2]
     """
     error = None if metrics is None else _error(metrics)
     state, stop = criterion.update(tracker.criterion, params, error)
@@ -188,10 +293,28 @@ def unless_stopped(
     state: PyTree,
     tracker: Tracker,
 ) -> tuple[PyTree, Tracker, PyTree, PyTree]:
-    """One epoch, `train(state)` -> (state, losses, metrics), and the tracker after it, unless training has stopped.
+    """Runs one epoch and updates the tracker, unless training has stopped.
 
-    Then state and tracker do not change, and losses and metrics are NaN, or 0 if they are integers or jax_debug_nans
-    forbids NaN. Without a criterion, as within an epoch, the tracker does not change. Raises as `observe` does.
+    Once stopped, state and tracker do not change, and losses and metrics are NaN, or 0 if they are integers or
+    jax_debug_nans forbids NaN. Raises as `observe` does.
+
+    Args:
+      criterion: The criterion, or None, as within an epoch: then the tracker does not change.
+      train: A function of the state that trains one epoch and returns (state, losses, metrics).
+      state: The state of the training run.
+      tracker: The tracker before the epoch.
+
+    Returns:
+      The state, the tracker, the losses and the metrics after the epoch.
+
+    Example:
+      >>> criterion = stopping.error_change(window=1)
+      >>> tracker = stopping.start(criterion, jnp.ones(2))._replace(active=jnp.asarray(False))
+      >>> state = typing.State(jnp.ones(2), ())
+      >>> train_epoch = lambda state: (state, jnp.zeros(3), jnp.asarray(0.1))
+      >>> _, _, losses, _ = stopping.unless_stopped(criterion, train_epoch, state, tracker)
+      >>> losses
+      Array([nan, nan, nan], dtype=float32)
     """
 
     def active(state: PyTree, tracker: Tracker) -> tuple[PyTree, Tracker, PyTree, PyTree]:
@@ -208,7 +331,7 @@ def unless_stopped(
 
 
 def _error(metrics: PyTree) -> Float[Array, ""]:
-    """What `evaluate` returns, or the metric named "error": one number."""
+    """The error, one number: the metrics themselves, or the metric named "error"."""
     error = metrics.get("error") if isinstance(metrics, dict) else metrics
     if not isinstance(error, jax.Array | np.ndarray | np.number | float | int) or jnp.ndim(error) != 0:
         raise ValueError(
@@ -219,7 +342,7 @@ def _error(metrics: PyTree) -> Float[Array, ""]:
 
 
 def _no_error() -> Float[Array, ""]:
-    """What every error is below: the largest number, as jax_debug_infs forbids infinity."""
+    """The largest number, above every error: jax_debug_infs forbids infinity."""
     return jnp.asarray(jnp.finfo(jnp.result_type(float)).max, float)
 
 

@@ -20,28 +20,28 @@ PathLike = str | os.PathLike[str]
 """A path, as text or as `pathlib.Path`."""
 
 Optimizer = optax.GradientTransformation | optax.MultiSteps
-"""Any optimizer of optax."""
+"""Any optax optimizer."""
 
 Grad = Callable[..., tuple[PyTree, PyTree]]
-"""(params, *batch) -> (value, gradient), as `jax.value_and_grad` returns it."""
+"""`(params, *batch)` -> (value, gradient), as `jax.value_and_grad` returns it."""
 
 Transform = Callable[..., tuple[PyTree, ...]]
-"""(key, *batch) -> the arguments that `Grad` gets after params, in place of the mini-batch."""
+"""`(key, *batch)` -> the arguments that `Grad` gets after params, in place of the mini-batch."""
 
 Evaluate = Callable[[PyTree], PyTree]
 """params -> metrics, computed after each epoch."""
 
 
 EvalParams = Callable[..., PyTree]
-"""A state of a training run -> the parameters that `Evaluate` gets."""
+"""The state of a training run -> the parameters that `Evaluate` gets."""
 
 
 class State(NamedTuple):
     """The state of a training run.
 
     Attributes:
-      params: The parameters, any pytree.
-      opt_state: The optimizer's state.
+      params: The parameters.
+      opt_state: The state of the optimizer.
     """
 
     params: PyTree
@@ -52,9 +52,9 @@ class CarryState(NamedTuple):
     """The state of a training run in which `grad` also hands a carry from one mini-batch to the next.
 
     Attributes:
-      params: The parameters, any pytree.
-      opt_state: The optimizer's state.
-      carry: What the next mini-batch gets, such as the state of a recurrent net.
+      params: The parameters.
+      opt_state: The state of the optimizer.
+      carry: The carry, such as the states of a recurrent net.
     """
 
     params: PyTree
@@ -70,10 +70,10 @@ class History(NamedTuple):
     """The record of a training run.
 
     Attributes:
-      losses: The mean cost of every mini-batch, before its step. Epochs that were not trained are NaN.
-      metrics: What `evaluate` returned, each leaf with a leading axis of epochs; None without `evaluate`. Epochs that
-        were not trained are NaN, or 0 in integer metrics.
-      epochs: With early stopping, how many epochs were trained; else None.
+      losses: The mean loss of every mini-batch, before its step. Epochs that were not trained are NaN.
+      metrics: The metrics that `evaluate` returned, each leaf with a leading axis of epochs; None without `evaluate`.
+        Epochs that were not trained are NaN, or 0 in integer metrics.
+      epochs: With early stopping, the number of epochs that were trained; else None.
       best: With early stopping, the epoch, counted from 1, whose parameters are returned; 0 is the start, if no error
         was a number. Else None.
     """
@@ -85,13 +85,13 @@ class History(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What `fit` passes to its callbacks after an epoch.
+    """The arguments that `fit` passes to its callbacks after an epoch.
 
     Attributes:
-      epoch: Counted from 1.
+      epoch: The epoch, counted from 1.
       state: The state after the epoch.
-      losses: The mean cost of each of its mini-batches.
-      metrics: What `evaluate` returned, or None.
+      losses: The mean loss of each of its mini-batches.
+      metrics: The metrics that `evaluate` returned, or None.
     """
 
     epoch: int

@@ -7,8 +7,9 @@ parameters.
 Weights that are powers of two, like the defaults, place the steps exactly, since w s is then not rounded. That needs
 products at full precision: on accelerators evaluate under `jax.default_matmul_precision("highest")`.
 
-All raise TypeError for arguments that are not numbers, or not integers where those are needed, and for a dtype that is
-not real.
+All functions raise ValueError for weights and h that are not positive, for bins and counts below 1, and for boxes whose
+lower corner is not below the upper one on every axis. They raise TypeError for arguments that are not numbers, or not
+integers where integers are needed, and for a dtype that is not real.
 """
 
 import itertools
@@ -33,7 +34,7 @@ Bins = int | np.integer | Sequence[int | np.integer] | np.ndarray | Array
 """The number of intervals along each axis, or one number for all."""
 
 STEEPNESS = 1000.0
-"""The default weight of a step is the next power of two above STEEPNESS / (bin width).
+"""The default weight of a step is the next power of two above `STEEPNESS / (bin width)`.
 
 The step then rises from 0.01 to 0.99 within 1 % of a bin.
 """
@@ -48,34 +49,61 @@ The points of a grid that has fewer than 90 in a bin then keep 0.3 % of a bin fr
 """
 
 SOFT_STEEPNESS = 4.0
-"""The weight of a soft step is SOFT_STEEPNESS / (bin width)."""
+"""The weight of a soft step is `SOFT_STEEPNESS / (bin width)`."""
 
 SOFT_HEIGHT = 16.0
 """The h of soft indicators."""
 
 
 def step(s: Scalar, w: Scalar = 1024.0, *, dtype: jax.typing.DTypeLike = jnp.float32) -> Params:
-    """One sigmoid neuron that steps up from 0 to 1 at s: weight w, bias -s w (section 4.1, figure 4.1).
+    r"""Makes one sigmoid neuron that steps up from 0 to 1 at s (section 4.1, figure 4.1).
 
-    sigma(w (x - s)) differs from the step by at most exp(-w |x - s|), and is 1/2 at x = s.
+    Its weight is w and its bias -s w. The output :math:`\sigma(w (x - s))` differs from the step by at most
+    :math:`e^{-w |x - s|}`, and is 1/2 at x = s.
 
-    Raises ValueError unless w > 0 and s is finite, and when w or s w is too large or too small for dtype.
+    Args:
+      s: The place of the step.
+      w: The weight.
+      dtype: The dtype of the parameters.
+
+    Returns:
+      The parameters of the network.
+
+    Raises:
+      ValueError: If `s` is not finite, or w or s w is too large or too small for `dtype`.
+
+    Example:
+      >>> net = universal.step(0.25)
+      >>> jax.vmap(mlp.forward, (None, 0))(net, jnp.array([[0.0], [0.25], [1.0]]))[:, 0]
+      Array([0. , 0.5, 1. ], dtype=float32)
     """
     checks.number("s", s)
-    checks.number("w", w)
-    checks.positive("w", w)
+    checks.positive_number("w", w)
     return (_steps([np.array([s], np.float64)], np.array([w], np.float64), _real(dtype)),)
 
 
 def rectangle(
     s1: Scalar, s2: Scalar, *, w: Scalar | None = None, h: Scalar = HEIGHT, dtype: jax.typing.DTypeLike = jnp.float32
 ) -> Params:
-    """The network of figure 4.2: sigma(h a_1 - h a_2 - h/2) is near 1 for x in (s1, s2), near 0 outside (figure 4.3).
+    r"""Makes the network of figure 4.2, which is near 1 for x in (s1, s2) and near 0 outside (figure 4.3).
 
-    a_1 and a_2 step up at s1 and s2, where the output is 1/2. Layers: w [2, 1] and [1, 2]; evaluate it by
-    `mlp.forward(rectangle(s1, s2), x)` with x [1]. `w` is chosen from s2 - s1 unless it is given.
+    The output is :math:`\sigma(h a_1 - h a_2 - h/2)`, where :math:`a_1` and :math:`a_2` step up at s1 and s2; there the
+    output is 1/2. Layers: w [2, 1] and [1, 2]. Evaluate the network by `mlp.forward(net, x)` with x [1].
 
-    Raises ValueError unless s1 < s2, w > 0 and h > 0.
+    Args:
+      s1: The left end of the interval.
+      s2: The right end of the interval.
+      w: The weight of the steps; chosen from s2 - s1 unless it is given.
+      h: The weight of the steps in the output's weighted input.
+      dtype: The dtype of the parameters.
+
+    Returns:
+      The parameters of the network.
+
+    Example:
+      >>> net = universal.rectangle(0.25, 0.75)
+      >>> jax.vmap(mlp.forward, (None, 0))(net, jnp.array([[0.0], [0.5], [1.0]]))[:, 0].round()
+      Array([0., 1., 0.], dtype=float32)
     """
     checks.below("s1", s1, "s2", s2)
     return tower(s1, s2, w=w, h=h, dtype=dtype)
@@ -84,15 +112,28 @@ def rectangle(
 def tower(
     lower: Axes, upper: Axes, *, w: Axes | None = None, h: Scalar = HEIGHT, dtype: jax.typing.DTypeLike = jnp.float32
 ) -> Params:
-    """The network of figure 4.6 for a box in R^m: near 1 inside the box from `lower` to `upper`, near 0 outside.
+    r"""Makes the network of figure 4.6 for a box in R^m: near 1 inside the box, near 0 outside.
 
-    Its output over a rectangle is figure 4.7. Each axis adds h (a_lower - a_upper), which is h inside its interval and
-    at most h/2 outside, to the output's weighted input; its bias is -(2m-1) h/2. (The notes print -3h/2 for m = 2 and
-    -5h/2 for m = 3, and -(2h-1)/2 for any m; (m-1) h to m h in absolute value would do.) Layers: w [2m, m] and [1, 2m].
-    The output is 1/2 on a face, and near 0 on an edge, where two axes are at their knots. `w` is one weight or one for
-    each axis.
+    Its output over a rectangle is figure 4.7. Each axis adds :math:`h (a_\mathrm{lower} - a_\mathrm{upper})`, which is
+    h inside its interval and at most h/2 outside, to the output's weighted input; its bias is -(2m-1) h/2. (The notes
+    print -3h/2 for m = 2 and -5h/2 for m = 3, and -(2h-1)/2 for any m; (m-1) h to m h in absolute value would do.)
+    Layers: w [2m, m] and [1, 2m]. The output is 1/2 on a face, and near 0 on an edge, where two axes are at their
+    knots.
 
-    Raises ValueError unless lower < upper on every axis, w > 0 and h > 0.
+    Args:
+      lower: The lower corner of the box.
+      upper: The upper corner of the box.
+      w: The weight of the steps, one number or one for each axis; chosen from the box unless it is given.
+      h: The weight of the steps in the output's weighted input.
+      dtype: The dtype of the parameters.
+
+    Returns:
+      The parameters of the network.
+
+    Example:
+      >>> net = universal.tower([0.0, 0.0], [1.0, 1.0])
+      >>> jax.vmap(mlp.forward, (None, 0))(net, jnp.array([[0.5, 0.5], [0.5, 1.5]]))[:, 0].round()
+      Array([1., 0.], dtype=float32)
     """
     dtype = _real(dtype)
     knots = _knots(*_box(lower, upper, 1), dtype)
@@ -112,46 +153,67 @@ def approximate(
     max_bytes: int = 2**30,
     dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> Params:
-    """A network with two hidden layers that approximates f: R^m -> R^n on the box from `lower` to `upper`.
+    r"""Makes a network with two hidden layers that approximates f: R^m -> R^n on a box (sections 4.2 and 4.3).
 
-    Sections 4.2 and 4.3; in one variable it is the network of figure 4.4, whose output is figure 4.5. f is a function
-    of x [m] that returns [n] or a number (n = 1); one of NumPy is evaluated point by point, on the host. The box is
-    divided into `bins` intervals along each axis, one number or one for each; an indicator neuron for each of the
-    prod(bins) cells contributes to the linear output the value of f at the cell's centre, or its mean over `samples`
-    points along each axis. All cells share the step neurons, m (bins + 1) of them. Evaluate it with
-    `mlp.forward(net, x, output=activations.identity)`, which is `mlp.logits(net, x)`. Under `jit` and `grad`, a JAX
-    function f may depend on traced values, but the other arguments may not.
+    In one variable it is the network of figure 4.4, whose output is figure 4.5. The box is divided into `bins`
+    intervals along each axis. An indicator neuron for each of the prod(bins) cells contributes to the linear output the
+    value of f at the cell's centre, or its mean over the cell. All cells share the step neurons, m (bins + 1) of them.
+    Evaluate the network with `mlp.forward(net, x, output=activations.identity)`, which is `mlp.logits(net, x)`. Under
+    `jit` and `grad`, a JAX function f may depend on traced values, but the other arguments may not.
 
-    Steep steps, the default, approximate best, but have almost no gradient. For training, `soft=True` makes steps of
-    weight 4 / (bin width) and h = 16. With Nielsen's f, 10 bins and 1,000 steps of Adam the root-mean-square error of
-    steep steps goes from 0.076 to 0.073, that of soft ones from 0.084 to 0.017 (the experiment `refine` trains longer):
+    Steep steps, the default, approximate best, but have almost no gradient: use `soft=True` for training. With
+    Nielsen's f, 10 bins and 1,000 steps of Adam the root-mean-square error of steep steps falls from 0.076 to 0.073,
+    the error of soft ones from 0.084 to 0.017 (the experiment `refine` trains longer). Train them with
+    `costs.quadratic_with(activations.identity)`: the default cost would train :math:`\sigma(z)`.
 
-        net = universal.approximate(f, 0.0, 1.0, 10, soft=True)
-        xs = jnp.linspace(0, 1, 2000)[:, None]
-        ys = jax.vmap(f)(xs).reshape(-1, 1)
-        grad = Partial(backprop.minibatch_value_and_grad, cost=costs.quadratic_with(activations.identity))
-        state, history = train.fit(key, grad, optimizer, train.init(optimizer, net), (xs, ys), ...)
-        error = jax.vmap(mlp.logits, (None, 0))(state.params, xs) - ys  # the default cost would train sigmoid(z)
+    Layers, with S = sum(bins + 1) and B = prod(bins): w [S, m], [B, S] and [n, B]; `parameter_bytes` gives the memory.
 
-    Layers, S = sum(bins + 1) and B = prod(bins): w [S, m], [B, S] and [n, B]; `parameter_bytes` gives the memory.
+    Let :math:`w_k |x_k - s| \ge t` for every knot s of every axis k. Then the network is close to the
+    piecewise-constant function p that it represents, :math:`|\mathrm{net}(x) - p(x)| \le \mathrm{leak} \cdot \max |p|`,
+    where `leak(bins, t, h=h)` bounds the leak, and so
 
-    Let w_k |x_k - s| >= t for every knot s of every axis k. Then the network is close to the piecewise-constant
-    function p that it represents, |net(x) - p(x)| <= leak(bins, t, h=h) max|p|, and so
+    .. math::
 
-        |net(x) - f(x)| <= omega(r) + leak(bins, t, h=h) max|p|,
+      |\mathrm{net}(x) - f(x)| \le \omega(r) + \mathrm{leak} \cdot \max |p|,
 
-    where omega(r) is the largest change of f over a distance r, and r is half the diagonal of a cell (with samples > 1,
-    the whole diagonal). With the default w and h, leak is below 1e-12 at more than 1 % of a bin from every knot. At a
-    knot of one axis the two indicators are 1/2 each and the output is the mean of the two cells (half the cell's value,
-    on the boundary of the box); where knots of two axes cross, all indicators are near 0, and so is the output, as it
-    is outside the box. Therefore in R^m, m > 1, the steps stand beside the knots, by `CLEARANCE`: the first of an axis
-    lower, outside the box, and the others higher, where grids of round numbers have no points. The bounds hold for
-    knots that are moved like this, and cells that are as much larger.
+    where :math:`\omega(r)` is the largest change of f over a distance r, and r is half the diagonal of a cell (with
+    samples > 1, the whole diagonal). With the default w and h, the leak is below 1e-12 at more than 1 % of a bin from
+    every knot. At a knot of one axis the two indicators are 1/2 each and the output is the mean of the two cells (half
+    the cell's value, on the boundary of the box); where knots of two axes cross, all indicators are near 0, and so is
+    the output, as it is outside the box. Therefore in R^m, m > 1, the steps stand beside the knots, by `CLEARANCE`: the
+    first of an axis lower, outside the box, and the others higher, where grids of round numbers have no points. The
+    bounds hold for the moved knots and the cells between them.
 
-    Raises ValueError unless lower < upper on every axis, bins >= 1, w > 0, h > 0 and samples >= 1; if knots coincide or
-    weights overflow or underflow in dtype, if f does not return a vector or returns a value that is not finite (the
-    message says where), and if the parameters, or the points at which f is evaluated, need more than `max_bytes`;
-    TypeError for bins or samples that are not integers, and for f or a dtype that is not real.
+    Args:
+      f: A function of x [m] that returns [n] or a number (n = 1). A NumPy function is evaluated point by point, on the
+        host.
+      lower: The lower corner of the box.
+      upper: The upper corner of the box.
+      bins: The number of intervals along each axis, one number or one for each.
+      soft: Makes steps of weight 4 / (bin width) and h = 16.
+      w: The weight of the steps, one number or one for each axis; chosen from the bin width unless it is given.
+      h: The weight of the steps in the indicators' weighted inputs; `HEIGHT` unless it is given.
+      samples: The number of points along each axis of a cell over which f is averaged.
+      max_bytes: The memory that the parameters, and the points at which f is evaluated, may take.
+      dtype: The dtype of the parameters.
+
+    Returns:
+      The parameters of the network.
+
+    Raises:
+      ValueError: If knots coincide or weights overflow or underflow in `dtype`, if f does not return a vector or
+        returns a value that is not finite (the message names the place), or if more than `max_bytes` are needed.
+      TypeError: If f is not real.
+
+    Example:
+      >>> net = universal.approximate(jnp.sin, 0.0, 1.0, bins=10)
+      >>> mlp.logits(net, jnp.array([0.25])) - jnp.sin(0.25) < 0.05
+      Array([ True], dtype=bool)
+
+      Soft steps, to be trained:
+
+      >>> net = universal.approximate(jnp.sin, 0.0, 1.0, bins=10, soft=True)
+      >>> grad = functools.partial(backprop.minibatch_value_and_grad, cost=costs.quadratic_with(activations.identity))
     """
     checks.count("samples", samples)
     dtype = _real(dtype)
@@ -169,14 +231,32 @@ def approximate(
 
 
 def leak(bins: Bins, t: Scalar, *, h: Scalar = HEIGHT) -> Float[Array, ""]:
-    """A bound on the distance of `approximate`'s network from its piecewise-constant function, per unit of its maximum.
+    r"""Bounds the distance of `approximate`'s network from its piecewise-constant function, per unit of its maximum.
 
-    It holds where w_k |x_k - s| >= t for every knot s of every axis k; `bins` has one entry for each axis. Every step
-    is then within e = sigma(-t) of 0 or 1. The weighted input of the cell's own indicator is at least h (1/2 - 2 m e),
-    that of any other at most -h (1/2 - e), so that their total error is at most B sigma(-h (1/2 - 2 m e)) with B =
-    prod(bins). At the centre of a single cell it is exactly that.
+    The bound holds where :math:`w_k |x_k - s| \ge t` for every knot s of every axis k. Every step is then within
+    :math:`e = \sigma(-t)` of 0 or 1. The weighted input of the cell's own indicator is at least h (1/2 - 2 m e), that
+    of any other at most -h (1/2 - e), so that their total error is at most
 
-    Raises ValueError unless bins >= 1, t > 0 and h > 0.
+    .. math::
+
+      B \, \sigma \bigl( -h (\tfrac12 - 2 m e) \bigr), \qquad B = \prod_k \mathrm{bins}_k.
+
+    At the centre of a single cell it is exactly that.
+
+    Args:
+      bins: The number of intervals along each axis, one entry for each.
+      t: The least distance from a knot, in units of 1/w.
+      h: The weight of the steps in the indicators' weighted inputs.
+
+    Returns:
+      The bound.
+
+    Raises:
+      ValueError: If `t` is not positive.
+
+    Example:
+      >>> bool(universal.leak(10, t=10.0) < 1e-12)
+      True
     """
     checks.positive("t", t)
     checks.positive("h", h)
@@ -186,9 +266,19 @@ def leak(bins: Bins, t: Scalar, *, h: Scalar = HEIGHT) -> Float[Array, ""]:
 
 
 def parameter_bytes(bins: Bins, n: int, *, dtype: jax.typing.DTypeLike = jnp.float32) -> int:
-    """The memory of `approximate`'s parameters in bytes: S m + S + B S + B + n B + n numbers; `bins` for each axis.
+    """Returns the memory of `approximate`'s parameters in bytes: S m + S + B S + B + n B + n numbers.
 
-    Raises ValueError unless bins >= 1 and n >= 1.
+    Args:
+      bins: The number of intervals along each axis, one entry for each.
+      n: The number of outputs.
+      dtype: The dtype of the parameters.
+
+    Returns:
+      The number of bytes.
+
+    Example:
+      >>> universal.parameter_bytes(10, 1)
+      612
     """
     checks.count("n", n)
     counts = _counts(bins)
@@ -213,8 +303,7 @@ def _steps(knots: list[np.ndarray], w: np.ndarray, dtype: jax.typing.DTypeLike) 
 
 def _indicators(knots: list[np.ndarray], w: np.ndarray, h: Scalar, dtype: jax.typing.DTypeLike) -> Params:
     """Steps, then a neuron for each cell: sum over axes of h (a_lower - a_upper), bias -(2m-1) h/2 (section 4.3)."""
-    checks.number("h", h)
-    checks.positive("h", h)
+    checks.positive_number("h", h)
     bins = [len(s) - 1 for s in knots]
     cells = np.indices(bins).reshape(len(bins), -1)  # the last axis varies fastest
     intervals = [h * (np.eye(b, b + 1, dtype=dtype) - np.eye(b, b + 1, k=1, dtype=dtype)) for b in bins]
@@ -239,8 +328,8 @@ def _heights(
         raise ValueError(
             f"the means of f over the cells overflow {jnp.dtype(dtype)}: scale f down"
             if finite.all()
-            else f"f must be finite on the box, but is not at x = [{where}] and in all at {np.sum(~finite)} of "
-            f"{len(grid)} points: choose another box"
+            else f"f must be finite on the box, but is not at {np.sum(~finite)} of {len(grid)} points, such as "
+            f"x = [{where}]: choose another box"
         )
     return heights
 
@@ -248,11 +337,11 @@ def _heights(
 def _evaluation(
     f: Callable[[PyTree], PyTree], m: int, point: np.ndarray, dtype: jax.typing.DTypeLike
 ) -> tuple[Callable[[np.ndarray], Array], int]:
-    """The function of a matrix of points, one in each row, and n; f of `point` tells whether f is one of NumPy."""
+    """The function of a matrix of points, one in each row, and n; f of `point` shows whether f is a NumPy function."""
     try:
-        # A ufunc has no weak references, which JAX needs of a function.
+        # JAX needs weak references to functions, and ufuncs have none.
         out = jax.eval_shape(partial(f), jax.ShapeDtypeStruct((m,), dtype))
-    except TypeError as error:  # what JAX raises where a function wants numbers, not arrays to be traced
+    except TypeError as error:  # raised if f needs numbers and cannot be traced
         try:
             out = jax.eval_shape(jnp.asarray, np.asarray(f(point)))
         except (AttributeError, TypeError, ValueError):
@@ -271,7 +360,7 @@ def _outputs(out: PyTree, m: int) -> int:
 
 
 def _box(lower: Axes, upper: Axes, bins: Bins) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
-    """The corners [m] and the number of bins along each axis, checked; one number is that of every axis."""
+    """The corners [m] and the number of bins along each axis, checked; a single number serves every axis."""
     for name, value in (("lower", lower), ("upper", upper), ("bins", bins)):
         checks.unmasked(name, value)
     lower, upper = (np.asarray(end, np.float64) for end in (lower, upper))

@@ -49,12 +49,12 @@ def names() -> list[str]:
 
 
 def source(name: str) -> NotebookNode:
-    """The notebook of that name, from its script and without outputs; its cells are numbered."""
+    """The notebook of that name, from its script and without outputs; its cells are numbered and keep their tags."""
     notebook = jupytext.read(FOLDER / f"{name}.py")
     notebook.metadata = NotebookNode(_METADATA)
     for i, cell in enumerate(notebook.cells, start=1):
         cell.id = f"cell-{i}"
-        cell.metadata = NotebookNode()
+        cell.metadata = NotebookNode({key: value for key, value in cell.metadata.items() if key == "tags"})
     return notebook
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jnn import activations, backprop, costs, gradcheck, mlp
-from tests.helpers import COSTS, SMOOTH, examples, network, relative_error
+from tests.helpers import COSTS, SIZES, SMOOTH, examples, network, relative_error
 
 FORMS = pytest.mark.parametrize(
     "value_and_grad", [backprop.value_and_grad, backprop.minibatch_value_and_grad], ids=["one", "minibatch"]
@@ -250,3 +250,70 @@ class TestBadInput:
             TypeError, match="cost must be a cost with its delta, such as costs.cross_entropy, got 'mse'"
         ):
             value_and_grad(*given, cost="mse")
+
+
+def test_weights_of_examples_scale_their_costs(x64):
+    params, (xs, ys) = network(0, dtype=jnp.float64), examples(1, 6, dtype=jnp.float64)
+    weights = jnp.arange(6.0)
+    values, grads = jax.vmap(backprop.value_and_grad, in_axes=(None, 0, 0))(params, xs, ys)
+    expected = jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, 1) / 6, (values, grads))
+    assert relative_error(backprop.minibatch_value_and_grad(params, xs, ys, weights=weights), expected) < 1e-12
+
+
+# A network that knows its activation and its cost
+
+
+NETWORK = backprop.network(SIZES, hidden=activations.relu, cost=costs.log_likelihood)
+
+
+def test_a_network_computes_what_its_functions_compute():
+    params, (xs, ys) = NETWORK.init(jax.random.key(0)), examples(1, 6)
+    options = {"hidden": activations.relu}
+    labels = jnp.argmax(ys, axis=1)
+    jax.tree.map(np.testing.assert_array_equal, params, mlp.init(jax.random.key(0), SIZES))
+    for found, expected in (
+        (NETWORK.logits(params, xs[0]), mlp.logits(params, xs[0], **options)),
+        (NETWORK.predict(params, xs), mlp.predict(params, xs, output=activations.softmax, **options)),
+        (NETWORK.classify(params, xs), mlp.classify(params, xs, **options)),
+        (NETWORK.accuracy(params, xs, labels), mlp.accuracy(params, xs, labels, **options)),
+        (
+            NETWORK.value_and_grad(params, xs, ys),
+            backprop.minibatch_value_and_grad(params, xs, ys, cost=costs.log_likelihood, **options),
+        ),
+    ):
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_equal_networks_share_a_program():
+    traced = []
+
+    @jax.jit
+    def value(f, params, xs, ys):
+        traced.append(f)
+        return f(params, xs, ys)[0]
+
+    params, batch = NETWORK.init(jax.random.key(0)), examples(1, 6)
+    for _ in range(2):
+        value(backprop.network(SIZES, cost=costs.cross_entropy).value_and_grad, params, *batch)
+    assert len(traced) == 1
+
+
+def test_metrics_of_a_network_suit_its_cost():
+    params, (xs, ys) = network(0), examples(1, 6)
+    classes = backprop.network(SIZES, cost=costs.cross_entropy).metrics(params, xs, ys)
+    value, _ = backprop.minibatch_value_and_grad(params, xs, ys, cost=costs.cross_entropy)
+    labels = jnp.argmax(ys, axis=1)
+    assert classes == {"error": value, "accuracy": mlp.accuracy(params, xs, labels)}
+    linear = costs.quadratic_with(activations.identity)
+    numbers = backprop.network(SIZES, cost=linear).metrics(params, xs, ys)
+    z = jax.vmap(mlp.logits, (None, 0))(params, xs)
+    np.testing.assert_allclose(numbers["rmse"], jnp.sqrt(jnp.mean((z - ys) ** 2)), rtol=1e-6)
+    np.testing.assert_allclose(numbers["error"], jnp.sum((z - ys) ** 2) / 12, rtol=1e-6)
+    assert numbers["r_squared"].shape == (3,)
+
+
+def test_accuracy_of_one_output_is_by_half():
+    net = backprop.network((1, 1), cost=costs.cross_entropy)
+    params = (mlp.Layer(jnp.ones((1, 1)), jnp.zeros(1)),)
+    xs, ys = jnp.array([[-1.0], [1.0], [2.0], [3.0]]), jnp.array([[0.0], [1.0], [1.0], [0.0]])
+    assert net.metrics(params, xs, ys)["accuracy"] == 0.75

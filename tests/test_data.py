@@ -435,3 +435,23 @@ def test_traced_labels_outside_are_seen():
     rows = jax.jit(lambda labels: data.one_hot(labels, 3))(jnp.array([0, 3, -1]))
     np.testing.assert_array_equal(np.isnan(rows), [[0] * 3, [1] * 3, [1] * 3])
     np.testing.assert_array_equal(rows[0], [1, 0, 0])
+
+
+def test_standardise_is_fitted_once_and_applied_to_others():
+    xs = jnp.array([[1.0, 10.0, 5.0], [3.0, 30.0, 5.0]])
+    scale = data.standardise(xs)
+    np.testing.assert_allclose(scale(xs), [[-1, -1, 0], [1, 1, 0]])
+    np.testing.assert_allclose(jax.jit(lambda f, x: f(x))(scale, jnp.array([[5.0, 0.0, 6.0]])), [[3, -2, 1]])
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda: data.standardise(np.ones((2, 2), int)), TypeError, "xs must have a floating dtype"),
+        (lambda: data.standardise(np.ones((0, 2))), ValueError, "data must hold at least one example"),
+    ],
+)
+def test_inputs_that_cannot_be_standardised_are_refused(call, kind, message):
+    with pytest.raises(kind, match=f"^{message}"):
+        call()

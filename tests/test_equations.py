@@ -22,14 +22,22 @@ PROJECT = {
     'def _helper():\n    """(2.3)."""\n',
     "tests/deep/test_layer.py": '@pytest.mark.equation("2.2", "2.3")\ndef test_errors():\n    pass\n',
     "experiments/chapter_1/digits.py": "",
+    "notebooks/chapter_2.py": "# $$a_j = b\n# \\tag{2.3}$$\n",
     "docs/equations.toml": '[2]\ntitle = "backpropagation"\n[2."(2.2)"]\nwhat = "outputs"\n'
     '[2."(2.3)"]\nwhat = "a | b"\nexperiments = ["digits"]\nerratum = "no"\n',
 }
-ROW = (
-    r"| (2.3) | a \| b | [`layer.cost`](../jnn/layer.py), [`layer.errors`](../jnn/layer.py) "
-    "| [`deep/test_layer.py::test_errors`](../tests/deep/test_layer.py) "
-    "| [`digits`](../experiments/chapter_1/digits.py) | no |\n"
-)
+ENTRY = r"""
+### (2.3): a | b
+
+$$
+a_j = b \tag{2.3}
+$$
+
+- Functions: [`layer.cost`](../jnn/layer.py), [`layer.errors`](../jnn/layer.py)
+- Tests: [`deep/test_layer.py::test_errors`](../tests/deep/test_layer.py)
+- Experiments: [`digits`](../experiments/chapter_1/digits.py)
+- Erratum: no
+"""
 
 
 @pytest.fixture
@@ -56,6 +64,7 @@ def test_the_page_is_what_the_code_and_the_tests_say():
     links = re.findall(r"\]\(([^)]+)\)", page)
     assert len(links) > 3 * len(NUMBERED)
     assert all((equations.ROOT / "docs" / link).is_file() for link in links)
+    assert {f"({number})" for number in re.findall(r"\\tag\{([\d.]+)\}", page)} == {n for n in NUMBERED if n[0] == "("}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +85,7 @@ def test_numbers_are_read(text, found):
 def test_the_command_writes_the_page_and_lines_that_move_change_nothing(project):
     assert equations.main(project) == 0
     page = (project / "docs/equations.md").read_text(encoding="utf-8")
-    assert ROW in page
+    assert page.endswith(ENTRY)
     code = project / "jnn/layer.py"
     cost, errors, helper = code.read_text(encoding="utf-8").split("\n\n\n")
     code.write_text("\n\n\n".join(["import jax", helper, errors, cost]), encoding="utf-8")

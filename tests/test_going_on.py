@@ -222,7 +222,11 @@ def test_text_window_by_window():
     assert relative_error((trained.params, trained.carry), (params, zero)) < 1e-5
 
 
-@pytest.mark.parametrize("wrapped", [train.mixed, lambda grad: regularize.penalised(grad, regularize.l2(0.1))])
+def penalised(grad):
+    return regularize.penalised(grad, regularize.l2(0.1))
+
+
+@pytest.mark.parametrize("wrapped", [train.mixed_precision, penalised])
 def test_gradients_with_a_carry_can_be_wrapped(wrapped):
     def grad(params, carry, xs, ys):
         value, grads = GRAD(params, xs, ys)

@@ -202,3 +202,10 @@ def test_activations_that_are_no_functions():
             f(params, jnp.ones(3), hidden="relu")
     with pytest.raises(TypeError, match="output must be an activation, .* got 'softmax'"):
         mlp.forward(params, jnp.ones(3), output="softmax")
+
+
+def test_predict_is_forward_of_every_row():
+    params, (xs, _) = network(0), examples(1, 6)
+    options = {"hidden": activations.tanh, "output": activations.identity}
+    rows = jnp.stack([mlp.forward(params, x, **options) for x in xs])
+    assert relative_error(mlp.predict(params, xs, **options), rows) < 1e-6

@@ -20,7 +20,7 @@ from tests.helpers import MODULES, import_graph, imports
 
 ROOT = Path(__file__).parent.parent
 MATHS = (
-    *("activations", "costs", "mlp", "backprop", "perceptron"),
+    *("activations", "costs", "mlp", "backprop", "metrics", "perceptron"),
     *("regularize", "ridge", "dropout", "augment", "receptive", "stopping"),
     *("universal", "recurrent", "cell", "rnn", "gru", "lstm", "language", "gradient_flow"),
 )
@@ -164,9 +164,9 @@ def test_help_shows_functions_first(name):
 @pytest.mark.parametrize(
     ("thing", "said"),
     [
-        (costs.cross_entropy, "C = -sum_j [y_j ln a_j + (1 - y_j) ln(1 - a_j)]"),
-        (costs.quadratic_with(activations.tanh), "The quadratic cost C = 1/2 ||y - a||^2"),
-        (activations.relu, "max(z, 0), whose derivative"),
+        (costs.cross_entropy, "The cross-entropy of sigmoid outputs"),
+        (costs.quadratic_with(activations.tanh), "The quadratic cost `C = 1/2 ||y - a||^2` of section 2.1, where"),
+        (activations.relu, "The rectified linear unit"),
         (mlp.orthogonal, "Random orthogonal weights"),
         (stopping.error_change(window=3), "The error-change criterion"),
     ],

@@ -100,7 +100,7 @@ SEQUENCES = normal(0, 5, 8, 3), normal(1, 5, 8) > 0
 ROWS = examples(2, 40, SIZES)
 GRADIENTS = {
     "lstm.unroll": (unrolled(lstm.unroll, lstm.init, lstm.zero_state), SEQUENCES),
-    "lstm.unroll in segments": (unrolled(partial(lstm.unroll, segment=2), lstm.init, lstm.zero_state), SEQUENCES),
+    "lstm.unroll in segments": (unrolled(partial(lstm.unroll, remat_every=2), lstm.init, lstm.zero_state), SEQUENCES),
     "rnn.unroll": (unrolled(rnn.unroll, rnn.init, rnn.zero_state), SEQUENCES),
     "gru.unroll": (unrolled(gru.unroll, gru.init, gru.zero_state), SEQUENCES),
     "backprop": (partial(backprop.minibatch_value_and_grad, network(1, SIZES)), ROWS),

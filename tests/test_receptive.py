@@ -41,8 +41,8 @@ def test_places_cover_the_image_evenly():
     assert np.all(abs(counts - 10) <= 3), counts
 
 
-def test_localized_weights_are_from_nearby_and_keep_their_norm():
-    local = receptive.localize(PARAMS, WINDOWS)
+def test_localised_weights_are_from_nearby_and_keep_their_norm():
+    local = receptive.localise(PARAMS, WINDOWS)
     for layer, before, window in zip(local, PARAMS, WINDOWS, strict=True):
         np.testing.assert_allclose(np.linalg.norm(layer.w, axis=1), np.linalg.norm(before.w, axis=1), rtol=1e-5)
         ratio = layer.w / (before.w * window)  # one number for each neuron
@@ -65,10 +65,10 @@ def test_smoothed_weights_are_those_of_a_gaussian_filter_with_their_norm():
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.1, 1.0])
-def test_localized_gradient_is_the_gradient_times_a_rate(floor):
+def test_localised_gradient_is_the_gradient_times_a_rate(floor):
     xs, ys = examples(0, 4, SIZES)
     value, grads = GRAD(PARAMS, xs, ys)
-    local_value, local = jax.jit(receptive.localized(GRAD, WINDOWS, floor=floor))(PARAMS, xs, ys)
+    local_value, local = jax.jit(receptive.localised(GRAD, WINDOWS, floor=floor))(PARAMS, xs, ys)
     np.testing.assert_allclose(local_value, value, rtol=1e-6)
     for found, grad, window in zip(local, grads, WINDOWS, strict=True):
         np.testing.assert_allclose(found.w, grad.w * (floor + (1 - floor) * np.asarray(window)), rtol=1e-4, atol=1e-7)
@@ -77,7 +77,7 @@ def test_localized_gradient_is_the_gradient_times_a_rate(floor):
 
 def test_a_penalty_on_top_acts_on_all_weights_alike():
     xs, ys = examples(0, 4, SIZES)
-    local = receptive.localized(GRAD, WINDOWS, floor=0.0)
+    local = receptive.localised(GRAD, WINDOWS, floor=0.0)
     _, with_penalty = regularize.penalised(local, regularize.l2(0.5))(PARAMS, xs, ys)
     _, without = local(PARAMS, xs, ys)
     np.testing.assert_allclose(with_penalty[0].w - without[0].w, 0.5 * PARAMS[0].w, rtol=1e-4, atol=1e-6)
@@ -85,15 +85,15 @@ def test_a_penalty_on_top_acts_on_all_weights_alike():
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
 def test_dtypes_of_weights_and_gradients_are_kept(dtype):
-    params = receptive.localize(mlp.init(jax.random.key(0), SIZES, dtype=dtype), WINDOWS)
+    params = receptive.localise(mlp.init(jax.random.key(0), SIZES, dtype=dtype), WINDOWS)
     xs, ys = (a.astype(dtype) for a in examples(0, 4, SIZES))
-    _, grads = receptive.localized(GRAD, WINDOWS, floor=0.1)(params, xs, ys)
+    _, grads = receptive.localised(GRAD, WINDOWS, floor=0.1)(params, xs, ys)
     assert {leaf.dtype for leaf in jax.tree.leaves((params, grads))} == {jnp.dtype(dtype)}
 
 
 def test_a_neuron_that_sees_nothing_starts_without_weights():
     large = (PARAMS[0]._replace(w=1e9 * PARAMS[0].w), *PARAMS[1:])
-    local = receptive.localize(large, (jnp.zeros((9, 42)), *WINDOWS[1:]))
+    local = receptive.localise(large, (jnp.zeros((9, 42)), *WINDOWS[1:]))
     np.testing.assert_array_equal(local[0].w, np.zeros((9, 42)))
 
 
@@ -132,12 +132,12 @@ def test_smoothing_needs_an_image():
 )
 def test_windows_must_fit_the_network(windows, says):
     with pytest.raises(ValueError, match=says):
-        receptive.localize(PARAMS, windows)
+        receptive.localise(PARAMS, windows)
     with pytest.raises(ValueError, match=says):
-        receptive.localized(GRAD, windows, floor=0.1)(PARAMS, *examples(0, 4, SIZES))
+        receptive.localised(GRAD, windows, floor=0.1)(PARAMS, *examples(0, 4, SIZES))
 
 
 @pytest.mark.bad_input
 def test_the_floor_is_a_fraction():
     with pytest.raises(ValueError, match=r"floor must be in \[0, 1\], got 1.5"):
-        receptive.localized(GRAD, WINDOWS, floor=1.5)
+        receptive.localised(GRAD, WINDOWS, floor=1.5)

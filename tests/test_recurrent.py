@@ -1,4 +1,4 @@
-"""What holds for every recurrent cell: hand derivations, masks, segments, stacks, both directions and errors."""
+"""What holds for every recurrent cell: hand derivations, masks, rematerialisation, stacks, directions and errors."""
 
 from functools import partial
 from operator import attrgetter
@@ -129,13 +129,13 @@ def test_unroll_equals_scan(cell, seed, T, B, p, d):
 @each_cell
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("B", [None, 4])
-def test_unroll_equals_scan_with_masks_and_segments(x64, cell, masked, B):
+def test_unroll_equals_scan_with_masks_and_rematerialisation(x64, cell, masked, B):
     params, state, xs = cell_case(cell, 5, B=B, dtype=jnp.float64)
     mask = jnp.asarray(MASK if B else MASK[:, 2]) if masked else None
     arguments = params, state, padded(xs, mask)
     by_autodiff = loss_of(cell.scan, mask=mask)(*arguments)
-    for segment in (None, 1, 3, 4, 10):
-        assert_same_loss(loss_of(cell.unroll, mask=mask, segment=segment)(*arguments), by_autodiff)
+    for steps in (None, 1, 3, 4, 10):
+        assert_same_loss(loss_of(cell.unroll, mask=mask, remat_every=steps)(*arguments), by_autodiff)
 
 
 @each_cell
@@ -166,13 +166,13 @@ def test_second_derivatives(x64, cell):
 
 
 @each_cell
-def test_segments_take_less_memory(cell):
-    """Of the compiled program: temporary memory for T = 1024 steps, by segments of 32."""
+def test_rematerialisation_takes_less_memory(cell):
+    """Of the compiled program: temporary memory for T = 1024 steps, by segments of 32 steps."""
     arguments = cell_case(cell, 9, T=1024, B=8, p=4, d=32)
 
-    def temporary(segment):
+    def temporary(steps):
         def loss(*arguments):
-            return jnp.sum(output(cell.unroll(*arguments, segment=segment)[0]))
+            return jnp.sum(output(cell.unroll(*arguments, remat_every=steps)[0]))
 
         return jax.jit(jax.grad(loss)).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
 
@@ -294,7 +294,7 @@ def assert_same_on_two_devices(run, params, state, xs, batch):
 
 
 @each_cell
-@pytest.mark.parametrize("options", [None, {"segment": 4}], ids=["scan", "unroll"])
+@pytest.mark.parametrize("options", [None, {"remat_every": 4}], ids=["scan", "unroll"])
 def test_devices_that_split_the_batch_sum_the_gradients_of_what_they_share(cell, options, x64):
     """Of the parameters and of one initial state."""
     params, _, xs = cell_case(cell, 3, dtype=jnp.float64)
@@ -370,9 +370,9 @@ def test_bad_masks(cell, run_name):
 
 @pytest.mark.bad_input
 @each_cell
-def test_bad_segments(cell):
-    with pytest.raises(ValueError, match="segment must be at least 1, got 0"):
-        cell.unroll(*cell_case(cell, 0), segment=0)
+def test_bad_remat_every(cell):
+    with pytest.raises(ValueError, match="remat_every must be at least 1, got 0"):
+        cell.unroll(*cell_case(cell, 0), remat_every=0)
 
 
 @pytest.mark.bad_input

@@ -240,5 +240,5 @@ def test_bad_values(call, match):
 
 @pytest.mark.bad_input
 def test_another_kind_of_penalty():
-    with pytest.raises(TypeError, match=r"penalties must be of regularize.Penalty, such as .*, got 0.1"):
+    with pytest.raises(TypeError, match=r"each penalty must be a regularize.Penalty, such as .*, got 0.1"):
         regularize.penalised(GRAD, 0.1)

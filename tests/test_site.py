@@ -1,12 +1,15 @@
 """The site: built without a warning, complete, without a dead link, and whole without a network."""
 
 import fcntl
+import functools
 import html
 import html.parser
+import http.server
 import os
 import re
 import subprocess
 import sys
+import threading
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -88,6 +91,8 @@ def test_the_site_has_every_page_notebook_and_figure(site):
     sources = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "notebooks").glob("*.ipynb")]
     assert not {path.relative_to(ROOT).with_suffix("").as_posix() for path in sources} - written
     assert {f"docs/reference/jnn.{name}" for name in MODULES} | {"draw", "index"} <= written
+    titles = [re.search(r"<h1>(.*?)<", path.read_text(encoding="utf-8")) for path in site.rglob("*.html")]
+    assert [title[1] for title in titles if title].count("jnn") == 1
     gallery = (site / "docs/gallery.html").read_text(encoding="utf-8")
     assert re.findall(r'<img alt="[^"]+" src="\.\./_images/(\w+)\.png"', gallery) == re.findall(
         r"### (\w+)", (ROOT / "docs/gallery.md").read_text()
@@ -117,57 +122,109 @@ def test_the_reference_has_every_name_with_its_description_and_shapes(module, si
             named = [shape for annotation in annotations(FUNCTIONS[name]) for shape in shapes(annotation) if shape]
             assert not [shape for shape in named if f"'{shape}'" not in shown], shown
         assert not re.search(r"(?<![\w.])_[a-zA-Z]|jnn\.(\w+\.)*_|jaxtyping|\b_jax", shown), shown
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_descriptions_are_plain_text(module, site):
-    """No emphasis or list out of a formula's signs, nothing that Python made."""
     text = (site / f"docs/reference/jnn.{module}.html").read_text(encoding="utf-8")
-    body = re.search(r"<article.*?</article>", text, re.S).group()
-    for said in re.findall(r"<dd>(.*?)(?=<dl|</dd>)", body, re.S):
-        assert not re.search(r"<(strong|table|h\d|ul|ol|blockquote|cite)\b|problematic", said), said
-        assert "Alias for field number" not in said
+    assert "Alias for field number" not in text
+    summary = re.search(r'<table class="autosummary.*?</table>', text, re.S)[0]
+    assert {name for name in found if name.count(".") == 1} == {
+        f"{module}.{name}" for name in re.findall(r'<tr.*?title="jnn\.\w+\.(\w+)"', summary)
+    }
 
 
-def test_formulas_and_derivations_keep_their_form(site):
-    lstm = (site / "docs/reference/jnn.lstm.html").read_text(encoding="utf-8")
-    blocks = [re.sub(r"<[^>]+>", "", block) for block in re.findall(r"<pre>(.*?)</pre>", lstm, re.S)]
-    (derivation,) = [block for block in blocks if block.startswith("dfocus_t")]
-    assert len(derivation.strip().splitlines()) == 7
-    notebook = (site / "notebooks/chapter_2.html").read_text(encoding="utf-8")
-    assert notebook.count("<math") > 50
-    assert "(2.3)" in notebook
-    assert not re.search(r"\\(frac|sigma|delta)\b|\$\$", re.sub(r"<pre.*?</pre>", "", notebook, flags=re.S))
+def visited(browser, site, names=None, **options):
+    """Every page of the site, or those that are named, each after its formulas are set."""
+    page = browser.new_page(**options)
+    paths = [site / name for name in names] if names else sorted(set(site.rglob("*.html")) - {site / "index.html"})
+    for path in paths:
+        page.goto(path.as_uri())
+        yield path.relative_to(site).as_posix(), page
+    page.close()
+
+
+FORMULAS = r"""[...document.querySelectorAll(".math, math:not(.katex math)")].map(part => ({
+    source: part.querySelector("annotation")?.textContent ?? part.textContent,
+    shown: part.querySelector(".katex-html")?.innerText ?? `\\ not set: ${part.textContent}`,
+    red: [...part.querySelectorAll("*")].some(node => getComputedStyle(node).color === "rgb(204, 0, 0)"),
+}))"""
+RAW = r"""[...document.querySelectorAll("article p, article li, article td, article dd")]
+    .map(part => [...part.childNodes].filter(node => node.nodeType === 3).map(node => node.data).join(""))
+    .filter(text => /\$\$|\\[a-zA-Z([]|\$[^$ ]+\$/.test(text))"""
+"""Prose that still has the markup of a formula."""
+
+
+def test_in_a_browser_every_formula_is_set(site, browser):
+    wrong, count = {}, 0
+    for name, page in visited(browser, site):
+        formulas = page.evaluate(FORMULAS)
+        count += len(formulas)
+        bad = [of["source"] for of in formulas if of["red"] or re.search(r"[&\\]", of["shown"])] + page.evaluate(RAW)
+        if bad:
+            wrong[name] = bad
+    assert not wrong
+    assert count > 500
+
+
+CUT = r"""[...document.querySelectorAll("article :is(h1, h2, h3, h4, td, th)")].flatMap(part => {
+    const cut = [], texts = document.createTreeWalker(part, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+        if (texts.currentNode.parentElement.closest(".katex, .headerlink")) continue;
+        for (const word of texts.currentNode.data.matchAll(/[\p{L}\d]+/gu)) {
+            const range = document.createRange();
+            range.setStart(texts.currentNode, word.index);
+            range.setEnd(texts.currentNode, word.index + word[0].length);
+            if (new Set([...range.getClientRects()].map(box => box.top)).size > 1) cut.push(word[0]);
+        }
+    }
+    return cut;
+})"""
+"""Words of titles and tables that continue in the next line."""
 
 
 BEYOND = """[...document.querySelectorAll("article *")]
     .filter(part => part.getBoundingClientRect().right > innerWidth + 1)
-    .filter(part => !part.closest("pre, .table-wrapper, .formula"))
+    .filter(part => !part.closest("pre, .table-wrapper, .katex"))
     .map(part => part.outerHTML.slice(0, 80))"""
 """What is cut off at the right and does not scroll by itself."""
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
 def test_in_a_browser_every_page_fits_its_width(width, scheme, site, browser):
-    page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    asked, errors = [], []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    wide = {}
-    for path in sorted(set(site.rglob("*.html")) - {site / "index.html"}):  # which only leads on
-        page.goto(path.as_uri())
-        if beyond := page.evaluate(BEYOND):
-            wide[path.relative_to(site).as_posix()] = beyond
-    assert not wide
+    asked, errors, wrong = [], [], {}
+    for name, page in visited(browser, site, viewport={"width": width, "height": 800}, color_scheme=scheme):
+        if not asked:
+            page.on("request", lambda request: asked.append(request.url))
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.reload()
+        if bad := page.evaluate(BEYOND) + page.evaluate(CUT):
+            wrong[name] = bad
+    assert not wrong
     assert not errors
+    assert asked
     assert not [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
-    page.close()
 
 
-def test_search_finds_functions_and_pages(site, browser):
-    page = browser.new_page()
-    for words, expected in {"unroll": "lstm.unroll", "bits stay the same": "Which bits stay the same"}.items():
-        page.goto((site / "search.html").as_uri() + "?q=" + words.replace(" ", "+"))
-        page.wait_for_selector("#search-results li a")
-        assert expected in page.inner_text("#search-results")
-    page.close()
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
+def test_pages_are_accessible(width, scheme, site, browser):
+    sync_playwright = pytest.importorskip("axe_playwright_python.sync_playwright")
+    names = ("docs/index.html", "docs/reference/jnn.lstm.html", "docs/equations.html", "draw.html")
+    for name, page in visited(browser, site, names, viewport={"width": width, "height": 800}, color_scheme=scheme):
+        found = sync_playwright.Axe().run(page)
+        assert not found.violations_count, f"{name}\n{found.generate_report()}"
+
+
+def test_search_finds_functions_and_pages_and_shows_prose(site, browser):
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=site)
+    handler.log_message = lambda *words: None
+    with http.server.ThreadingHTTPServer(("localhost", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = browser.new_page()
+        for words, expected in {
+            "unroll": "lstm.unroll",
+            "subprocess": "Chapter 1",
+            "versions": "Reproducibility",
+        }.items():
+            page.goto(f"http://localhost:{server.server_port}/search.html?q={words}")
+            page.wait_for_selector("#search-results .context")
+            assert expected in page.inner_text("#search-results")
+            assert not re.search(r"import |0 \(0\.", page.inner_text("#search-results"))
+        page.close()
+        server.shutdown()

@@ -219,6 +219,31 @@ def test_evaluate_measures_after_each_epoch():
     assert relative_error(state.params, looped.params) < 1e-5
 
 
+def test_validation_measures_the_mean_cost_of_held_out_examples():
+    """By default under "error", which early stopping reads."""
+    data, held_out = examples(1, 24), examples(2, 8)
+    options = {"epochs": 2, "batch_size": 5, "validation": held_out, "stopping": stopping.error_change(window=2)}
+    state, history = train.fit(jax.random.key(0), GRAD, SGD, start(), data, progress=False, **options)
+    assert history.metrics.keys() == {"error"}
+    np.testing.assert_allclose(history.metrics["error"][-1], mean_cost(state.params, *held_out), rtol=1e-6)
+    again = train.run(jax.random.key(0), GRAD, SGD, start(), data, **options)
+    jax.tree.map(np.testing.assert_array_equal, again, (state, history))
+
+
+def test_evaluate_gets_the_validation_examples():
+    data, held_out = examples(1, 24), examples(2, 8)
+    options = {"epochs": 2, "batch_size": 5, "validation": tuple(map(Tensor, held_out)), "evaluate": mean_cost}
+    state, history = train.fit(jax.random.key(0), GRAD, SGD, start(), data, progress=False, **options)
+    np.testing.assert_allclose(history.metrics[-1], mean_cost(state.params, *held_out), rtol=1e-6)
+
+
+@pytest.mark.bad_input
+def test_validation_without_examples_is_refused():
+    held_out = tuple(part[:0] for part in examples(2, 8))
+    with pytest.raises(ValueError, match="^validation must hold at least one example"):
+        train.run(jax.random.key(0), GRAD, SGD, start(), examples(1, 24), epochs=1, batch_size=5, validation=held_out)
+
+
 def test_without_evaluate_there_are_no_metrics():
     _, history = train.run(jax.random.key(0), GRAD, SGD, start(), examples(1, 8), epochs=2, batch_size=4)
     assert history.metrics is None
@@ -280,7 +305,7 @@ def test_run_is_fit_and_a_longer_run_begins_with_the_shorter():
     [
         (SGD, GRAD, None),
         (ADAM, Partial(dropout.minibatch_value_and_grad, p=0.5), regularize.append_key),
-        (ADAM, train.mixed(GRAD), functools.partial(regularize.input_noise, sigma=0.1)),
+        (ADAM, train.mixed_precision(GRAD), functools.partial(regularize.input_noise, sigma=0.1)),
     ],
     ids=["sgd", "adam and dropout", "adam, mixed precision and noise"],
 )
@@ -513,7 +538,7 @@ def test_every_debugging_flag_of_jax(flag):
         return regularize.append_key(noise_key, xs, ys)
 
     grad = Partial(dropout.minibatch_value_and_grad, p=0.3, cost=costs.log_likelihood)
-    grad = train.mixed(regularize.penalised(grad, regularize.l1(0.01), regularize.l2(0.01)))
+    grad = train.mixed_precision(regularize.penalised(grad, regularize.l1(0.01), regularize.l2(0.01)))
     options = {"epochs": 3, "batch_size": 8, "transform": transform}
     by_error = {"evaluate": lambda params: jnp.ones(()), "stopping": stopping.error_change(window=1)}
     by_weights = {"stopping": stopping.weight_change(1e6, window=2), "progress": False}
@@ -738,16 +763,17 @@ def test_mixed_precision_is_near_and_keeps_float32(cost, by):
 
     grad = Partial(GRAD, cost=cost) if by == "hand" else jax.value_and_grad(loss)
     params, batch = network(0), examples(1, 32)
-    (value, grads), (wanted, exact) = (jax.jit(way)(params, *batch) for way in (train.mixed(grad), grad))
+    (value, grads), (wanted, exact) = (jax.jit(way)(params, *batch) for way in (train.mixed_precision(grad), grad))
     assert {leaf.dtype for leaf in jax.tree.leaves((value, grads))} == {jnp.dtype("float32")}
     assert 1e-5 < relative_error(grads, exact) < 0.05
     np.testing.assert_allclose(value, wanted, rtol=0.02)
 
 
 def test_mixed_precision_multiplies_in_bfloat16_and_updates_in_float32():
-    text = jax.jit(functools.partial(train.step, train.mixed(GRAD), SGD)).lower(start(), examples(1, 4)).as_text()
+    step = jax.jit(functools.partial(train.step, train.mixed_precision(GRAD), SGD))
+    text = step.lower(start(), examples(1, 4)).as_text()
     products = [line for line in text.splitlines() if "dot_general" in line]
     assert products
     assert all("bf16" in line and "xf32>" not in line.split(":")[-1].split("->")[0] for line in products)
-    state, value = train.step(train.mixed(GRAD), SGD, start(), examples(1, 4))
+    state, value = train.step(train.mixed_precision(GRAD), SGD, start(), examples(1, 4))
     assert {leaf.dtype for leaf in jax.tree.leaves((state.params, value))} == {jnp.dtype("float32")}

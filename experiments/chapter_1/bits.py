@@ -1,7 +1,8 @@
 """Exercise 1.3: a layer of four neurons turns ten digit neurons into the bits of the digit.
 
-First under the exercise's worst case, 0.99 for the digit and 0.01 for all others, by our weights and by those the
-notes print, which read 9 = 1001 as 1011 = 11. Then on top of a network trained on the embedded digits (UCI).
+First in the exercise's worst case, 0.99 for the digit and 0.01 for all others, with the weights of `perceptron` and
+with the weights that the notes print, which read 9 = 1001 as 1011 = 11. Then on top of a network trained on the
+embedded digits (UCI).
 """
 
 from dataclasses import dataclass
@@ -42,8 +43,21 @@ def decode(bits: Float[Array, "*batch 4"]) -> Int[Array, "*batch"]:
     return (bits > 0.5).astype(int) @ 2 ** jnp.arange(4)
 
 
+ARRAYS = {
+    "bits": ("digits bits", "the bits of each digit in the worst case, 0' the least significant first"),
+    "notes_bits": ("digits bits", "the same with the weights that the notes print"),
+    "decoded": ("digits", "the number that the bits give"),
+    "notes_decoded": ("digits", "the number that the bits of the notes' weights give"),
+    "labels": ("images", "the labels of the test images"),
+    "read_by_bits": ("images", "the number that the bits give for each test image"),
+    "sure": ("images", "whether the digit neurons meet the exercise's assumption for the image"),
+    "accuracy_of_the_digit_neurons": ("", "the fraction of test images whose largest digit neuron is the label"),
+    "accuracy_of_the_bits": ("", "the fraction of test images whose bits give the label"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
-    """The bits in the worst case, and those of test images."""
+    """The bits in the worst case, and the bits of test images."""
     worst = jnp.where(jnp.eye(10, dtype=bool), 0.99, 0.01)
     outputs = jax.jit(jax.vmap(mlp.forward, in_axes=(None, 0)))
     layer = perceptron.bits_layer(config.c)

@@ -1,8 +1,8 @@
 """Chapter 1: a network learns to read handwritten digits, by hand-derived backpropagation.
 
-Several networks train side by side in one program, each from its own random start. `--data mnist` has the settings
-of Nielsen's first run on MNIST, [784, 30, 10], mini-batches of 10, eta 3.0, 30 epochs, but initial weights from
-N(0, 1/n_in), biases of 0 and all 60,000 images. His initialisation is a row of the experiment `nielsen`.
+Several networks train side by side in one program, each from its own random start. `--data mnist` uses the settings of
+Nielsen's first run on MNIST, [784, 30, 10], mini-batches of 10, eta 3.0, 30 epochs, but initial weights from N(0,
+1/n_in), biases of 0 and all 60,000 images. His initialisation is a row of the experiment `nielsen`.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ COSTS = {cost.name: cost for cost in (costs.quadratic, costs.cross_entropy, cost
 
 
 @dataclass(frozen=True)
-class Config(common.Images):
+class Config(common.Kept, common.Images):
     """The defaults are the settings of Nielsen's first run, on the embedded digits (UCI)."""
 
     quick: ClassVar[dict[str, Any]] = {"epochs": 3, "seeds": 2}
@@ -41,19 +41,30 @@ class Config(common.Images):
     """Passes over the training images."""
 
 
+ARRAYS = {
+    **common.LEARNING_CURVES,
+    "predictions": ("seeds images", "the digit that each network reads in each test image"),
+    "labels": ("images", "the labels of the test images"),
+    "images": ("shown pixels", "the first test images, as many as the figure may need"),
+}
+
+
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
-    """Train the networks. Returns the learning curves and each network's predictions for the test images."""
+    """Trains the networks. Returns the learning curves and each network's predictions for the test images."""
+    common.check_written("weights", config.weights)
     optimizer = train.sgd(config.eta)
     images, test = common.load(config)
     key, sizes = jax.random.key(config.seed), (images.xs.shape[1], *config.hidden, 10)
     state, train_keys = common.init_networks(key, config.seeds, optimizer, sizes)
     grad = Partial(backprop.minibatch_value_and_grad, cost=COSTS[config.cost])
-    grad = train.mixed(grad) if config.precision == "mixed" else grad
+    grad = train.mixed_precision(grad) if config.precision == "mixed" else grad
     evaluate = Partial(_metrics, xs=test.xs, labels=test.labels)
     options = {"epochs": config.epochs, "batch_size": config.batch_size}
     state, history = common.fit_images(
         training, train_keys, grad, optimizer, state, images, evaluate=evaluate, **options
     )
+    about = common.about_networks(config, COSTS[config.cost], hidden="sigmoid", sizes=sizes)
+    common.keep(config, state.params, about)
     return {
         **common.learning_curves("test_accuracy", history.metrics["accuracy"], history.losses),
         "predictions": jax.jit(jax.vmap(mlp.classify, in_axes=(0, None)))(state.params, test.xs),
@@ -73,7 +84,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
-    """Learning curves, and test digits with the first network's readings."""
+    """Learning curves, and test digits with the first network's predictions."""
     left, right = common.parts(figure, (9, 4.4), 1, 2, width_ratios=(1, 1.3))
     _draw_curves(left, config, arrays)
     _draw_digits(right, arrays)
@@ -90,12 +101,12 @@ def _draw_curves(figure: SubFigure, config: Config, arrays: runner.Arrays) -> No
 
 
 def _draw_digits(figure: SubFigure, arrays: runner.Arrays) -> None:
-    """The first test images, and in the last row the first ones that network 0 misreads."""
+    """The first test images, and in the last row the first images that network 0 misreads."""
     images, labels, read = arrays["images"], arrays["labels"], arrays["predictions"][0]
     side = int(np.sqrt(images.shape[1]))
     rows, columns = 5, 9
     chosen = [*range((rows - 1) * columns), *np.flatnonzero((read != labels)[: len(images)])[:columns]]
-    figure.suptitle(f"readings of the first; mistakes, {np.sum(read != labels)} in all, in orange", fontsize="medium")
+    figure.suptitle(f"predictions of the first; {np.sum(read != labels)} mistakes, in orange", fontsize="medium")
     axes: Any = figure.subplots()
     for (row, column), i in zip(np.ndindex(rows, columns), chosen, strict=False):
         right = read[i] == labels[i]

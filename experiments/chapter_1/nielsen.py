@@ -1,11 +1,11 @@
 """Chapters 1 and 3: the MNIST accuracies of Nielsen's book, reproduced row by row.
 
 Each row trains several networks side by side with the book's settings: mini-batches of 10, the first 50,000 training
-images or fewer, and lambda, which is n alpha for n training images. Accuracies are measured after the last epoch, on
-the test images or, for the rows where the book does so, on the last 10,000 training images. The book reports single
-networks, the best of a few runs or epochs, and three rows show the difference: with 100 hidden neurons and the
-quadratic cost most networks never learn one of the digits; with lambda 5 the accuracy varies from epoch to epoch, and
-the best epoch matches the published one; and with 100 images it matters which (`--only "100 images" --first 300`).
+images or fewer, and lambda = n alpha for n training images. Accuracies are measured after the last epoch, on the test
+images or, for the rows where the book does so, on the last 10,000 training images. The book reports single networks,
+the best of a few runs or epochs, and three rows show the difference: with 100 hidden neurons and the quadratic cost
+most networks never learn one of the digits; with lambda 5 the accuracy varies from epoch to epoch, and the best epoch
+matches the published accuracy; and with 100 images it matters which (`--only "100 images" --first 300`).
 """
 
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ ROWS = {
     "50,000 images": Row(95.97, lambda_=5.0, weights="1/sqrt(n)"),
     "100 hidden, softmax": Row(97.80, 100, "log_likelihood", 0.1, 60, weights="1/sqrt(n)"),
 }
-"""The rows, named by what distinguishes them; the cost is the cross-entropy unless the name says otherwise."""
+"""The rows, named by what distinguishes them; the cost is the cross-entropy unless the name names another."""
 
 NEVER = 0.05
 """A network that recognises less than this fraction of a digit has not learnt that digit."""
@@ -64,7 +64,7 @@ MAX_MEASURED = 500
 
 
 @dataclass(frozen=True)
-class Config(common.Images):
+class Config(common.Kept, common.Images):
     quick: ClassVar[dict[str, Any]] = {
         "data": "digits",
         "shorter": 15,
@@ -89,27 +89,42 @@ def rows(config: Config) -> dict[str, Row]:
     return {name: row for name, row in ROWS.items() if not config.only or name in config.only}
 
 
+ARRAYS = {
+    "curves_*": ("seeds epochs", "the accuracy of each network of the row after each epoch, or after the last only"),
+    "silent_*": ("seeds", "the number of digits that each network of the row never learnt"),
+    "best_epoch_*": ("seeds", "the best accuracy of each network of the row after any measured epoch, in percent"),
+    "first_epoch_*": ("seeds", "the accuracy of each network of the row when first measured, in percent"),
+    **dict.fromkeys(ROWS, ("", "the mean final accuracy of the row's networks, in percent")),
+}
+
+
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
-    """The accuracies of every row: after the last epoch, after the first, and the best of all epochs."""
+    """The accuracies of every row after the last epoch, after the first, and after the best."""
+    common.check_written("weights", config.weights)
     everything, test = common.load(config)
     learnt, validation = common.hold_out(everything, 10_000 if config.data == "mnist" else 200)
     found: dict[str, Any] = {}
+    networks: dict[str, mlp.Params] = {}
     keys = dict(zip(ROWS, jax.random.split(jax.random.key(config.seed), len(ROWS)), strict=True))
     for name, row in rows(config).items():
         measured = validation if row.measured_on == "validation" else test
         examples = data.Split(*(a[config.first :][: row.n] for a in learnt))
-        curves, silent = reproduce(training, keys[name], name, config, examples, measured)
+        networks[name], curves, silent = reproduce(training, keys[name], name, config, examples, measured)
         found[f"curves_{name}"] = curves
         found |= runner.mean_and_standard_error(name, 100 * curves[:, -1])
         found[f"silent_{name}"] = silent
         found |= {f"best_epoch_{name}": 100 * curves.max(axis=1), f"first_epoch_{name}": 100 * curves[:, 0]}
+    common.keep(config, networks, {name: _about(config, name, params) for name, params in networks.items()})
     return found
 
 
 def reproduce(
     training: runner.Training, key: Any, name: str, config: Config, examples: data.Split, measured: data.Split
-) -> tuple[Any, Any]:
-    """Accuracies [seeds, epochs] of a row's networks, or [seeds, 1] after a long training; digits each never learnt."""
+) -> tuple[mlp.Params, Any, Any]:
+    """A row's networks, their accuracies [seeds, epochs], and the number of digits that each never learnt.
+
+    After a training run of more than `MAX_MEASURED` epochs the accuracies are [seeds, 1].
+    """
     row = ROWS[name]
     epochs = -(-row.epochs // config.shorter)
     sizes = (examples.xs.shape[1], row.hidden, 10)
@@ -128,11 +143,16 @@ def reproduce(
     curves = jax.vmap(evaluate)(state.params)[:, None] if history.metrics is None else history.metrics
     read = np.asarray(jax.vmap(mlp.classify, (0, None))(state.params, measured.xs))
     right = [[np.mean(each[measured.labels == digit] == digit) for digit in range(10)] for each in read]
-    return np.asarray(curves), np.sum(np.array(right) < NEVER, axis=1)
+    return state.params, np.asarray(curves), np.sum(np.array(right) < NEVER, axis=1)
+
+
+def _about(config: Config, name: str, params: mlp.Params) -> dict[str, Any]:
+    sizes = (params[0].w.shape[-1], *(layer.b.shape[-1] for layer in params))
+    return common.about_networks(config, COSTS[ROWS[name].cost], hidden="sigmoid", sizes=sizes)
 
 
 def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
-    """Rows reach the published accuracy less half a point; three rows have claims of their own."""
+    """Rows reach the published accuracy less half a point; three rows have other claims."""
     chosen = rows(config)
     if config.data != "mnist" or config.shorter != 1 or config.first:
         return {f"{name}: above 30 %, where guessing gives 10 %": arrays[name] > 30 for name in chosen}
@@ -141,7 +161,8 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
         least, last = row.published - 0.5, 100 * arrays[f"curves_{name}"][:, -1]
         if name == "100 hidden, quadratic":
             learnt = (last >= least) | (arrays[f"silent_{name}"] > 0)
-            found[f"{name}: every network does too, or never learnt one of the digits"] = np.all(learnt)
+            words = f"every network reaches {row.published:.2f} % less half a point, or never learnt one of the digits"
+            found[f"{name}: {words}"] = np.all(learnt)
         elif name == "30 hidden, lambda 5":
             best = arrays[f"best_epoch_{name}"].mean()
             found[f"{name}: at least {row.published:.2f} % less half a point in the best epoch"] = best >= least
@@ -150,7 +171,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     pair = ("100 hidden, 1/sqrt(n)", "100 hidden, unit normal")
     if all(name in chosen for name in pair):
         scaled, unscaled = (arrays[f"first_epoch_{name}"].mean() for name in pair)
-        found["after one epoch, networks with 1/sqrt(n) weights are ahead of those with unit normal ones"] = (
+        found["after one epoch, networks with 1/sqrt(n) weights are ahead of networks with unit normal weights"] = (
             scaled > unscaled
         )
     return found

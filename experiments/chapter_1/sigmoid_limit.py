@@ -1,7 +1,8 @@
 """Exercise 1.2: sigmoid neurons become perceptrons as all weights and biases grow, unless some w.x + b is 0.
 
-Random networks of perceptrons, each with a fixed input, are compared with the same networks of sigmoid neurons with
-every weight and bias times c. In the networks that fail, the first perceptron's bias makes its w.x + b exactly 0.
+Random networks of perceptrons, each with a fixed input, are compared with the same networks of sigmoid neurons whose
+weights and biases are all multiplied by c. In the networks that fail, the first perceptron's bias makes its w.x + b
+exactly 0.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from jnn import mlp, perceptron
 from jnn.activations import sigmoid, step
 
 SHOWN = 40
-"""Networks whose own distances to draw."""
+"""The number of networks of each kind whose distances are drawn."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class Config(common.Seeded):
     sizes: tuple[int, ...] = (5, 8, 6, 1)
     """Neurons in each layer."""
     networks: int = 1000
-    """Random networks with their inputs."""
+    """Random networks, each with an input."""
     doublings: int = 20
-    """Doublings of c, which starts at 1: with powers of two the sums round as before."""
+    """Doublings of c, which starts at 1: powers of two do not change the rounding of the sums."""
 
 
 def network(key: Key[Array, ""], sizes: tuple[int, ...]) -> tuple[mlp.Params, Float[Array, " n_in"]]:
@@ -53,6 +54,16 @@ def smallest_input(params: mlp.Params, x: Float[Array, " n_in"]) -> Float[Array,
     return jnp.min(jnp.abs(jnp.concatenate([mlp.logits(params[:l], x, hidden=step) for l in layers])))
 
 
+ARRAYS = {
+    "c": ("c", "the factors of all weights and biases"),
+    "distances": ("networks c", "the distance of each network's output from its perceptrons' output"),
+    "margins": ("networks", "the least |w.x + b| of any perceptron in the network"),
+    "first_neurons": ("networks c", "the output of the first sigmoid neuron where w.x + b = 0"),
+    "first_perceptrons": ("networks", "the output of the perceptron with w.x + b = 0"),
+    "failing_distances": ("networks c", "the distances where w.x + b = 0 for the first perceptron"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """For each network and each c the distance of its output from the perceptrons', and the neuron that fails."""
     keys = jax.random.split(jax.random.key(config.seed), config.networks)
@@ -61,7 +72,7 @@ def compute(config: Config) -> dict[str, Any]:
 
 @partial(jax.jit, static_argnames="sizes")
 def study(keys: Key[Array, " networks"], cs: Float[Array, " c"], *, sizes: tuple[int, ...]) -> dict[str, Any]:
-    """The results of `compute` for one network from each key and for each c."""
+    """The results of `compute` for a network from each key and for each c."""
     params, x = jax.vmap(partial(network, sizes=sizes))(keys)
 
     def distances(params: mlp.Params, x: Array) -> Array:
@@ -89,7 +100,8 @@ def claims(_: Config, arrays: runner.Arrays) -> runner.Claims:
         "at the largest c, networks with c |w.x + b| > 100 everywhere are perceptrons to 1e-6": (
             np.any(settled) and np.all(arrays["distances"][settled, -1] < 1e-6)
         ),
-        "these are more than 99 % of the networks, or all but one": np.sum(~settled) <= max(1, 0.01 * len(settled)),
+        "these are more than 99 % of the networks, or all networks but one": np.sum(~settled)
+        <= max(1, 0.01 * len(settled)),
         "where w.x + b = 0 the sigmoid neuron stays at 1/2 for every c": np.all(arrays["first_neurons"] == 0.5),
         "where w.x + b = 0 the perceptron gives 0": np.all(arrays["first_perceptrons"] == 0),
         "some of these networks never give the output of the perceptrons": (
@@ -110,5 +122,5 @@ def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
             right.loglog(arrays["c"], np.maximum(curve, 1e-12), color=colour, alpha=0.6, linewidth=0.8)
     left.set(xlabel="$c$", ylabel="networks / %", ylim=(0, 103), title="outputs within 0.01 of the perceptrons'")
     right.set(xlabel="$c$", xlim=(1, 3000), ylim=(1e-9, 2))
-    right.set_title(f"distance from them, {min(SHOWN, config.networks)} networks of each")
+    right.set_title(f"distances of {min(SHOWN, config.networks)} networks of each kind")
     left.legend(loc="lower right")

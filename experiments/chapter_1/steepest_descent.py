@@ -1,8 +1,8 @@
-"""Exercise 1.4: among all steps of one length, the one against the gradient lowers the cost the most.
+"""Exercise 1.4: among all steps of a given length, the step against the gradient lowers the cost the most.
 
-The gradient is that of a network's quadratic cost on handwritten digits. For steps dv of length epsilon, by the formula
-and along many random directions, it computes grad C . dv, to which the exercise's claim refers, and the true change of
-C, which approaches this product as epsilon falls.
+The cost is the quadratic cost of a network on handwritten digits. For steps dv of length epsilon, by the formula and
+along many random directions, the experiment computes grad C . dv, to which the exercise's claim refers, and the true
+change of C, which approaches this product as epsilon falls.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Config(common.Seeded):
     directions: int = 20_000
     """Random directions to multiply with the gradient, for each number of dimensions."""
     dimensions: tuple[int, ...] = (2, 10, 100)
-    """Numbers of parameters to move, the last ones of the network; then all."""
+    """Numbers of parameters that move, the last of the network; then all of them."""
     changes: int = 1000
     """Random directions along which to compute the cost itself."""
     examples: int = 100
@@ -48,6 +48,17 @@ def products(key: Key[Array, ""], gradient: Float[Array, " m"], count: int) -> t
     """The products grad C . dv / |grad C| along random directions [count], and along the formula's."""
     unit = gradient / jnp.linalg.norm(gradient)
     return directions(key, count, len(gradient)) @ unit, perceptron.steepest_step(gradient, 1.0) @ unit
+
+
+ARRAYS = {
+    "dimensions": ("dimensions", "the numbers of parameters that move"),
+    "products": ("dimensions directions", "grad C . dv / (epsilon |grad C|) along each random direction"),
+    "products_of_the_formula": ("dimensions", "the same along the step that the formula gives"),
+    "length_of_the_formula": ("", "the length of the formula's step, divided by epsilon"),
+    "lengths": ("lengths", "the lengths epsilon of the steps"),
+    "changes": ("changes lengths", "the change of C / (epsilon |grad C|) along each random direction"),
+    "change_by_the_formula": ("lengths", "the same along the step that the formula gives"),
+}
 
 
 def compute(config: Config) -> dict[str, Any]:

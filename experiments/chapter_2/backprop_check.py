@@ -1,7 +1,7 @@
 """Equations (2.9): the gradient by hand is the gradient by autodiff, over random networks, costs and activations.
 
-There are four ways to the mean gradient of a mini-batch: the mean over `jax.vmap` of the one-example form by hand; the
-matrix form by hand, which trains; the mean over `jax.vmap` of `jax.grad`; and `jax.grad` of the mean cost, the
+The mean gradient of a mini-batch is computed in four ways: the mean over `jax.vmap` of the one-example form by hand;
+the matrix form by hand, which trains; the mean over `jax.vmap` of `jax.grad`; and `jax.grad` of the mean cost, the
 reference for the other three.
 """
 
@@ -53,6 +53,14 @@ class Case(NamedTuple):
     cost: Cost
     hidden: Activation
     m: int
+
+
+ARRAYS = {
+    "depths": ("networks", "the number of layers of weights of each network"),
+    "float64": ("networks ways", "the relative error of each way in float64"),
+    "float32": ("networks ways", "the relative error of each way in float32"),
+    "largest_relative_error_*": ("", "the largest of these errors in this dtype"),
+}
 
 
 def compute(config: Config) -> dict[str, Any]:

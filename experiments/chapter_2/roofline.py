@@ -1,9 +1,9 @@
 """Data parallelism on paper: the width and the mini-batch from which many devices train a network faster than one.
 
-A step of [784, n, n, 10] on B examples takes the longer of its arithmetic and its memory traffic; N devices process
-B/N examples each and then sum their gradients, each sending 2 (N-1)/N gradients' bytes around a ring and waiting for
-2 log2(N) messages. Operations and bytes are XLA's own count for the compiled step, checked against a count by hand. The
-device exists on paper only: the defaults are approximately an NVIDIA A100's data sheet, eight to a machine.
+A step of [784, n, n, 10] on B examples takes the longer of its arithmetic and its memory traffic; N devices process B/N
+examples each and then sum their gradients, each sending 2 (N-1)/N gradients' bytes around a ring and waiting for 2
+log2(N) messages. Operations and bytes are XLA's own count for the compiled step, checked against a count by hand. The
+device is hypothetical: the defaults approximate an NVIDIA A100's data sheet, with eight devices to a machine.
 """
 
 import math
@@ -62,12 +62,12 @@ def counted(width: int, batch: int) -> tuple[float, float]:
 
 
 def by_hand(sizes: tuple[int, ...], batch: int) -> tuple[float, float]:
-    """The same by hand, for the operations of products and for float32 arrays the size of a layer or its weights.
+    """The same counts by hand, of the operations of products and of float32 arrays as large as a layer or its weights.
 
-    Each weight takes part in three products of 2 B operations, in the first layer in two. It is read twice (once in
-    the first layer), its gradient is written, and the update reads both and writes one. For every example, xs are read
-    twice; in each hidden layer z is written and read twice, a written and read twice, (w^T delta) written and read,
-    delta written and read for both gradients: 11, and in all but the first layer once more, for the layer below.
+    Each weight takes part in three products of 2 B operations, in the first layer in two. It is read twice (once in the
+    first layer), its gradient is written, and the update reads both and writes the weight. For every example, xs are
+    read twice; in each hidden layer z is written and read twice, a written and read twice, (w^T delta) written and
+    read, delta written and read for both gradients: 11, and in all but the first layer once more, for the layer below.
     """
     weights = sum(n_in * n_out for n_in, n_out in pairwise(sizes))
     first = sizes[0] * sizes[1]
@@ -87,6 +87,14 @@ def seconds_to_add(config: Config, gradient_bytes: float, devices: int) -> float
     """The time to sum the gradients of all devices."""
     sent = 2 * (devices - 1) / devices * gradient_bytes
     return sent / (1e9 * _speed(config, devices)) + 2 * math.ceil(math.log2(devices)) * 1e-6 * config.microseconds
+
+
+ARRAYS = {
+    "counted": ("widths batches 2", "the operations and bytes of a step, as XLA counts them"),
+    "by_hand": ("widths batches 2", "the same, counted by hand"),
+    "faster": ("widths devices", "the least examples per device at which the devices are faster than one"),
+    "efficient": ("widths devices", "the least examples per device at which the sum takes no longer than the rest"),
+}
 
 
 def compute(config: Config) -> dict[str, Any]:

@@ -63,6 +63,14 @@ def tinted(key: Any, image: Float[Array, "H W"]) -> Float[Array, "H W 3"]:
     return jnp.clip(augment.colour(key, blue, amount=0.4), 0, 1)
 
 
+ARRAYS = {
+    "shown": ("shown height width", "the digits that are drawn, untransformed"),
+    "colour": ("shown height width 3", "the same digits in random colours, in red, green and blue"),
+    "drawn_*": ("shown height width", "the same digits under this transform"),
+    "accuracy_*": ("", "the mean accuracy of the networks on test images under this transform"),
+}
+
+
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
     """Transformed images, and the accuracy on test images under each transform of networks trained without any."""
     images, test = common.load(config)

@@ -38,6 +38,16 @@ def minimum(y: jax.Array, steps: int) -> jax.Array:
     return jax.lax.scan(step, jnp.zeros_like(y), length=steps)[0]
 
 
+ARRAYS = {
+    "a": ("points", "the outputs a, evenly spaced in [0, 1]; also the desired outputs y of H"),
+    "H": ("points", "the binary entropy H(y), in nats"),
+    "C": ("ys inside", "the cross-entropy at each a inside (0, 1), for each desired output of the config"),
+    "least_a": ("inside", "the output that minimises the cross-entropy, for each y inside (0, 1)"),
+    "least_C": ("inside", "the minimum of the cross-entropy, for each y inside (0, 1)"),
+    "largest_H": ("", "the largest value of H"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """H(y); C(a) for some y; and the minimum of C over a for every y inside (0, 1), from a common start."""
     a = jnp.linspace(0, 1, config.points)

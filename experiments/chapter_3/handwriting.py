@@ -193,6 +193,18 @@ def split(config: Config) -> tuple[data.Split, data.Split, data.Split]:
     return train, held_out, test
 
 
+ARRAYS = {
+    "sure": ("", "the least probability of a sure answer"),
+    "accuracy_on_*": ("", "the mean fraction of the pictures of this kind that are read correctly"),
+    "not_sure_of_*": ("", "the mean fraction of the answers to pictures of this kind that are not sure"),
+    "*_confidence": ("seeds pictures", "each network's largest probability for each picture of this kind"),
+    "*_some": ("shown pixels", "some pictures of this kind, as the networks see them"),
+    "*_some_read": ("shown", "what the first network reads in them"),
+    "*_wrong": ("wrong pixels", "some pictures of this kind that the first network misreads"),
+    "*_wrong_read": ("wrong", "what it reads in them"),
+}
+
+
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
     """Train the networks. Returns their accuracies on pictures of each kind, and how many answers are not sure."""
     common.check_written("weights", config.weights)

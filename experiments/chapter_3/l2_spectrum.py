@@ -1,9 +1,9 @@
 """Section 3.3.1: L2 shrinks the optimum along each eigenvector of the Hessian by lambda / (lambda + alpha).
 
 This is exact for a quadratic loss, where the solve (3.12), the spectral form (3.13) and gradient descent agree. For
-networks on real digits, softmax regression and one with a hidden layer, it is a second-order prediction: how good is
-it as alpha grows? Their cost alone has no minimum at finite weights, so L is the cost with a small L2 of its own.
-All parameters are penalised, including biases, as in the notes' analysis.
+softmax regression and a network with one hidden layer, on real digits, it is a second-order prediction: how accurate is
+it as alpha grows? Their cost alone has no minimum at finite weights, so L is the cost with a small L2 penalty. All
+parameters are penalised, including biases, as in the notes' analysis.
 """
 
 from dataclasses import dataclass
@@ -114,6 +114,22 @@ def network(config: Config, key: Any, hidden: tuple[int, ...]) -> dict[str, Any]
     }
 
 
+ARRAYS = {
+    "quadratic_solve": ("ratios d", "the regularised optimum by (3.12), for each alpha"),
+    "quadratic_spectral": ("ratios d", "the regularised optimum by (3.13), for each alpha"),
+    "quadratic_descent": ("ratios d", "the regularised optimum by gradient descent, for each alpha"),
+    "quadratic_eigenvalues": ("d", "the eigenvalues of the quadratic loss's Hessian"),
+    "quadratic_left": ("ratios d", "the remaining fraction of the optimum along each eigenvector"),
+    "* slope": ("seeds", "the norm of the gradient at the optimum, over the norm of its L2 term"),
+    "* eigenvalues": ("seeds parameters", "the eigenvalues of the network's Hessian at the optimum"),
+    "* top": ("seeds top", "the largest eigenvalues by Lanczos' method"),
+    "* top_found": ("seeds ratios top", "the retrained optimum along these eigenvectors, for each alpha"),
+    "* top_predicted": ("seeds ratios top", "the same as (3.13) predicts it"),
+    "* apart": ("seeds ratios", "the error of the prediction, over the distance of the two optima"),
+    "*: relative error of the prediction at *": ("", "the mean of this ratio at one alpha"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """The quadratic loss, and each network from several starts."""
     quadratic_key, *keys = jax.random.split(jax.random.key(config.seed), 1 + len(NETS))
@@ -122,13 +138,13 @@ def compute(config: Config) -> dict[str, Any]:
         of_net = parallel.sweep(partial(network, config, hidden=hidden), jax.random.split(key, config.seeds))
         found |= {f"{name} {which}": value for which, value in of_net.items()}
         for i, ratio in enumerate(config.ratios):
-            what = f"{name} misses the move by, alpha {ratio:g} base"
+            what = f"{name}: relative error of the prediction at alpha = {ratio:g} base"
             found |= runner.mean_and_standard_error(what, of_net["apart"][:, i])
     return found
 
 
 def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
-    """Exact for the quadratic loss; for networks good while alpha is small."""
+    """Exact for the quadratic loss; for networks a good approximation while alpha is small."""
     eigenvalues, alphas = arrays["quadratic_eigenvalues"], np.array(config.ratios)[:, None]
     expected = eigenvalues[None] / (eigenvalues[None] + alphas)
     found = {
@@ -151,7 +167,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
             f"{name}: Lanczos' method finds the largest eigenvalues": np.allclose(
                 top, arrays[f"{name} eigenvalues"][:, : -config.top - 1 : -1], rtol=1e-2
             ),
-            f"{name}: for the smallest alpha the predicted move is within 10 % of the real one": (
+            f"{name}: for the smallest alpha the predicted move is within 10 % of the real move": (
                 apart[:, 0].max() < 0.1
             ),
             f"{name}: for the largest alpha the prediction is worse than for the smallest": np.all(

@@ -1,8 +1,8 @@
-"""Equation (3.22): noise on the inputs of a linear model is L2 with alpha = 2 sigma^2, and of other models it is not.
+"""Equation (3.22): noise on the inputs of a linear model is L2 with alpha = 2 sigma^2, and for other models it is not.
 
-Many linear regressions train side by side on inputs with new noise in every step; their mean is the regularised
-optimum (3.12). For a network the same noise adds a different amount to the cost: for small sigma, sigma^2 times half
-the Laplacian of the cost with respect to the inputs, then more than that, then less.
+Many linear regressions train side by side on inputs with new noise in every step; their mean is the regularised optimum
+(3.12). For a network the same noise adds a different amount to the cost: for small sigma, sigma^2 times half the
+Laplacian of the cost with respect to the inputs, then more than that, then less.
 """
 
 import functools
@@ -87,7 +87,7 @@ def regression(config: Config, key: Any) -> dict[str, Any]:
 
 
 def network(config: Config, key: Any) -> dict[str, Any]:
-    """The cost that noise adds to a network, over sigma^2 times half the Laplacian of the cost by its inputs."""
+    """The cost that noise adds to a network, over sigma^2 times half the Laplacian of the cost in its inputs."""
     init_key, train_key, noise_key = jax.random.split(key, 3)
     images, test = data.digits()
     ys, few = data.one_hot(test.labels, 10), test.xs
@@ -118,6 +118,20 @@ def network(config: Config, key: Any) -> dict[str, Any]:
         "half_the_laplacian": half_trace,
         "sum_of_squared_first_weights": jnp.sum(params[0].w ** 2),
     }
+
+
+ARRAYS = {
+    "linear_measured": ("sigmas", "the mean squared loss under noise, by Monte Carlo"),
+    "linear_error": ("sigmas", "the standard error of this mean"),
+    "linear_exact": ("sigmas", "the squared loss under noise by (3.22)"),
+    "linear_trained": ("sigmas seeds d", "the weights of each regression, trained with noise"),
+    "linear_ridge": ("sigmas d", "the regularised optimum (3.12)"),
+    "network_sigmas": ("network_sigmas", "the standard deviations of the noise on the network's inputs"),
+    "network_ratio": ("network_sigmas", "the cost that noise adds, over sigma^2 times half the Laplacian"),
+    "network_ratio_error": ("network_sigmas", "the standard error of this ratio"),
+    "half_the_laplacian": ("", "half the Laplacian of the cost with respect to the inputs, mean over test images"),
+    "sum_of_squared_first_weights": ("", "the sum of squares of the network's first weights"),
+}
 
 
 def compute(config: Config) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Section 3.3: a network overfits 1,000 images, and each regulariser of chapter 3 on its own reduces that.
 
 Nielsen's example: [784, 30, 10], cross-entropy, the first 1,000 MNIST images, mini-batches of 10, 400 epochs. Then the
-same with one regulariser at a time; all networks of a regulariser train side by side. The strengths were chosen on the
-last 10,000 training images.
+same networks with one regulariser at a time; all networks of a regulariser train side by side. The strengths were
+chosen on the last 10,000 training images.
 """
 
 import functools
@@ -73,6 +73,16 @@ def methods(config: Config, pixels: int) -> dict[str, tuple[Any, Any]]:
     }
 
 
+ARRAYS = {
+    "curves_known_*": ("seeds epochs", "the accuracy on training images after each epoch, with this regulariser"),
+    "curves_unseen_*": ("seeds epochs", "the accuracy on unseen images after each epoch, with this regulariser"),
+    "known_*": ("seeds", "the final accuracy on training images"),
+    "unseen_*": ("seeds", "the final accuracy on unseen images"),
+    "known accuracy with *": ("", "the mean final accuracy on training images"),
+    "unseen accuracy with *": ("", "the mean final accuracy on unseen images"),
+}
+
+
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
     """Accuracies on training and unseen images, epoch by epoch, with each regulariser."""
     examples, test = common.load(config)
@@ -83,7 +93,7 @@ def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[st
     key = jax.random.key(config.seed)
     state, train_keys = common.init_networks(key, config.seeds, optimizer, sizes, weights=normal, biases=normal)
     stopping.check(stopping.error_change(window=config.window), Partial(_metrics), config.epochs)
-    for grad, transform in methods(config, sizes[0]).values():  # all before the first of them trains
+    for grad, transform in methods(config, sizes[0]).values():  # all are checked before any of them trains
         _trace(grad, transform, jax.tree.map(lambda leaf: leaf[0], state.params), key, common.first(known, 1))
     found: dict[str, Any] = {}
     for name, (grad, transform) in methods(config, sizes[0]).items():
@@ -144,7 +154,7 @@ def draw(figure: runner.Figure, _: Config, arrays: runner.Arrays) -> None:
 
 
 def _trace(grad: Any, transform: Any, params: mlp.Params, key: Key[Array, ""], images: data.Split) -> None:
-    """Raise ValueError for what a training step with this method refuses."""
+    """Raises the ValueError of a training step if the options of this method are invalid."""
 
     def step(key: Any, *batch: Any) -> Any:
         return grad(params, *(batch if transform is None else transform(key, *batch)))

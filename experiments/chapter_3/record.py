@@ -1,14 +1,15 @@
 """Section 3.3.2, dataset augmentation: plain multilayer perceptrons on MNIST, trained on images that never repeat.
 
-Softmax and log-likelihood, momentum, a learning rate that falls along a cosine, and for every image of every mini-batch
-a new affine and elastic distortion (Simard, Steinkraus and Platt, 2003) and, for half of them, thinner or thicker
-strokes. There is no convolution, but each hidden neuron has a place on the image: its weights start smooth and from
-nearby, and those from nearby learn faster (`jnn.receptive`). Weak dropout and L2 regularise the network.
+The networks train with softmax and log-likelihood, momentum and a learning rate that falls along a cosine. Every image
+of every mini-batch has a new affine and elastic distortion (Simard, Steinkraus and Platt, 2003), and half of them
+thinner or thicker strokes. There is no convolution, but each hidden neuron has a place on the image: its weights start
+smooth and from nearby, and those from nearby learn faster (`jnn.receptive`). Weak dropout and L2 regularise the
+network.
 
-Accuracies are those of single networks after the last epoch; a vote of all networks is reported separately. The images
-to measure on are read once, after training. `--validate` holds out the last 10,000 training images and measures on
-them: all settings were chosen this way, never on the test images. `--epochs 180` takes an hour on two cores. The net
-of Simard et al.: `--hidden 800 --widths --activation relu --pens 0 --dropout 0 --decay 0 --eta 0.1 --epochs 200`.
+Accuracies are of single networks after the last epoch; a vote of all networks is reported separately. The test images
+are used once, after training. `--validate` holds out the last 10,000 training images and measures on them: all settings
+were chosen this way, never on the test images. `--epochs 180` takes an hour on two cores. The net of Simard et al.:
+`--hidden 800 --widths --activation relu --pens 0 --dropout 0 --decay 0 --eta 0.1 --epochs 200`.
 """
 
 import functools
@@ -37,7 +38,7 @@ HELD_OUT = 10_000
 
 
 @dataclass(frozen=True)
-class Config(common.Images):
+class Config(common.Kept, common.Images):
     quick: ClassVar[dict[str, Any]] = {
         "data": "digits",
         "hidden": (100,),
@@ -129,9 +130,9 @@ def recipe(
     windows = receptive.windows(sizes, shape, widths=config.widths, margin=shape[0] / 7)
 
     def local(key: Key[Array, ""]) -> mlp.Params:
-        return receptive.localize(receptive.smooth(init(key), shape, sigma=SMOOTH), windows)
+        return receptive.localise(receptive.smooth(init(key), shape, sigma=SMOOTH), windows)
 
-    return local, receptive.localized(grad, windows, floor=config.floor)
+    return local, receptive.localised(grad, windows, floor=config.floor)
 
 
 @jax.jit
@@ -144,13 +145,27 @@ def outputs(
 
 
 def split(config: Config) -> tuple[data.Split, data.Split]:
-    """The images to train on, and those to measure on."""
+    """The images to train on, and the images to measure on."""
     examples, test = common.load(config) if config.folder is None else data.idx_folder(config.folder)
     return common.hold_out(examples, min(HELD_OUT, len(examples.xs) // 6)) if config.validate else (examples, test)
 
 
+ARRAYS = {
+    "accuracy": ("", "the mean accuracy of the networks"),
+    "accuracies": ("seeds", "the accuracy of each network after the last epoch"),
+    "accuracy_of_a_vote": ("", "the accuracy of the mean of all networks' probabilities"),
+    "costs": ("seeds epochs", "the mean training cost of each network in each epoch"),
+    "seconds_a_network": ("", "the seconds of training, divided by the number of networks"),
+    "examples": ("36 pixels", "six training images, each distorted six times"),
+    "misread": ("misread pixels", "the images that the vote misreads"),
+    "misread_as": ("misread", "the digit that the vote reads in them"),
+    "misread_labels": ("misread", "their labels"),
+}
+
+
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
-    """Train the networks. Returns their costs and accuracies, and the images that a vote of all misreads."""
+    """Trains the networks. Returns their costs and accuracies, and the images that a vote of all misreads."""
+    common.check_written("weights", config.weights)
     images, measured = split(config)
     classes = int(max(jnp.max(part.labels) for part in (images, measured))) + 1
     shape, sizes = square(images.xs.shape[1]), (images.xs.shape[1], *config.hidden, classes)
@@ -167,6 +182,10 @@ def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[st
     state, history = common.fit_images(training, train_keys, grad, optimizer, state, images, classes=classes, **options)
     seconds = time.perf_counter() - begin
     networks = jax.vmap(functools.partial(dropout.at_test, p=config.dropout))(state.params)
+    about = common.about_networks(config, costs.log_likelihood, hidden=config.activation, sizes=sizes)
+    if config.folder is not None:
+        about["scale"] = 1 / 255  # IDX files hold bytes, whatever --data is
+    common.keep(config, networks, about)
     found = np.asarray(outputs(networks, measured.xs, getattr(activations, config.activation)))
     read, labels = np.argmax(np.mean(found, axis=0), axis=-1), np.asarray(measured.labels)
     wrong = np.flatnonzero(read != labels)
@@ -200,7 +219,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
-    """Costs by epoch, six digits as training sees them, and the digits that a vote misreads."""
+    """Costs by epoch, six digits as training distorts them, and the digits that a vote misreads."""
     curves, seen, misread = common.parts(figure, (10, 4.2), 1, 3, width_ratios=(1.25, 1, 1.25))
     _draw_curves(curves, config, arrays)
     seen.suptitle("six digits, six times as training sees them", fontsize="medium")

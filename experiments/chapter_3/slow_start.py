@@ -1,7 +1,7 @@
 """Exercise 3.2: a saturated neuron learns slowly with the quadratic cost and fast with the cross-entropy.
 
 First Nielsen's neuron with the input 1 and the desired output 0, from his two starting points and from many random
-ones: the quadratic cost's first step is the cross-entropy's times sigma'(z). Then whole networks whose output neurons
+points: the quadratic cost's first step is the cross-entropy's times sigma'(z). Then whole networks whose output neurons
 start saturated.
 """
 
@@ -82,8 +82,20 @@ def networks(training: runner.Training, config: Config, name: str, cost: costs.C
     return history.metrics
 
 
+ARRAYS = {
+    "first_outputs": ("neurons", "the output of each neuron at its random starting point"),
+    "* from *": ("steps", "the output of a neuron with this cost before each step from this starting point"),
+    "steps_*": ("neurons", "the steps until each neuron has learnt; one more than were made if it never does"),
+    "first_steps_*": ("neurons", "the derivative of this cost with respect to z at the starting point"),
+    "saturated_*": ("seeds epochs", "test accuracies of networks with this cost whose output neurons start saturated"),
+    "plain_*": ("seeds epochs", "test accuracies of networks with this cost whose output biases start at 0"),
+    "epochs_of_*": ("", "the mean of the epochs until these networks have learnt"),
+    "epochs_*": ("seeds", "the epochs until each network has learnt; one more than were made if it never does"),
+}
+
+
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
-    """Learning curves, and the steps or epochs until each has learnt (one more than the length, if never)."""
+    """Learning curves, and the steps or epochs until each has learnt (one more than were made if it never does)."""
     z_key, share_key = jax.random.split(jax.random.key(config.seed))
     z = jax.random.uniform(z_key, (config.neurons,), maxval=config.largest)
     w = z * jax.random.uniform(share_key, (config.neurons,))
@@ -109,7 +121,7 @@ def first(reached: Any) -> Any:
 
 
 def claims(_: Config, arrays: runner.Arrays) -> runner.Claims:
-    """The factor sigma', and how much time it costs."""
+    """The factor sigma', and how many steps it costs."""
     a = arrays["first_outputs"]
     quadratic, entropy = arrays["steps_quadratic"], arrays["steps_cross-entropy"]
     badly = a > 0.9
@@ -149,6 +161,6 @@ def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
 
 
 def _legend(axes: Any, styles: Mapping[str, Any], place: str) -> None:
-    """A legend of the line styles; the colours are those of the whole figure."""
+    """A legend of the line styles; the legend of the figure explains the colours."""
     lines = [Line2D([], [], color="black", linestyle=style, label=label) for label, style in styles.items()]
     axes.legend(handles=lines, fontsize="small", loc=place)

@@ -1,7 +1,7 @@
 """Exercise 3.3: where softmax gets its name. As c grows its output becomes one-hot, or 1/k each for k that tie.
 
 For many random layers of weighted inputs: with a unique maximum the distance from one-hot falls like exp(-c gap), where
-gap is the difference of the two largest; with several largest ones the notes' limit needs this correction.
+gap is the difference of the two largest; with several equal maxima the notes' limit needs this correction.
 """
 
 from dataclasses import dataclass
@@ -31,10 +31,18 @@ class Config(common.Seeded):
     """Numbers of neurons that share the largest weighted input."""
 
 
+ARRAYS = {
+    "c": ("c", "the factors of the weighted inputs"),
+    "a_*": ("c neurons", "the softmax outputs of the first layer, with so many equal largest inputs"),
+    "gap_*": ("layers", "the difference of the largest and the next weighted input"),
+    "distance_*": ("c layers", "the largest distance of an output from its limit"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """The outputs at every c, and their distance from the limit: 1/k for the k largest, 0 for the others."""
     if config.neurons <= max(config.ties):
-        raise ValueError(f"neurons must be more than those that tie, got {config.neurons} and ties of {config.ties}")
+        raise ValueError(f"neurons must be greater than every number of ties, got {config.neurons} and {config.ties}")
     cs = jnp.geomspace(1e-3, config.largest, config.cs)
     z = jnp.sort(jax.random.normal(jax.random.key(config.seed), (config.layers, config.neurons)), axis=1)[:, ::-1]
     found: dict[str, Any] = {"c": cs}

@@ -73,6 +73,19 @@ def evaluate(net: mlp.Params, points: Float[Array, "P 2"]) -> Float[Array, "P n"
     return jax.lax.map(partial(mlp.logits, net), points, batch_size=2048)
 
 
+ARRAYS = {
+    "ends": ("points", "the coordinates of the surface's points along each axis"),
+    "surface": ("points points", "the surface f"),
+    "surface_*": ("points points", "the output of the network with so many bins along each axis"),
+    "bounds": ("bins", "half the diagonal of a cell times the largest slope of f"),
+    "errors": ("bins", "the sup error of each network"),
+    "rate": ("", "the slope of ln(error) over ln(bins)"),
+    "picture": ("pixels pixels 3", "the picture f: x, y (upwards), and red, green and blue"),
+    "picture_rms_*": ("", "the root-mean-square error of the network with so many bins along each axis"),
+    "picture_*": ("pixels pixels 3", "the picture that the network with so many bins along each axis gives"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """The surface, the picture, their networks, and the surface's errors by the number of bins."""
     if len(config.bins) < 2:

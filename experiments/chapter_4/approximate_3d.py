@@ -38,6 +38,17 @@ def f(x: Float[Array, "3"]) -> Float[Array, ""]:
     return jnp.sin(3 * x[0]) * jnp.cos(2 * x[1]) + x[2] * jnp.sin(2 * x[0] * x[1])
 
 
+ARRAYS = {
+    "f": ("slices points points", "f in each slice of constant x_3, over x_1 and x_2"),
+    "network_*": ("slices points points", "the output of the network with so many bins along each axis"),
+    "sup": ("bins", "the sup error of each network"),
+    "rms": ("bins", "the root-mean-square error of each network"),
+    "bounds": ("bins", "half a cell's diagonal times the largest slope of f"),
+    "bias_over_h": ("", "the bias of the indicators, divided by their weight h"),
+    "rate": ("", "the slope of ln(rms error) over ln(bins)"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """Slices of f and of each network, and the errors by the number of bins."""
     if len(config.bins) < 2:

@@ -36,6 +36,14 @@ def output(s: float, w: float, x: Array) -> Float[Array, " points"]:
     return jax.vmap(mlp.forward, in_axes=(None, 0))(universal.step(s, w), x[:, None])[:, 0]
 
 
+ARRAYS = {
+    "x": ("points", "the inputs"),
+    "by_weight": ("weights points", "the output of the neuron with each weight"),
+    "by_step": ("steps points", "the output of the neuron with each position of the step"),
+    "at_the_rise": ("weights 3", "the output at the start, the middle and the end of the rise"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """The curves of both panels, and each weight's output at s and at both ends of its rise."""
     x = jnp.linspace(0, 1, config.points)

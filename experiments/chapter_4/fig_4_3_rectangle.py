@@ -33,6 +33,19 @@ class Config:
     """Values of x."""
 
 
+ARRAYS = {
+    "x": ("points", "the inputs over [0, 1]"),
+    "output": ("points", "the output at x"),
+    "steps": ("2 points", "the outputs a_1 and a_2 of the hidden neurons at x"),
+    "x_near": ("points", "inputs near s1, within ten times 1/w"),
+    "output_near": ("points", "the output there"),
+    "steps_near": ("2 points", "the outputs of the hidden neurons there"),
+    "x_nearest": ("points", "inputs nearer to s1, within forty times 1/(w h)"),
+    "output_nearest": ("points", "the output there"),
+    "output_at_the_knots": ("2", "the output at s1 and s2"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """The hidden and the output activations over [0, 1], near s1, and at both knots."""
     net = universal.rectangle(config.s1, config.s2, w=config.w, h=config.h)

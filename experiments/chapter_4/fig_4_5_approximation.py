@@ -50,6 +50,18 @@ def errors(config: Config, bins: int) -> Float[Array, " points"]:
     return jnp.abs(evaluate(universal.approximate(f, 0.0, 1.0, bins), x) - f(x))[:, 0]
 
 
+ARRAYS = {
+    "x": ("points", "the inputs"),
+    "f": ("points", "Nielsen's function"),
+    "networks": ("neurons points", "the outputs of the networks in the first panels"),
+    "sup": ("bins", "the sup error of the network with each number of bins"),
+    "rms": ("bins", "its root-mean-square error"),
+    "bound": ("bins", "half a bin times the largest slope of f"),
+    "sup_rate": ("", "the slope of ln(sup error) over ln(bins)"),
+    "rms_rate": ("", "the slope of ln(rms error) over ln(bins)"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """The curves of the first panels, and the errors by the number of bins."""
     if not 0 <= config.margin < 0.5 or len(config.bins) < 2:

@@ -30,6 +30,17 @@ class Config:
     """Cells of the picture along each axis."""
 
 
+ARRAYS = {
+    "x": ("points", "the first coordinates"),
+    "y": ("points", "the second coordinates"),
+    "tower": ("points points", "the output of the tower, over x and y"),
+    "level": ("points points", "its weighted input without the bias, divided by h"),
+    "bias_over_h": ("", "the bias of the output neuron, divided by h"),
+    "on_faces": ("4", "the output at the centre of each side of the rectangle"),
+    "at_corners": ("4", "the output at each corner of the rectangle"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """The tower and its weighted input over the plane, at the centres of the faces, and at the corners."""
     net = universal.tower(config.lower, config.upper)

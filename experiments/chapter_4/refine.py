@@ -56,6 +56,19 @@ def refine(config: Config, bins: int) -> tuple[mlp.Params, mlp.Params]:
     return start, trained.params
 
 
+ARRAYS = {
+    "x": ("points", "the inputs"),
+    "f": ("points", "Nielsen's function"),
+    "steep_rms_*": ("1", "the root-mean-square error of the steep construction with so many bins"),
+    "soft_rms_*": ("1", "the root-mean-square error of the soft construction with so many bins"),
+    "trained_rms_*": ("seeds", "the root-mean-square errors after training"),
+    "steep_*": ("points", "the output of the steep construction with so many bins"),
+    "soft_*": ("points", "the output of the soft construction with so many bins"),
+    "trained_*": ("seeds points", "the outputs of the soft construction after training"),
+    "times_smaller_with_*": ("", "the mean of the steep construction's error over that after training"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """Curves and root-mean-square errors of the steep construction, the soft one, and the soft one after training."""
     x = jnp.linspace(0, 1, 10_001)[:, None]

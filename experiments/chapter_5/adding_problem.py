@@ -89,6 +89,13 @@ def learn(training: runner.Training, config: Config, length: int, kind: str) -> 
     return history.metrics
 
 
+ARRAYS = {
+    "sequence": ("T 2", "the number and the marker at each step of one sequence of the shortest length"),
+    "*_errors_*": ("seeds epochs", "the mean squared test error of each net after each epoch, at this length"),
+    "*_error_at_*": ("", "the mean of these errors after the last epoch"),
+}
+
+
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
     """The learning curves of both nets at every length, and one sequence to draw."""
     xs, _ = jax.jit(partial(examples, length=min(config.lengths)))(jax.random.key(config.seed + 1), jnp.arange(1))
@@ -105,13 +112,13 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     last = {name: errors[:, -1] for name, errors in arrays.items() if "_errors_" in name}
     longest, bound = max(config.lengths), 0.01 if config.epochs >= Config.epochs else BASELINE / 2
     found = {
-        f"of {length} steps, every LSTM's mean squared error ends below {bound:.2g}": np.all(
+        f"at T = {length}, every LSTM's mean squared error ends below {bound:.2g}": np.all(
             last[f"lstm_errors_{length}"] < bound
         )
         for length in config.lengths
     }
     if longest >= 200:
-        found[f"of {longest} steps, most plain nets' errors stay above 0.1"] = (
+        found[f"at T = {longest}, the errors of most plain nets stay above 0.1"] = (
             np.mean(last[f"rnn_errors_{longest}"] > 0.1) > 0.5
         )
     return found

@@ -1,8 +1,9 @@
 """Section 5.2: an LSTM recalls symbols long after it saw them; a plain recurrent net guesses.
 
 The copying task of Hochreiter and Schmidhuber (1997), in the form of Arjovsky, Shah and Bengio (2016): some random
-symbols, a delay of blanks, a signal, and then the net must output the symbols in order, and blanks until then. Without
-a memory the lowest mean cost per step is (recalled symbols) ln(alphabet) / T, the cost of guessing each of them.
+symbols, a delay of blanks, a signal, and then the net must output the symbols in order; until then it must output
+blanks. Without a memory the lowest mean cost per step is (recalled symbols) ln(alphabet) / T, the cost of guessing each
+of them.
 """
 
 from dataclasses import dataclass
@@ -119,6 +120,16 @@ def learn(
     return state.params, history.metrics
 
 
+ARRAYS = {
+    "xs": ("T", "the inputs of one sequence: 0 is a blank, the largest number the signal, the others symbols"),
+    "ys": ("T", "the desired outputs for it"),
+    "*_cost": ("seeds epochs", "the mean test cost per step of each net after each epoch, in nats"),
+    "*_fraction_recalled": ("", "the mean fraction of the symbols recalled after the last epoch"),
+    "*_recalled": ("seeds epochs", "the fraction of the symbols that each net recalls after each epoch"),
+    "*_says": ("T outputs", "the probabilities of the first net's outputs for this sequence"),
+}
+
+
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
     """The learning curves of both nets, and the outputs of the first of each for a new sequence."""
     xs, ys = examples(jax.random.key(config.seed + 1), jnp.arange(1), config=config)
@@ -137,7 +148,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     if config.epochs < Config.epochs:
         return {"the mean cost of every LSTM falls": np.all(long < arrays["lstm_cost"][:, 0])}
     return {
-        "most LSTMs' costs are below a tenth of that of guessing": np.mean(long < config.baseline / 10) > 0.5,
+        "most LSTMs' costs are below a tenth of the cost of guessing": np.mean(long < config.baseline / 10) > 0.5,
         "most LSTMs' costs are below a tenth of the best plain net's": np.mean(long < short.min() / 10) > 0.5,
     }
 

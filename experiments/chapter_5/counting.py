@@ -2,7 +2,7 @@
 
 The strings of Edwin Chen's "Exploring LSTMs", the notes' reference [1]: n times a, an X, n times b, and the end. A
 small LSTM predicts each next symbol; after the X a net that has counted can be certain of all of them. It trains on
-short strings and is tested on longer ones than it has ever seen. How far it then counts depends on its random start;
+short strings and is tested on longer strings than it has ever seen. How far it then counts depends on its random start;
 noise on the weights during training, under which only a robust counter survives, takes most nets beyond twice the
 length.
 """
@@ -82,10 +82,28 @@ def correct(net: common.Net, ns: Int[Array, " B"], *, longest: int) -> Bool[Arra
     return jnp.all((jnp.argmax(z, axis=-1) == nexts) | ~certain, axis=0)
 
 
+ARRAYS = {
+    "correct_up_to_n": ("", "the mean n up to which a net predicts every string after the last epoch"),
+    "reach": ("seeds epochs", "the n up to which each net predicts every string after each epoch"),
+    "correct": ("seeds strings", "whether each net predicts the string of each n, from 1 on, after the last epoch"),
+    "costs": ("seeds epochs", "the mean training cost of each net in each epoch"),
+    "unit": ("", "the memory cell of the best net whose long-term memory counts best"),
+    "correlation": ("", "the correlation of this memory with the count, without its sign"),
+    "symbols": ("T", "the symbols of one string, as indices into a, X, b, end"),
+    "count": ("T", "the a's minus the b's so far"),
+    "rem": ("T", "the remember gate of this cell at each step"),
+    "save": ("T", "its save gate"),
+    "focus": ("T", "its focus gate"),
+    "candidate": ("T", "its candidate memory ltm'"),
+    "ltm": ("T", "its long-term memory"),
+    "wm": ("T", "its working memory"),
+}
+
+
 def learn(
     config: Config, training: runner.Training = runner.ALONE
-) -> tuple[Any, Bool[np.ndarray, "N E n"], common.Net]:
-    """Train the nets. Returns their losses, which strings each predicts after every epoch, and the best net."""
+) -> tuple[Float[Array, "N E steps"], Bool[np.ndarray, "N E n"], common.Net]:
+    """Trains the nets. Returns their losses, the strings that each predicts after every epoch, and the best net."""
     longest = config.tested * config.trained
     sizes = {"inputs": len(SYMBOLS), "units": config.units, "outputs": len(SYMBOLS)}
     init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
@@ -113,7 +131,7 @@ def _reach(right: Bool[np.ndarray, "N E n"]) -> Int[np.ndarray, "N E"]:
 
 
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
-    """Which strings each net predicts after every epoch, and the inside of the best net over one string."""
+    """The strings that each net predicts after every epoch, and the state of the best net over one string."""
     losses, right, best = learn(config, training)
     reach = _reach(right)
     return {

@@ -2,8 +2,8 @@
 
 Exercise 5.1 asks for an activation whose derivative at 0 is higher. The notes ask for "less than 1"; tanh'(0) is
 exactly 1, while sigma'(0) is 1/4, so a chain of unit weights near z = 0 neither vanishes nor explodes. Away from 0
-tanh' falls faster, because tanh(z) = 2 sigma(2 z) - 1 implies tanh'(z) = 4 sigma'(2 z): beyond |z| = 1.66 it is the
-smaller one.
+tanh' falls faster, because tanh(z) = 2 sigma(2 z) - 1 implies tanh'(z) = 4 sigma'(2 z): beyond |z| = 1.66 it is smaller
+than sigma'.
 """
 
 from dataclasses import dataclass
@@ -29,6 +29,18 @@ class Config:
     """Values of z on either side of 0."""
 
 
+ARRAYS = {
+    "z": ("points", "the weighted inputs, symmetric about 0"),
+    "tanh": ("points", "tanh(z)"),
+    "tanh_prime": ("points", "tanh'(z)"),
+    "tanh_prime_at_0": ("", "tanh'(0)"),
+    "sigmoid": ("points", "sigma(z)"),
+    "sigmoid_prime": ("points", "sigma'(z)"),
+    "sigmoid_prime_at_0": ("", "sigma'(0)"),
+    "tanh_prime_is_larger_up_to": ("", "the largest z at which tanh'(z) is above sigma'(z)"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """Both functions and both derivatives at 0 and at pairs -z, z."""
     positive = config.largest * jnp.arange(1, config.points + 1) / config.points
@@ -41,14 +53,14 @@ def compute(config: Config) -> dict[str, Any]:
 
 
 def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
-    """The values at 0, the shape of the derivatives, and where each is the larger one."""
+    """The values at 0, the shape of the derivatives, and where each is the larger."""
     found = {
         "tanh'(0) is exactly 1": arrays["tanh_prime_at_0"] == 1,
         "sigma'(0) is exactly 1/4": arrays["sigmoid_prime_at_0"] == 0.25,
         "tanh'(z) = 4 sigma'(2 z)": np.allclose(
             arrays["tanh_prime"], 4 * np.asarray(sigmoid.prime(2 * arrays["z"])), atol=1e-6
         ),
-        "tanh' is the larger one up to |z| = 1.66, and the smaller one from there on": (
+        "tanh'(z) is larger than sigma'(z) up to |z| = 1.66, and smaller beyond": (
             np.array_equal(
                 arrays["tanh_prime"] > arrays["sigmoid_prime"],
                 np.abs(arrays["z"]) <= arrays["tanh_prime_is_larger_up_to"],

@@ -69,6 +69,13 @@ def inputs_and_signs(keys: Sequence[Key[Array, ""]], config: Config) -> tuple[Fl
     return xs, jax.random.rademacher(keys[1], (config.units,), xs.dtype)
 
 
+ARRAYS = {
+    "lstm": ("rem_biases seeds distances", "the norm of dL/d(ltm_t, wm_t) at each distance T - t, from 0 on"),
+    "ltm": ("rem_biases seeds distances", "the norm of dL/dltm_t alone"),
+    "rnn": ("scales seeds distances", "the norm of dL/dh_t in the plain nets"),
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """The norms, [rem_biases or scales, seeds, T+1]."""
     keys = jax.random.split(jax.random.key(config.seed), config.seeds)
@@ -80,7 +87,7 @@ def compute(config: Config) -> dict[str, Any]:
 
 
 def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
-    """The remaining gradient after all steps, by the whole state and by the long-term memory alone."""
+    """The remaining gradient after all steps, in the whole state and in the long-term memory alone."""
     left = {name: norms[..., -1] / arrays["rnn" if name == "rnn" else "lstm"][..., 0] for name, norms in arrays.items()}
     plain = left["rnn"][np.array(config.scales) <= 1]
     largest, steps = int(np.argmax(config.rem_biases)), config.length
@@ -96,7 +103,9 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
         f"{remembering} ltm alone retains at least 100 times more than any of these plain nets": (
             np.min(left["ltm"][largest]) >= 100 * np.max(plain)
         ),
-        "most of an LSTM's remaining gradient is by the long-term memory": np.all(left["ltm"] > 0.5 * left["lstm"]),
+        "most of an LSTM's remaining gradient is with respect to the long-term memory": np.all(
+            left["ltm"] > 0.5 * left["lstm"]
+        ),
         "a larger bias of rem retains more, in the geometric mean over nets": np.all(np.diff(by_bias) > 0),
     }
 
@@ -114,9 +123,12 @@ def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
             axes.semilogy(distance, np.median(norms, axis=0), color=f"C{i}", linewidth=2, label=label)
     for norms in arrays["ltm"]:
         left.semilogy(distance[1:], np.median(norms, axis=0)[1:], color="black", linestyle=":", linewidth=1)
-    left.plot([], [], color="black", linestyle=":", linewidth=1, label=r"by $\mathrm{ltm}_t$ alone")
-    left.set(title=r"LSTM: by $(\mathrm{ltm}_t, \mathrm{wm}_t)$", ylabel="norm of the gradient by the state at $t$")
-    right.set(title="plain recurrent net: by $h_t$")
+    left.plot([], [], color="black", linestyle=":", linewidth=1, label=r"$\mathrm{ltm}_t$ alone")
+    left.set(
+        title=r"LSTM: state $(\mathrm{ltm}_t, \mathrm{wm}_t)$",
+        ylabel="norm of the gradient with respect to\nthe state at $t$",
+    )
+    right.set(title="plain recurrent net: state $h_t$")
     for axes in (left, right):
         axes.set_xlabel("steps back, $T - t$")
         axes.legend(loc="lower left")

@@ -21,14 +21,14 @@ from jnn import costs, mlp
 from jnn.activations import softmax
 
 SHOWN = 5
-"""Test digits to draw."""
+"""The number of test digits to draw."""
 
 CHUNK = 1000
-"""Test images to read at a time, which bounds the size of their memories."""
+"""The number of test images to read at once, which bounds the memory."""
 
 
 @dataclass(frozen=True)
-class Config(common.Images):
+class Config(common.Kept, common.Images):
     quick: ClassVar[dict[str, Any]] = {"data": "digits", "units": 32, "batch_size": 32, "epochs": 4, "seeds": 2}
 
     seeds: int = 3
@@ -73,15 +73,26 @@ def accuracy(net: common.Net, xs: Float[Array, "N pixels"], labels: Int[Array, "
     return jnp.mean(predict(net, xs) == labels)
 
 
+ARRAYS = {
+    **common.LEARNING_CURVES,
+    "images": ("shown pixels", "the test digits that are drawn; the last is the first that net 0 misreads"),
+    "shown_labels": ("shown", "their labels"),
+    "probabilities": ("T shown 10", "net 0's probability of each digit after each row of them"),
+    "accuracy_by_row": ("T", "the accuracy of net 0 on test images when it predicts after each row"),
+}
+
+
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
-    """Train the nets. Returns the learning curves, and the first net's predictions for some test images by row."""
+    """Trains the nets. Returns the learning curves, and the first net's predictions for some test images by row."""
+    common.check_written("weights", config.weights)
     examples, test = common.load(config)
+    side = round(examples.xs.shape[1] ** 0.5)
     init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
     state, history = common.train_nets(
         training,
         init_keys,
         train_keys,
-        partial(common.init_net, inputs=round(examples.xs.shape[1] ** 0.5), units=config.units, outputs=10),
+        partial(common.init_net, inputs=side, units=config.units, outputs=10),
         jax.value_and_grad(loss),
         tuple(examples),
         eta=config.eta,
@@ -89,6 +100,8 @@ def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[st
         batch_size=config.batch_size,
         evaluate=Partial(accuracy, xs=test.xs, labels=test.labels),
     )
+    about = common.about_networks(config, costs.log_likelihood, cell="lstm", sizes=(side, config.units, 10))
+    common.keep(config, state.params._asdict(), about)
     first = jax.tree.map(lambda a: np.asarray(a)[0], state.params)
     by_row = logits(first, test.xs[:CHUNK])
     misread = np.flatnonzero(np.asarray(predict(first, test.xs) != test.labels))

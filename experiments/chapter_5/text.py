@@ -1,15 +1,15 @@
-"""Section 5.2: an LSTM learns to write, character by character, and some of its cells say where it is in the text.
+"""Section 5.2: an LSTM learns to write, character by character, and some of its cells track its place in the text.
 
-The networks that Edwin Chen's "Exploring LSTMs", the notes' reference [1], looks into. By default one learns the source
-of Python's standard library, of which a twentieth of the files is held out; `--file` names another text. Its memories
-are carried from window to window (truncated backpropagation through time; Williams and Peng, 1990).
+Such networks are examined in Edwin Chen's "Exploring LSTMs", the notes' reference [1]. By default the network learns
+the source of Python's standard library, of which a twentieth of the files is held out; `--file` names another text. Its
+memories are carried from window to window (truncated backpropagation through time; Williams and Peng, 1990).
 
-Bits per held-out character are measured twice: of the trained network, and of one that also takes a gradient step after
-each window it has predicted (dynamic evaluation; Mikolov et al., 2010; Graves, 2013). The first stand beside those of
-`bzip2 -9` and of the counts of six characters in a row, the second beside those of `xz -9`, which also learns as it
-reads and has the training text as its past. Cells are found as by Karpathy, Johnson and Fei-Fei (2015): by the
-correlation of their long-term memory with being in a string, in a comment, in brackets, and indented, the best on one
-half of a text and measured on the other. One network, as it takes minutes; `--seed` makes another.
+Bits per held-out character are measured twice: of the trained network, and of a copy that takes a gradient step after
+each window that it has predicted (dynamic evaluation; Mikolov et al., 2010; Graves, 2013). The first are compared with
+`bzip2 -9` and with the counts of six characters in a row, the second with `xz -9`, which also learns as it reads and
+sees the training text first. Cells are selected as by Karpathy, Johnson and Fei-Fei (2015): by the correlation of their
+long-term memory with being in a string, in a comment, in brackets, and indented, the best on one half of a text and
+measured on the other. A single network trains, as that takes minutes; `--seed` trains another.
 """
 
 import time
@@ -27,7 +27,7 @@ from matplotlib.axes import Axes
 
 from experiments import common, runner
 from experiments.chapter_5 import corpus
-from jnn import convert, language, lstm, train
+from jnn import language, lstm, train
 
 GRAD = Partial(jax.value_and_grad(language.cost, has_aux=True))
 
@@ -50,7 +50,7 @@ Windows = Integer[Array, "steps rows T_plus_1"]
 
 
 @dataclass(frozen=True)
-class Config(common.Seeded):
+class Config(common.Kept, common.Seeded):
     quick: ClassVar[dict[str, Any]] = {
         "most": 20_000,
         "units": 16,
@@ -74,7 +74,7 @@ class Config(common.Seeded):
     rows: int = 32
     """Rows into which the training text is cut, read side by side."""
     window: int = 64
-    """Characters T of a window, through which the gradient goes back."""
+    """Characters T of a window, through which gradients are propagated."""
     eta: runner.NotNegative = 0.003
     """Adam's initial learning rate, which falls to 0 along a cosine."""
     epochs: int = 2
@@ -82,14 +82,12 @@ class Config(common.Seeded):
     eta_reading: runner.NotNegative = 1.0
     """Learning rate of the network that learns as it reads the held-out text."""
     start: str | None = None
-    """What the samples continue; by default "def " in Python's library, in another text a line break or, if it has
+    """Text that the samples continue; by default "def " in Python's library, in another text a line break or, if it has
     none, its first character."""
     written: int = 400
     """Characters of each sample."""
     temperatures: Annotated[tuple[float, ...], runner.AtLeast(0)] = (0.5, 0.8, 1.0)
     """Temperatures of the samples: below 1 likely characters become likelier."""
-    weights: Path | None = None
-    """Write the network to this file, for `convert.load`; its metadata has the alphabet."""
 
 
 def learn(
@@ -155,10 +153,10 @@ def write(
 
 
 def cells(params: language.Params, text: corpus.Corpus) -> dict[str, Any]:
-    """For each label, the cell that goes with it best: of the first half of a text, by the correlation.
+    """For each label, the cell that correlates best with it in the first half of a text.
 
-    Returns the layer and the unit of these cells and their correlations in the second half, of which a piece is shown
-    with the cell's long-term memory, turned so that it grows with the label.
+    Returns the layer and the unit of these cells and their correlations in the second half, and a piece of that half
+    with the cell's long-term memory, with the sign that makes it grow with the label.
     """
     rows = min(EXCERPTS[0], len(text.held_out))
     excerpts = text.held_out[: min(EXCERPTS[1], len(text.held_out) // rows) * rows].reshape(rows, -1)
@@ -188,7 +186,7 @@ def _correlations(ltm: Float[np.ndarray, "n d"], label: Float[np.ndarray, " n"])
 
 
 def check(config: Config) -> None:
-    """Raise ValueError for no start, or weights in a folder that does not exist."""
+    """Raises ValueError if the start is empty, or the file of weights could not be written."""
     common.check_written("weights", config.weights)
     if config.start == "":
         raise ValueError("start must have at least one character, got none")
@@ -202,14 +200,34 @@ def load(config: Config) -> corpus.Corpus:
 
 
 def default_start(config: Config, text: corpus.Corpus) -> str:
-    """What the samples continue where the config does not say it."""
+    """The text that the samples continue if the config names none."""
     if config.file is None:
         return "def "
     return "\n" if "\n" in text.alphabet else text.decode(text.train[:1])
 
 
+ARRAYS = {
+    "bits_per_character": ("", "bits per held-out character of the trained network"),
+    "bits_per_character_learning_as_it_reads": ("", "the same of a network that also learns from the text it has read"),
+    **{f"bits_of_{name}": ("", f"bits per held-out character of {words}") for name, words in NAMES.items()},
+    "seconds_of_training": ("", "the seconds of training"),
+    "characters_in_training_text": ("", "the number of characters to train on"),
+    "characters_in_alphabet": ("", "the number of different characters"),
+    "share_of_characters_replaced": ("", "the fraction of characters too rare for the alphabet"),
+    "training_bits": ("epochs steps", "bits per character of each mini-batch, before it is learnt"),
+    "held_out_bits": ("epochs", "bits per held-out character after each epoch"),
+    "sample_at_*": ("", "a text that the network writes at this temperature"),
+    "labels": ("labels", "the properties of a character"),
+    "cells": ("labels 2", "the layer and the unit, from 0, of the cell that correlates best with each label"),
+    "correlations": ("labels", "the correlation of its long-term memory with the label, without its sign"),
+    "shown": ("labels", "a piece of the text that shows this cell"),
+    "memories": ("labels characters", "its long-term memory after each character of the piece"),
+    "source": ("", "where the text comes from"),
+}
+
+
 def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
-    """Train the network. Returns bits per character, also of other models, samples, and cells that have a meaning."""
+    """Trains the network. Returns bits per character, also of other models, samples, and cells that track the text."""
     check(config)
     text = load(config)
     start = config.start if config.start is not None else default_start(config, text)
@@ -225,8 +243,7 @@ def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[st
     begin = time.perf_counter()
     params, history = learn(training, config, len(text.alphabet), train_text, held_out)
     seconds = time.perf_counter() - begin
-    if config.weights is not None:
-        convert.export(config.weights, params, {"alphabet": text.alphabet, "source": text.source})
+    common.keep(config, params, {"alphabet": text.alphabet, "source": text.source})
     reading = bits_while_learning(params, read_again, config.eta_reading)
     samples = write(jax.random.key(config.seed + 1), params, first, jnp.array(config.temperatures), config.written)
     return {
@@ -249,7 +266,7 @@ def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[st
 
 
 def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
-    """The network learns the text; at its full size it needs fewer bits than the programs that see what it sees."""
+    """The network learns the text; at its full size it needs fewer bits than the programs that see the same text."""
     network, reading = arrays["bits_per_character"], arrays["bits_per_character_learning_as_it_reads"]
     curve = arrays["training_bits"].ravel()
     found = {
@@ -258,14 +275,15 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
             arrays["share_of_characters_replaced"] <= 0.01
         ),
     }
-    if config == Config(seed=config.seed, weights=config.weights):
+    if config == Config(seed=config.seed):
         found |= {
             "the network needs fewer bits than bzip2 -9": network < arrays["bits_of_bzip2"],
-            "and than the counts of six characters in a row": network < arrays["bits_of_counts"],
+            "the network needs fewer bits than the counts of six characters in a row": network
+            < arrays["bits_of_counts"],
             "learning as it reads, it needs fewer bits than xz -9 with the training text as its past": (
                 reading < arrays["bits_of_xz"]
             ),
-            "a cell goes with the depth of brackets, with a correlation above 0.4": (
+            "a cell tracks the depth of brackets, with a correlation above 0.4": (
                 arrays["correlations"][list(arrays["labels"]).index("brackets")] > 0.4
             ),
         }
@@ -273,7 +291,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
 
 
 def draw(figure: runner.Figure, config: Config, arrays: runner.Arrays) -> None:
-    """How the bits per character fall, what the network writes, and its cells with a meaning."""
+    """Bits per character during training, samples, and cells that track the text."""
     curves, samples, *below = common.parts(figure, (13, 11), 3, 2, height_ratios=(1.5, 1, 1))
     _draw_curves(curves.subplots(), config, arrays)
     _draw_samples(samples.subplots(len(config.temperatures), 1, squeeze=False)[:, 0], config, arrays)

@@ -1,7 +1,7 @@
 """Section 5.1: on its way back through a deep net a gradient vanishes or explodes, layer by layer.
 
-First the notes' linear chain, whose gradient by a weight of the first layer is a product of one weight from every
-other layer: with all weights w it is w^(L-1) times (y_hat - y) x_1. Then deep nets with random weights from
+First the notes' linear chain, whose gradient with respect to a weight of the first layer is a product of one weight
+from every other layer: with all weights w it is w^(L-1) times (y_hat - y) x_1. Then deep nets with random weights from
 N(0, g^2/n), where each layer multiplies the gradient by w^T and by the derivative of its activation: at most 1/4 for
 the sigmoid, at most 1 for tanh (exercise 5.1).
 """
@@ -73,6 +73,15 @@ def back_through(
     return gradient_flow.norms(derivatives)
 
 
+ARRAYS = {
+    "chains": ("weights depths", "dL/dw_11^(1) / ((y_hat - y) x_1) of the chain with each weight and depth"),
+    **{
+        name: ("gains seeds layers", f"the norm of the gradient at each layer, from 0 to L, of deep nets with {name}")
+        for name in ACTIVATIONS
+    },
+}
+
+
 def compute(config: Config) -> dict[str, Any]:
     """The chains' gradients by depth, and the deep nets' by layer, [gains, seeds, L+1] for each activation."""
     chains = [chain_gradients(jnp.array(config.weights), depth) for depth in config.depths]
@@ -90,7 +99,7 @@ def claims(config: Config, arrays: runner.Arrays) -> runner.Claims:
     layers = min(20, config.layers)
     falls = {name: arrays[name][..., -1] / arrays[name][..., -1 - layers] for name in ACTIVATIONS}
     found = {
-        "the chain's gradient by w^(1) is w^(L-1) (y_hat - y) x_1": np.allclose(
+        "the chain's gradient with respect to w^(1) is w^(L-1) (y_hat - y) x_1": np.allclose(
             arrays["chains"], w[:, None] ** (depths - 1), rtol=1e-5, atol=0
         ),
         f"g <= 1: every sigmoid net's gradient falls by at least 10^8 over {layers} layers": np.all(

@@ -1,7 +1,7 @@
 """Each leaf's error is its largest difference from autodiff in float64 on the host, over its largest entry.
 
 It should be about as large as the effect of rounding parameters and inputs to the device's precision, computed in
-float64; "of bound" is the error as a fraction of 16 times that. bfloat16 is `train.mixed`.
+float64; "of bound" is the error as a fraction of 16 times that. bfloat16 is `train.mixed_precision`.
 """
 
 import functools
@@ -115,7 +115,7 @@ def compare(case: Case, precision: str) -> dict[str, float]:
     arguments = _as(jnp.float32, case.arguments)
     mixed = precision == "bfloat16"
     with jax.default_matmul_precision("highest" if mixed else precision):
-        _, grads = jax.jit(train.mixed(case.by_hand) if mixed else case.by_hand)(*arguments)
+        _, grads = jax.jit(train.mixed_precision(case.by_hand) if mixed else case.by_hand)(*arguments)
     reference = _reference(case, case.arguments)
     return {name: _apart(_leaves(grads)[name], leaf) / _largest(leaf) for name, leaf in _leaves(reference).items()}
 

@@ -150,12 +150,12 @@ function address(panel) {
 function save() {
   const link = address(current);
   if (location.hash !== link) history.replaceState(null, "", link);
-  document.querySelector(`nav a[data-panel="${current}"]`).href = link;
+  document.querySelector(`.panels a[data-panel="${current}"]`).href = link;
 }
 
 function restore() {
   const [name, query] = location.hash.slice(1).split("?"),
-    links = [...document.querySelectorAll("nav a")];
+    links = [...document.querySelectorAll(".panels a")];
   clearTimeout(saving);
   current = (links.find(link => link.dataset.panel === name) ?? links[0]).dataset.panel;
   const given = new URLSearchParams(query);

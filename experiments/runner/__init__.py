@@ -1,10 +1,10 @@
-"""What every experiment shares: its command line, its results and its training runs.
+"""The runner of every experiment: its command line, its results and its training runs.
 
 A run writes `<out>/<name>/arrays.npz`, `figure.png` and `result.json` (config, claims, numbers, device, versions,
 seconds). Each scalar and text that `compute` returns is printed and stored in `result.json`; `x_standard_error` is
-printed beside `x`. What was computed is kept, and the message says where, if the run fails later. The exit code is 0,
-or 1 when a claim is false, 2 for a mistake of the user's or results that cannot be written, 3 for a defect,
-130 after Ctrl-C.
+printed beside `x`. If a run fails after computing, its arrays are kept, and the message names their folder. The exit
+code is 0, or 1 if a claim is false, 2 for a user's mistake or results that cannot be written, 3 for a defect, 130 after
+Ctrl-C.
 """
 
 from typing import TYPE_CHECKING, Any

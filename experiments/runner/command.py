@@ -22,13 +22,13 @@ from experiments.runner.training import cores
 from jnn import parallel
 
 DEFECT = 3
-"""The exit code after an error that is not the user's; Python's own, 1, means that a claim is false."""
+"""The exit code after an internal error; 1, which Python would use, means that a claim is false."""
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as in a shell."""
 
 MISTAKES = (ValueError, OSError, ImportError, ArithmeticError, MemoryError, jax.errors.JaxRuntimeError)
-"""What wrong flags, files and devices raise, and what a run that needs too much memory does."""
+"""The errors that wrong flags, files and devices raise, and those of a run that needs too much memory."""
 
 C = TypeVar("C")
 F = TypeVar("F")
@@ -43,10 +43,10 @@ class Settings:
     quick: bool = False
     """Use a small size that still exercises everything."""
     resume: bool = False
-    """Continue an interrupted run of the same config. Progress is saved twice a minute, and by Ctrl-C."""
+    """Continue an interrupted run of the same config. Progress is saved twice a minute, and on Ctrl-C."""
 
     def __post_init__(self) -> None:
-        """Expand ~ in `out`."""
+        """Expands ~ in `out`."""
         object.__setattr__(self, "out", expanded("out", self.out))
 
 
@@ -60,7 +60,7 @@ class Flags(Generic[C]):
 
 @dataclasses.dataclass
 class _Outcome:
-    """An exit code, and how to resume what was interrupted."""
+    """An exit code, and how to resume an interrupted run."""
 
     code: int = 2
     checkpoints: Path | None = None
@@ -68,21 +68,32 @@ class _Outcome:
 
 
 def main(experiment: Experiment, args: Sequence[str]) -> int:
-    """Run an experiment with the flags `args`. Returns the exit code."""
+    """Runs an experiment with the flags `args`. Returns the exit code."""
     command = ["python", "-m", "experiments", experiment_name(experiment)]
     cache_compilations()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # where ± cannot be shown
+    print_any_character()
     with report_mistakes() as outcome:
         open_devices()
-        quick = experiment.Config.quick if "--quick" in args else {}
-        default = Flags(config=experiment.Config(**quick))
-        flags = parse(Flags[experiment.Config], command[-1], docstring(experiment), args, default=default)
+        flags = read_flags(experiment, args)
         settings = flags.settings
         outcome.checkpoints = settings.out / experiment_name(experiment) / "checkpoints"
         outcome.resume = shlex.join([*command, *(arg for arg in args if arg != "--resume"), "--resume"])
         outcome.code = 0 if run(experiment, flags.config, settings.out, resume=settings.resume) else 1
     return outcome.code
+
+
+def print_any_character() -> None:
+    """Makes stdout replace characters that it cannot encode, such as ±."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def read_flags(experiment: Experiment, args: Sequence[str]) -> Flags[Any]:
+    """The flags of an experiment; with `--quick` its small size is the default."""
+    quick = experiment.Config.quick if "--quick" in args else {}
+    default = Flags(config=experiment.Config(**quick))
+    name = experiment_name(experiment)
+    return parse(Flags[experiment.Config], name, docstring(experiment), args, default=default)
 
 
 def parse(flags: type[F], name: str, description: str | None, args: Sequence[str], **options: Any) -> F:
@@ -94,7 +105,7 @@ def parse(flags: type[F], name: str, description: str | None, args: Sequence[str
 
 @contextlib.contextmanager
 def report_mistakes() -> Iterator[_Outcome]:
-    """Report an error: a mistake of the user's in one line, or with a traceback if $JNN_TRACEBACK is set."""
+    """Reports a user's mistake in one line, and a defect, or any error if $JNN_TRACEBACK is set, with its traceback."""
     outcome = _Outcome()
     try:
         yield outcome
@@ -119,18 +130,18 @@ def _notes(error: BaseException) -> list[str]:
 
 
 def open_devices() -> None:
-    """Connect the processes of a launcher, or use all cores of a CPU. Raises ValueError where JAX finds no device."""
+    """Connects the processes of a launcher, or uses all cores of a CPU. Raises ValueError if JAX finds no device."""
     if not parallel.start():
         _use_all_cores()
     _find_devices()
 
 
 def _use_all_cores() -> None:
-    """Make 2 n - 1 devices of n cores, unless JAX's own variables say how many devices a CPU is.
+    """Makes 2 n - 1 devices of n cores, unless JAX's environment variables set the number of CPU devices.
 
-    Up to so many members have a device each, and the operating system shares the cores out among them: of three
-    members on two cores with a device each, two would train side by side and then the third one alone; with three
-    devices [784, 800, 10] takes 0.82 of that time.
+    Up to this many ensemble members have a device each, and the operating system distributes the cores among them. With
+    one device per core, two of three members on two cores would train side by side, and then the third alone; with
+    three devices [784, 800, 10] takes 0.82 of that time.
     """
     chosen = ("JAX_NUM_CPU_DEVICES", ""), ("XLA_FLAGS", "xla_force_host_platform_device_count")
     if not any(name in os.environ and flag in os.environ[name] for name, flag in chosen):
@@ -139,7 +150,7 @@ def _use_all_cores() -> None:
 
 
 def _find_devices() -> None:
-    """Raise ValueError where JAX finds none, as with JAX_PLATFORMS=cuda on a machine without a GPU."""
+    """Raises ValueError if JAX finds no device, as with JAX_PLATFORMS=cuda on a machine without a GPU."""
     try:
         jax.devices()
     except (AssertionError, RuntimeError) as error:
@@ -148,7 +159,7 @@ def _find_devices() -> None:
 
 
 def cache_compilations() -> None:
-    """Keep compiled programs in the user's cache folder for the next run, unless JAX's own variables say otherwise."""
+    """Caches compiled programs in the user's cache folder, unless JAX's environment variables say otherwise."""
     for name, value in {
         "jax_compilation_cache_dir": _cache_folder,
         "jax_persistent_cache_min_compile_time_secs": lambda: 0.0,
@@ -159,7 +170,7 @@ def cache_compilations() -> None:
 
 
 def _cache_folder() -> str | None:
-    """None where it cannot be written or, for a user without a home, is not known."""
+    """The cache folder, or None if it cannot be written or the user has no home."""
     import pooch  # late, as in a notebook its import warns about missing widgets
 
     try:

@@ -1,4 +1,4 @@
-"""What an experiment is: a module with a config, a computation, claims about its numbers and a figure."""
+"""The interface of an experiment: a module with a config, a computation, claims about its numbers and a figure."""
 
 import dataclasses
 import math
@@ -19,15 +19,18 @@ Claims = Mapping[str, bool | np.bool]
 
 
 class Experiment(Protocol):
-    """A module with four names, and a docstring that `--help`, the list and the report show.
+    """A module with five names, and a docstring that `--help`, the list and the report show.
 
     `Config` is a frozen dataclass whose fields are the flags; its `quick` holds the fields that `--quick` changes.
+    `ARRAYS` holds the axes and the meaning of each array that `compute` returns, by its name or by a pattern:
+    `"curves_*": ("seeds epochs", "the accuracy after each epoch")`. The first key that matches counts.
     `compute(config)` has a second parameter, `training`, if it trains; see `Training`.
     """
 
     __doc__: str | None
     __file__: str
     Config: Any
+    ARRAYS: dict[str, tuple[str, str]]
 
     @property
     def compute(self) -> Callable[..., dict[str, Any]]: ...
@@ -39,7 +42,7 @@ class Experiment(Protocol):
 class AtLeast:
     """The least value of a field of a config, by default 1 of whole numbers: `seed: Annotated[int, AtLeast(0)] = 0`.
 
-    Of a tuple, it is the least value of each number, and `numbers` is how many there must be.
+    For a tuple it bounds each number, and `numbers` is the least length.
     """
 
     bound: float
@@ -50,7 +53,7 @@ NotNegative = Annotated[float, AtLeast(0)]
 
 
 def check(config: Any) -> None:
-    """Raise ValueError for a number below its `AtLeast` or not finite, and for too few numbers in a tuple."""
+    """Raises ValueError for numbers that are not finite or below their `AtLeast`, and for tuples with too few."""
     for field in dataclasses.fields(config):
         hint, value = get_type_hints(type(config), include_extras=True)[field.name], getattr(config, field.name)
         kind, *metadata = get_args(hint) if get_origin(hint) is Annotated else (hint,)
@@ -69,7 +72,7 @@ def check(config: Any) -> None:
 
 
 def expanded(name: str, path: Path) -> Path:
-    """The path with ~ expanded, which shells leave in --out=~/runs. Raises ValueError where no home folder is known."""
+    """The path with ~ expanded, which shells leave in --out=~/runs. Raises ValueError if no home is known."""
     try:
         return path.expanduser()
     except RuntimeError as error:

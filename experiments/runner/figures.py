@@ -1,4 +1,4 @@
-"""Figures in one style, whatever the user's settings are."""
+"""Figures in one style, regardless of the user's settings."""
 
 import contextlib
 import warnings
@@ -26,7 +26,7 @@ STYLE: Any = {
 
 
 def drawn(draw: Callable[[Figure], None]) -> Figure:
-    """A figure in this style, as `draw` fills it. Ticks of epochs are whole numbers."""
+    """A figure in this style, filled by `draw`. Ticks on an axis of epochs are whole numbers."""
     with _styled():
         figure = _StyledFigure()
         draw(figure)
@@ -39,9 +39,9 @@ def drawn(draw: Callable[[Figure], None]) -> Figure:
 
 @contextlib.contextmanager
 def _styled() -> Iterator[None]:
-    """Within it, the style and otherwise matplotlib's defaults hold, whatever the user's matplotlibrc says.
+    """Applies the style to matplotlib's defaults, regardless of the user's matplotlibrc.
 
-    A character that the font lacks is a box in the figure, and not also a warning.
+    Characters that the font lacks are drawn as boxes, without a warning.
     """
     with style.context(["default", STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")
@@ -49,7 +49,7 @@ def _styled() -> Iterator[None]:
 
 
 class _StyledFigure(Figure):
-    """Applies the style also when it is rendered later: ticks and the colours C0, C1, ... are resolved only then."""
+    """Applies the style again when it is rendered: ticks and the colours C0, C1, ... are resolved only then."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The files of a run: its folder is writable before it computes, and what it computed is kept whatever fails after."""
+"""The files of a run: the folder is checked before computing, and the arrays are kept if anything fails afterwards."""
 
 import contextlib
 import shutil
@@ -17,9 +17,9 @@ FILES = ("figure.png", "arrays.npz", "result.json")
 
 @contextlib.contextmanager
 def writable(folder: Path) -> Iterator[None]:
-    """Makes the folder, and removes the folders that it made, where they are empty, if the block fails.
+    """Makes the folder, and removes the folders that it made, if they are empty, when the block fails.
 
-    Of several processes the first one does this.
+    With several processes, only the first does this.
 
     Raises:
       OSError: If a file cannot be written in the folder.
@@ -49,7 +49,7 @@ def make(folder: Path) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a text file, or leave an older one as it was. Raises OSError if it cannot be written."""
+    """Writes a whole text file, or leaves an older one unchanged. Raises OSError if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as scratch:
@@ -57,15 +57,15 @@ def write(path: Path, text: str) -> None:
             written.write_text(text, encoding="utf-8")
             written.replace(path)
     except OSError as error:
-        raise OSError(f"cannot write {path} ({error}); an older page is as it was") from error
+        raise OSError(f"cannot write {path} ({error}); an older file is unchanged") from error
 
 
 @contextlib.contextmanager
 def put(folder: Path, arrays: Arrays) -> Iterator[Path]:
-    """Write arrays.npz into a new folder, where the block writes the other files; then move all three to `folder`.
+    """Writes arrays.npz into a new folder, in which the block writes the other files; then moves all three to `folder`.
 
-    result.json is moved last. If anything fails, older files stay as they are, and a note on the error names the new
-    folder: one in `folder`, or, where that cannot be written, one for temporary files.
+    result.json is moved last. If anything fails, older files are unchanged, and a note on the error names the new
+    folder, which is in `folder` or, if that cannot be written, in the folder for temporary files.
     """
     problem = None
     try:
@@ -81,7 +81,7 @@ def put(folder: Path, arrays: Arrays) -> Iterator[Path]:
             (kept / file).replace(folder / file)
         kept.rmdir()
     except BaseException as error:
-        error.add_note(f"what was computed is in {kept}")
+        error.add_note(f"the computed arrays are in {kept}")
         raise
 
 

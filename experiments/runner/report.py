@@ -1,17 +1,20 @@
 """All results on one page: every experiment with its figure, claims, numbers, config and the command that runs it.
 
-`write` reads `<out>/<name>/result.json` and `figure.png` and writes `<out>/report.html`, a self-contained page. It
-lists experiments without a result with their command, and reports damaged results, on the page and on stderr.
+`write` reads `<folder>/<name>/result.json` and `figure.png` and writes a self-contained page. Runs from several folders
+stand side by side, with the flags in which they differ. Experiments without a result are listed at the end with their
+commands. Damaged results are reported on the page and on stderr.
 """
 
 import base64
 import dataclasses
 import importlib
+import itertools
 import json
+import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +56,10 @@ class Figure:
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
-    """One experiment on the page; an unreadable `result` or `figure` is None."""
+class Run:
+    """The results of an experiment in one folder; an unreadable `result` or `figure` is None."""
 
-    name: str
-    title: str
-    paragraphs: tuple[str, ...]
-    alt: str
-    chapter: str
+    folder: Path
     command: str
     problems: tuple[str, ...] = ()
     result: Mapping[str, Any] | None = None
@@ -78,6 +77,24 @@ class Entry:
         return format_numbers(self.result["numbers"]) if self.result else {}
 
     @property
+    def config(self) -> dict[str, str]:
+        """The flag and the value of each field, as text."""
+        return {_flag(name): _text(value) for name, value in self.result["config"].items()} if self.result else {}
+
+    @property
+    def versions(self) -> str:
+        """The versions of Python and of the packages."""
+        return ", ".join(f"{name} {version}" for name, version in (self.result or {}).get("versions", {}).items())
+
+    @property
+    def time(self) -> str:
+        """The duration of the run, and its device."""
+        if not self.result:
+            return ""
+        seconds, device, platform, count = (self.result[name] for name in ("seconds", "device", "platform", "devices"))
+        return f"{seconds:.1f} s on {device} ({platform}, {count} device{'' if count == 1 else 's'})"
+
+    @property
     def state(self) -> str:
         """One of "damaged", "not run", "false" and "holds"."""
         if self.problems:
@@ -87,47 +104,97 @@ class Entry:
         return "holds" if all(self.claims.values()) else "false"
 
 
-def write(experiments: Mapping[str, Experiment], out: Path) -> int:
-    """Write the page of these experiments, modules by name, or leave an older page intact.
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One experiment on the page, with a run for each folder."""
 
-    Returns the exit code: 1 when a claim is false, 2 when a result is damaged or there are no results.
+    name: str
+    title: str
+    paragraphs: tuple[str, ...]
+    alt: str
+    chapter: str
+    runs: tuple[Run, ...]
+
+    @property
+    def state(self) -> str:
+        """The first of "damaged", "false", "holds" and "not run" that is the state of a run."""
+        states = [run.state for run in self.runs]
+        return next(state for state in ("damaged", "false", "holds", "not run") if state in states)
+
+    @property
+    def shown(self) -> tuple[Run, ...]:
+        """The runs with results, damaged ones included."""
+        return tuple(run for run in self.runs if run.state != "not run")
+
+    @property
+    def differences(self) -> dict[str, list[str]]:
+        """The flags, and the versions, in which the runs differ, with a text for each run."""
+        rows = table([run.config for run in self.shown]) | {"versions": [run.versions for run in self.shown]}
+        known = [run.result is not None for run in self.shown]
+        return {
+            name: texts
+            for name, texts in rows.items()
+            if len({text for text, is_known in zip(texts, known, strict=True) if is_known}) > 1
+        }
+
+
+def table(columns: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """A row for each key of any column, with an empty text where a column does not have it."""
+    return {key: [column.get(key, "") for column in columns] for key in dict.fromkeys(itertools.chain(*columns))}
+
+
+def write(experiments: Mapping[str, Experiment], folders: Sequence[Path], path: Path) -> int:
+    """Writes the page of these experiments, modules by name, or leaves an older page unchanged.
+
+    Returns the exit code: 1 when a claim is false, 2 when a result is damaged or a folder has no results.
     """
-    there = "" if out == Settings().out else f" --out {shlex.quote(str(out))}"
     with report_mistakes() as outcome:
-        entries = [entry(module, out) for module in experiments.values()]
-        if all(found.state == "not run" for found in entries):
-            first = f"python -m experiments all --quick{there}"
-            raise ValueError(f"no results in {out}; run some experiments first: {first}")
-        path = out / "report.html"
-        files.write(path, page(entries))
+        entries = [entry(module, folders) for module in experiments.values()]
+        for i, folder in enumerate(folders):
+            if all(found.runs[i].state == "not run" for found in entries):
+                first = f"python -m experiments all --quick{_out(folder)}"
+                raise ValueError(f"no results in {folder}; run some experiments first: {first}")
+        files.write(path, page(entries, folders))
         for found in entries:
-            for problem in found.problems:
-                print(f"error: {found.name}: {problem}; to replace it, run {found.command}{there}", file=sys.stderr)
-        print(f"{summary(entries)}; see {path}")
+            for run in found.runs:
+                for problem in run.problems:
+                    again = f"{run.command}{_out(run.folder)}"
+                    print(f"error: {found.name}: {problem}; to replace it, run {again}", file=sys.stderr)
+        print(f"{summary(entries, folders)}; see {path}")
         states = {found.state for found in entries}
-        false = any(not all(found.claims.values()) for found in entries)
+        false = any(not all(run.claims.values()) for found in entries for run in found.runs)
         outcome.code = 2 if "damaged" in states else int(false)
     return outcome.code
 
 
-def entry(experiment: Experiment, out: Path) -> Entry:
-    """An experiment with its result from the folder `out`, if there is one."""
+def _out(folder: Path) -> str:
+    return "" if folder == Settings().out else f" --out {shlex.quote(str(folder))}"
+
+
+def entry(experiment: Experiment, folders: Sequence[Path]) -> Entry:
+    """An experiment with its results from each folder, if any."""
     name = experiment_name(experiment)
     title, *paragraphs = re.split(r"\n\s*\n", docstring(experiment) or name)
-    found = Entry(
+    return Entry(
         name=name,
         title=title,
         paragraphs=tuple(paragraphs),
         alt=docstring(experiment, "draw") or name,
         chapter=Path(experiment.__file__).parent.name,
-        command=command(experiment, {}),
-        begun=(out / name / "checkpoints").is_dir(),
+        runs=tuple(read_run(experiment, folder) for folder in folders),
     )
-    files = [out / name / file for file in ("result.json", "figure.png")]
-    if not any(path.exists() for path in files):
-        return found
+
+
+def read_run(experiment: Experiment, folder: Path) -> Run:
+    """The results of an experiment in a folder."""
+    name = experiment_name(experiment)
+    begun = (folder / name / "checkpoints").is_dir()
+    run = Run(folder, command(experiment, {}), begun=begun)
+    paths = [folder / name / file for file in ("result.json", "figure.png")]
+    if not any(path.exists() for path in paths):
+        return run
     problems, read = [], []
-    for path, reader in zip(files, (read_result, read_figure), strict=True):
+    for path, reader in zip(paths, (read_result, read_figure), strict=True):
         try:
             read.append(reader(path))
         except (OSError, ValueError) as error:
@@ -142,8 +209,8 @@ def entry(experiment: Experiment, out: Path) -> Entry:
         fields = {field.name for field in dataclasses.fields(experiment.Config)}
         if strange := sorted(fields ^ result["config"].keys()):
             problems.append(f"result.json: from another version, whose config differs in {', '.join(strange)}")
-        found = dataclasses.replace(found, command=command(experiment, result["config"]))
-    return dataclasses.replace(found, problems=tuple(problems), result=result, figure=figure)
+        run = dataclasses.replace(run, command=command(experiment, result["config"]))
+    return dataclasses.replace(run, problems=tuple(problems), result=result, figure=figure)
 
 
 def read_result(path: Path) -> dict[str, Any]:
@@ -170,7 +237,7 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def read_figure(path: Path) -> Figure:
-    """A PNG file. Raises ValueError when it is not one or not complete."""
+    """A PNG file. Raises ValueError if it is of another kind or incomplete."""
     png = path.read_bytes()
     if not png.startswith(b"\x89PNG"):
         raise ValueError("not a PNG")
@@ -197,26 +264,38 @@ def _flags(defaults: Any, config: Mapping[str, Any]) -> list[str]:
         value = config.get(name, default)
         if value == default:
             continue
-        flag = name.replace("_", "-")
         if isinstance(value, bool):
-            flags.append(f"--{flag}" if value else f"--no-{flag}")
+            flags.append(_flag(name if value else f"no_{name}"))
         else:
-            flags += [f"--{flag}", *map(str, value if isinstance(value, list) else [value])]
+            flags += [_flag(name), *map(str, value if isinstance(value, list) else [value])]
     return flags
 
 
-def summary(entries: list[Entry]) -> str:
-    """The number of experiments with results, and of claims that hold."""
-    holds = [claim for found in entries for claim in found.claims.values()]
-    run = sum(found.result is not None for found in entries)
-    damaged = sum(found.state == "damaged" for found in entries)
-    quick = sum(found.result is not None and "--quick" in found.command for found in entries)
-    words = f"{run} of {len(entries)} experiments, {sum(holds)} of {len(holds)} claims hold"
-    words += f", {damaged} damaged" if damaged else ""
-    return words + (f"; {quick} at the small size of --quick" if quick else "")
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
-def page(entries: list[Entry]) -> str:
+def _text(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def summary(entries: Sequence[Entry], folders: Sequence[Path]) -> str:
+    """The number of experiments with results, and of claims that hold, for each folder."""
+    summaries = []
+    for i, folder in enumerate(folders):
+        runs = [found.runs[i] for found in entries]
+        holds = [claim for run in runs for claim in run.claims.values()]
+        done = sum(run.result is not None for run in runs)
+        damaged = sum(run.state == "damaged" for run in runs)
+        quick = sum(run.result is not None and "--quick" in run.command for run in runs)
+        words = f"{done} of {len(runs)} experiments, {sum(holds)} of {len(holds)} claims hold"
+        words += f", {damaged} damaged" if damaged else ""
+        words += f"; {quick} at the small size of --quick" if quick else ""
+        summaries.append(words if len(folders) == 1 else f"{folder}: {words}")
+    return "\n".join(summaries)
+
+
+def page(entries: Sequence[Entry], folders: Sequence[Path]) -> str:
     """The whole HTML page."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -225,9 +304,17 @@ def page(entries: list[Entry]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["flag"] = lambda value: " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    shared = os.path.commonpath([folder.absolute() for folder in folders])
+    environment.filters["short"] = lambda folder: os.path.relpath(folder.absolute(), shared)
     chapters: dict[str, list[Entry]] = {}
     for found in sorted(entries, key=lambda found: found.chapter):
-        title = docstring(importlib.import_module(f"experiments.{found.chapter}")) or found.chapter
-        chapters.setdefault(title.rstrip("."), []).append(found)
-    return environment.get_template("report.html").render(chapters=chapters, summary=summary(entries))
+        if found.state != "not run":
+            title = docstring(importlib.import_module(f"experiments.{found.chapter}")) or found.chapter
+            chapters.setdefault(title.rstrip("."), []).append(found)
+    return environment.get_template("report.html").render(
+        chapters=chapters,
+        compared=len(folders) > 1,
+        not_run=[found for found in entries if found.state == "not run"],
+        summaries=summary(entries, folders).split("\n"),
+        table=table,
+    )

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -18,24 +18,25 @@ from experiments.runner.training import cores
 _Done = subprocess.CompletedProcess[str]
 
 
-def run_each(names: Sequence[str], flags: Sequence[str]) -> Iterator[int]:
-    """Run each experiment with the same flags. Yields the exit codes; after Ctrl-C no other begins.
+def run_each(runs: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, int]]:
+    """Makes each run, whose label stands for the name of an experiment and its flags. Yields the labels and exit codes.
 
-    On a CPU as many run at a time as there are cores, so that one computes while another compiles or draws. What an
-    experiment prints is shown when it ends. On an accelerator, of which one process takes all the memory, and in
-    several processes of a launcher they run one after another in this process.
+    On a CPU as many run at a time as there are cores, so that one computes while another compiles or draws. The output
+    of a run is shown when it ends. On an accelerator, of which one process takes all the memory, and in several
+    processes of a launcher they run one after another in this process. After Ctrl-C no further run starts.
     """
-    if min(len(names), cores()) > 1 and _have_a_cpu():
-        yield from _side_by_side(names, flags)
+    if min(len(runs), cores()) > 1 and _have_a_cpu():
+        yield from _side_by_side(runs)
         return
-    for name in names:
-        yield (code := main(load(name), flags))
+    for label, (name, *flags) in runs.items():
+        code = main(load(name), flags)
+        yield label, code
         if code == INTERRUPTED:
             return
 
 
 def _have_a_cpu() -> bool:
-    """Whether JAX computes on a CPU and in this process alone; False if it finds no device, as each run then says."""
+    """Whether JAX computes on a CPU, in this process alone. False if it finds no device, as each run then reports."""
     try:
         open_devices()
     except ValueError:
@@ -43,39 +44,41 @@ def _have_a_cpu() -> bool:
     return jax.default_backend() == "cpu" and jax.process_count() == 1
 
 
-def _side_by_side(names: Sequence[str], flags: Sequence[str]) -> Iterator[int]:
+def _side_by_side(runs: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, int]]:
     from tqdm import tqdm  # late, as few runs need it
 
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"PYTHONPATH": path, "TQDM_DISABLE": "1"}  # one bar for all
 
-    def run(name: str) -> _Done:
-        command = [sys.executable, "-m", "experiments", name, *flags]
+    def run(arguments: Sequence[str]) -> _Done:
+        command = [sys.executable, "-m", "experiments", *arguments]
         return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
-    # Without a terminal, as in a log, there is no bar, only what each prints.
-    with ThreadPoolExecutor(cores()) as pool, tqdm(total=len(names), unit="experiment", disable=None) as bar:
-        left = {pool.submit(run, name): name for name in names}
+    # Without a terminal, as in a log, there is no bar, only the output of each run.
+    with ThreadPoolExecutor(cores()) as pool, tqdm(total=len(runs), unit="experiment", disable=None) as bar:
+        left = {pool.submit(run, arguments): label for label, arguments in runs.items()}
         try:
-            for code in _exit_codes(left, bar):
-                yield code
+            for label, code in _exit_codes(left, bar):
+                yield label, code
                 if code == INTERRUPTED:
                     raise KeyboardInterrupt
-        except KeyboardInterrupt:  # which the terminal sends to the experiments, too
-            handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one is for them: what they print is shown
+        except KeyboardInterrupt:  # the terminal interrupts the experiments, too
+            handler = signal.signal(
+                signal.SIGINT, signal.SIG_IGN
+            )  # a second interrupt is for them: their output is shown
             pool.shutdown(wait=False, cancel_futures=True)
-            yield from _exit_codes({run: name for run, name in left.items() if not run.cancelled()}, bar)
+            yield from _exit_codes({run: label for run, label in left.items() if not run.cancelled()}, bar)
             signal.signal(signal.SIGINT, handler)
-            yield INTERRUPTED
+            yield from ((label, INTERRUPTED) for label in runs)
 
 
-def _exit_codes(left: dict[Future[_Done], str], bar: Any) -> Iterator[int]:
-    """The exit codes of the runs as they end, each taken out of `left`; what they printed is shown."""
+def _exit_codes(left: dict[Future[_Done], str], bar: Any) -> Iterator[tuple[str, int]]:
+    """The labels and exit codes of the runs as they end, each taken out of `left`; their output is shown."""
     for run in as_completed(list(left)):
-        name, done = left.pop(run), run.result()
-        bar.write(f"--- {name}\n{done.stdout}", end="")
+        label, done = left.pop(run), run.result()
+        bar.write(f"--- {label}\n{done.stdout}", end="")
         bar.write(done.stderr, file=sys.stderr, end="")
         if done.returncode < 0:
-            bar.write(f"error: {name} was ended by signal {-done.returncode}", file=sys.stderr)
+            bar.write(f"error: {label} was ended by signal {-done.returncode}", file=sys.stderr)
         bar.update()
-        yield DEFECT if done.returncode < 0 else done.returncode
+        yield label, DEFECT if done.returncode < 0 else done.returncode

@@ -1,11 +1,11 @@
-"""Training within an experiment: members side by side, on all devices, with checkpoints when the runner keeps them."""
+"""Training within an experiment: members side by side, on all devices, with checkpoints if the runner keeps them."""
 
 import dataclasses
 import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ class Training:
       folder: Where each training run keeps its checkpoints, in a folder of its own; None for a run without.
       config: The config of the experiment, which the checkpoints hold.
       resume: Whether to continue from the checkpoints.
-      used: The folders' names so far.
+      used: The names of the folders in use.
     """
 
     folder: Path | None = None
@@ -44,28 +44,28 @@ class Training:
         recurrent: bool = False,
         **options: Any,
     ) -> tuple[train.State, train.History]:
-        """`train.fit` on all devices. Every process gets the whole state.
+        """Calls `train.fit` on all devices. Every process gets the whole state.
 
-        Members are spread over the devices, or mini-batches split where there are fewer members than devices: on a CPU
-        only those of a single recurrent net, as others are slower split.
+        Ensemble members are distributed over the devices. If there are fewer members than devices, mini-batches are
+        split instead; on a CPU only those of a single recurrent net, as splitting slows all other training.
 
         Args:
-          key: A key for each member.
-          args: What else `train.fit` takes by position.
+          key: A key for each ensemble member.
+          args: The other positional arguments of `train.fit`.
           batch_size: The number of examples in a mini-batch.
           name: The name of this training run among those of the experiment.
           recurrent: Whether the net is recurrent.
-          options: Those of `train.fit`.
+          options: Keyword arguments of `train.fit`.
 
         Returns:
           The state and the history.
 
         Raises:
           ValueError: If the experiment has already used the name.
-          KeyboardInterrupt: After Ctrl-C.
+          KeyboardInterrupt: On Ctrl-C.
         """
         checkpoints = self.checkpoints(name)
-        shared = _sharding(key.size, batch_size, recurrent=recurrent)
+        shared = shared_sharding(key.size, batch_size, recurrent=recurrent, devices=jax.devices())
         options = {"progress": checkpoints is not None, "catch_interrupt": False, "sharding": shared, **options}
         return parallel.local(train.fit(key, *args, batch_size=batch_size, checkpoints=checkpoints, **options))
 
@@ -77,12 +77,12 @@ class Training:
         if folder in self.used:
             raise ValueError(f"each training run of an experiment must have its own name, got {name!r} again")
         self.used.add(folder)
-        # What takes less than 30 seconds is computed again.
+        # The work of less than 30 seconds is repeated.
         return Checkpoints(self.folder / folder, seconds=30, final=False, resume=self.resume, config=self.config)
 
 
 ALONE = Training()
-"""Without a running experiment, as in a notebook: no checkpoints and no progress bar."""
+"""Training outside of the runner, as in a notebook: without checkpoints and progress bar."""
 
 
 def init_members(
@@ -98,17 +98,16 @@ def init_members(
     return start(key)
 
 
-def _sharding(members: int, batch_size: int, *, recurrent: bool) -> NamedSharding | None:
-    """Mini-batches split over as many devices as divide them, or None where a device trains whole members.
+def shared_sharding(members: int, batch_size: int, *, recurrent: bool, devices: Sequence[Any]) -> NamedSharding | None:
+    """The sharding of mini-batches over as many devices as divide them, or None if each device trains whole members.
 
-    Devices that cannot share a mini-batch repeat the work of others, and a line on stderr says so.
+    Devices that cannot share a mini-batch repeat the work of others, which a line on stderr reports.
 
-    On a CPU splitting slows other than recurrent nets: with two devices on two cores an epoch of [784, 30, 10] in
+    On a CPU, splitting slows all but recurrent nets: with two devices on two cores an epoch of [784, 30, 10] in
     mini-batches of 10 takes 3 times as long, of [784, 800, 10] in mini-batches of 100 1.6 times.
     """
-    devices = jax.devices()
     if jax.process_count() == 1:
-        on_cpu = jax.default_backend() == "cpu"
+        on_cpu = jax.default_backend() == "cpu" and devices[0].platform == "cpu"
         if members >= len(devices) or (on_cpu and (members > 1 or not recurrent)):
             return None
         if on_cpu:

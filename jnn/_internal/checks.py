@@ -38,6 +38,12 @@ def positive(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be positive and finite, got {value}")
 
 
+def positive_number(name: str, value: Any) -> None:
+    """Raise TypeError unless `value` is one number, ValueError unless finite and above 0; a traced value passes."""
+    number(name, value)
+    positive(name, value)
+
+
 def in_range(name: str, value: Any, least: Scalar = 0, most: Scalar = np.inf) -> None:
     """Raise TypeError unless `value` is one number, ValueError unless finite and in [least, most]; a tracer passes."""
     number(name, value)

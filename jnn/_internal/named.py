@@ -19,9 +19,10 @@ class Named:
     _described_by: ClassVar[str] = "value"
 
     def __post_init__(self) -> None:
-        function = self.made_by.func if self.made_by else getattr(self, self._described_by)
-        if function.__doc__ != type(function).__doc__:  # not inherited
-            object.__setattr__(self, "__doc__", inspect.getdoc(function))
+        for function in filter(None, (getattr(self, self._described_by), self.made_by and self.made_by.func)):
+            if function.__doc__ and function.__doc__ != type(function).__doc__:  # not inherited
+                object.__setattr__(self, "__doc__", inspect.getdoc(function))
+                break
 
     def __repr__(self) -> str:
         return f"{type(self).__module__.removeprefix('jnn.')}.{self.name}"

@@ -65,21 +65,31 @@ def permutation(key: Key[Array, ""], n: int) -> Int[Array, " n"]:
     """0 ... n-1 in random order, bit for bit as `jax.random.permutation` draws it.
 
     Both sort by random 32-bit keys, stably, once or more often. XLA's CPU compiler sorts single numbers several times
-    faster than keys that carry values along, so each sort here is a radix sort: by one digit of the keys after
+    faster than keys that carry values along, so there each sort is a radix sort: by one digit of the keys after
     another, the lowest first, with the position of each key in the low bits of the number that is sorted. With
-    `jax.random.permutation` an epoch of [784, 30, 10] in mini-batches of 10 takes 1.12 times as long.
+    `jax.random.permutation` an epoch of [784, 30, 10] in mini-batches of 10 takes 1.12 times as long. Sorts are most of
+    what a TPU's and a GPU's compilers do: for one in a loop they take 0.54 and 0.21 of the time at n = 60,000.
     """
     position_bits = (n - 1).bit_length()
-    digit_bits = 32 - position_bits
-    order = positions = jnp.arange(n, dtype=jnp.uint32)
-    for _ in range(math.ceil(3 * math.log(n) / math.log(2**32 - 1))):  # JAX's rule, which makes ties rare
-        key, bits_key = jax.random.split(key)
-        keys = jax.random.bits(bits_key, (n,), jnp.uint32)
-        for low in range(0, 32, digit_bits):
+    positions = jnp.arange(n, dtype=jnp.uint32)
+
+    def by_digits(keys: Array, order: Array) -> Array:
+        for low in range(0, 32, 32 - position_bits):
             digits = keys >> low << position_bits  # the shift discards what is above the digit
             by_digit = jnp.sort(digits | positions) & (2**position_bits - 1)
             order, keys = order[by_digit], keys[by_digit]
-    return order.astype(int)
+        return order
+
+    def by_keys(keys: Array, order: Array) -> Array:
+        return order[jnp.argsort(keys)]
+
+    def shuffled(key_and_order: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+        key, bits_key = jax.random.split(key_and_order[0])
+        keys, order = jax.random.bits(bits_key, (n,), jnp.uint32), key_and_order[1]
+        return (key, jax.lax.platform_dependent(keys, order, cpu=by_digits, default=by_keys)), None
+
+    rounds = math.ceil(3 * math.log(n) / math.log(2**32 - 1))  # JAX's rule, which makes ties rare
+    return jax.lax.scan(shuffled, (key, positions), length=rounds)[0][1].astype(int)
 
 
 def map_members(f: Callable[..., PyTree], members: PyTree) -> PyTree:

@@ -1,4 +1,4 @@
-"""Images and labels as arrays: the small digits that come with the package, and one-hot outputs."""
+"""Images and labels as arrays: the small digits that come with the package, one-hot outputs, standardised inputs."""
 
 import functools
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Integer
 
 from jnn._internal import checks
@@ -50,7 +51,7 @@ def digits() -> Dataset:
     """
     with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
         images, labels = file["images"], file["labels"]
-    return Dataset(split(images[:1437], labels[:1437], 16), split(images[1437:], labels[1437:], 16))
+    return Dataset(rows(images[:1437], labels[:1437], 16), rows(images[1437:], labels[1437:], 16))
 
 
 def one_hot(labels: Integer[Array, "*N"], classes: int) -> Float[Array, "*N classes"]:
@@ -73,12 +74,42 @@ def one_hot(labels: Integer[Array, "*N"], classes: int) -> Float[Array, "*N clas
     return _one_hot(labels, int(classes))
 
 
+def standardise(xs: Float[Array, "N *features"]) -> Partial:
+    """Fits a function that gives every feature the mean 0 and the standard deviation 1, as it has in these examples.
+
+    Apply it to the training, validation and test inputs alike. Constant features become 0.
+
+    Args:
+      xs: The training inputs.
+
+    Returns:
+      A function of inputs; its mean and standard deviation are leaves of the `Partial`.
+
+    Raises:
+      TypeError: If `xs` is not a floating array.
+      ValueError: If it has no examples.
+
+    Example:
+      >>> scale = data.standardise(jnp.array([[1.0, 5.0], [3.0, 5.0]]))
+      >>> scale(jnp.array([[5.0, 5.0]])).tolist()
+      [[3.0, 0.0]]
+    """
+    checks.floating("xs", xs)
+    checks.examples((xs,))
+    deviation = jnp.std(xs, axis=0, keepdims=True)
+    return Partial(_standardised, jnp.mean(xs, axis=0, keepdims=True), jnp.where(deviation > 0, deviation, 1))
+
+
 @functools.partial(jax.jit, static_argnames="classes")
 def _one_hot(labels: Integer[Array, "*N"], classes: int) -> Float[Array, "*N classes"]:
     inside = (labels >= 0) & (labels < classes)
     return jnp.where(inside[..., None], jax.nn.one_hot(labels, classes, dtype=jnp.float32), jnp.nan)
 
 
-def split(images: np.ndarray, labels: np.ndarray, white: int) -> Split:
+def rows(images: np.ndarray, labels: np.ndarray, white: int) -> Split:
     xs = images.reshape(len(images), -1) / np.float32(white)
     return Split(jnp.asarray(xs, jnp.float32), jnp.asarray(labels.astype(np.int32)))
+
+
+def _standardised(mean: Float[Array, "..."], deviation: Float[Array, "..."], xs: Float[Array, "..."]) -> Array:
+    return (xs - mean) / deviation

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from jnn._internal import files
-from jnn.data.arrays import Dataset, Split, split
+from jnn.data.arrays import Dataset, Split, rows
 from jnn.typing import PathLike
 
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -133,7 +133,7 @@ def _idx_split(folder: Path, part: str, transpose: bool) -> Split:
     images = first_good(_present(folder, f"{part}-images-idx3-ubyte"), _read_images)
     read_labels = functools.partial(_read_labels, n=len(images))
     labels = first_good(_present(folder, f"{part}-labels-idx1-ubyte"), read_labels)
-    return split(images.swapaxes(1, 2) if transpose else images, labels, 255)
+    return rows(images.swapaxes(1, 2) if transpose else images, labels, 255)
 
 
 def _present(folder: Path, name: str) -> list[Path]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from jnn._internal import files
 from jnn.data import idx
-from jnn.data.arrays import Dataset, split
+from jnn.data.arrays import Dataset, rows
 
 MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -70,7 +70,7 @@ def mnist(mirrors: Sequence[str] = MIRRORS) -> Dataset:
     train_images, train_labels, test_images, test_labels = (
         arrays[name] if name in arrays else _download(folder, name, mirrors) for name in _SHA256_OF_CONTENT
     )
-    return Dataset(split(train_images, train_labels, 255), split(test_images, test_labels, 255))
+    return Dataset(rows(train_images, train_labels, 255), rows(test_images, test_labels, 255))
 
 
 def paths_of(folder: Path, name: str) -> list[Path]:

@@ -59,7 +59,7 @@ def compare(
         leaf, evenly spaced; autodiff is compared on all of them.
 
     Returns:
-      The report: printable, and true if the gradient is right.
+      The report, which prints as a table and is true if the gradient is right.
 
     Raises:
       ValueError: If f is not scalar, if the tree of the gradient differs from that of the first argument, or if a

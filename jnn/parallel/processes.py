@@ -54,9 +54,16 @@ def start() -> bool:
 
 
 def local(tree: PyTree) -> PyTree:
-    """The arrays of `tree` whole in every process: those that span processes, as NumPy arrays.
+    """Returns the arrays of a tree whole in every process: those that span processes become NumPy arrays.
 
     All processes must call this together, since arrays that are split between them are sent to all.
+
+    Args:
+      tree: Arrays.
+
+    Example:
+      >>> parallel.local({"w": jnp.ones(2)})["w"].tolist()
+      [1.0, 1.0]
     """
 
     def whole(leaf: PyTree) -> PyTree:
@@ -70,7 +77,17 @@ def local(tree: PyTree) -> PyTree:
 
 
 def broadcast(value: int) -> int:
-    """Process 0's value in every process, for decisions that depend on a clock or a disk. All must call it together."""
+    """Returns the integer of process 0 in every process, for decisions that depend on a clock or a disk.
+
+    All processes must call this together.
+
+    Args:
+      value: The integer in this process.
+
+    Example:
+      >>> parallel.broadcast(3)
+      3
+    """
     if jax.process_count() == 1:
         return value
     return int(multihost_utils.broadcast_one_to_all(np.asarray(value)))

@@ -38,14 +38,14 @@ from jnn.train import arguments, loop, monitor, program
 from jnn.train import history as histories
 from jnn.train.arguments import Plan
 from jnn.train.chunks import Chunks
-from jnn.train.precision import mixed
+from jnn.train.precision import mixed_precision
 from jnn.train.program import step
 from jnn.train.start import init, sgd
 from jnn.typing import CarryState as CarryState
 from jnn.typing import EvalParams, Evaluate, Grad, History, Optimizer, PRNGKey, PyTree, Report, StateT, Transform
 from jnn.typing import State as State
 
-__all__ = ["epoch", "fit", "init", "mixed", "run", "sgd", "step"]  # help() shows these; the types are in jnn.typing
+__all__ = ["epoch", "fit", "init", "mixed_precision", "run", "sgd", "step"]  # the types are in jnn.typing
 
 
 def epoch(
@@ -111,6 +111,7 @@ def run(
     batch_size: int,
     transform: Transform | None = None,
     evaluate: Evaluate | None = None,
+    validation: PyTree = None,
     eval_params: EvalParams | None = None,
     stopping: Criterion | None = None,
     shuffle: bool | None = None,
@@ -133,6 +134,8 @@ def run(
       batch_size: As in `epoch`.
       transform: As in `epoch`.
       evaluate: `evaluate(params)` returns metrics, any pytree of arrays. It is called after each epoch, traced.
+      validation: A tuple of held-out arrays, such as (xs, ys), that `evaluate(params, *validation)` gets, too. Without
+        `evaluate` the metric is {"error": their mean cost} by `grad`, which early stopping and the best checkpoint use.
       eval_params: `eval_params(state)` returns the parameters that `evaluate` and `stopping` get, such as an average
         that the optimizer keeps: `optax.contrib.schedule_free_eval_params(state.opt_state, state.params)`. By default
         `state.params`.
@@ -146,7 +149,7 @@ def run(
         bitwise identical to one ten-epoch run; without it the same orders are drawn again.
 
     Returns:
-      The last state, and the history of all epochs: losses [epochs, steps].
+      The last state, and the history of all epochs, with losses [epochs, steps].
 
     Raises:
       ValueError: As in `epoch`; also if `epochs` is below 1, the `stopping` window is longer than `epochs`, the error
@@ -164,6 +167,7 @@ def run(
       >>> history.losses.shape
       (4, 3)
     """
+    evaluate = arguments.validated(grad, evaluate, validation)
     plan = Plan(grad, optimizer, batch_size, transform, shuffle, sharding, evaluate, eval_params, stopping)
     plan = arguments.checked(plan, key, state, data, epochs)
     given = plan, key, *arguments.placed(plan, state, data), np.int32(histories.length(history)), epochs
@@ -185,6 +189,7 @@ def fit(
     batch_size: int,
     transform: Transform | None = None,
     evaluate: Evaluate | None = None,
+    validation: PyTree = None,
     eval_params: EvalParams | None = None,
     stopping: Criterion | None = None,
     shuffle: bool | None = None,
@@ -220,6 +225,7 @@ def fit(
       batch_size: As in `epoch`.
       transform: As in `epoch`.
       evaluate: As in `run`.
+      validation: As in `run`.
       eval_params: As in `run`.
       stopping: As in `run`; training ends when every member has stopped.
       shuffle: As in `epoch`.
@@ -263,6 +269,7 @@ def fit(
     first = histories.length(history)
     chunks, last = Chunks(data, first, epochs), first + epochs
     checks.not_traced(chunks.first)
+    evaluate = arguments.validated(grad, evaluate, validation)
     plan = Plan(grad, optimizer, batch_size, transform, shuffle, sharding, evaluate, eval_params, stopping)
     plan = arguments.checked(plan, key, state, chunks.first, epochs)
     (state,) = arguments.placed(plan, state)

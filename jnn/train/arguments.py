@@ -70,6 +70,15 @@ def checked(plan: Plan, key: jax.Array, state: StateT, data: PyTree, epochs: int
     return place_on(_everywhere(made), made)[0]
 
 
+def validated(grad: Grad, evaluate: Evaluate | None, validation: PyTree) -> Evaluate | None:
+    """`evaluate` on the validation examples, by default their mean cost; `evaluate` itself without examples."""
+    if validation is None:
+        return evaluate
+    checks.examples(validation, "validation")
+    f = Partial(_mean_cost, _partial("grad", grad)) if evaluate is None else _partial("evaluate", evaluate)
+    return Partial(_on_examples, f, jax.tree.map(checks.converted, tuple(validation)))
+
+
 def placed(plan: Plan, *trees: PyTree) -> tuple[PyTree, ...]:
     """The trees as arrays on the devices of the plan.
 
@@ -142,6 +151,14 @@ def value_and_grad(
         name, found, wanted = _other_shape(grads, params)
         got = f"a gradient whose {name} has shape {found} instead of {wanted}"
     raise TypeError(f"grad must return {form}, {meaning}; got {got}")
+
+
+def _on_examples(f: Callable[..., PyTree], examples: tuple[PyTree, ...], params: PyTree) -> PyTree:
+    return f(params, *examples)
+
+
+def _mean_cost(grad: Grad, params: PyTree, *examples: PyTree) -> dict[str, PyTree]:
+    return {"error": grad(params, *examples)[0]}
 
 
 def _everywhere(plan: Plan) -> NamedSharding | None:

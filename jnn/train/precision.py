@@ -9,7 +9,7 @@ from jnn._internal import dtypes
 from jnn.typing import Grad, PyTree
 
 
-def mixed(grad: Grad) -> Partial:
+def mixed_precision(grad: Grad) -> Partial:
     """Turns a gradient into one in mixed precision: bfloat16 arithmetic, float32 parameters.
 
     Parameters and mini-batch are rounded to bfloat16 before `grad`, whose matrix products accumulate in float32, and
@@ -22,15 +22,15 @@ def mixed(grad: Grad) -> Partial:
     Example:
       >>> from jnn import backprop, mlp
       >>> params = mlp.init(jax.random.key(0), (3, 4, 2))
-      >>> grad = train.mixed(backprop.minibatch_value_and_grad)
+      >>> grad = train.mixed_precision(backprop.minibatch_value_and_grad)
       >>> value, grads = grad(params, jnp.ones((5, 3)), jnp.zeros((5, 2)))
       >>> grads[0].w.dtype
       dtype('float32')
     """
-    return Partial(_mixed, grad if isinstance(grad, Partial) else Partial(grad))
+    return Partial(_mixed_precision, grad if isinstance(grad, Partial) else Partial(grad))
 
 
-def _mixed(grad: Grad, params: PyTree, *batch: PyTree) -> tuple[PyTree, PyTree]:
+def _mixed_precision(grad: Grad, params: PyTree, *batch: PyTree) -> tuple[PyTree, PyTree]:
     """`grad` of parameters and a mini-batch in bfloat16, cast back to the dtypes of the arguments."""
 
     def half(leaf: Array) -> Array:

@@ -3,9 +3,12 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,18 +18,66 @@ from experiments.chapter_1 import digits
 from experiments.chapter_2 import backprop_check
 from experiments.chapter_3 import record
 from experiments.runner import training
-from jnn import backprop, data
+from jnn import backprop, convert, data
 from tests.helpers import idx
+
+
+def check_descriptions(experiment, described, arrays):
+    """Each array has a meaning and a name for each axis; axes of one name have one length, and "3" is 3 long."""
+    assert {name: tuple(array["shape"]) for name, array in described.items()} == {
+        name: array.shape for name, array in arrays.items()
+    }
+    lengths = {}
+    for name, array in described.items():
+        assert array.get("meaning"), name
+        assert len(array["axes"]) == len(array["shape"]), name
+        for axis, length in zip(array["axes"], array["shape"], strict=True):
+            assert axis in (str(length), axis.lstrip("0123456789")), name
+            if name in experiment.ARRAYS:  # not those that a pattern describes, such as rows of several lengths
+                assert lengths.setdefault(axis, length) == length, name
 
 
 @pytest.mark.parametrize("name", names())
 def test_quick(name, tmp_path):
-    experiment = load(name)
-    assert runner.main(experiment, ["--quick", "--out", str(tmp_path)]) == 0
+    """Here, too, are checked the descriptions and the file of networks, for which each would have to run again."""
+    experiment, weights = load(name), tmp_path / "networks.safetensors"
+    keep = ["--weights", str(weights)] if getattr(experiment.Config, "weights", ()) is None else []
+    assert runner.main(experiment, ["--quick", *keep, "--out", str(tmp_path)]) == 0
     result = json.loads((tmp_path / name / "result.json").read_text())
     assert result["claims"]
     assert all(result["claims"].values())
     assert (tmp_path / name / "figure.png").stat().st_size > 5000
+    with np.load(tmp_path / name / "arrays.npz") as arrays:
+        check_descriptions(experiment, result["arrays"], arrays)
+    if keep:
+        assert jax.tree.leaves(convert.load(weights))
+        assert convert.metadata(weights)
+
+
+def test_the_lines_in_the_docs_read_a_test_image(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text()
+    (line,) = re.findall(r"python -m experiments (digits --weights \S+)", page)
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    (printed,) = re.findall(r"```text\n(.*?)```", page, re.S)
+    monkeypatch.chdir(tmp_path)
+    name, *flags = line.split()
+    assert runner.main(load(name), [*flags, "--epochs", "3", "--seeds", "2"]) == 0
+    capsys.readouterr()
+    (tmp_path / "lines.py").write_text(code)
+    runpy.run_path("lines.py")
+    assert capsys.readouterr().out == printed
+
+
+@pytest.mark.parametrize("name", ["digits", "nielsen", "record", "rows"])
+@pytest.mark.parametrize("file", ["none/net", "", "x" * 250])
+def test_weights_that_cannot_be_written_are_refused_before_training(name, file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runner.Training, "fit", lambda *args, **options: pytest.fail("it trains first"))
+    flags = ["--quick", "--weights", str(tmp_path / file), "--out", str(tmp_path / "out")]
+    assert runner.main(load(name), flags) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: weights must be a file ")
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", names())
@@ -62,7 +113,9 @@ def idx_folder(folder, width=8):
 @pytest.mark.parametrize("flags", [[], ["--widths", "--activation", "relu", "--pens", "0"]], ids=["places", "plain"])
 def test_record_trains_on_a_folder_of_the_users(flags, tmp_path):
     idx_folder(tmp_path)
-    assert runner.main(record, ["--quick", "--folder", str(tmp_path), "--out", str(tmp_path), *flags]) == 0
+    flags = [*flags, "--folder", str(tmp_path), "--out", str(tmp_path), "--weights", str(tmp_path / "networks")]
+    assert runner.main(record, ["--quick", *flags]) == 0
+    assert convert.metadata(tmp_path / "networks")["scale"] == 1 / 255
     arrays = np.load(tmp_path / "record" / "arrays.npz")
     assert arrays["accuracy"] > 0.8
 

@@ -1,5 +1,6 @@
 """`python -m experiments`: what it lists, runs and rejects."""
 
+import contextlib
 import importlib.util
 import inspect
 import os
@@ -17,8 +18,9 @@ import pytest
 from benchmarks import __main__ as benchmarks
 from benchmarks import timing
 from experiments import __main__ as command
+from experiments import compile as compiling
 from experiments import device, explore, load, names, paths, read, runner
-from experiments.runner import experiment, report
+from experiments.runner import experiment, report, sweep
 from experiments.runner.command import cache_compilations
 
 NAMES = names()
@@ -36,7 +38,12 @@ def ran(monkeypatch):
     monkeypatch.setattr(runner, "main", main)
     monkeypatch.setattr(runner.several, "main", main)
     monkeypatch.setattr(runner.several, "cores", lambda: 1)
-    monkeypatch.setattr(report, "write", lambda modules, out: calls.append((list(modules), str(out))) or 1)
+
+    def write(modules, folders, path):
+        calls.append((list(modules), [*map(str, folders)], str(path)))
+        return 1
+
+    monkeypatch.setattr(report, "write", write)
     return calls
 
 
@@ -102,15 +109,18 @@ def test_help_of_one(capsys):
         (["--out", "bits", "digits"], [("digits", ["--out", "bits"])]),
         (["bits", "--out=x", "digits", "bits"], [("bits", ["--out=x"]), ("digits", ["--out=x"])]),
         (["--quick", "all", "--resume"], [(name, ["--quick", "--resume"]) for name in NAMES]),
-        (["report"], [(NAMES, "out")]),
-        (["report", "digits", "--out", "x"], [("digits", ["--out", "x"]), (NAMES, "x")]),
-        (["all", "report"], [*((name, []) for name in NAMES), (NAMES, "out")]),
+        (["report"], [(NAMES, ["out"], "out/report.html")]),
+        (["report", "digits", "--out", "x"], [("digits", ["--out", "x"]), (NAMES, ["x"], "x/report.html")]),
+        (["all", "report"], [*((name, []) for name in NAMES), (NAMES, ["out"], "out/report.html")]),
+        (["report", "/"], [(NAMES, ["/"], "/report.html")]),
+        (["report", "/", "/usr", "/"], [(NAMES, ["/", "/usr"], "out/comparison.html")]),
+        (["/", "--out", "x", "report", "/usr"], [(NAMES, ["/", "/usr"], "x/comparison.html")]),
     ],
 )
 def test_what_runs(ran, args, expected):
     code = command.main(args)
     assert ran == expected
-    assert code == max(len([name for name, _ in expected if name != NAMES]) - 1, NAMES in [n for n, _ in expected])
+    assert code == max(len([run for run in expected if run[0] != NAMES]) - 1, NAMES in [run[0] for run in expected])
 
 
 @pytest.mark.parametrize(
@@ -121,7 +131,11 @@ def test_what_runs(ran, args, expected):
         (["digits", "bits", "--epochs", "3"], "error: --epochs is not a flag of the command, only"),
         (["all", "--fast"], "error: --fast is not a flag of the command, only"),
         (["--fast"], "error: --fast is not a flag of the command, only"),
-        (["report", "/"], f"error: no experiment /; there are: {', '.join(NAMES)}; a folder is named by --out /\n"),
+        (["digits", "/"], f"error: no experiment /; there are: {', '.join(NAMES)}; a folder is named by --out /\n"),
+        (
+            ["report", "/", "typo"],
+            f"error: no experiment typo; there are: {', '.join(NAMES)}; nor a folder to report on\n",
+        ),
         (["report", "--seeds", "2"], "error: --seeds is not a flag of the command, only"),
     ],
 )
@@ -151,7 +165,7 @@ EXPERIMENTS = set(paths().values())
 BENCHMARKS = {("benchmarks", name) for name in benchmarks.names()}
 COMMAND = re.compile(r"""python -m (\w[\w.]*)((?: [^\s`";:|(){}#]+)*)|`(--[^`]+)`""")
 PACKAGES = ("experiments", "benchmarks", "notebooks", "docs", "tests")
-STANDS_FOR = {"benchmarks.NAME": "benchmarks.mlp", "NAME": "digits"}
+STANDS_FOR = {"benchmarks.NAME": "benchmarks.mlp", "NAME": "digits", "DIR...": "/"}
 TEXTS = [path for pattern in ("*.md", "docs/*.md", "Makefile") for path in ROOT.glob(pattern)]
 TEXTS += [path for package in (*PACKAGES[:4], "jnn") for path in ROOT.glob(f"{package}/**/*.py")]
 
@@ -178,10 +192,15 @@ def accepts(monkeypatch):
     """Whether a command would run, by the parsers of the project itself."""
     monkeypatch.setattr(runner.command, "run", lambda module, config, out, resume: experiment.check(config) or True)
     monkeypatch.setattr(runner.several, "cores", lambda: 1)
-    monkeypatch.setattr(report, "write", lambda modules, out: 0)
+    monkeypatch.setattr(report, "write", lambda *args: 0)
+    monkeypatch.setattr(sweep.files, "writable", lambda folder: contextlib.nullcontext())
+    monkeypatch.setattr(sweep, "run_each", lambda runs: dict.fromkeys(runs, 0).items())
+    monkeypatch.setattr(sweep, "read_result", lambda path: {})
+    monkeypatch.setattr(sweep, "write", lambda *table: None)
     monkeypatch.setattr(read.command, "run", lambda config, start: 0)
     monkeypatch.setattr(explore.command, "run", lambda config: 0)
     monkeypatch.setattr(device, "run", lambda config, folder: 0)
+    monkeypatch.setattr(compiling, "run", lambda flags, folder: 0)
     monkeypatch.setattr(timing, "_write", lambda *result: None)
 
     def main(module, arguments):

@@ -117,11 +117,15 @@ def read(out):
     return Page((out / "report.html").read_text(encoding="utf-8"))
 
 
+def write(out, modules=MODULES):
+    return report.write(modules, [out], out / "report.html")
+
+
 def test_all_that_was_run_is_on_the_page(tmp_path, capsys):
     keep(tmp_path, "alpha")
     keep(tmp_path, "beta", config=RESULT["config"] | {"size": 7}, claims={"beta holds": True})
     keep(tmp_path, "gamma")
-    assert report.write(MODULES, tmp_path) == 0
+    assert write(tmp_path) == 0
     printed = capsys.readouterr()
     assert printed.out == f"3 of 3 experiments, 5 of 5 claims hold; see {tmp_path / 'report.html'}\n"
     assert not printed.err
@@ -136,7 +140,7 @@ def test_all_that_was_run_is_on_the_page(tmp_path, capsys):
         "✓ holds: one <b>is</b> & stays one",
         "test error 0.1232 ± 0.012",
         "pairs 3",
-        "size 7 many 0.5 -2.0 kind plain holds True deep False",
+        "--size 7 --many 0.5 -2.0 --kind plain --holds True --deep False",
         "Command python -m experiments alpha 1.2 s on abacus (cpu, 2 devices)",
         "Command python -m experiments beta --size 7",
         "python 3.11.7, jax 0.10.2",
@@ -151,8 +155,9 @@ def test_all_that_was_run_is_on_the_page(tmp_path, capsys):
 
 
 def test_chapters_are_those_of_the_notes(tmp_path):
-    keep(tmp_path, "alpha")
-    report.write(MODULES, tmp_path)
+    for name in MODULES:
+        keep(tmp_path, name)
+    write(tmp_path)
     said = read(tmp_path).said
     places = [said.rindex(words) for words in ("Chapter 1", "alpha <is>", "Chapter 2", "gamma 4", "Chapter 3", "beta.")]
     assert places == sorted(places)
@@ -167,7 +172,7 @@ def test_an_experiment_is_in_the_chapter_that_its_first_line_names(name):
 
 def test_a_false_claim_is_the_exit_code_and_is_said_in_words(tmp_path, capsys):
     keep(tmp_path, "alpha", claims={"one is one": True, "one is two": False})
-    assert report.write(MODULES, tmp_path) == 1
+    assert write(tmp_path) == 1
     assert capsys.readouterr().out.startswith("1 of 3 experiments, 1 of 2 claims hold; see ")
     said = read(tmp_path).said
     assert "✗ alpha 1 of 2 claims false" in said
@@ -178,13 +183,66 @@ def test_a_false_claim_is_the_exit_code_and_is_said_in_words(tmp_path, capsys):
 def test_what_was_not_run_is_listed_with_its_command(tmp_path):
     keep(tmp_path, "alpha")
     (tmp_path / "beta" / "checkpoints").mkdir(parents=True)
-    assert report.write(MODULES, tmp_path) == 0
+    assert write(tmp_path) == 0
     said = read(tmp_path).said
-    assert "gamma not run" in said
-    assert "gamma , not run yet On paper: gamma 4. Command python -m experiments gamma" in said
-    page = (tmp_path / "report.html").read_text()
-    assert len(re.findall(r'<details>\s*<summary><h3 id="(beta|gamma)-name">', page)) == 2  # folded
-    assert "Interrupted; --resume continues it. Command python -m experiments beta" in said
+    assert "2 not run yet Chapter 1" in said
+    assert said.index("alpha <is>") < said.index("2 not run yet, with their commands beta Equations (3.22): beta.")
+    assert "gamma On paper: gamma 4. python -m experiments gamma" in said
+    assert "Interrupted; --resume continues it. python -m experiments beta" in said
+    assert "Chapter 2" not in said  # of gamma alone
+    assert len(re.findall(r"<details>\s*<summary>2 not run yet", (tmp_path / "report.html").read_text())) == 1  # folded
+
+
+@pytest.fixture
+def compared(tmp_path, capsys):
+    """The page of alpha with sizes 5 and 7, where the second has no gamma, and beta was never run; what is printed."""
+    folders = [tmp_path / "five", tmp_path / "seven"]
+    for folder in folders:
+        folder.mkdir()
+    keep(folders[0], "alpha")
+    keep(folders[0], "gamma")
+    claims = {"two is two": False, "seven is seven": True}
+    config = RESULT["config"] | {"size": 7, "many": [1.0]}
+    keep(folders[1], "alpha", config=config, claims=claims, numbers={"test_error": 0.5, "new": 1})
+    assert report.write(MODULES, folders, tmp_path / "comparison.html") == 1
+    shown = capsys.readouterr()
+    assert not shown.err
+    return Page((tmp_path / "comparison.html").read_text(encoding="utf-8")), shown.out, folders
+
+
+def test_runs_of_several_folders_are_side_by_side(compared):
+    page, printed, (five, seven) = compared
+    assert printed.startswith(f"{five}: 2 of 3 experiments, 4 of 4 claims hold\n{seven}: 1 of 3 experiments, 1 of 2")
+    for words in (
+        "test error 0.1232 ± 0.012 0.5 pairs 3 new 1 Command (five)",
+        "five seven one <b>is</b> & stays one ✓ holds not claimed two is two ✓ holds ✗ false seven is seven",
+        "✗ alpha 2 of 2 claims hold (five) 1 of 2 claims false (seven)",
+        "Command (seven) python -m experiments alpha --quick --size 7",
+    ):
+        assert words in page.said, words
+    assert len(page.all("img")) == 3
+
+
+def test_the_flags_that_differ_are_named(compared):
+    page, *_ = compared
+    assert "Differences five seven --size 5 7 --many 0.5 -2.0 1.0 five seven Claims" in page.said
+    assert page.said.count("Differences") == 1  # gamma has one run
+
+
+def test_runs_with_equal_flags_say_so(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        keep(tmp_path / name, "alpha")
+    report.write(MODULES, [tmp_path / "a", tmp_path / "b"], tmp_path / "comparison.html")
+    assert "The flags and the versions are the same." in Page((tmp_path / "comparison.html").read_text()).said
+
+
+def test_a_folder_without_results_is_refused(compared, tmp_path, capsys):
+    _, _, folders = compared
+    (tmp_path / "empty").mkdir()
+    assert report.write(MODULES, [*folders, tmp_path / "empty"], tmp_path / "other.html") == 2
+    assert capsys.readouterr().err.startswith(f"error: no results in {tmp_path / 'empty'}; run some experiments first")
+    assert not (tmp_path / "other.html").exists()
 
 
 def changed(**fields):
@@ -222,7 +280,7 @@ def test_a_damaged_result_is_reported_and_the_rest_is_shown(file, content, said,
     keep(tmp_path, "alpha")
     path = keep(tmp_path, "beta") / file
     path.unlink() if content is None else path.write_bytes(content)
-    assert report.write(MODULES, tmp_path) == 2
+    assert write(tmp_path) == 2
     printed = capsys.readouterr()
     assert printed.err.count("\n") == 1
     assert printed.err.startswith("error: beta: ")
@@ -240,7 +298,7 @@ def test_a_damaged_result_is_reported_and_the_rest_is_shown(file, content, said,
 def test_without_results_nothing_is_written(tmp_path, capsys):
     (tmp_path / "other").mkdir()
     for out in (tmp_path, tmp_path / "none"):
-        assert report.write(MODULES, out) == 2
+        assert write(out) == 2
         printed = capsys.readouterr()
         assert printed.err.startswith(f"error: no results in {out}; run some experiments first")
         assert printed.err.count("\n") == 1
@@ -257,12 +315,12 @@ def test_without_results_nothing_is_written(tmp_path, capsys):
 )
 def test_a_page_that_fails_leaves_the_older_one_whole(error, code, said, tmp_path, monkeypatch, capsys):
     keep(tmp_path, "alpha")
-    report.write(MODULES, tmp_path)
+    write(tmp_path)
     before = (tmp_path / "report.html").read_bytes()
     keep(tmp_path, "beta")
 
     monkeypatch.setattr(report.Path, "replace", raises(error))
-    assert report.write(MODULES, tmp_path) == code
+    assert write(tmp_path) == code
     assert re.fullmatch(said, capsys.readouterr().err)
     assert (tmp_path / "report.html").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alpha", "beta", "report.html"]
@@ -271,14 +329,14 @@ def test_a_page_that_fails_leaves_the_older_one_whole(error, code, said, tmp_pat
 def test_the_page_is_self_contained_and_in_order(tmp_path):
     keep(tmp_path, "alpha", claims={"<script>alert(1)</script>": True, "not so": False})
     keep(tmp_path, "beta", device="<img src=x>")
-    report.write(MODULES, tmp_path)
+    write(tmp_path)
     page = read(tmp_path)
     assert not page.all("script")
     assert len(page.all("img")) == 2
     links = [value for _, attributes in page.tags for key, value in attributes.items() if key in ("src", "href")]
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert all(link.startswith("data:") or link[1:] in ids for link in links)
-    assert len(links) == len(MODULES) + 2 + 1  # contents, figures, icon
+    assert len(links) == 2 + 1 + 2 + 1  # results and what was not run, figures, icon
     assert not re.search(r"url\(|@import", page.styles)
     assert {"http-equiv", "content"} <= page.all("meta")[2].keys()
     assert page.all("html") == [{"lang": "en"}]
@@ -298,7 +356,7 @@ def luminance(colour):
 
 def test_all_text_has_the_contrast_that_wcag_asks_for(tmp_path):
     keep(tmp_path, "alpha")
-    report.write(MODULES, tmp_path)
+    write(tmp_path)
     styles = read(tmp_path).styles
     assert "prefers-color-scheme: dark" in styles
     light, dark = (dict(re.findall(r"--(\w+): #(\w+)", part)) for part in re.findall(r":root \{(.*?)\}", styles, re.S))
@@ -376,7 +434,7 @@ def test_the_commands_on_a_page_run_what_it_shows(changed, tmp_path, configs):
         expected[name] = config(**fields)
         if changed != "not run" or name == "digits":
             keep(tmp_path, name, config=dataclasses.asdict(expected[name]))
-    assert report.write({name: load(name) for name in REAL}, tmp_path) == 0
+    assert write(tmp_path, {name: load(name) for name in REAL}) == 0
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for line in re.findall(r"<pre><code>(.*?)</code></pre>", page, re.S):
         assert command.main(shlex.split(html.unescape(line))[3:]) == 0, line
@@ -388,11 +446,11 @@ def test_the_commands_in_messages_write_where_it_was_read(tmp_path, configs, cap
     out = tmp_path / "two words"
     out.mkdir()
     modules = {name: load(name) for name in ("digits", "nielsen")}
-    assert report.write(modules, out) == 2
+    assert write(out, modules) == 2
     said = [re.search(r"first: (python .*?) \(JNN_TRACEBACK", capsys.readouterr().err).group(1)]
     for name, module in modules.items():
         (keep(out, name, config=dataclasses.asdict(module.Config())) / "figure.png").write_text("damaged")
-    assert report.write(modules, out) == 2
+    assert write(out, modules) == 2
     said += re.findall(r"to replace it, run (.*)", capsys.readouterr().err)
     assert [line.partition(" --out ")[0].split()[3:] for line in said] == [["all", "--quick"], ["digits"], ["nielsen"]]
     for line in said:

@@ -18,7 +18,7 @@ import pytest
 from experiments import runner
 from experiments.__main__ import main
 from experiments.chapter_1 import digits, nielsen
-from experiments.runner import command, files, training
+from experiments.runner import command, files, results, training
 from jnn import train
 from tests.helpers import interrupted_fit, raises
 
@@ -51,6 +51,7 @@ def experiment(monkeypatch):
     module = types.ModuleType("squares", "Squares, for the tests.")
     module.__file__ = "experiments/chapter_1/squares.py"
     module.Config, module.compute, module.draw = Config, compute, draw
+    module.ARRAYS = {"squares": ("numbers", "the squares"), "mean_*": ("", "their mean")}
     module.claims = lambda config, arrays: {"the claim holds": config.holds, "squares grow": arrays["squares"][-1] >= 1}
     return module
 
@@ -73,6 +74,9 @@ def test_a_run_writes_three_files_and_prints_the_claims(experiment, tmp_path, ca
     assert result["claims"] == {"the claim holds": True, "squares grow": True}
     assert result["numbers"]["mean_square"] == 3.5
     assert result["numbers"]["mean_square_standard_error"] == pytest.approx(np.std([0, 1, 4, 9], ddof=1) / 2)
+    assert result["arrays"]["squares"] == {"shape": [4], "axes": ["numbers"], "meaning": "the squares"}
+    assert result["arrays"]["mean_square_standard_error"]["meaning"] == "the standard error of their mean"
+    assert result["arrays"]["exact"] == {"shape": []}  # which nothing describes
     assert result["platform"] == jax.default_backend()
     assert set(result["versions"]) == {"python", "jnn", "jax", "jaxlib", "numpy", "optax"}
     assert result["seconds"] > 0
@@ -223,7 +227,7 @@ def test_an_interrupt_leaves_nothing(experiment, tmp_path, capsys):
 
 def kept(shown):
     """The numbers in the folder that the message names."""
-    folder = Path(re.search(r"what was computed is in (.*?)(?: \(JNN_TRACEBACK|\n|$)", shown).group(1))
+    folder = Path(re.search(r"the computed arrays are in (.*?)(?: \(JNN_TRACEBACK|\n|$)", shown).group(1))
     with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
         return folder, list(arrays["squares"])
 
@@ -232,8 +236,8 @@ def kept(shown):
     ("error", "code", "first"),
     [
         (RuntimeError("no figure"), 3, "Traceback"),
-        (OSError(28, "No space left on device"), 2, "error: [Errno 28] No space left on device; what was computed is"),
-        (KeyboardInterrupt(), 130, "interrupted; what was computed is in "),
+        (OSError(28, "No space left on device"), 2, "error: [Errno 28] No space left on device; the computed arrays"),
+        (KeyboardInterrupt(), 130, "interrupted; the computed arrays are in "),
     ],
 )
 @pytest.mark.parametrize("step", ["draw", "claims"])
@@ -259,7 +263,7 @@ def test_where_the_folder_becomes_unwritable_another_is_taken(experiment, tmp_pa
     assert runner.main(experiment, ["--size", "3", "--out", str(tmp_path / "out")]) == 2
     shown = capsys.readouterr().err
     assert re.match(
-        rf"error: cannot write to {tmp_path}/out/squares \(.*No such file .*\); what was computed is", shown
+        rf"error: cannot write to {tmp_path}/out/squares \(.*No such file .*\); the computed arrays are", shown
     )
     folder, squares = kept(shown)
     assert squares == [0, 1, 4]
@@ -350,6 +354,12 @@ def test_figures_do_not_depend_on_the_settings_of_the_user(experiment, tmp_path)
 # Trainings
 
 
+def test_a_file_to_write_does_not_belong_to_the_config_of_a_training():
+    config = digits.Config(weights=Path("a"))
+    assert results._computed_from(config) == results._computed_from(digits.Config())
+    assert "seeds" in results._computed_from(config)
+
+
 def train_each(*names, epochs=4):
     """A `compute` that trains once for each of these options of `fit`, on numbers in random order."""
 
@@ -387,7 +397,7 @@ def test_what_is_split_over_eight_devices(backend, cores, members, batch_size, r
     """
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     monkeypatch.setattr(training, "cores", lambda: cores)
-    sharding = training._sharding(members, batch_size, recurrent=recurrent)
+    sharding = training.shared_sharding(members, batch_size, recurrent=recurrent, devices=jax.devices())
     assert (None if sharding is None else sharding.mesh.shape["batch"]) == parts
     said = "4 of 8 devices share a mini-batch of 12; a --batch-size divisible by 8 uses all\n"
     assert capsys.readouterr().err == (said if parts == 4 else "")

@@ -293,10 +293,10 @@ def test_a_file_of_2_gigabytes(tmp_path, capsys):
     [
         (("--file", "{}/none"), "No such file or directory"),
         (("--file", "{}"), "file must be a text file, got {}, which is a folder"),
-        (("--file", "/dev/null"), "file must be a text file, got /dev/null, which is no file"),
+        (("--file", "/dev/null"), "file must be a text file, got /dev/null, which is not a regular file"),
         (
             ("--start", "Zwölf"),
-            "each character must be one of the training text, '\\n .OTadefghnorstwx\ufffd', got 'Z', 'l', 'ö'",
+            "each character must be in the training text's alphabet, '\\n .OTadefghnorstwx\ufffd', got 'Z', 'l', 'ö'",
         ),
         (("--start", ""), "start must have at least one character, got none"),
         (("--temperatures",), "temperatures must have at least one number, got none"),

@@ -1,4 +1,4 @@
-"""Texts to learn from, other ways to predict their characters, and the parts of Python's source that these are in."""
+"""Texts to learn from, other models that predict their characters, and the parts of Python's source they are in."""
 
 from experiments.chapter_5.corpus.models import bzip2, counts, xz
 from experiments.chapter_5.corpus.source import labels

@@ -1,4 +1,4 @@
-"""Other ways to predict the held-out text, in bits per character."""
+"""Other models of the held-out text, in bits per character."""
 
 import bz2
 import lzma
@@ -9,7 +9,7 @@ from experiments.chapter_5.corpus.texts import Corpus
 
 
 def xz(corpus: Corpus) -> float:
-    """`xz -9`, by how much longer its output is with the held-out text after the last 64 MiB of the training text."""
+    """`xz -9`: how much longer its output is if the held-out text follows the last 64 MiB of the training text."""
     past, everything = (corpus.decode(part).encode() for part in (corpus.train, np.concatenate(corpus[:2])))
     return 8 * (len(lzma.compress(everything, preset=9)) - len(lzma.compress(past, preset=9))) / len(corpus.held_out)
 
@@ -23,15 +23,15 @@ def counts(corpus: Corpus, order: int = 5) -> float:
     """The frequencies, in the training text, of each character after the `order` characters before it, smoothed.
 
     Where a context occurred N times, before t different characters, the prediction from the context shorter by one
-    character has the weight t / (N + t), and the frequencies the rest (Witten and Bell, 1991). The shortest prediction
-    is the uniform one.
+    character has the weight t / (N + t), and the frequencies the rest (Witten and Bell, 1991). The recursion ends in
+    the uniform distribution.
     """
     n = len(corpus.alphabet)
     train, held_out = corpus.train.astype(np.int64), corpus.held_out.astype(np.int64)
     p = np.full(len(held_out), 1 / n)
     past, asked = np.zeros_like(train), np.zeros_like(held_out)  # k characters in a row as one number, in base n
     for k in range(min(order + 1, len(train), len(held_out))):
-        if max(past.max(), asked.max()) >= np.iinfo(np.int64).max // n:  # one more would overflow: renumber them
+        if max(past.max(), asked.max()) >= np.iinfo(np.int64).max // n:  # one more character would overflow: renumber
             numbers = np.unique(np.concatenate([past, asked]), return_inverse=True)[1]
             past, asked = numbers[: len(past)], numbers[len(past) :]
         past, asked = (a[: len(text) - k] * n + text[k:] for a, text in ((past, train), (asked, held_out)))
@@ -48,6 +48,6 @@ def counts(corpus: Corpus, order: int = 5) -> float:
 
 
 def _look_up(keys: np.ndarray, values: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """The value of each key asked for, or 0 for one that is not there."""
+    """The value of each key asked for, or 0 if the key is absent."""
     i = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
     return np.where(keys[i] == asked, values[i], 0)

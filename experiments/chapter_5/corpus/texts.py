@@ -15,10 +15,10 @@ MOST_BYTES = 100_000_000
 """The largest file."""
 
 CHARACTERS = (127, 4096)
-"""The least and the most characters of an alphabet, the most frequent ones; all others become OTHER."""
+"""The sizes of the smallest and the largest alphabet, of the most frequent characters; all others become OTHER."""
 
 RARE = 0.001
-"""The share of the training text that may become OTHER, where it has more characters than the least."""
+"""The fraction of the training text that may become OTHER, if it has more characters than the smallest alphabet."""
 
 OTHER = "\N{REPLACEMENT CHARACTER}"
 
@@ -30,7 +30,7 @@ _TABLES = {"encodings", "pydoc_data", "entities.py"}
 
 
 class Corpus(NamedTuple):
-    """A text to train on and one that is held out, as indices into the alphabet, and where they come from."""
+    """A training text and a held-out text as indices into the alphabet, and where they come from."""
 
     train: UInt[np.ndarray, " N"]
     held_out: UInt[np.ndarray, " M"]
@@ -39,14 +39,14 @@ class Corpus(NamedTuple):
 
     @property
     def replaced(self) -> float:
-        """The share of both texts that is OTHER."""
+        """The fraction of both texts that is OTHER."""
         return float(np.mean(np.concatenate(self[:2]) == self.alphabet.index(OTHER)))
 
     def encode(self, text: str) -> UInt[np.ndarray, " n"]:
-        """The indices of the text's characters. Raises ValueError for one that is not in the alphabet."""
+        """The indices of the text's characters. Raises ValueError for a character outside of the alphabet."""
         if unknown := sorted(set(text) - set(self.alphabet)):
             raise ValueError(
-                f"each character must be one of the training text, {self.alphabet!r}, "
+                f"each character must be in the training text's alphabet, {self.alphabet!r}, "
                 f"got {', '.join(map(repr, unknown))} in {text!r}: pass another --start"
             )
         return _encode(text, self.alphabet)
@@ -59,9 +59,9 @@ class Corpus(NamedTuple):
 def standard_library(most: int) -> Corpus:
     """The source of Python's standard library, without tests and tables; a twentieth of the files is held out.
 
-    Which files is decided by their names, so it is the same in every version. Each part ends after `most` characters.
+    The names of the files decide, so every version holds out the same. Each part ends after `most` characters.
 
-    Raises ValueError where the library is not installed as text.
+    Raises ValueError if the library is not installed as text.
     """
     root = Path(sysconfig.get_path("stdlib"))
     train, held_out = [], []
@@ -79,11 +79,13 @@ def standard_library(most: int) -> Corpus:
 def from_file(path: Path, most: int) -> Corpus:
     """The text of a file, whose last twentieth is held out; the first `most` characters of each part.
 
-    Raises FileNotFoundError; ValueError for a folder or a device, a file of more than `MOST_BYTES`, and one that is not
-    UTF-8 text.
+    Raises FileNotFoundError; ValueError for a folder or a device, and for a file that is larger than `MOST_BYTES` or
+    not UTF-8 text.
     """
     if path.exists() and not path.is_file():
-        raise ValueError(f"file must be a text file, got {path}, which is {'a folder' if path.is_dir() else 'no file'}")
+        raise ValueError(
+            f"file must be a text file, got {path}, which is {'a folder' if path.is_dir() else 'not a regular file'}"
+        )
     if (size := path.stat().st_size) > MOST_BYTES:
         raise ValueError(f"file must have at most {MOST_BYTES:,} bytes, got {size:,} in {path}: pass a part of it")
     try:
@@ -100,7 +102,7 @@ def from_file(path: Path, most: int) -> Corpus:
 def windows(text: UInt[np.ndarray, " N"], rows: int, window: int) -> UInt[np.ndarray, "steps rows T_plus_1"]:
     """The text in this many rows, or as many as have a window; consecutive windows of a row share one character.
 
-    Raises ValueError for a text that is no longer than one window.
+    Raises ValueError if the text is not longer than one window.
     """
     if len(text) <= window:
         raise ValueError(f"each part of the text must have more than {window} characters, a window, got {len(text)}")
