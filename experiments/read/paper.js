@@ -80,7 +80,9 @@ function draw() {
 /** The ink at every pixel of the paper, from 0 to 1. */
 function ink() {
   const {width, height} = paper, {data} = pen.getImageData(0, 0, width, height);
-  return Float64Array.from({length: width * height}, (_, i) => 1 - data[4 * i] / 255);
+  const found = new Float64Array(width * height);
+  for (let i = 0; i < found.length; i++) found[i] = 1 - data[4 * i] / 255;
+  return found;
 }
 
 function showImage() {

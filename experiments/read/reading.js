@@ -122,15 +122,15 @@ function normalised(drawn, width, height) {
   let [left, top] = ["left", "top"].map(name => Math.min(...some.map(piece => piece[name])));
   let [right, bottom] = ["right", "bottom"].map(name => Math.max(...some.map(piece => piece[name])));
   const reach = Math.max(1, halfEven(beside * Math.max(right - left, bottom - top)));
-  const ink = new Float64Array(width * height); // of the strokes and what is beside them
+  const near = new Uint8Array(width * height), ink = new Float64Array(width * height); // of the strokes and beside them
   for (let y = top; y < bottom; y++) {
     for (let x = left; x < right; x++) {
-      if (!kept[numbers[y * width + x] - 1]) continue;
-      const [u, w] = [Math.max(0, x - reach), Math.min(width, x + reach + 1)];
-      for (let v = Math.max(0, y - reach); v < Math.min(height, y + reach + 1); v++) {
-        const from = v * width + u;
-        ink.set(drawn.subarray(from, from + w - u), from);
-      }
+      const from = y * width;
+      if (kept[numbers[from + x] - 1]) near.fill(1, from + Math.max(0, x - reach), from + Math.min(width, x + reach + 1));
+    }
+    for (let x = 0; x < width; x++) {
+      if (!near[y * width + x]) continue;
+      for (let v = Math.max(0, y - reach); v < Math.min(height, y + reach + 1); v++) ink[v * width + x] = drawn[v * width + x];
     }
   }
   for (let y = Math.max(0, top - reach); y < Math.min(height, bottom + reach); y++) {
