@@ -18,7 +18,7 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.nodes import make_refnode
 
 import jnn
-from experiments import read
+from experiments import explore, read
 from experiments.read import page
 
 project, author, version = "jnn", "the jnn authors", jnn.__version__
@@ -131,12 +131,12 @@ def skip_fields(*event: Any) -> bool | None:
     return True if type(event[3]).__name__ == "_tuplegetter" else None
 
 
-def page_to_draw_on(app: Sphinx, error: Exception | None) -> None:
-    """Add the page that reads what is drawn on it, with a way back."""
+def pages_to_touch(app: Sphinx, error: Exception | None) -> None:
+    """Add the page that reads what is drawn on it and the page in which figures move, with a way back."""
     if error is None:
-        back = '<nav><a href="docs/index.html">← jnn</a></nav>\n<h1>'
-        text = page.html(*read.load_network()).replace("<h1>", back, 1)
-        (Path(app.outdir) / "draw.html").write_text(text, encoding="utf-8")
+        back = '<nav aria-label="Site"><a href="docs/index.html">← jnn</a></nav>\n<h1>'
+        for name, text in {"draw": page.html(*read.load_network()), "explore": explore.html()}.items():
+            (Path(app.outdir) / f"{name}.html").write_text(text.replace("<h1>", back, 1), encoding="utf-8")
 
 
 def setup(app: Sphinx) -> None:
@@ -146,4 +146,4 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-skip-member", skip_fields)
     app.connect("doctree-read", exactly)
     app.connect("missing-reference", within_jnn)
-    app.connect("build-finished", page_to_draw_on)
+    app.connect("build-finished", pages_to_touch)

@@ -6,8 +6,9 @@ them; `claims(config, arrays)`, which returns whether each claim holds; and `dra
 that trains has a second parameter, `training: runner.Training = runner.ALONE`, and calls its `fit`.
 
 Beside the chapters are the package that runs the experiments (`runner`), code that several of them share (`common`),
-and three commands that are not experiments: `read`, which reads the digits in pictures, `device`, which checks the
-results on your device and measures its speed, and `compile`, which compiles training runs for other devices.
+and four commands that are not experiments: `read`, which reads the digits in pictures, `explore`, which writes a page
+in which the figures of the notes move, `device`, which checks the results on your device and measures its speed, and
+`compile`, which compiles training runs for other devices.
 """
 
 import ast

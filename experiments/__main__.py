@@ -9,6 +9,7 @@ python -m experiments sweep digits --eta 0.1 0.5 --hidden 30 100
 python -m experiments report               gather all results in one page, <out>/report.html
 python -m experiments report DIR...        compare the results of several --out folders, <out>/comparison.html
 python -m experiments read photo.jpg       read the digits in pictures; more: python -m experiments read --help
+python -m experiments explore              write a page in which the figures of the notes move
 python -m experiments device               check and measure everything on your GPU, TPU or CPU
 python -m experiments compile              compile training runs for a TPU or GPU that is not there
 
@@ -34,7 +35,7 @@ from experiments import docstring, load, names
 def main(args: Sequence[str] | None = None) -> int:
     """Runs the command line. Returns the exit code."""
     args = list(sys.argv[1:] if args is None else args)
-    if args[:1] in (["read"], ["device"], ["compile"]):
+    if args[:1] in (["read"], ["explore"], ["device"], ["compile"]):
         return importlib.import_module(f"experiments.{args[0]}").main(args[1:])
     if args[:1] == ["sweep"]:
         return importlib.import_module("experiments.runner.sweep").main(args[1:])
@@ -71,6 +72,7 @@ def _run(words: Sequence[str], flags: Sequence[str], folders: Sequence[Path]) ->
             first, *_ = docstring(load(name)).split("\n")
             print(f"{name:20} {first}")
         print("\nRead pictures of digits with python -m experiments read FILE...")
+        print("Write a page in which the figures of the notes move with python -m experiments explore")
         print("Check and measure everything on your GPU, TPU or CPU with python -m experiments device")
         print("Compile them for a TPU or GPU that is not there with python -m experiments compile")
         print("Run one with python -m experiments NAME; all commands: python -m experiments --help")

@@ -100,8 +100,10 @@ ARRAYS = {
 }
 
 
-def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
-    """The strings that each net predicts after every epoch, and the state of the best net over one string."""
+def learn(
+    config: Config, training: runner.Training = runner.ALONE
+) -> tuple[Float[Array, "N E steps"], Bool[np.ndarray, "N E n"], common.Net]:
+    """Trains the nets. Returns their losses, the strings that each predicts after every epoch, and the best net."""
     longest = config.tested * config.trained
     sizes = {"inputs": len(SYMBOLS), "units": config.units, "outputs": len(SYMBOLS)}
     init_keys, train_keys = jax.random.split(jax.random.key(config.seed), (2, config.seeds))
@@ -119,14 +121,25 @@ def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[st
         evaluate=Partial(partial(correct, longest=longest), ns=jnp.arange(1, longest + 1)),
     )
     right = np.asarray(history.metrics)
-    reach = np.sum(np.cumprod(right, axis=-1), axis=-1)
-    best = int(np.argmax(reach[:, -1]))
+    best = int(np.argmax(_reach(right)[:, -1]))
+    return history.losses, right, jax.tree.map(lambda a: np.asarray(a)[best], state.params)
+
+
+def _reach(right: Bool[np.ndarray, "N E n"]) -> Int[np.ndarray, "N E"]:
+    """The n up to which each net predicts every string."""
+    return np.sum(np.cumprod(right, axis=-1), axis=-1)
+
+
+def compute(config: Config, training: runner.Training = runner.ALONE) -> dict[str, Any]:
+    """The strings that each net predicts after every epoch, and the state of the best net over one string."""
+    losses, right, best = learn(config, training)
+    reach = _reach(right)
     return {
         **runner.mean_and_standard_error("correct_up_to_n", reach[:, -1]),
         "reach": reach,
         "correct": right[:, -1],
-        "costs": jnp.mean(history.losses, axis=-1),
-        **inside(jax.tree.map(lambda a: np.asarray(a)[best], state.params), 2 * config.trained),
+        "costs": jnp.mean(losses, axis=-1),
+        **inside(best, 2 * config.trained),
     }
 
 

@@ -1,12 +1,14 @@
 """A page to draw digits on, which shows while one is drawn what a network makes of it.
 
-`html` returns the whole page, for a browser without a network connection: the weights are part of it, and its script
-computes what `pictures.normalise` and `mlp.forward` compute. On the page, `reader.image` and `reader.outputs` are the
-pixels that the network sees and its outputs, or null before anything is drawn.
+`html` returns the whole page, for a browser without a network connection: the weights are part of it, and `reading.js`
+computes what `pictures.normalise` and `mlp.forward` compute. What is seen is in `paper.html`, `paper.css` and
+`paper.js`. On the page, `reader.image` and `reader.outputs` are the pixels that the network sees and its outputs, or
+null before anything is drawn.
 """
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -18,7 +20,15 @@ MOST_PARAMETERS = 300_000
 
 
 def html(params: mlp.Params, sure: float) -> str:
-    """The page for a network [784, ..., 10] with hidden layers of relu neurons and softmax outputs.
+    """The page for a network [784, ..., 10], and a `sure`, as `network` takes them."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template("page.html").render(network=network(params, sure), heading="h2")
+
+
+def network(params: mlp.Params, sure: float) -> dict[str, Any]:
+    """What the scripts need of a network [784, ..., 10] with hidden layers of relu neurons and softmax outputs.
 
     It answers "uncertain" when the largest output is below `sure`. Weights and biases are rounded to half precision.
 
@@ -36,7 +46,7 @@ def html(params: mlp.Params, sure: float) -> str:
     most = float(np.finfo(np.float16).max)
     if not np.all(np.abs(values) <= most):
         raise ValueError(f"params must be finite and at most {most:.0f} in size, got {np.max(np.abs(values))}")
-    network = {
+    return {
         "sizes": sizes,
         "sure": float(sure),
         "side": pictures.SIDE,
@@ -46,7 +56,3 @@ def html(params: mlp.Params, sure: float) -> str:
         "beside": pictures.BESIDE,
         "parameters": base64.b64encode(values.astype("<f2").tobytes()).decode(),
     }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template("page.html").render(network=network)

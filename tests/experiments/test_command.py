@@ -19,7 +19,7 @@ from benchmarks import __main__ as benchmarks
 from benchmarks import timing
 from experiments import __main__ as command
 from experiments import compile as compiling
-from experiments import device, load, names, paths, read, runner
+from experiments import device, explore, load, names, paths, read, runner
 from experiments.runner import experiment, report, sweep
 from experiments.runner.command import cache_compilations
 
@@ -198,6 +198,7 @@ def accepts(monkeypatch):
     monkeypatch.setattr(sweep, "read_result", lambda path: {})
     monkeypatch.setattr(sweep, "write", lambda *table: None)
     monkeypatch.setattr(read.command, "run", lambda config, start: 0)
+    monkeypatch.setattr(explore.command, "run", lambda config: 0)
     monkeypatch.setattr(device, "run", lambda config, folder: 0)
     monkeypatch.setattr(compiling, "run", lambda flags, folder: 0)
     monkeypatch.setattr(timing, "_write", lambda *result: None)
