@@ -92,7 +92,8 @@ function showImage() {
 }
 
 function showOutputs() {
-  const {outputs} = reader, answer = outputs && largest(outputs), uncertain = outputs !== null && outputs[answer] < network.sure;
+  const {outputs} = reader, answer = outputs && largest(outputs);
+  const uncertain = outputs !== null && outputs[answer] < network.sure;
   const text = uncertain ? "uncertain" : String(answer ?? "");
   if (element("answer").textContent !== text) element("answer").textContent = text; // read aloud when it changes
   element("answer").classList.toggle("uncertain", uncertain);
