@@ -3,7 +3,8 @@
 Each has five names: a frozen dataclass `Config`, whose fields are the flags and whose `quick` holds the values that
 `--quick` changes; `compute(config)`, which returns a dict of arrays; `ARRAYS`, the axes and the meaning of each of
 them; `claims(config, arrays)`, which returns whether each claim holds; and `draw(figure, config, arrays)`. A `compute`
-that trains has a second parameter, `training: runner.Training = runner.ALONE`, and calls its `fit`.
+that trains has a second parameter, `training: runner.Training = runner.ALONE`, and calls its `fit`. Products are
+exact unless `MATMUL_PRECISION = "default"` rounds their operands on accelerators, which training on digits tolerates.
 
 Beside the chapters are the package that runs the experiments (`runner`), code that several of them share (`common`),
 and four commands that are not experiments: `read`, which reads the digits in pictures, `explore`, which writes a page

@@ -41,6 +41,8 @@ class Config(common.Kept, common.Images):
     """Passes over the training images."""
 
 
+MATMUL_PRECISION = "default"
+
 ARRAYS = {
     **common.LEARNING_CURVES,
     "predictions": ("seeds images", "the digit that each network reads in each test image"),

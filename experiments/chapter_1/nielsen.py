@@ -89,6 +89,8 @@ def rows(config: Config) -> dict[str, Row]:
     return {name: row for name, row in ROWS.items() if not config.only or name in config.only}
 
 
+MATMUL_PRECISION = "default"
+
 ARRAYS = {
     "curves_*": ("seeds epochs", "the accuracy of each network of the row after each epoch, or after the last only"),
     "silent_*": ("seeds", "the number of digits that each network of the row never learnt"),

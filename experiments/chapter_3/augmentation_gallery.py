@@ -63,6 +63,8 @@ def tinted(key: Any, image: Float[Array, "H W"]) -> Float[Array, "H W 3"]:
     return jnp.clip(augment.colour(key, blue, amount=0.4), 0, 1)
 
 
+MATMUL_PRECISION = "default"
+
 ARRAYS = {
     "shown": ("shown height width", "the digits that are drawn, untransformed"),
     "colour": ("shown height width 3", "the same digits in random colours, in red, green and blue"),

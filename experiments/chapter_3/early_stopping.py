@@ -54,6 +54,8 @@ def criteria(config: Config) -> dict[str, stopping.Criterion | None]:
     return {"none": None, **by_error, "weights": stopping.weight_change(config.rho, relative=True)}
 
 
+MATMUL_PRECISION = "default"
+
 ARRAYS = {
     "test accuracy, *": ("", "the mean test accuracy of the kept parameters"),
     "epochs trained, *": ("", "the mean number of epochs trained"),

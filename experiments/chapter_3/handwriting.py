@@ -193,6 +193,8 @@ def split(config: Config) -> tuple[data.Split, data.Split, data.Split]:
     return train, held_out, test
 
 
+MATMUL_PRECISION = "default"
+
 ARRAYS = {
     "sure": ("", "the least probability of a sure answer"),
     "accuracy_on_*": ("", "the mean fraction of the pictures of this kind that are read correctly"),

@@ -73,6 +73,8 @@ def methods(config: Config, pixels: int) -> dict[str, tuple[Any, Any]]:
     }
 
 
+MATMUL_PRECISION = "default"
+
 ARRAYS = {
     "curves_known_*": ("seeds epochs", "the accuracy on training images after each epoch, with this regulariser"),
     "curves_unseen_*": ("seeds epochs", "the accuracy on unseen images after each epoch, with this regulariser"),

@@ -150,6 +150,8 @@ def split(config: Config) -> tuple[data.Split, data.Split]:
     return common.hold_out(examples, min(HELD_OUT, len(examples.xs) // 6)) if config.validate else (examples, test)
 
 
+MATMUL_PRECISION = "default"
+
 ARRAYS = {
     "accuracy": ("", "the mean accuracy of the networks"),
     "accuracies": ("seeds", "the accuracy of each network after the last epoch"),

@@ -73,6 +73,8 @@ def accuracy(net: common.Net, xs: Float[Array, "N pixels"], labels: Int[Array, "
     return jnp.mean(predict(net, xs) == labels)
 
 
+MATMUL_PRECISION = "default"
+
 ARRAYS = {
     **common.LEARNING_CURVES,
     "images": ("shown pixels", "the test digits that are drawn; the last is the first that net 0 misreads"),

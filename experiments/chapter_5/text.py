@@ -206,6 +206,8 @@ def default_start(config: Config, text: corpus.Corpus) -> str:
     return "\n" if "\n" in text.alphabet else text.decode(text.train[:1])
 
 
+MATMUL_PRECISION = "default"
+
 ARRAYS = {
     "bits_per_character": ("", "bits per held-out character of the trained network"),
     "bits_per_character_learning_as_it_reads": ("", "the same of a network that also learns from the text it has read"),

@@ -12,8 +12,10 @@ from typing import Any
 
 import jax
 
+from experiments import load
 from experiments.compile import modules, programs, targets
 from experiments.compile.targets import Target
+from experiments.runner.experiment import matmul_precision
 
 Row = dict[str, Any]
 
@@ -33,7 +35,7 @@ def compiled(name: str, device: str, devices: Sequence[Any]) -> Row:
     row: Row = {"program": name, "device": device, "devices": len(devices)}
     program = programs.recorded(name)
     try:
-        with jax.default_matmul_precision("highest"):
+        with matmul_precision(load(name)):
             traced = programs.traced(program, devices)
         start = time.perf_counter()
         done = traced.traced.lower().compile()

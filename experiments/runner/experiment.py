@@ -3,9 +3,11 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, get_args, get_origin, get_type_hints
 
+import jax
 import numpy as np
 
 if TYPE_CHECKING:
@@ -24,7 +26,8 @@ class Experiment(Protocol):
     `Config` is a frozen dataclass whose fields are the flags; its `quick` holds the fields that `--quick` changes.
     `ARRAYS` holds the axes and the meaning of each array that `compute` returns, by its name or by a pattern:
     `"curves_*": ("seeds epochs", "the accuracy after each epoch")`. The first key that matches counts.
-    `compute(config)` has a second parameter, `training`, if it trains; see `Training`.
+    `compute(config)` has a second parameter, `training`, if it trains; see `Training`. A sixth name is optional:
+    `MATMUL_PRECISION`, the precision of products, is "highest" unless set, as claims about exactness need.
     """
 
     __doc__: str | None
@@ -77,6 +80,11 @@ def expanded(name: str, path: Path) -> Path:
         return path.expanduser()
     except RuntimeError as error:
         raise ValueError(f"{name} must not start with ~ where no home folder is known, got {path}") from error
+
+
+def matmul_precision(experiment: Experiment) -> AbstractContextManager[None]:
+    """The context in which products have the experiment's `MATMUL_PRECISION`."""
+    return jax.default_matmul_precision(getattr(experiment, "MATMUL_PRECISION", "highest"))
 
 
 def experiment_name(experiment: Experiment) -> str:

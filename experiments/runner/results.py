@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from experiments.runner import files
-from experiments.runner.experiment import Arrays, Experiment, check, experiment_name
+from experiments.runner.experiment import Arrays, Experiment, check, experiment_name, matmul_precision
 from experiments.runner.training import ALONE, Training
 from jnn import __version__, parallel
 
@@ -124,7 +124,7 @@ def describe(experiment: Experiment, arrays: Arrays) -> dict[str, dict[str, Any]
 
 def _compute(experiment: Experiment, config: Any, training: Training = ALONE) -> dict[str, np.ndarray]:
     handed = {"training": training} if "training" in inspect.signature(experiment.compute).parameters else {}
-    with jax.default_matmul_precision("highest"):
+    with matmul_precision(experiment):
         return {key: np.asarray(parallel.local(value)) for key, value in experiment.compute(config, **handed).items()}
 
 

@@ -87,6 +87,12 @@ def test_a_line_for_the_list_and_a_text_for_the_figure(name):
     assert re.fullmatch(r"(\S+\s+){4,}\S+\.", experiment.draw.__doc__)
 
 
+def test_those_that_train_digits_or_text_have_the_default_precision():
+    rounded = [name for name in names() if getattr(load(name), "MATMUL_PRECISION", "highest") == "default"]
+    digits_or_text = "augmentation_gallery digits early_stopping handwriting nielsen overfitting record rows text"
+    assert rounded == digits_or_text.split()
+
+
 @pytest.mark.parametrize("cost", ["cross_entropy", "log_likelihood"])
 def test_digits_with_the_other_costs(cost):
     arrays = digits.compute(digits.Config(cost=cost, eta=0.5, epochs=5, seeds=2, hidden=(20, 15)))

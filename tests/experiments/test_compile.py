@@ -129,6 +129,16 @@ def test_mistakes_are_one_line(args, says, tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("name", "precision"), [("digits", "default"), ("slow_start", "highest")])
+def test_programs_are_traced_at_the_precision_of_their_experiment(name, precision, monkeypatch):
+    def traced(*args):
+        raise ValueError(jax.config.jax_default_matmul_precision)
+
+    monkeypatch.setattr(programs, "recorded", lambda name: None)
+    monkeypatch.setattr(programs, "traced", traced)
+    assert worker.compiled(name, "v5e", [])["error"] == precision
+
+
 def test_a_program_that_does_not_fit_makes_the_exit_code_1(tmp_path, monkeypatch, capsys):
     fits = {"program": "digits", "device": "v5e", "devices": 1, "fits": True, "holds": True}
     refused = {"program": "rows", "device": "v5e", "devices": 1, "error": "RESOURCE_EXHAUSTED", "holds": False}

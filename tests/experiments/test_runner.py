@@ -85,6 +85,11 @@ def test_a_run_writes_three_files_and_prints_the_claims(experiment, tmp_path, ca
     assert "ok    the claim holds" in shown
 
 
+def test_an_experiment_chooses_the_precision_of_its_products(experiment):
+    experiment.MATMUL_PRECISION = "default"
+    assert not runner.show(experiment)[1]["exact"]
+
+
 def test_a_false_claim_is_the_exit_code(experiment, tmp_path, capsys):
     assert runner.main(experiment, ["--no-holds", "--out", str(tmp_path)]) == 1
     assert "FALSE the claim holds" in capsys.readouterr().out
