@@ -166,14 +166,15 @@ def softmax(z: Float[ArrayLike, "*batch J"], c: float | Float[Array, ""] = 1.0) 
     first, as in the solution of exercise 3.3, so that nothing overflows.
 
     Args:
-      z: The weighted inputs, of any dtype.
+      z: The weighted inputs [..., J], of any real dtype; integers are converted to floats.
       c: The inverse temperature.
 
     Returns:
-      The activations, which sum to 1 over the last axis.
+      The activations [..., J], which sum to 1 over the last axis.
 
     Raises:
-      ValueError: If `c` is not positive or `z` has no axis.
+      ValueError: If `c` is not positive and finite, or `z` has no axis.
+      TypeError: If `c` is not a number, or `z` is not an array.
 
     Example:
       >>> activations.softmax(jnp.array([0.0, 0.0]))

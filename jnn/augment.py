@@ -59,10 +59,11 @@ def distort(
 ) -> Image:
     """Applies a random affine map about the centre and an elastic distortion, in one interpolation (section 3.3.2).
 
-    Amounts are drawn uniformly from their ranges; pixels from outside the image repeat the border. The elastic
-    displacements are white noise smoothed by a Gaussian of width `sigma` pixels (Simard, Steinkraus and Platt, 2003;
-    their alpha, on noise from U(-1, 1), is an `elastic` of 0.163 alpha / sigma). They are drawn as the few components
-    that have 99 % of its variance: 19 numbers for 28x28 pixels instead of 784.
+    The amounts of the affine map are drawn uniformly from their ranges; outside the image, the pixels of the border are
+    repeated. The elastic displacements are white noise smoothed by a Gaussian of width `sigma` pixels (Simard,
+    Steinkraus and Platt, 2003; their alpha, for noise from U(-1, 1), corresponds to `elastic = 0.163 alpha / sigma`,
+    where 0.163 is 1 / sqrt(12 pi)). Only the principal components with 99 % of the variance of the noise are drawn: for
+    28x28 pixels and the default `sigma`, 19 numbers for each axis instead of 784.
 
     Args:
       key: A typed PRNG key.
@@ -72,14 +73,14 @@ def distort(
       scale: The largest change of size: each axis is scaled by a factor from [1 - scale, 1 + scale], with `scale` at
         most 0.99.
       shear: The largest shear, in pixels sideways per pixel of height.
-      elastic: The root mean square of a random displacement along each axis, in pixels.
-      sigma: The width of the Gaussian, in pixels.
+      elastic: The root mean square of the elastic displacements along each axis, in pixels.
+      sigma: The width of the Gaussian, in pixels. Not used if `elastic` is 0.
 
     Returns:
       The distorted image.
 
     Raises:
-      ValueError: If the image is smaller than 2x2, `scale` is above 0.99, or `sigma` is not positive.
+      ValueError: If the image is smaller than 2x2, `scale` is above 0.99, or `sigma` is used and not positive.
 
     Example:
       >>> augment.distort(jax.random.key(0), jnp.ones((6, 8)), rotate=10, elastic=1.0).shape

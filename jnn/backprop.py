@@ -174,24 +174,24 @@ def minibatch_value_and_grad(
     masks: Sequence[Bool[Array, "m _"]] | None = None,
     weights: Float[Array, " m"] | None = None,
 ) -> tuple[Float[Array, ""], Params]:
-    r"""Computes the mean cost of a mini-batch and its gradient (section 2.2). This is the gradient that trains.
+    r"""Computes the mean cost of a mini-batch and its gradient (section 2.2), which is the `grad` for training.
 
-    It equals the mean of `jax.vmap(value_and_grad)`,
+    The gradient is the mean of those of `value_and_grad` over the examples x, for weights and biases
 
     .. math::
 
-      \frac{1}{m} \sum_x \delta^l(x) \, a^{l-1}(x)^\mathsf{T}, \qquad \frac{1}{m} \sum_x \delta^l(x),
+      \frac{1}{m} \sum_x \delta^l(x) \, a^{l-1}(x)^\mathsf{T}, \qquad \frac{1}{m} \sum_x \delta^l(x).
 
-    with one row for each example, so that each step is one matrix product for the whole batch.
+    The arrays have one row for each example, so that each step is one matrix product for the whole batch.
 
     With dropout masks, the activations are :math:`a^l = r^l \odot \mathrm{hidden}(z^l)` for :math:`r^l` of zeros and
-    ones, and the errors of hidden layers
+    ones, and the errors of the hidden layers are
 
     .. math::
 
       \delta^l = \bigl( (w^{l+1})^\mathsf{T} \delta^{l+1} \bigr) \odot r^l \odot \mathrm{hidden}'(z^l),
 
-    that is (2.3) with the mask: a dropped neuron has activation 0 and error 0.
+    which is (2.3) with the mask: a dropped neuron has activation 0 and error 0.
 
     Args:
       params: The parameters.
@@ -199,9 +199,10 @@ def minibatch_value_and_grad(
       ys: The desired outputs, one in each row.
       cost: The cost.
       hidden: The activation of the hidden layers.
-      masks: One mask [m, n] for each hidden layer, as `jnn.dropout` draws them: False for the neurons that are dropped.
-      weights: The weights of the examples in the mean, such as `class_weights[labels]`: the cost is the sum of weight
-        times C(x), divided by m.
+      masks: For each hidden layer, of n neurons, a mask [m, n], as `jnn.dropout` draws it: False where a neuron is
+        dropped.
+      weights: The weight of each example, such as `class_weights[labels]`: the mean cost is the sum of weight times
+        C(x) over the examples, divided by m.
 
     Returns:
       The mean cost, and its gradient, which has the structure of `params`.

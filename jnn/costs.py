@@ -109,10 +109,10 @@ def quadratic_with(output: Activation) -> Cost:
     `activations.identity` and `activations.tanh` suit regression.
 
     Args:
-      output: The output activation.
+      output: The output activation, with its derivative `prime`.
 
     Returns:
-      The cost; equal activations give the same cost.
+      The cost; equal activations give the same object, so programs are reused.
 
     Example:
       >>> cost = costs.quadratic_with(activations.identity)
@@ -189,23 +189,23 @@ cross_entropy = Cost("cross_entropy", activations.sigmoid, _cross_entropy, _cros
 def _log_likelihood(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
     r"""The negative log-likelihood of softmax outputs, which is the softmax cross-entropy (section 3.2).
 
-    For y one-hot at r and a = softmax(z) it is `C = -ln a_r`. The error is `a - y`, (3.4) to (3.6), and so
-    with (2.8) the gradient with respect to the weights is (3.7):
+    For a one-hot y, 1 at r, and `a = softmax(z)`, the cost is `C = -ln a_r`. The error is `a - y`, (3.4) to (3.6), and
+    so by (2.8) the gradient with respect to the weights is
 
     .. math::
 
       \frac{\partial C}{\partial w_{jk}^L} = a_k^{L-1} (a_j^L - y_j). \tag{3.7}
 
-    For soft y, such as mixed labels, it is
+    For soft y, such as mixed labels, the cost and its error are
 
     .. math::
 
-      C = -\sum_j y_j \ln a_j, \qquad \delta = \Bigl( \sum_j y_j \Bigr) a - y,
+      C = -\sum_j y_j \ln a_j, \qquad \delta = \Bigl( \sum_j y_j \Bigr) a - y.
 
-    exact also where rounding leaves a sum near 1.
+    The factor keeps the error exact if rounding makes the sum of y differ from 1.
 
     Raises:
-      ValueError: If there is a single output, whose softmax is 1 whatever z is.
+      ValueError: If there is a single output, whose softmax is always 1.
 
     Example:
       >>> costs.log_likelihood.delta(jnp.zeros(2), jnp.array([1.0, 0.0]))

@@ -18,15 +18,15 @@ from jnn.typing import PyTree, Scalar
 
 
 def mask(key: Key[Array, ""], shape: tuple[int, ...], p: Scalar) -> Bool[Array, "*shape"]:
-    """Draws the neurons that are kept, each with probability 1 - p.
+    """Draws a mask of the neurons to keep, each with probability 1 - p (section 3.3.2).
 
     Args:
       key: A typed PRNG key.
       shape: The shape of the mask.
-      p: The fraction that is dropped.
+      p: The probability of dropping a neuron, in [0, 1).
 
     Returns:
-      True for the neurons that are kept.
+      The mask, True for the neurons to keep.
 
     Example:
       >>> dropout.mask(jax.random.key(0), (3,), p=0.0)

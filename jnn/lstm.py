@@ -193,11 +193,11 @@ def scan(params: Params, state: State, xs: Inputs, *, mask: Mask | None = None) 
 def unroll(
     params: Params, state: State, xs: Inputs, *, mask: Mask | None = None, remat_every: int | None = None
 ) -> tuple[State, State]:
-    r"""Computes what `scan` does, with backpropagation through time by hand as its reverse mode (section 5.2).
+    r"""Computes the same values as `scan`, with a hand-derived reverse mode (section 5.2).
 
-    Write dq for the derivative of the loss with respect to q. Going backwards from t = T to 1, where
-    :math:`d\mathrm{wm}_t` and :math:`d\mathrm{ltm}_t` collect the derivatives through step t+1 and directly through
-    these states:
+    Write dq for the derivative of the loss with respect to q. Backpropagation through time goes from t = T to 1. At
+    step t, :math:`d\mathrm{wm}_t` and :math:`d\mathrm{ltm}_t` start as the sum of what step t+1 passes back and of the
+    loss's own derivative with respect to these states; then
 
     .. math::
 
@@ -213,7 +213,8 @@ def unroll(
         d\mathrm{wm}_{t-1} &= \sum_{\text{layers}} U^\mathsf{T} dz_t
       \end{aligned}
 
-    Then, for each layer, over all times and examples in one product,
+    where the layers are rem, save, focus and the candidate. Finally, with one product for each layer over all times and
+    examples,
 
     .. math::
 
@@ -230,8 +231,8 @@ def unroll(
       xs: The inputs, time first: [T, p] or [T, B, p].
       mask: True where a step is valid, [T] or [T, B], as `recurrent.mask` makes it. Masked steps leave the state
         unchanged; what `xs` holds there, NaN included, does not matter.
-      remat_every: Stores only every `remat_every`-th state for the backward pass and recomputes the others, as
-        `recurrent.rematerialise` does; None stores all.
+      remat_every: If given, only every `remat_every`-th state is stored for the backward pass, and the others are
+        recomputed, as `recurrent.rematerialise` does. By default all are stored.
 
     Returns:
       The final state, and the states after every step ([T, d] or [T, B, d]).

@@ -148,8 +148,9 @@ def init(
     Args:
       key: A typed PRNG key.
       sizes: The numbers of neurons of the layers, the input layer first.
-      weights: Initialises the weights: any of `jax.nn.initializers`, or a function of (key, (n_in, n_out), dtype).
-      biases: Initialises the biases, in the same way, of shape (n_out,).
+      weights: The initialiser of the weights, called as `weights(key, (n_in, n_out), dtype)`: one of jnn, such as
+        `scaled_normal`, or from `jax.nn.initializers`.
+      biases: The initialiser of the biases, called as `biases(key, (n_out,), dtype)`.
       dtype: The dtype of the parameters.
 
     Returns:
@@ -337,12 +338,12 @@ def classify(params: Params, xs: Float[Array, "m n_in"], *, hidden: Activation =
 def accuracy(
     params: Params, xs: Float[Array, "m n_in"], labels: Integer[Array, " m"], *, hidden: Activation = sigmoid
 ) -> Float[Array, ""]:
-    """Computes the fraction of m examples that the network classifies correctly, from 0 to 1.
+    """Computes the fraction of the examples that the network classifies correctly, from 0 to 1.
 
     Args:
       params: The parameters.
       xs: The examples, one in each row.
-      labels: The index of the right output neuron for each example, from 0; for a single output neuron 0 or 1.
+      labels: The index of the correct output neuron for each example, from 0; with a single output neuron, 0 or 1.
       hidden: The activation of the hidden layers, the one used in training.
 
     Returns:

@@ -132,7 +132,8 @@ def stack(
       states: The initial state of each layer.
       xs: The inputs of the lowest layer.
       mask: True where a step is valid.
-      output: Selects from the states the inputs of the layer above; the states themselves by default.
+      output: Selects from the states of a layer the inputs of the layer above: by default the states themselves; for
+        an LSTM, `lambda states: states.wm`.
 
     Returns:
       The last state of each layer, and the states of each layer after every step.

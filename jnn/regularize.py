@@ -31,12 +31,12 @@ def lp_norm(w: Float[Array, " d"], p: Scalar) -> Float[Array, ""]:
 
       \lVert w \rVert_p = \left( |w_1|^p + \dots + |w_d|^p \right)^{1/p} \tag{3.8}
 
-    `p = inf` gives the largest :math:`|w_i|`. The largest entry is factored out first, so that no power overflows; the
-    norm of the zero vector is 0, and so is its gradient there, where none exists.
+    `p = inf` gives the largest :math:`|w_i|`. The largest entry is factored out first, so that no power overflows. At
+    the zero vector, where the norm is not differentiable, its gradient is defined as 0.
 
     Args:
       w: The vector.
-      p: The exponent.
+      p: The exponent, at least 1.
 
     Returns:
       The norm.
@@ -402,23 +402,23 @@ def mix(lam: Float[Array, "*m"], a: Float[Array, "*m k"], b: Float[Array, "*m k"
 def mixup(
     key: Key[Array, ""], xs: Float[Array, "m n_in"], ys: Float[Array, "m n_out"], *rest: PyTree, beta: Scalar
 ) -> tuple[PyTree, ...]:
-    r"""Mixes every example with another of its mini-batch, (3.14) and (3.15): a transform.
+    r"""Mixes every example with a random one of its mini-batch, (3.14) and (3.15); a `transform` for training.
 
-    The partners are a random permutation of the mini-batch, and :math:`\lambda` is drawn for each example from
-    Beta(beta, beta) (Zhang et al., 2018).
+    The partners are a random permutation of the mini-batch, in which an example may meet itself. :math:`\lambda` is
+    drawn for each example from Beta(beta, beta) (Zhang et al., 2018).
 
     Args:
       key: A typed PRNG key.
       xs: The inputs.
       ys: The desired outputs.
-      *rest: Arrays of the mini-batch that are returned as they are.
-      beta: Both parameters of the Beta distribution.
+      *rest: Further arrays of the mini-batch, which are returned unchanged.
+      beta: The value of both parameters of the Beta distribution.
 
     Returns:
-      The arrays of the mini-batch, with mixed inputs and desired outputs.
+      The mixed inputs, the mixed desired outputs, and `rest`.
 
     Raises:
-      ValueError: If `beta` is not positive.
+      ValueError: If `beta` is not positive, or if `xs` and `ys` differ in their number of examples.
 
     Example:
       >>> xs, ys = regularize.mixup(jax.random.key(0), jnp.eye(3), jnp.eye(3), beta=0.2)

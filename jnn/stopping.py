@@ -74,10 +74,10 @@ class Weights(NamedTuple):
 def error_change(*, window: int = 10, further: int = 0) -> Criterion:
     """The error-change criterion: no error of the last `window` epochs is below the lowest before them (section 3.3.2).
 
-    An error of NaN never counts as an improvement.
+    The criterion ignores the parameters. An error of NaN never counts as an improvement.
 
     Args:
-      window: The number of epochs without an improvement.
+      window: The number of epochs without an improvement after which the criterion is met.
       further: The number of epochs for which training continues once the criterion is met, regardless of their errors.
 
     Returns:

@@ -156,21 +156,23 @@ def approximate(
     r"""Makes a network with two hidden layers that approximates f: R^m -> R^n on a box (sections 4.2 and 4.3).
 
     In one variable it is the network of figure 4.4, whose output is figure 4.5. The box is divided into `bins`
-    intervals along each axis. An indicator neuron for each of the prod(bins) cells contributes to the linear output the
-    value of f at the cell's centre, or its mean over the cell. All cells share the step neurons, m (bins + 1) of them.
-    Evaluate the network with `mlp.forward(net, x, output=activations.identity)`, which is `mlp.logits(net, x)`. Under
-    `jit` and `grad`, a JAX function f may depend on traced values, but the other arguments may not.
+    intervals along each axis, which makes prod(bins) cells. Each cell has an indicator neuron, whose weight to the
+    linear output is the value of f at the cell's centre, or the mean of f over the cell. All cells share the step
+    neurons, one for each knot (an end of an interval) of each axis. Evaluate the network with `mlp.logits(net, x)`,
+    which is `mlp.forward(net, x, output=activations.identity)`. Under `jit` and `grad`, a JAX function f may depend on
+    traced values, but the other arguments may not.
 
-    Steep steps, the default, approximate best, but have almost no gradient: use `soft=True` for training. With
-    Nielsen's f, 10 bins and 1,000 steps of Adam the root-mean-square error of steep steps falls from 0.076 to 0.073,
-    the error of soft ones from 0.084 to 0.017 (the experiment `refine` trains longer). Train them with
-    `costs.quadratic_with(activations.identity)`: the default cost would train :math:`\sigma(z)`.
+    Steep steps, the default, approximate best, but have almost no gradient: use `soft=True` for training. With the f of
+    Nielsen's chapter 4, 10 bins and 1,000 steps of Adam, the root-mean-square error of steep steps falls from 0.076 to
+    0.073, and that of soft steps from 0.084 to 0.017 (the experiment `refine` trains longer). Train with
+    `costs.quadratic_with(activations.identity)`, because the default cost applies a sigmoid to the output.
 
-    Layers, with S = sum(bins + 1) and B = prod(bins): w [S, m], [B, S] and [n, B]; `parameter_bytes` gives the memory.
+    With S = sum(bins + 1) and B = prod(bins), the layers have the weights [S, m], [B, S] and [n, B]; `parameter_bytes`
+    gives the memory.
 
     Let :math:`w_k |x_k - s| \ge t` for every knot s of every axis k. Then the network is close to the
     piecewise-constant function p that it represents, :math:`|\mathrm{net}(x) - p(x)| \le \mathrm{leak} \cdot \max |p|`,
-    where `leak(bins, t, h=h)` bounds the leak, and so
+    where leak is the value of the function `leak(bins, t, h=h)`, and so
 
     .. math::
 
@@ -180,9 +182,9 @@ def approximate(
     samples > 1, the whole diagonal). With the default w and h, the leak is below 1e-12 at more than 1 % of a bin from
     every knot. At a knot of one axis the two indicators are 1/2 each and the output is the mean of the two cells (half
     the cell's value, on the boundary of the box); where knots of two axes cross, all indicators are near 0, and so is
-    the output, as it is outside the box. Therefore in R^m, m > 1, the steps stand beside the knots, by `CLEARANCE`: the
-    first of an axis lower, outside the box, and the others higher, where grids of round numbers have no points. The
-    bounds hold for the moved knots and the cells between them.
+    the output, as it is outside the box. Therefore, for m > 1, the steps are shifted from the knots by `CLEARANCE`: the
+    first of each axis down, out of the box, and the others up, where grids of round numbers have no points. The bounds
+    hold for the shifted knots and the cells between them.
 
     Args:
       f: A function of x [m] that returns [n] or a number (n = 1). A NumPy function is evaluated point by point, on the
@@ -190,9 +192,9 @@ def approximate(
       lower: The lower corner of the box.
       upper: The upper corner of the box.
       bins: The number of intervals along each axis, one number or one for each.
-      soft: Makes steps of weight 4 / (bin width) and h = 16.
-      w: The weight of the steps, one number or one for each axis; chosen from the bin width unless it is given.
-      h: The weight of the steps in the indicators' weighted inputs; `HEIGHT` unless it is given.
+      soft: Whether the defaults of w and h are 4 / (bin width) and 16, which make soft steps.
+      w: The weight of the steps, one number or one for each axis; by default chosen from the bin width.
+      h: The weight of the steps in the indicators' weighted inputs; by default `HEIGHT`.
       samples: The number of points along each axis of a cell over which f is averaged.
       max_bytes: The memory that the parameters, and the points at which f is evaluated, may take.
       dtype: The dtype of the parameters.
@@ -202,7 +204,7 @@ def approximate(
 
     Raises:
       ValueError: If knots coincide or weights overflow or underflow in `dtype`, if f does not return a vector or
-        returns a value that is not finite (the message names the place), or if more than `max_bytes` are needed.
+        returns a value that is not finite (the message names the point), or if more than `max_bytes` are needed.
       TypeError: If f is not real.
 
     Example:

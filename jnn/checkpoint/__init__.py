@@ -33,32 +33,32 @@ __all__ = ["Checkpoints", "load"]
 class Checkpoints:
     """Where and how often `train.fit` saves its progress.
 
-    `train.fit` raises ValueError if the newest checkpoint is damaged or belongs to another training run: with another
-    config, key, data, first state or program (gradient, optimizer, batch size, transform, evaluate, stopping). Data
-    that are split between processes are not compared. It raises ValueError if a numbered entry of the folder is not a
-    checkpoint, BlockingIOError if another training run uses the folder, OSError if the folder cannot be written or the
-    disk is full. Older checkpoints are never changed. A finished run can be loaded from a read-only folder.
+    `train.fit` raises ValueError if the newest checkpoint is damaged, or belongs to a training run with another config,
+    key, data, initial state or program (gradient, optimizer, batch size, transform, evaluate, stopping). Data that are
+    split between processes are not compared. It also raises ValueError if a numbered entry of the folder is not a
+    checkpoint, BlockingIOError if another training run uses the folder, and OSError if the folder cannot be written or
+    the disk is full. A saved checkpoint is never changed. A finished run can be loaded from a read-only folder.
 
     Attributes:
       folder: Contains a folder for each checkpoint, named by its epoch or, for data in chunks, by the number of chunks
         trained on; "~" is your home.
-      keep: How many of the newest to keep, besides the best.
-      seconds: The least time between checkpoints, and before the first; 0 saves after every epoch or chunk. Ctrl-C,
-        SIGTERM and errors save the last whole epoch or chunk immediately.
-      final: Whether to save the end of a run immediately, too.
-      resume: Whether to resume from the newest checkpoint in the folder, which a line of `logging` names. False deletes
-        the checkpoints there when the first new one is saved.
+      keep: How many of the newest checkpoints to keep, besides the best.
+      seconds: The minimum time in seconds from one checkpoint to the next, and from the start to the first; 0 saves
+        after every epoch or chunk. Ctrl-C, SIGTERM and errors save the last whole epoch or chunk regardless.
+      final: Whether the end of a run is saved regardless of `seconds`, too.
+      resume: Whether to resume from the newest checkpoint in the folder, which is logged. False deletes the checkpoints
+        there when the first new one is saved.
       config: The configuration of the run, as JSON types. Resuming with another config raises ValueError.
-      lowest: The metric of `evaluate` whose lowest value, as a mean over members, marks the best checkpoint. Any name
-        will do if `evaluate` returns one number. By default the metric "error", or else the highest "accuracy".
+      lowest: The metric of `evaluate` whose lowest value, as a mean over members, marks the best checkpoint; any name
+        if `evaluate` returns a single number. By default the metric "error" or, without it, the highest "accuracy".
       highest: The metric whose highest value marks the best checkpoint.
-      hyperparams: Values to set in the optimizer's state when a run resumes, such as {"learning_rate": 0.001}. They
-        must be there, as with `optax.inject_hyperparams`, and not follow a schedule.
+      hyperparams: Values to set in the optimizer's state when a run resumes, such as {"learning_rate": 0.001}. The
+        state must hold them, as with `optax.inject_hyperparams`, and they must not follow a schedule.
 
     Raises:
       ValueError: If `keep` is below 1, `seconds` negative, or both `lowest` and `highest` are given; by `train.fit`, if
         `evaluate` does not return the metric, or the optimizer's state does not hold a hyperparameter.
-      TypeError: If they are not such numbers, or the folder is not a path.
+      TypeError: If `keep` is not an integer, `seconds` is not a number, or `folder` is not a path.
       ImportError: By `train.fit`, without orbax: pip install "jnn[checkpoints]".
 
     Example:
@@ -92,15 +92,15 @@ def load(folder: PathLike, which: str | int = "latest") -> tuple[State | CarrySt
 
     Args:
       folder: The folder of `Checkpoints`. It is only read, and may be in use by a training run.
-      which: "latest", "best" (as `Checkpoints` says), or the number of a checkpoint.
+      which: "latest", "best" (by the metric that `Checkpoints` describes), or the number of a checkpoint.
 
     Returns:
-      The state and the history of the whole epochs, None if none has ended.
+      The state, and the history of the whole epochs, which is None before the first has ended.
 
     Raises:
       FileNotFoundError: If there is no checkpoint.
-      ValueError: If it is damaged, if `which` does not name one, if `which` is "best" and no metric ranks them, or if
-        the state holds containers that are neither tuples, lists, dicts nor NamedTuples.
+      ValueError: If the checkpoint is damaged, if `which` does not name one, if `which` is "best" and no metric ranks
+        them, or if the state holds containers that are neither tuples, lists, dicts nor NamedTuples.
 
     Example:
       >>> import tempfile

@@ -23,21 +23,22 @@ _DTYPES = (
 
 
 def export(path: PathLike, params: PyTree, metadata: Mapping[str, Any] | None = None) -> None:
-    """Writes a pytree of arrays to a safetensors file, named by their paths in the tree: "0.w", "0.b", "1.w", ...
+    """Writes a pytree of arrays to a safetensors file.
 
-    The file also holds the structure of trees of tuples, lists, dicts, None and NamedTuples, so that `load` needs no
-    template. It is written under a temporary name and renamed once it is complete.
+    The arrays are named by their paths in the tree: "0.w", "0.b", "1.w", ... If the tree consists of tuples, lists,
+    dicts, None and NamedTuples, the file also holds its structure, so that `load` needs no template. The file is
+    written under a temporary name and renamed once it is complete.
 
     Args:
       path: The file; "~" is your home.
       params: The tree. Python numbers are written as arrays of 64 bits without axes.
-      metadata: What else to store, as JSON types or arrays (stored as lists), such as {"hidden": "relu", "scale": 1 /
-        255}. The function `metadata` reads it, and `getattr(activations, "relu")` is relu.
+      metadata: Further values to store, as JSON types or arrays (stored as lists), such as {"hidden": "relu"}. The
+        function `metadata` reads them, and `getattr(activations, "relu")` is relu.
 
     Raises:
       TypeError: If a leaf is not an array or a number, if its dtype does not exist in the file format, or if `metadata`
         cannot be stored as JSON.
-      ValueError: If two leaves have the same name.
+      ValueError: If two leaves have the same name, or one is named "__metadata__".
       OSError: If the file cannot be written.
       ImportError: Without safetensors: pip install safetensors.
 

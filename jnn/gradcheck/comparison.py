@@ -45,9 +45,9 @@ def compare(
     Where f has a kink, as a relu has at 0, the entry is compared with autodiff only.
 
     Args:
-      f: The function, of a scalar of floating dtype.
-      grad_f: Its gradient with respect to the first argument, alone or as (value, gradient); a wrong value is a row of
-        its own.
+      f: The function, which returns a scalar of floating dtype.
+      grad_f: Its gradient with respect to the first argument, alone or as (value, gradient). If the value is wrong, the
+        report has a row for it.
       *args: The arguments of both functions. The first is a pytree of floating leaves of any shape. Bind arguments that
         are not arrays, such as flags, to both functions with `functools.partial`.
       tolerance: The largest difference from autodiff, relative to the largest entry of a leaf: 1e-10 by default, 1e-5
@@ -62,10 +62,10 @@ def compare(
       The report, which prints as a table and is true if the gradient is right.
 
     Raises:
-      ValueError: If f is not scalar, if the tree of the gradient differs from that of the first argument, or if a
-        tolerance or `max_entries` is not positive.
-      TypeError: If a leaf of the first argument is not floating, or if an argument or a result of `grad_f` is not an
-        array.
+      ValueError: If f does not return a scalar, if the tree of the gradient differs from that of the first argument, or
+        if a tolerance or `max_entries` is not positive.
+      TypeError: If f does not return a floating dtype, if a leaf of the first argument is not floating, or if an
+        argument or a result of `grad_f` is not an array.
 
     Example:
       >>> report = gradcheck.compare(lambda p: jnp.sum(p**2), lambda p: 3 * p, jnp.ones(2))

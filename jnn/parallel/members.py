@@ -16,7 +16,7 @@ from jnn.typing import PyTree
 
 
 def sweep(f: Callable[..., PyTree], *members: PyTree, devices: Iterable[Any] | None = None) -> PyTree:
-    """Calls a function for every ensemble member, such as a training run each, in one program over all devices.
+    """Maps a function, such as a whole training run, over ensemble members, in one program on all devices.
 
     For a grid, repeat the values of each axis:
 
@@ -32,10 +32,11 @@ def sweep(f: Callable[..., PyTree], *members: PyTree, devices: Iterable[Any] | N
         `jax.tree_util.Partial`, not in a lambda.
       *members: Trees whose leaves share a leading axis K. Each member gets one entry of each, such as a key, a learning
         rate and a regularisation strength.
-      devices: All local ones by default.
+      devices: The devices to use, by default all local devices.
 
     Returns:
-      The results of f, with a leading axis K. On a CPU each member's are bitwise identical to those of a call of f.
+      The results of f, with a leading axis K. On a CPU, each member's results are bitwise identical to those of a call
+      of f for this member alone.
 
     Raises:
       TypeError: If members, or arguments bound to f, are not arrays.

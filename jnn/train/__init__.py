@@ -215,12 +215,13 @@ def fit(
       grad: As in `epoch`.
       optimizer: As in `epoch`.
       state: As in `epoch`.
-      data: As in `epoch`; or, for more examples than fit in memory, chunks of such tuples: a list, a data loader, which
-        is iterated once per epoch, or a function of the epoch t = 0, 1, ... that returns an iterable. Chunk c is
-        trained on as `epoch` does with the key `fold_in(fold_in(key, t), c)`, so examples are shuffled within chunks.
-        The next chunk is prefetched and copied while one trains. Epochs may have different numbers of chunks: in the
-        history the losses of shorter ones end with NaN. The program recompiles for each size of a chunk. Checkpoints
-        are also saved after chunks, and named by their number; to resume, the same chunks must come in the same order.
+      data: As in `epoch`; or, for more examples than fit in memory, chunks, each of them such a tuple: a list, a data
+        loader, which is iterated once per epoch, or a function of the epoch t = 0, 1, ... that returns an iterable.
+        Training on chunk c is a call of `epoch` with the key `fold_in(fold_in(key, t), c)`, so examples are shuffled
+        within chunks. While a chunk trains, the next is prefetched and copied. Epochs may have different numbers of
+        chunks: in the history, the losses of shorter epochs end with NaN. The program recompiles for each chunk size.
+        Checkpoints are then saved after chunks, too, and named by the number of chunks trained on; to resume, the same
+        chunks must come in the same order.
       epochs: As in `run`.
       batch_size: As in `epoch`.
       transform: As in `epoch`.
@@ -231,16 +232,17 @@ def fit(
       shuffle: As in `epoch`.
       sharding: As in `epoch`.
       history: As in `run`.
-      callbacks: Each is called with a `Report` after every epoch; training stops when one returns True, and only then.
+      callbacks: Each is called with a `Report` after every epoch. If one returns True, training stops; any other result
+        is ignored.
       checkpoints: Where to save progress (`jnn.checkpoint`). A call with the same arguments resumes from the newest
         checkpoint there and is bitwise identical to an uninterrupted run. An exception, such as an error in a data
-        loader, a callback or the cost, is raised after the last whole epoch is saved. SIGTERM, which schedulers send,
-        saves it, too, and then ends the process with exit code 143.
-      progress: Whether to show a bar with the mean cost and the scalar metrics over the members, on a terminal or in a
-        notebook, if tqdm is installed.
-      catch_interrupt: Whether Ctrl-C ends the run after the last whole epoch and returns its state and history, with a
-        line on stderr. Otherwise, before the first epoch has ended, for a second Ctrl-C, and with several processes,
-        KeyboardInterrupt is raised.
+        loader, a callback or the cost, is raised after the last whole epoch is saved. So does SIGTERM, which schedulers
+        send: it saves that epoch and ends the process with exit code 143.
+      progress: Whether to show a progress bar, on a terminal or in a notebook, if tqdm is installed. It shows the cost
+        and the scalar metrics, averaged over members.
+      catch_interrupt: Whether Ctrl-C ends the run and returns the state and history of the last whole epoch, with a
+        line on stderr. KeyboardInterrupt is still raised before the first epoch has ended, at a second Ctrl-C, and with
+        several processes.
 
     Returns:
       As in `run`.
@@ -249,7 +251,8 @@ def fit(
       ValueError: As in `run` and `checkpoint.Checkpoints`; also if an epoch has no chunk, a chunk has other shapes or
         dtypes than the first, or data is an iterator, which yields its chunks once, and epochs is more than 1.
       TypeError: As in `run`; also if an object is not a chunk.
-      FloatingPointError: If a value is NaN or infinite: names the epoch, the mini-batch and the likely cause.
+      FloatingPointError: If a value is NaN or infinite. The message names the epoch, the mini-batch and the likely
+        cause.
 
     Warns:
       UserWarning: If a cost of jnn falls below 0 in the first epoch, which means that desired outputs are out of range.
