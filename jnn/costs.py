@@ -190,7 +190,7 @@ def _log_likelihood(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch
     r"""The negative log-likelihood of softmax outputs, which is the softmax cross-entropy (section 3.2).
 
     For a one-hot y, 1 at r, and `a = softmax(z)`, the cost is `C = -ln a_r`. The error is `a - y`, (3.4) to (3.6), and
-    so by (2.8) the gradient with respect to the weights is
+    so by (2.8) the gradient with respect to the weights is (3.7):
 
     .. math::
 

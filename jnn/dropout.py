@@ -18,7 +18,7 @@ from jnn.typing import PyTree, Scalar
 
 
 def mask(key: Key[Array, ""], shape: tuple[int, ...], p: Scalar) -> Bool[Array, "*shape"]:
-    """Draws a mask of the neurons to keep, each with probability 1 - p (section 3.3.2).
+    """Draws a mask of the neurons to keep, each with probability 1 - p.
 
     Args:
       key: A typed PRNG key.
