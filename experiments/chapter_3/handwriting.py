@@ -198,7 +198,7 @@ MATMUL_PRECISION = "default"
 ARRAYS = {
     "sure": ("", "the least probability of a sure answer"),
     "accuracy_on_*": ("", "the mean fraction of the pictures of this kind that are read correctly"),
-    "not_sure_of_*": ("", "the mean fraction of the answers to pictures of this kind that are not sure"),
+    "uncertain_*": ("", "the mean fraction of the answers to pictures of this kind that are uncertain"),
     "*_confidence": ("seeds pictures", "each network's largest probability for each picture of this kind"),
     "*_some": ("shown pixels", "some pictures of this kind, as the networks see them"),
     "*_some_read": ("shown", "what the first network reads in them"),
