@@ -142,7 +142,8 @@ def visited(browser, site, names=None, **options):
 
 FORMULAS = r"""[...document.querySelectorAll(".math, math:not(.katex math)")].map(part => ({
     source: part.querySelector("annotation")?.textContent ?? part.textContent,
-    shown: part.querySelector(".katex-html")?.innerText ?? `\\ not set: ${part.textContent}`,
+    shown: part.querySelector(".katex-html")?.innerText
+        ?? (part.matches("math:not(:has(merror))") ? part.textContent : `\\ not set: ${part.textContent}`),
     red: [...part.querySelectorAll("*")].some(node => getComputedStyle(node).color === "rgb(204, 0, 0)"),
 }))"""
 RAW = r"""[...document.querySelectorAll("article p, article li, article td, article dd")]
