@@ -279,7 +279,7 @@ def network(
     Args:
       sizes: The numbers of neurons of the layers, the input layer first.
       hidden: The activation of the hidden layers.
-      cost: The cost, whose output activation is that of the network.
+      cost: The cost, which also provides the output activation of the network.
       weights: Initialises the weights, as in `mlp.init`.
       biases: Initialises the biases, as in `mlp.init`.
 
