@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float, Key
 
-from jnn._internal import checks
+from jnn._internal import checks, xla
 from jnn._internal.varying import match_varying
 from jnn.recurrent import Inputs, Mask, StateT, Unroll, rematerialise, scan, where
 from jnn.typing import PyTree
@@ -259,7 +259,7 @@ def by_hand(
             return where(m, dbefore, dstate), where(m, dz, jax.tree.map(jnp.zeros_like, dz))
 
         inputs = (jnp.arange(len(xs)), dstates, states, mask, saved)
-        dfirst, dz = jax.lax.scan(masked, dlast, inputs, reverse=True)
+        dfirst, dz = xla.scan(masked, dlast, inputs, reverse=True)
         before = jax.tree.map(lambda a, s: jnp.concatenate([a[None], s[:-1]]), first, states)
         dparams, dxs = gradients(params, xs, before, saved, dz)
         return dparams, dfirst, dxs, None

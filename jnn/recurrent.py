@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-from jnn._internal import checks
+from jnn._internal import checks, xla
 from jnn._internal.varying import match_varying
 from jnn.activations import identity
 from jnn.typing import PyTree
@@ -112,7 +112,7 @@ def scan(
         return new, (new, collected)
 
     state, xs, mask = match_varying(state, xs, mask)
-    return jax.lax.scan(masked, state, (xs, mask))
+    return xla.scan(masked, state, (xs, mask))
 
 
 def stack(

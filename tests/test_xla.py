@@ -1,5 +1,8 @@
 """Formulations for XLA compute what they replace."""
 
+import re
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,3 +46,21 @@ def test_sums_of_outer_products(m, x64):
 def test_sigmoid():
     z = jnp.linspace(-20, 20, 1001)
     np.testing.assert_allclose(xla.sigmoid(z), activations.sigmoid(z), atol=2.0**-22)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_scan_has_four_steps_in_an_iteration_on_accelerators_and_computes_the_same(reverse):
+    """Of seven steps three are left over, which stand behind the loop."""
+
+    def step(state, x):
+        state = jnp.tanh(state + x)
+        return state, 2 * state
+
+    xs = jnp.arange(14.0).reshape(7, 2) / 10
+    scan = jax.jit(partial(xla.scan, step, reverse=reverse))
+    for platform, steps in (("cpu", 1), ("cuda", 7), ("tpu", 7)):
+        text = scan.trace(xs[0], xs).lower(lowering_platforms=(platform,)).as_text()
+        called = re.search(r"func private @(\w+)\([^{]*{[^}]*stablehlo.tanh", text)
+        assert text.count(f"call @{called[1]}(" if called else "stablehlo.tanh") == steps, platform
+    expected = jax.lax.scan(step, xs[0], xs, reverse=reverse)
+    jax.tree.map(np.testing.assert_array_equal, scan(xs[0], xs), expected)

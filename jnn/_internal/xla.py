@@ -105,3 +105,18 @@ def map_members(f: Callable[..., PyTree], members: PyTree) -> PyTree:
         return jax.vmap(f)(*members)
 
     return jax.lax.platform_dependent(f, members, cpu=one_by_one, default=together)
+
+
+def scan(
+    step: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]], state: PyTree, xs: PyTree, *, reverse: bool = False
+) -> tuple[PyTree, PyTree]:
+    """`jax.lax.scan`, with four steps in an iteration of its loop on accelerators.
+
+    A step of a recurrent cell is a few small kernels there, and launching them bounds its time: of three LSTMs of 128
+    units over 28 rows, four steps in an iteration launch half as many kernels on an H100. On a CPU they take longer.
+    """
+
+    def unrolled(steps: int) -> Callable[[PyTree, PyTree], tuple[PyTree, PyTree]]:
+        return lambda state, xs: jax.lax.scan(step, state, xs, reverse=reverse, unroll=steps)
+
+    return jax.lax.platform_dependent(state, xs, cpu=unrolled(1), default=unrolled(4))
