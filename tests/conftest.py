@@ -8,8 +8,6 @@ OLDER = version("jaxlib").startswith("0.10.")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
-if not OLDER:  # jaxlib 0.12 sometimes ends in a segmentation fault where it serialises a program for the cache
-    os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # more spin while they wait, and a worker has a core
 # Most of a test's time is compilation. What users compile is compiled in `test_as_users_run_it`.
 if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
@@ -52,6 +50,19 @@ def browser():
         browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs():
+    """Forgets the compiled programs after a module, if there are many.
+
+    With jaxlib 0.12 each one has three mappings of memory, of which Linux grants a process 65,530: the next program
+    ends the process with a segmentation fault.
+    """
+    yield
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and mappings.read_bytes().count(b"\n") > 30_000:
+        jax.clear_caches()
 
 
 @pytest.hookimpl(wrapper=True)
