@@ -1,8 +1,9 @@
 r"""Activation functions with their derivatives, and softmax.
 
-`sigmoid`, `tanh`, `relu`, `gelu`, `identity` and `step` act elementwise on arrays of any shape: `sigmoid(z)` is
-:math:`\sigma(z)` and `sigmoid.prime(z)` is :math:`\sigma'(z)`. All are finite for `|z|` up to 1e4. `softmax` couples
-the neurons of its layer, so it has a Jacobian in place of a derivative.
+`sigmoid`, `tanh`, `relu` and its relatives `leaky_relu`, `elu`, `softplus`, `silu` and `gelu`, `identity` and `step`
+act elementwise on arrays of any shape: `sigmoid(z)` is :math:`\sigma(z)` and `sigmoid.prime(z)` is
+:math:`\sigma'(z)`. All are finite for `|z|` up to 1e4. `softmax` couples the neurons of its layer, so it has a Jacobian
+in place of a derivative.
 
 Integers and booleans raise TypeError, except where the function is defined for them.
 """
@@ -99,6 +100,64 @@ def _relu(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     return jax.nn.relu(z)
 
 
+def _leaky_relu(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    """The relu with the slope 0.01 instead of 0 for z <= 0, the kink included (Maas et al., 2013).
+
+    Example:
+      >>> activations.leaky_relu(jnp.array([-1.0, 2.0]))
+      Array([-0.01,  2.  ], dtype=float32)
+      >>> activations.leaky_relu.prime(jnp.array([-1.0, 0.0, 2.0]))
+      Array([0.01, 0.01, 1.  ], dtype=float32)
+    """
+    return jnp.where(jnp.greater(z, 0), z, jnp.multiply(0.01, z))
+
+
+def _leaky_relu_prime(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    return jnp.where(jnp.greater(z, 0), 1.0, jnp.full_like(z, 0.01))
+
+
+def _elu(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    """The exponential linear unit, z for z > 0, else `exp(z) - 1` (Clevert et al., 2015).
+
+    Its derivative is continuous.
+
+    Example:
+      >>> activations.elu(jnp.array([-100.0, 2.0]))
+      Array([-1.,  2.], dtype=float32)
+      >>> activations.elu.prime(jnp.array([-100.0, 0.0, 2.0]))
+      Array([0., 1., 1.], dtype=float32)
+    """
+    return jax.nn.elu(z)
+
+
+def _softplus(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    """The smooth relu `ln(1 + exp(z))`, with the derivative `sigma(z)` (Dugas et al., 2001).
+
+    Example:
+      >>> activations.softplus(jnp.array([-100.0, 100.0]))
+      Array([  0., 100.], dtype=float32)
+      >>> activations.softplus.prime(jnp.array([0.0, 100.0]))
+      Array([0.5, 1. ], dtype=float32)
+    """
+    return jax.nn.softplus(z)
+
+
+def _silu(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    """The smooth relu `z sigma(z)`, also called swish (Elfwing et al., 2018).
+
+    Example:
+      >>> activations.silu(jnp.array([0.0, 100.0]))
+      Array([  0., 100.], dtype=float32)
+      >>> activations.silu.prime(jnp.array([0.0, 100.0]))
+      Array([0.5, 1. ], dtype=float32)
+    """
+    return jax.nn.silu(z)
+
+
+def _silu_prime(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
+    return _sigmoid(z) + z * _sigmoid_prime(z)
+
+
 def _gelu(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     """The smooth relu `z Phi(z)`, where Phi is the distribution function of N(0, 1) (Hendrycks and Gimpel, 2016).
 
@@ -150,6 +209,10 @@ def _step(z: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
 sigmoid = Activation("sigmoid", _sigmoid, _sigmoid_prime)
 tanh = Activation("tanh", _tanh, _tanh_prime)
 relu = Activation("relu", _relu, _step)
+leaky_relu = Activation("leaky_relu", _leaky_relu, _leaky_relu_prime)
+elu = Activation("elu", _elu, lambda z: jnp.exp(jnp.minimum(z, 0)))
+softplus = Activation("softplus", _softplus, _sigmoid)
+silu = Activation("silu", _silu, _silu_prime)
 gelu = Activation("gelu", _gelu, _gelu_prime)
 identity = Activation("identity", _identity, jnp.ones_like)
 step = Activation("step", _step, jnp.zeros_like)

@@ -252,7 +252,8 @@ class Network(NamedTuple):
       accuracy: `accuracy(params, xs, labels)`, as `mlp.accuracy`.
       value_and_grad: `value_and_grad(params, xs, ys)`, as `minibatch_value_and_grad`.
       metrics: `metrics(params, xs, ys)`, a dict with the mean cost as "error": `train.fit(..., evaluate=net.metrics,
-        validation=(xs, ys))`. The entropies add "accuracy", other costs "rmse" and "r_squared".
+        validation=(xs, ys))`. Costs of classes (the entropies and `costs.hinge`) add "accuracy", other costs
+        "rmse" and "r_squared".
     """
 
     init: Callable[[PRNGKey], Params]
@@ -308,7 +309,7 @@ def _metrics(
     params: Params, xs: Float[Array, "m n_in"], ys: Float[Array, "m n_out"], *, hidden: Activation, cost: Cost
 ) -> dict[str, Array]:
     found = {"error": minibatch_value_and_grad(params, xs, ys, hidden=hidden, cost=cost)[0]}
-    if cost in (costs.cross_entropy, costs.log_likelihood):
+    if cost in (costs.cross_entropy, costs.log_likelihood, costs.hinge):
         labels = jnp.argmax(ys, axis=1) if ys.shape[1] > 1 else (ys[:, 0] > 0.5).astype(int)
         return found | {"accuracy": mlp.accuracy(params, xs, labels, hidden=hidden)}
     predicted = mlp.predict(params, xs, hidden=hidden, output=cost.output)

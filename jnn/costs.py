@@ -28,7 +28,7 @@ from jnn import activations
 from jnn._internal import checks, dtypes
 from jnn._internal.named import Named
 from jnn.activations import Activation
-from jnn.typing import PyTree
+from jnn.typing import PyTree, Scalar
 
 
 @jax.tree_util.register_static
@@ -48,16 +48,16 @@ class Cost(Named):
       targets: The least and the largest desired output for which C is at least 0. Outside, it may have no minimum.
 
     Example:
-      A cost of your own, the absolute error:
+      A cost of your own, for counts y with a Poisson distribution of mean exp(z):
 
-      >>> absolute = costs.Cost(
-      ...     "absolute",
-      ...     activations.identity,
-      ...     lambda z, y: jnp.sum(jnp.abs(z - y), axis=-1),
-      ...     lambda z, y: jnp.sign(z - y),
+      >>> poisson = costs.Cost(
+      ...     "poisson",
+      ...     jnp.exp,
+      ...     lambda z, y: jnp.sum(jnp.exp(z) - y * z, axis=-1),
+      ...     lambda z, y: jnp.exp(z) - y,
       ... )
-      >>> absolute.value(jnp.array([2.0, 0.0]), jnp.array([1.0, 0.0]))
-      Array(1., dtype=float32)
+      >>> poisson.delta(jnp.array([0.0, 0.0]), jnp.array([1.0, 3.0]))
+      Array([ 0., -2.], dtype=float32)
     """
 
     output: Callable[[Float[ArrayLike, "*batch k"]], Float[Array, "*batch k"]]
@@ -145,6 +145,120 @@ def quadratic_with(output: Activation) -> Cost:
 
 quadratic = quadratic_with(activations.sigmoid)
 """The quadratic cost with sigmoid outputs, `quadratic_with(activations.sigmoid)` (section 2.1)."""
+
+
+def huber_with(threshold: Scalar) -> Cost:
+    """Makes the Huber cost: quadratic for errors up to the threshold, and linear beyond (Huber, 1964).
+
+    An outlier has no more influence on the gradient than an error at the threshold.
+
+    Args:
+      threshold: The largest error |z - y| of the quadratic part, called delta in optax and torch.
+
+    Returns:
+      The cost; equal thresholds give the same object, so programs are reused.
+
+    Raises:
+      ValueError: If the threshold is not positive and finite.
+      TypeError: If the threshold is not a number.
+
+    Example:
+      >>> cost = costs.huber_with(2.0)
+      >>> cost.value(jnp.array([1.0, 5.0]), jnp.array([0.0, 0.0]))
+      Array(8.5, dtype=float32)
+    """
+    checks.positive_number("threshold", threshold)
+    return _huber_with(float(threshold))
+
+
+@functools.cache
+def _huber_with(threshold: float) -> Cost:
+    def value(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
+        r"""The Huber cost of linear outputs, for regression with outliers (Huber, 1964).
+
+        .. math::
+
+          C = \sum_j \begin{cases}
+            (z_j - y_j)^2 / 2 & \text{where } |z_j - y_j| \le t, \\
+            t \, (|z_j - y_j| - t / 2) & \text{elsewhere}
+          \end{cases}
+
+        The error is `z - y`, clipped to [-t, t]. C is the sum of `optax.losses.huber_loss(z, y, delta=t)` over the
+        outputs; the mean that `torch.nn.HuberLoss` returns divides it by their number.
+
+        The threshold t of `costs.huber` is 1; `costs.huber_with` takes any other.
+        """
+        z, y = _single(z, y)
+        clipped = jnp.clip(z - y, -threshold, threshold)
+        return jnp.sum(clipped * (z - y - clipped / 2), axis=-1)
+
+    def delta(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch k"]:
+        _check(z, y)
+        return jnp.clip(jnp.subtract(z, y), -threshold, threshold)
+
+    name = "huber" if threshold == 1 else f"huber_with({threshold})"
+    return Cost(name, activations.identity, value, delta, made_by=functools.partial(huber_with, threshold))
+
+
+huber = huber_with(1.0)
+"""The Huber cost with threshold 1, `huber_with(1.0)`."""
+
+
+def _absolute(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
+    """The absolute error `C = sum |z - y|` of linear outputs, for regression.
+
+    Its error is `sign(z - y)`. At the kink z = y it is 0, as in torch, where `jax.grad` of the value gives 1. The mean
+    absolute error of `torch.nn.L1Loss` divides C by the number of outputs.
+
+    Example:
+      >>> costs.absolute.value(jnp.array([3.0, 0.0]), jnp.array([1.0, 0.0]))
+      Array(2., dtype=float32)
+      >>> costs.absolute.delta(jnp.array([3.0, 0.0]), jnp.array([1.0, 0.0]))
+      Array([1., 0.], dtype=float32)
+    """
+    z, y = _single(z, y)
+    return jnp.sum(jnp.abs(z - y), axis=-1)
+
+
+def _absolute_delta(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch k"]:
+    _check(z, y)
+    return jnp.sign(jnp.subtract(z, y))
+
+
+absolute = Cost("absolute", activations.identity, _absolute, _absolute_delta)
+
+
+def _hinge(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:
+    r"""The hinge cost of linear outputs, for y in [0, 1]: every output separates its class from the rest.
+
+    .. math::
+
+      \begin{aligned}
+        C &= \sum_j \left[ y_j \max(0, 1 - z_j) + (1 - y_j) \max(0, 1 + z_j) \right] \\
+        \delta_j &= (1 - y_j) [z_j > -1] - y_j [z_j < 1]
+      \end{aligned}
+
+    As for `relu`, the derivative at a kink is taken as 0. The desired outputs are those of `cross_entropy`: one-hot
+    rows, or 0 and 1 for a single output, which predicts 1 where z > 0. For them C is the sum of
+    `optax.losses.hinge_loss(z, 2 * y - 1)` over the outputs; `torch.nn.MultiMarginLoss` is another cost, which compares
+    the outputs with each other.
+
+    Example:
+      >>> costs.hinge.value(jnp.array([0.5, -3.0]), jnp.array([1.0, 0.0]))
+      Array(0.5, dtype=float32)
+      >>> costs.hinge.delta(jnp.array([0.5, -3.0]), jnp.array([1.0, 0.0]))
+      Array([-1.,  0.], dtype=float32)
+    """
+    z, y = _single(z, y, hinge)
+    return -jnp.sum(_times(y, -jax.nn.relu(1 - z)) + _times(1 - y, -jax.nn.relu(1 + z)), axis=-1)
+
+
+def _hinge_delta(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch k"]:
+    _check(z, y, hinge)
+    return jnp.subtract(1, y) * activations.step(jnp.add(1, z)) - y * activations.step(jnp.subtract(1, z))
+
+
+hinge = Cost("hinge", activations.identity, _hinge, _hinge_delta, targets=(0.0, 1.0))
 
 
 def _cross_entropy(z: Float[ArrayLike, "*batch k"], y: Float[ArrayLike, "*batch k"]) -> Float[Array, "*batch"]:

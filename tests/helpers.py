@@ -24,9 +24,23 @@ COSTS = (
     costs.quadratic_with(activations.relu),
     costs.cross_entropy,
     costs.log_likelihood,
+    costs.huber,
+    costs.absolute,
+    costs.hinge,
 )
-SMOOTH = (activations.sigmoid, activations.tanh, activations.relu, activations.gelu, activations.identity)
+SMOOTH = (
+    activations.sigmoid,
+    activations.tanh,
+    activations.relu,
+    activations.gelu,
+    activations.identity,
+    activations.leaky_relu,
+    activations.elu,
+    activations.softplus,
+    activations.silu,
+)
 ELEMENTWISE = (*SMOOTH, activations.step)
+NEURONS = [(cost, activations.tanh) for cost in COSTS] + [(costs.cross_entropy, hidden) for hidden in SMOOTH]
 SIZES = (7, 5, 4, 3)  # all different, so that no transposed or swapped axis can pass
 
 

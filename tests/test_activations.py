@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jnn import activations
-from tests.helpers import ELEMENTWISE
+from tests.helpers import ELEMENTWISE, SMOOTH
 
 HUGE = jnp.array([-1e4, -1e3, -100.0, -1.0, -1e-8, 1e-8, 1.0, 100.0, 1e3, 1e4])
 
@@ -36,15 +36,47 @@ def test_dtype_is_kept(f, dtype):
     assert activations.softmax(z).dtype == dtype
 
 
-def test_sigmoid_against_its_formula():
-    z = np.linspace(-20, 20, 81)
-    np.testing.assert_allclose(activations.sigmoid(z), 1 / (1 + np.exp(-z)), rtol=1e-6)
+@pytest.mark.parametrize("f", SMOOTH, ids=repr)
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_is_near_float32(f, dtype):
+    z = jnp.linspace(-6, 6, 40, dtype=dtype)
+    for g in (f, f.prime):
+        np.testing.assert_allclose(
+            g(z).astype(jnp.float32), g(z.astype(jnp.float32)), rtol=0, atol=8 * float(jnp.finfo(dtype).eps)
+        )
+        assert np.all(np.isfinite(g(HUGE.astype(dtype))))
 
 
-def test_gelu_against_its_formula(x64):
+@pytest.mark.parametrize("f", SMOOTH, ids=repr)
+def test_prime_at_zero_is_what_autodiff_takes(f):
+    assert f.prime(0.0) == jax.grad(f)(0.0)
+
+
+FORMULAS = {
+    activations.sigmoid: lambda z: 1 / (1 + math.exp(-z)),
+    activations.gelu: lambda z: z * (1 + math.erf(z / math.sqrt(2))) / 2,
+    activations.leaky_relu: lambda z: max(z, z / 100),
+    activations.elu: lambda z: z if z > 0 else math.expm1(z),
+    activations.softplus: lambda z: math.log1p(math.exp(z)),
+    activations.silu: lambda z: z / (1 + math.exp(-z)),
+}
+
+
+@pytest.mark.parametrize("f", FORMULAS, ids=repr)
+def test_against_its_formula(f, x64):
     z = np.linspace(-30, 30, 61)
-    wanted = [x * (1 + math.erf(x / math.sqrt(2))) / 2 for x in z]
-    np.testing.assert_allclose(activations.gelu(jnp.asarray(z)), wanted, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(f(jnp.asarray(z)), [FORMULAS[f](x) for x in z], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "relu", "gelu", "leaky_relu", "elu", "softplus", "silu"])
+def test_value_and_prime_against_torch(name, x64):
+    torch = pytest.importorskip("torch")
+    f, z = getattr(activations, name), torch.linspace(-15, 15, 61, dtype=torch.float64, requires_grad=True)
+    theirs = getattr(torch.nn.functional, name)(z)  # 0, where there may be a kink, is among them
+    (by_z,) = torch.autograd.grad(theirs.sum(), z)
+    ours = jnp.asarray(z.detach().numpy())
+    np.testing.assert_allclose(f(ours), theirs.detach().numpy(), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(f.prime(ours), by_z.numpy(), rtol=1e-12, atol=1e-15)
 
 
 def test_tanh_prime_where_it_saturates():

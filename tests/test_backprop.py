@@ -1,4 +1,5 @@
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jnn import activations, backprop, costs, gradcheck, mlp
-from tests.helpers import COSTS, SIZES, SMOOTH, examples, network, relative_error
+from tests.helpers import COSTS, NEURONS, SIZES, SMOOTH, examples, network, relative_error
 
+PAIRS = list(dict.fromkeys([*itertools.product(COSTS[:6], SMOOTH[:5]), *NEURONS]))
 FORMS = pytest.mark.parametrize(
     "value_and_grad", [backprop.value_and_grad, backprop.minibatch_value_and_grad], ids=["one", "minibatch"]
 )
@@ -40,8 +42,7 @@ def four_ways(params, xs, ys, **options):
 
 
 @pytest.mark.equation("2.9", "section 2.2")
-@pytest.mark.parametrize("hidden", SMOOTH, ids=repr)
-@pytest.mark.parametrize("cost", COSTS, ids=repr)
+@pytest.mark.parametrize(("cost", "hidden"), PAIRS, ids=repr)
 def test_the_four_gradients_agree_in_float64(cost, hidden, x64):
     """(2.9) and section 2.2 against autodiff, for every cost and hidden activation."""
     params, (xs, ys) = network(0, dtype=jnp.float64), examples(1, 6, dtype=jnp.float64)
@@ -300,10 +301,10 @@ def test_equal_networks_share_a_program():
 
 def test_metrics_of_a_network_suit_its_cost():
     params, (xs, ys) = network(0), examples(1, 6)
-    classes = backprop.network(SIZES, cost=costs.cross_entropy).metrics(params, xs, ys)
-    value, _ = backprop.minibatch_value_and_grad(params, xs, ys, cost=costs.cross_entropy)
-    labels = jnp.argmax(ys, axis=1)
-    assert classes == {"error": value, "accuracy": mlp.accuracy(params, xs, labels)}
+    for cost in (costs.cross_entropy, costs.hinge):
+        classes = backprop.network(SIZES, cost=cost).metrics(params, xs, ys)
+        value, _ = backprop.minibatch_value_and_grad(params, xs, ys, cost=cost)
+        assert classes == {"error": value, "accuracy": mlp.accuracy(params, xs, jnp.argmax(ys, axis=1))}
     linear = costs.quadratic_with(activations.identity)
     numbers = backprop.network(SIZES, cost=linear).metrics(params, xs, ys)
     z = jax.vmap(mlp.logits, (None, 0))(params, xs)
@@ -312,8 +313,9 @@ def test_metrics_of_a_network_suit_its_cost():
     assert numbers["r_squared"].shape == (3,)
 
 
-def test_accuracy_of_one_output_is_by_half():
-    net = backprop.network((1, 1), cost=costs.cross_entropy)
+@pytest.mark.parametrize("cost", [costs.cross_entropy, costs.hinge], ids=repr)
+def test_accuracy_of_one_output_is_by_half(cost):
+    net = backprop.network((1, 1), cost=cost)
     params = (mlp.Layer(jnp.ones((1, 1)), jnp.zeros(1)),)
     xs, ys = jnp.array([[-1.0], [1.0], [2.0], [3.0]]), jnp.array([[0.0], [1.0], [1.0], [0.0]])
     assert net.metrics(params, xs, ys)["accuracy"] == 0.75

@@ -3,11 +3,12 @@ import pickle
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.tree_util import Partial
 
 from jnn import activations, backprop, costs, mlp, stopping
-from tests.helpers import COSTS, examples
+from tests.helpers import COSTS, examples, normal
 
 EVERY = pytest.mark.parametrize("cost", COSTS, ids=repr)
 
@@ -27,7 +28,7 @@ def test_delta_is_the_derivative_of_the_value(cost, x64):
 
 
 @pytest.mark.equation("2.1", "2.2")
-@EVERY
+@pytest.mark.parametrize("cost", COSTS[:6], ids=repr)
 def test_delta_is_the_jacobian_times_the_gradient(cost, x64):
     """(2.2): delta^L = J^T grad_a C, J diagonal for elementwise outputs, as in (2.1), diag(a) - a a^T for softmax.
 
@@ -43,7 +44,7 @@ def test_delta_is_the_jacobian_times_the_gradient(cost, x64):
     np.testing.assert_allclose(cost.delta(z, y), jacobian.T @ gradient, rtol=1e-12, atol=1e-14)
 
 
-def test_values_against_the_notes_formulas(x64):
+def test_values_against_their_formulas(x64):
     z, y = one(3)
     s, p = 1 / (1 + np.exp(-z)), np.exp(z) / np.sum(np.exp(z))
     by_hand = {
@@ -52,9 +53,56 @@ def test_values_against_the_notes_formulas(x64):
         costs.quadratic_with(activations.identity): 0.5 * np.sum((y - z) ** 2),
         costs.cross_entropy: -np.sum(y * np.log(s) + (1 - y) * np.log(1 - s)),
         costs.log_likelihood: -np.sum(y * np.log(p)),
+        costs.absolute: np.sum(np.abs(z - y)),
+        costs.huber_with(2.0): sum(e**2 / 2 if abs(e) <= 2 else 2 * abs(e) - 2 for e in np.asarray(z - y)),
+        costs.hinge: np.sum(y * np.maximum(0, 1 - z) + (1 - y) * np.maximum(0, 1 + z)),
     }
     for cost, wanted in by_hand.items():
         np.testing.assert_allclose(cost.value(z, y), wanted, rtol=1e-13)
+
+
+def test_values_against_optax(x64):
+    z, numbers = 2 * normal(0, 6, 4, dtype=jnp.float64), normal(1, 6, 4, dtype=jnp.float64)
+    classes = (numbers > 0).astype(float)
+    for cost, y, theirs in (
+        (costs.huber_with(0.7), numbers, optax.losses.huber_loss(z, numbers, delta=0.7)),
+        (costs.quadratic_with(activations.identity), numbers, optax.losses.l2_loss(z, numbers)),
+        (costs.hinge, classes, optax.losses.hinge_loss(z, 2 * classes - 1)),
+        (costs.cross_entropy, classes, optax.losses.sigmoid_binary_cross_entropy(z, classes)),
+    ):
+        np.testing.assert_allclose(cost.value(z, y), jnp.sum(theirs, axis=-1), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("cost", "name", "options"),
+    [
+        (costs.huber, "huber_loss", {}),
+        (costs.huber_with(0.7), "huber_loss", {"delta": 0.7}),
+        (costs.absolute, "l1_loss", {}),
+        (costs.cross_entropy, "binary_cross_entropy_with_logits", {}),
+        (costs.log_likelihood, "cross_entropy", {}),
+    ],
+    ids=repr,
+)
+def test_value_and_delta_against_torch(cost, name, options, x64):
+    torch = pytest.importorskip("torch")
+    _, ys = examples(0, 6, (1, 4), jnp.float64)
+    zs = (2 * normal(1, 6, 4, dtype=jnp.float64)).at[0, :3].set(ys[0, :3] + jnp.array([0, 1, 0.7]))  # the kinks
+    z, y = torch.tensor(np.asarray(zs), requires_grad=True), torch.tensor(np.asarray(ys))
+    theirs = getattr(torch.nn.functional, name)(z, y, reduction="sum", **options)
+    (by_z,) = torch.autograd.grad(theirs, z)
+    np.testing.assert_allclose(jnp.sum(cost.value(zs, ys)), theirs.item(), rtol=1e-12)
+    np.testing.assert_allclose(cost.delta(zs, ys), by_z.numpy(), rtol=1e-12, atol=1e-15)
+
+
+def test_delta_at_the_kinks():
+    """Huber's has none; where the others jump, they are 0."""
+    z, y = jnp.array([-2.0, 0.0, 2.0]), jnp.zeros(3)
+    for f in (costs.huber_with(2.0).delta, jax.grad(costs.huber_with(2.0).value)):
+        assert f(z, y).tolist() == [-2, 0, 2]
+    assert costs.absolute.delta(z, y).tolist() == [-1, 0, 1]
+    for f in (costs.hinge.delta, jax.grad(costs.hinge.value)):
+        assert f(jnp.array([1.0, -1.0, 1.0, -1.0]), jnp.array([1.0, 0.0, 0.0, 1.0])).tolist() == [0, 0, 1, -1]
 
 
 @EVERY
@@ -65,7 +113,7 @@ def test_a_batch_is_a_vmap_of_one(cost, x64):
         np.testing.assert_allclose(f(z, y), jax.vmap(f)(z, y), rtol=1e-13)
 
 
-@pytest.mark.parametrize("cost", [costs.quadratic, costs.cross_entropy, costs.log_likelihood], ids=repr)
+@EVERY
 @pytest.mark.parametrize("scale", [1e2, 1e4])
 def test_finite_for_huge_weighted_inputs(cost, scale):
     z = scale * jnp.array([-1.0, 1.0, -0.5, 0.25])
@@ -74,7 +122,7 @@ def test_finite_for_huge_weighted_inputs(cost, scale):
         value, gradient = jax.value_and_grad(cost.value)(z, y)
         assert np.isfinite(value)
         assert np.all(np.isfinite(gradient))
-        np.testing.assert_allclose(cost.delta(z, y), gradient, atol=1e-6)
+        np.testing.assert_allclose(cost.delta(z, y), gradient, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.equation("exercise 3.2")
@@ -107,7 +155,7 @@ def test_binary_entropy():
     np.testing.assert_allclose(costs.binary_entropy(y), -(y * np.log(y) + (1 - y) * np.log(1 - y)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("cost", [costs.cross_entropy, costs.log_likelihood], ids=repr)
+@pytest.mark.parametrize("cost", [costs.cross_entropy, costs.log_likelihood, costs.hinge], ids=repr)
 def test_masked_logits(cost):
     """A logit of -inf where y is 0: 0 ln 0 = 0, in the value and in both gradients."""
     z, y = jnp.array([1.0, -jnp.inf, 2.0]), jnp.array([0.25, 0.0, 0.75])
@@ -126,6 +174,8 @@ def test_masked_logits(cost):
         costs.quadratic,
         costs.quadratic_with(activations.identity),
         costs.log_likelihood,
+        costs.huber,
+        costs.huber_with(2.0),
         stopping.error_change(window=3),
         stopping.weight_change(0.1),
     ],
@@ -141,6 +191,19 @@ def test_what_is_static_is_pickled_by_name(thing):
 def test_quadratic_with_gives_the_same_object():
     assert costs.quadratic_with(activations.sigmoid) is costs.quadratic
     assert costs.quadratic_with(activations.tanh) is costs.quadratic_with(activations.tanh)
+
+
+def test_huber_with_gives_the_same_object():
+    assert costs.huber_with(1) is costs.huber
+    assert costs.huber_with(jnp.float32(0.5)) is costs.huber_with(0.5)
+    assert repr(costs.huber_with(0.5)) == "costs.huber_with(0.5)"
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(("threshold", "error"), [(0, ValueError), (np.inf, ValueError), ("1", TypeError)])
+def test_the_threshold_of_huber_must_be_positive(threshold, error):
+    with pytest.raises(error, match="threshold must be .* got"):
+        costs.huber_with(threshold)
 
 
 # Chapter 3's own statements, one by one
@@ -229,7 +292,7 @@ def test_labels_in_place_of_rows(cost):
         np.testing.assert_array_equal(f(jnp.ones((4, 3)), jnp.eye(3)[:1])[2], f(jnp.ones(3), jnp.eye(3)[0]))
 
 
-@pytest.mark.parametrize("cost", [costs.cross_entropy, costs.log_likelihood], ids=repr)
+@pytest.mark.parametrize("cost", [costs.cross_entropy, costs.log_likelihood, costs.hinge], ids=repr)
 def test_a_cost_is_at_least_0_for_its_targets(cost):
     least, most = (float(np.clip(end, -9, 9)) for end in cost.targets)
     draws = np.random.default_rng(0)
@@ -250,6 +313,7 @@ def test_a_cost_is_at_least_0_for_its_targets(cost):
             r"in \[0, 1\] for costs.cross_entropy, got -1.0 at \(1,\): use \(y \+ 1\) / 2",
         ),
         (costs.cross_entropy, [1.0, 2.0], r"in \[0, 1\] for costs.cross_entropy, got 2.0 at \(1,\): use .*y - 1 for"),
+        (costs.hinge, [1.0, -1.0], r"in \[0, 1\] for costs.hinge, got -1.0 at \(1,\): use \(y \+ 1\) / 2 for -1 and 1"),
         (costs.log_likelihood, [1.0, -1.0], r"at least 0 for costs.log_likelihood, got -1.0 at \(1,\)"),
     ],
 )

@@ -7,11 +7,10 @@ import pytest
 from jax.tree_util import Partial
 
 from jnn import activations, backprop, costs, dropout, mlp, regularize, train
-from tests.helpers import COSTS, SMOOTH, examples, network, relative_error
+from tests.helpers import NEURONS, examples, network, relative_error
 
 KEY = jax.random.key(0)
 GRAD = backprop.minibatch_value_and_grad
-NEURONS = [(cost, activations.tanh) for cost in COSTS] + [(costs.cross_entropy, hidden) for hidden in SMOOTH]
 
 
 def dropped_out(params, xs, ys, masks, cost, hidden):

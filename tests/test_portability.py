@@ -94,6 +94,8 @@ PROGRAMS = {
     "quadratic": lambda: run(BY_HAND),
     "cross_entropy": lambda: run(Partial(BY_HAND, cost=costs.cross_entropy)),
     "log_likelihood and relu": lambda: run(Partial(BY_HAND, cost=costs.log_likelihood, hidden=activations.relu)),
+    "hinge and elu": lambda: run(Partial(BY_HAND, cost=costs.hinge, hidden=activations.elu)),
+    "huber and softplus": lambda: run(Partial(BY_HAND, cost=costs.huber, hidden=activations.softplus)),
     "autodiff": lambda: run(
         jax.value_and_grad(
             lambda p, xs, ys: jnp.mean(costs.quadratic.value(jax.vmap(mlp.logits, (None, 0))(p, xs), ys))

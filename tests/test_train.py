@@ -676,6 +676,7 @@ BOUND = {
     "Partial": Partial(GRAD, cost=costs.cross_entropy),
     "functools.partial": functools.partial(GRAD, cost=costs.cross_entropy),
     "penalised": regularize.penalised(functools.partial(GRAD, cost=costs.cross_entropy), regularize.l2(1e-3)),
+    "hinge": Partial(GRAD, cost=costs.hinge),
 }
 
 
@@ -683,7 +684,7 @@ BOUND = {
 def test_a_cost_below_zero_is_reported_with_its_reason(by):
     """The desired outputs are -1 and 1; the first epoch is compiled, so that no check sees them."""
     data = examples(1, 8)[0], jnp.where(examples(1, 8)[1] > 0.5, 1.0, -1.0)
-    with pytest.warns(UserWarning, match=r"fell to -.* in epoch 1; costs.cross_entropy .* in \[0, 1\] only: use \(y"):
+    with pytest.warns(UserWarning, match=r"fell to -.* in epoch 1; costs.(cross|hinge).* in \[0, 1\] only: use \(y"):
         train.fit(jax.random.key(0), BOUND[by], SGD, start(), data, epochs=2, batch_size=4, progress=False)
 
 

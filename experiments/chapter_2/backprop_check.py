@@ -26,8 +26,21 @@ COSTS = (
     costs.quadratic_with(activations.tanh),
     costs.cross_entropy,
     costs.log_likelihood,
+    costs.huber,
+    costs.absolute,
+    costs.hinge,
 )
-HIDDEN = (activations.sigmoid, activations.tanh, activations.relu)
+HIDDEN = (
+    activations.sigmoid,
+    activations.tanh,
+    activations.relu,
+    activations.leaky_relu,
+    activations.elu,
+    activations.softplus,
+    activations.silu,
+    activations.gelu,
+    activations.identity,
+)
 WAYS = ("one example by hand, vmap", "matrix form by hand", "vmap of jax.grad")
 BOUND = {"float64": 1e-12, "float32": 1e-5}
 
