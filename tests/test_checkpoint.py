@@ -312,7 +312,7 @@ class Loader:
 def test_what_was_trained_is_saved_whatever_ends_it(error, tmp_path):
     with pytest.raises(type(error)) as raised:
         fit(Checkpoints(tmp_path, seconds=1e6), data=Loader(error))
-    assert raised.value.__notes__[-1] == f"chunk 4 is saved in {tmp_path}"
+    assert raised.value.__notes__[-1] == f"epoch 2 is saved in {tmp_path}"
     assert load(tmp_path)[1].losses.shape[0] == 2
 
 

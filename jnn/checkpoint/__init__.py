@@ -40,11 +40,10 @@ class Checkpoints:
     the disk is full. A saved checkpoint is never changed. A finished run can be loaded from a read-only folder.
 
     Attributes:
-      folder: Contains a folder for each checkpoint, named by its epoch or, for data in chunks, by the number of chunks
-        trained on; "~" is your home.
+      folder: Contains a folder for each checkpoint, named by its epoch; "~" is your home.
       keep: How many of the newest checkpoints to keep, besides the best.
       seconds: The minimum time in seconds from one checkpoint to the next, and from the start to the first; 0 saves
-        after every epoch or chunk. Ctrl-C, SIGTERM and errors save the last whole epoch or chunk regardless.
+        after every epoch. Ctrl-C, SIGTERM and errors save the last whole epoch regardless.
       final: Whether the end of a run is saved regardless of `seconds`, too.
       resume: Whether to resume from the newest checkpoint in the folder, which is logged. False deletes the checkpoints
         there when the first new one is saved.
@@ -84,7 +83,7 @@ class Checkpoints:
             raise ValueError(f"one metric must rank, got lowest={self.lowest!r} and highest={self.highest!r}")
 
 
-def load(folder: PathLike, which: str | int = "latest") -> tuple[State | CarryState, History | None]:
+def load(folder: PathLike, which: str | int = "latest") -> tuple[State | CarryState, History]:
     """Loads the state and the history at a checkpoint, without the program that wrote it.
 
     NamedTuples in the parameters and in the optimizer's state have their own class if the module that defines it is
@@ -95,7 +94,7 @@ def load(folder: PathLike, which: str | int = "latest") -> tuple[State | CarrySt
       which: "latest", "best" (by the metric that `Checkpoints` describes), or the number of a checkpoint.
 
     Returns:
-      The state, and the history of the whole epochs, which is None before the first has ended.
+      The state, and the history.
 
     Raises:
       FileNotFoundError: If there is no checkpoint.
@@ -133,7 +132,7 @@ def load(folder: PathLike, which: str | int = "latest") -> tuple[State | CarrySt
             "with train.fit"
         )
     kinds, tree = jax.tree.flatten(structure.decode(about["structure"]))
-    state, tracker, history, _ = tree.unflatten(map(_restored, kinds, arrays))
+    state, tracker, history = tree.unflatten(map(_restored, kinds, arrays))
     return (state if tracker is None else state._replace(params=tracker.params)), history
 
 

@@ -38,9 +38,8 @@ from jnn.train import arguments, loop, monitor, program
 from jnn.train import history as histories
 from jnn.train.arguments import Plan
 from jnn.train.chunks import Chunks
-from jnn.train.precision import mixed_precision
 from jnn.train.program import step
-from jnn.train.start import init, sgd
+from jnn.train.start import init, mixed_precision, sgd
 from jnn.typing import CarryState as CarryState
 from jnn.typing import EvalParams, Evaluate, Grad, History, Optimizer, PRNGKey, PyTree, Report, StateT, Transform
 from jnn.typing import State as State
@@ -171,11 +170,13 @@ def run(
     plan = Plan(grad, optimizer, batch_size, transform, shuffle, sharding, evaluate, eval_params, stopping)
     plan = arguments.checked(plan, key, state, data, epochs)
     given = plan, key, *arguments.placed(plan, state, data), np.int32(histories.length(history)), epochs
-    if history is not None:
-        losses, metrics, *_ = program.jitted_run.eval_shape(*given)[1]
-        histories.check(history, jax.tree.map(lambda leaf: leaf.shape[1:], (losses, metrics)), axis=0)
+    if history is None:
+        return program.jitted_run(*given)
+    losses, metrics, *_ = program.jitted_run.eval_shape(*given)[1]
+    histories.check(history, jax.tree.map(lambda leaf: leaf.shape[1:], (losses, metrics)), axis=0)
     state, after = program.jitted_run(*given)
-    return state, histories.joined(history, after)
+    record = jax.tree.map(lambda *parts: jnp.concatenate(parts), history[:2], after[:2])
+    return state, History(*record, *after[2:])
 
 
 def fit(
@@ -220,8 +221,7 @@ def fit(
         Training on chunk c is a call of `epoch` with the key `fold_in(fold_in(key, t), c)`, so examples are shuffled
         within chunks. While a chunk trains, the next is prefetched and copied. Epochs may have different numbers of
         chunks: in the history, the losses of shorter epochs end with NaN. The program recompiles for each chunk size.
-        Checkpoints are then saved after chunks, too, and named by the number of chunks trained on; to resume, the same
-        chunks must come in the same order.
+        To resume from a checkpoint, an epoch must give the same chunks in the same order again.
       epochs: As in `run`.
       batch_size: As in `epoch`.
       transform: As in `epoch`.
@@ -281,20 +281,20 @@ def fit(
     evaluated = functools.partial(program.evaluated, plan)
     params = (jax.vmap(evaluated) if key.ndim else evaluated)(state).params
     (tracker,) = arguments.placed(plan, early_stopping.start(stopping, params, members=key.ndim > 0))
-    at = loop.Progress(state, tracker, histories.epochs_of(history, key.ndim), first if chunks.stay else 0)
+    at = loop.Progress(state, tracker, history, first)
     if history is not None:
         losses, metrics = jax.tree.map(lambda leaf: leaf.shape, loop.shapes(plan, key, chunks.first, at))
         steps = losses[-1:] if chunks.stay else history.losses.shape[-1:]  # later chunks are not known yet
         histories.check(history, ((*losses[:-1], *steps), metrics), axis=key.ndim)
     with contextlib.ExitStack() as stack:
-        saver = None if checkpoints is None else Saver(checkpoints, unit="epoch" if chunks.stay else "chunk")
+        saver = None if checkpoints is None else Saver(checkpoints)
         if saver is not None:
             stack.enter_context(saver)
             at = loop.resumed(saver, plan, key, chunks, at, last)
         stack.enter_context(loop.saved_on_sigterm(saver))
-        bar = monitor.progress_bar(last, len(at.measured), evaluate, stack, shown=progress)
+        bar = monitor.progress_bar(last, at.epoch, evaluate, stack, shown=progress)
         epochs_left, listeners = range(first, last), [*callbacks, *bar]
         at = loop.train(plan, key, chunks, at, epochs_left, saver, listeners, catch_interrupt=catch_interrupt)
     loop.say_if_interrupted(at, last)
-    state, history = at.result(first, key.ndim)
+    state, history = histories.finished(at.state, at.tracker, at.history, first)
     return state, jax.tree.map(jnp.asarray, history)

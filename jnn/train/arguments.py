@@ -1,8 +1,7 @@
 """The arguments of a training run, checked once."""
 
-import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +20,10 @@ from jnn.typing import CarryState, EvalParams, Evaluate, Grad, Optimizer, PyTree
 _FUNCTIONS = ("grad", "transform", "evaluate", "eval_params")
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=_FUNCTIONS,
-    meta_fields=("optimizer", "batch_size", "stopping", "shuffle", "sharding", "together", "members"),
-)
+_STATIC = {"static": True}
+
+
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Plan:
     """The plan of a training run: functions, whose bound arrays are arguments of the programs, and static settings.
@@ -36,16 +34,16 @@ class Plan:
     """
 
     grad: Grad
-    optimizer: Optimizer
-    batch_size: int
+    optimizer: Optimizer = field(metadata=_STATIC)
+    batch_size: int = field(metadata=_STATIC)
     transform: Transform | None
-    shuffle: bool | None
-    sharding: NamedSharding | None
+    shuffle: bool | None = field(metadata=_STATIC)
+    sharding: NamedSharding | None = field(metadata=_STATIC)
     evaluate: Evaluate | None = None
     eval_params: EvalParams | None = None
-    stopping: Criterion | None = None
-    together: bool = False
-    members: Mesh | None = None
+    stopping: Criterion | None = field(default=None, metadata=_STATIC)
+    together: bool = field(default=False, metadata=_STATIC)
+    members: Mesh | None = field(default=None, metadata=_STATIC)
 
 
 def checked(plan: Plan, key: jax.Array, state: StateT, data: PyTree, epochs: int = 1) -> Plan:

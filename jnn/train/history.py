@@ -1,9 +1,6 @@
-"""Histories of training runs: split into epochs, joined, and finished."""
-
-from collections.abc import Sequence
+"""Histories of training runs: checked, made longer, and finished."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike as Like
 from jaxtyping import Int
@@ -34,40 +31,28 @@ def check(history: History, shapes: PyTree, axis: int) -> None:
         )
 
 
-def epochs_of(history: History | None, axis: int) -> list[tuple[PyTree, PyTree]]:
-    """The losses and metrics of each epoch."""
+def longer(history: History | None, losses: PyTree, metrics: PyTree, axis: int) -> History:
+    """The history, with axes of epochs after those of the members, and one more epoch.
+
+    The losses of epochs with fewer mini-batches end with NaN. In NumPy, which compiles nothing.
+    """
+    epoch = History(*jax.tree.map(lambda leaf: np.expand_dims(leaf, axis), (losses, metrics)))
     if history is None:
-        return []
-    leading = jax.tree.map(lambda leaf: np.moveaxis(np.asarray(leaf), axis, 0), (history.losses, history.metrics))
-    return [jax.tree.map(lambda leaf, t=t: leaf[t], leading) for t in range(len(leading[0]))]
-
-
-def stacked(epochs: Sequence[tuple[PyTree, PyTree]], axis: int) -> tuple[PyTree, PyTree]:
-    """The inverse of `epochs_of`; the losses of epochs with fewer mini-batches end with NaN."""
-    steps = max(losses.shape[-1] for losses, _ in epochs)
+        return epoch
+    steps = max(history.losses.shape[-1], losses.shape[-1])
 
     def padded(losses: PyTree) -> np.ndarray:
         widths = [(0, 0)] * (losses.ndim - 1) + [(0, steps - losses.shape[-1])]
         return np.pad(losses, widths, constant_values=np.nan)
 
-    whole = [(padded(losses), metrics) for losses, metrics in epochs]
-    return jax.tree.map(lambda *leaves: np.stack(leaves, axis), *whole)
+    record = [(padded(part.losses), part.metrics) for part in (history, epoch)]
+    return History(*jax.tree.map(lambda *parts: np.concatenate(parts, axis), *record))
 
 
-def joined(before: History | None, after: History) -> History:
-    """One history, along axis 0."""
-    if before is None:
-        return after
-    record: PyTree = (before.losses, before.metrics), (after.losses, after.metrics)
-    losses, metrics = jax.tree.map(lambda *parts: jnp.concatenate(parts), *record)
-    return after._replace(losses=losses, metrics=metrics)
-
-
-def finished(
-    state: StateT, tracker: Tracker | None, losses: PyTree, metrics: PyTree, first: Int[Like, ""]
-) -> tuple[StateT, History]:
+def finished(state: StateT, tracker: Tracker | None, history: History, first: Int[Like, ""]) -> tuple[StateT, History]:
     """The state to return, with the best parameters if a tracker kept them, and the history from epoch `first`."""
     if tracker is None:
-        return state, History(losses, metrics)
-    after = state._replace(params=tracker.params)
-    return after, History(losses, metrics, tracker.epochs + first, tracker.best + first)
+        return state, history
+    return state._replace(params=tracker.params), history._replace(
+        epochs=tracker.epochs + first, best=tracker.best + first
+    )

@@ -104,11 +104,8 @@ def _mean(numbers: PyTree) -> float:
 
 
 def _skipped(state: State | CarryState) -> bool:
-    def is_guard(node: object) -> bool:
-        return isinstance(node, optax.ApplyIfFiniteState)
-
-    guarded = any(map(is_guard, jax.tree.leaves(state.opt_state, is_leaf=is_guard)))
-    return guarded and all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(state.params))
+    guarded = optax.tree.get_all_with_path(state.opt_state, "total_notfinite")
+    return bool(guarded) and all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(state.params))
 
 
 def _cause(data: PyTree) -> str:

@@ -108,7 +108,7 @@ def run(
     tracker = stopping.start(plan.stopping, evaluated(plan, state).params)
     ts: PyTree = first + jnp.arange(epochs)
     (state, tracker), (losses, metrics) = jax.lax.scan(one_epoch, (state, tracker), ts)
-    return history.finished(state, tracker, losses, metrics, first)
+    return history.finished(state, tracker, History(losses, metrics), first)
 
 
 def evaluated(plan: Plan, state: StateT) -> StateT:
