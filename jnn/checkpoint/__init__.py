@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnn._internal import checks, files, structure
+from jnn._internal import checks, structure
 from jnn.checkpoint.store import Store
 from jnn.typing import CarryState, History, PathLike, PyTree, Scalar, State
 
@@ -37,7 +37,7 @@ class Checkpoints:
     key, data, initial state or program (gradient, optimizer, batch size, transform, evaluate, stopping). Data that are
     split between processes are not compared. It also raises ValueError if a numbered entry of the folder is not a
     checkpoint, BlockingIOError if another training run uses the folder, and OSError if the folder cannot be written or
-    the disk is full. A saved checkpoint is never changed. A finished run can be loaded from a read-only folder.
+    the disk is full. A saved checkpoint is never changed. `load` also reads a folder that cannot be written.
 
     Attributes:
       folder: Contains a folder for each checkpoint, named by its epoch; "~" is your home.
@@ -76,7 +76,7 @@ class Checkpoints:
     hyperparams: Mapping[str, Scalar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        files.expanded("folder", self.folder)
+        checks.path("folder", self.folder)
         checks.count("keep", self.keep)
         checks.in_range("seconds", self.seconds)
         if self.lowest is not None and self.highest is not None:
@@ -115,7 +115,7 @@ def load(folder: PathLike, which: str | int = "latest") -> tuple[State | CarrySt
       >>> bool((state.params[0].w == trained.params[0].w).all()), history.losses.shape
       (True, (2, 3))
     """
-    store = Store(files.expanded("folder", folder))
+    store = Store(checks.path("folder", folder))
     numbers = store.numbers()
     if not numbers:
         raise FileNotFoundError(f"{store.folder} must hold checkpoints, got none")

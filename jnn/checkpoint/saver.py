@@ -1,19 +1,18 @@
 """Saving and resuming a training run."""
 
 import contextlib
-import functools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jnn import parallel
-from jnn._internal import checks, files, structure
+from jnn._internal import checks, structure
 from jnn.checkpoint import Checkpoints, identity
-from jnn.checkpoint.identity import Description
 from jnn.checkpoint.store import UNRANKED, Store, errors
 from jnn.parallel.meshes import put
 from jnn.typing import PyTree
@@ -32,39 +31,31 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
         self.options = checkpoints
         self.latest: int | None = None
         self._saved = time.monotonic()
-        self._describe: Callable[[], Description] = dict
-        self.folder = files.expanded("folder", checkpoints.folder)
+        self._description: Mapping[str, Any] = {}
+        self.folder = checks.path("folder", checkpoints.folder)
         self._store = Store(self.folder, checkpoints.keep)
         self._store.numbers()  # other numbered folders are refused before training
-        self._held, self._refused = contextlib.ExitStack(), None
+        self._held = contextlib.ExitStack()
         if jax.process_index() == 0:
-            try:
-                with self._writing():
-                    self._held.enter_context(self._store.held())
-            except BlockingIOError:
-                raise
-            except OSError as error:
-                self._refused = error  # a finished run can be read where nothing can be written
+            with self._writing():
+                self._held.enter_context(self._store.held())
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Wait until everything is written, and let go of the folder."""
         with contextlib.suppress(*[OSError] * (kind is not None)), self._held, self._writing():
             self._store.close()
 
-    def resume(
-        self, description: Description, program: Callable[[], str], like: Callable[[], PyTree]
-    ) -> tuple[PyTree, int, bool] | None:
+    def resume(self, description: Mapping[str, Any], like: Callable[[], PyTree]) -> tuple[PyTree, int, bool] | None:
         """Returns the newest tree, its epoch and whether the run had ended there, or None if there is none.
 
         Args:
           description: The description of the training run by `identity.describe`.
-          program: Returns a digest of its program, for which it must be traced: called when needed.
           like: Returns a tree like the one that was saved.
 
         Raises:
           ValueError: If the checkpoint is damaged or of another training run.
         """
-        self._describe = functools.cache(lambda: {**description, "program": program()})
+        self._description = description
         *older, newest = (self._store.numbers() if self.options.resume else []) or [0]
         newest = parallel.broadcast(newest)
         if newest == 0:
@@ -72,7 +63,7 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
         folder = self.folder / str(newest)
         advice = f"; delete {folder} to {f'resume from epoch {older[-1]}' if older else 'start over'}"
         arrays, about = self._store.read(newest, advice)
-        if difference := identity.difference(about, self._describe()):
+        if difference := identity.difference(about, description):
             raise ValueError(f"{folder} is a checkpoint of {difference}: {_ADVICE}")
         if about["versions"] != description["versions"]:
             other = checks.difference("versions", about["versions"], description["versions"])
@@ -82,12 +73,6 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
         self.latest = newest
         return tree, newest, ended
 
-    def begin(self, metrics: PyTree) -> None:
-        """Before training: raise OSError if the folder cannot be written, ValueError if the metrics cannot rank."""
-        self._ranking(metrics)
-        if self._refused is not None:
-            raise self._refused
-
     def due(self) -> bool:
         """Whether the last checkpoint is old enough for another one."""
         return time.monotonic() - self._saved >= float(self.options.seconds)
@@ -96,7 +81,7 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
         """Save a tree of whole arrays, which `metrics` rank, in the background if orbax can."""
         if jax.process_index() == 0:
             arrays = [identity.plain(leaf) for leaf in jax.tree.leaves(tree)]
-            about = {**self._describe(), "ended": ended, "structure": None}
+            about = {**self._description, "ended": ended, "structure": None}
             with contextlib.suppress(TypeError):
                 about["structure"] = structure.encode(tree)
             with self._writing():
@@ -110,24 +95,21 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
         if jax.process_index() == 0:
             _log.warning("%s", message)
 
-    def _ranking(self, metrics: PyTree) -> tuple[PyTree, float] | None:
-        """The metric by which checkpoints rank and the sign that makes it an error, if there is one."""
-        lowest, highest = self.options.lowest, self.options.highest
-        asked = [(name, sign) for name, sign in ((lowest, 1.0), (highest, -1.0)) if name is not None]
-        named = metrics if isinstance(metrics, dict) else dict.fromkeys([name for name, _ in asked], metrics)
-        for name, sign in asked or [("error", 1.0), ("accuracy", -1.0)]:
-            if hasattr(named.get(name), "dtype"):
-                return named[name], sign
-        if asked:
-            given = f"metrics {list(metrics)}" if isinstance(metrics, dict) else f"{metrics}"
-            raise ValueError(
-                f"lowest or highest must name a metric that evaluate returns, got {asked[0][0]!r}, and {given}"
-            )
-        return None
+    def ranking(self, metrics: PyTree) -> tuple[PyTree, float] | None:
+        """The metric by which checkpoints rank and the sign that makes it an error, if any; ValueError without it."""
+        name, sign = (self.options.lowest, 1.0) if self.options.highest is None else (self.options.highest, -1.0)
+        named = metrics if isinstance(metrics, dict) else {}
+        if name is None:
+            return next(((named[n], sign) for n, sign in (("error", 1.0), ("accuracy", -1.0)) if n in named), None)
+        metric = named.get(name) if isinstance(metrics, dict) else metrics
+        if not hasattr(metric, "dtype"):
+            given = f"metrics {list(named)}" if named else f"{metrics}"
+            raise ValueError(f"lowest or highest must name a metric that evaluate returns, got {name!r}, and {given}")
+        return metric, sign
 
     def _error(self, metrics: PyTree) -> float:
         """The error that ranks a checkpoint, a mean over members that have not stopped; UNRANKED if there is none."""
-        metric, sign = self._ranking(metrics) or (np.nan, 1.0)
+        metric, sign = self.ranking(metrics) or (np.nan, 1.0)
         values = sign * np.asarray(metric, float)
         return float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else UNRANKED
 

@@ -33,10 +33,8 @@ from jnn import stopping as early_stopping
 from jnn._internal import checks
 from jnn.checkpoint import Checkpoints
 from jnn.checkpoint.saver import Saver
-from jnn.stopping import Criterion
 from jnn.train import arguments, loop, monitor, program
 from jnn.train import history as histories
-from jnn.train.arguments import Plan
 from jnn.train.chunks import Chunks
 from jnn.train.program import step
 from jnn.train.start import init, mixed_precision, sgd
@@ -94,7 +92,7 @@ def epoch(
       >>> values.shape
       (3,)
     """
-    plan = Plan(grad, optimizer, batch_size, transform, shuffle, sharding)
+    plan = arguments.Plan(grad, optimizer, batch_size, transform, shuffle, sharding)
     plan = arguments.checked(plan, key, state, data)
     return program.jitted_epoch(plan, key, *arguments.placed(plan, state, data))
 
@@ -112,7 +110,7 @@ def run(
     evaluate: Evaluate | None = None,
     validation: PyTree = None,
     eval_params: EvalParams | None = None,
-    stopping: Criterion | None = None,
+    stopping: early_stopping.Criterion | None = None,
     shuffle: bool | None = None,
     sharding: NamedSharding | None = None,
     history: History | None = None,
@@ -167,7 +165,7 @@ def run(
       (4, 3)
     """
     evaluate = arguments.validated(grad, evaluate, validation)
-    plan = Plan(grad, optimizer, batch_size, transform, shuffle, sharding, evaluate, eval_params, stopping)
+    plan = arguments.Plan(grad, optimizer, batch_size, transform, shuffle, sharding, evaluate, eval_params, stopping)
     plan = arguments.checked(plan, key, state, data, epochs)
     given = plan, key, *arguments.placed(plan, state, data), np.int32(histories.length(history)), epochs
     if history is None:
@@ -192,7 +190,7 @@ def fit(
     evaluate: Evaluate | None = None,
     validation: PyTree = None,
     eval_params: EvalParams | None = None,
-    stopping: Criterion | None = None,
+    stopping: early_stopping.Criterion | None = None,
     shuffle: bool | None = None,
     sharding: NamedSharding | None = None,
     history: History | None = None,
@@ -268,12 +266,11 @@ def fit(
       >>> history.losses.shape
       (2, 3)
     """
-    checks.not_traced((key, state))
     first = histories.length(history)
     chunks, last = Chunks(data, first, epochs), first + epochs
-    checks.not_traced(chunks.first)
+    checks.not_traced((key, state, chunks.first))
     evaluate = arguments.validated(grad, evaluate, validation)
-    plan = Plan(grad, optimizer, batch_size, transform, shuffle, sharding, evaluate, eval_params, stopping)
+    plan = arguments.Plan(grad, optimizer, batch_size, transform, shuffle, sharding, evaluate, eval_params, stopping)
     plan = arguments.checked(plan, key, state, chunks.first, epochs)
     (state,) = arguments.placed(plan, state)
     if chunks.stay:
@@ -292,9 +289,8 @@ def fit(
             stack.enter_context(saver)
             at = loop.resumed(saver, plan, key, chunks, at, last)
         stack.enter_context(loop.saved_on_sigterm(saver))
-        bar = monitor.progress_bar(last, at.epoch, evaluate, stack, shown=progress)
-        epochs_left, listeners = range(first, last), [*callbacks, *bar]
-        at = loop.train(plan, key, chunks, at, epochs_left, saver, listeners, catch_interrupt=catch_interrupt)
+        listeners = [*callbacks, *monitor.progress_bar(last, at.epoch, stack, shown=progress)]
+        at = loop.train(plan, key, chunks, at, range(first, last), saver, listeners, catch_interrupt=catch_interrupt)
     loop.say_if_interrupted(at, last)
     state, history = histories.finished(at.state, at.tracker, at.history, first)
     return state, jax.tree.map(jnp.asarray, history)

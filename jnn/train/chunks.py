@@ -22,7 +22,7 @@ class Chunks:
     """
 
     def __init__(self, data: PyTree, epoch: int, epochs: int) -> None:
-        self.stay, self.first = not _are_chunks(data), data
+        self.stay, self.first, self._begun, self._kind = not _are_chunks(data), data, epoch, ""
         if self.stay:
             return
         if isinstance(data, Iterator) and epochs > 1:
@@ -30,42 +30,33 @@ class Chunks:
                 f"an iterator gives its chunks once, got one for epochs={epochs}: pass a list, a data loader, or a "
                 "function of the epoch, such as lambda t: read(folder)"
             )
-        self._data, self._kind, self._begun = data, "", epoch
-        self._unread = self._read(epoch)
+        self._data, self._unread = data, self._read(epoch)
         self.first = next(self._unread, None)
         if self.first is None:
             raise ValueError("data must hold at least one chunk, got none")
         self._kind = _kind(self.first)
 
     def epoch(self, t: int) -> Iterator[PyTree]:
-        """Yields the chunks of epoch t, counted from 0."""
+        """The chunks of epoch t, counted from 0."""
         if self.stay:
-            yield self.first
-            return
-        chunk, self.first = self.first, None  # not kept in memory
-        if t != self._begun:
-            self._unread = self._read(t)
-            chunk = next(self._unread, None)
-            if chunk is None:
-                raise ValueError(f"data must give at least 1 chunks in epoch {t + 1}, got 0")
-        while chunk is not None:
-            yield jax.tree.map(jax.device_put, chunk)  # no copy on a CPU
-            chunk = next(self._unread, None)
+            return iter([self.first])
+        begun, self.first = iter([self.first]), None  # not kept in memory
+        return itertools.chain(begun, self._unread) if t == self._begun else self._read(t)
 
     def _read(self, t: int) -> Iterator[PyTree]:
         """The chunks of epoch t as tuples of arrays, all like the first one but for the number of rows."""
         chunks = self._data(t) if callable(self._data) else self._data
         if not isinstance(chunks, Iterable):
             raise TypeError(f"a function of the epoch must return an iterable of chunks, got {type(chunks).__name__}")
-        chunks = iter(chunks)
-        for c in itertools.count(1):
+        chunks, c = iter(chunks), 1
+        while True:
             try:
                 chunk = next(chunks, None)
                 if chunk is None:
-                    return
+                    break
                 chunk = tuple(chunk) if type(chunk) is list else chunk
                 checks.examples(chunk)
-                chunk = jax.tree.map(_copied, chunk)
+                chunk = jax.tree.map(lambda leaf: jax.device_put(_copied(leaf)), chunk)  # one copy on a CPU
             except Exception as error:
                 error.add_note(f"in chunk {c} of epoch {t + 1}")
                 raise
@@ -75,6 +66,9 @@ class Chunks:
                     f"after {self._kind}"
                 )
             yield chunk
+            c += 1
+        if c == 1 and self._kind:
+            raise ValueError(f"data must give at least 1 chunks in epoch {t + 1}, got 0")
 
 
 def _are_chunks(data: PyTree) -> bool:

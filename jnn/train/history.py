@@ -2,8 +2,7 @@
 
 import jax
 import numpy as np
-from jaxtyping import ArrayLike as Like
-from jaxtyping import Int
+from jaxtyping import ArrayLike, Int
 
 from jnn.stopping import Tracker
 from jnn.typing import History, PyTree, StateT
@@ -20,11 +19,8 @@ def length(history: History | None) -> int:
 
 def check(history: History, shapes: PyTree, axis: int) -> None:
     """Raise ValueError unless each epoch of `history` has losses and metrics of these shapes."""
-
-    def shape(leaf: jax.Array) -> tuple[int, ...]:
-        return leaf.shape[:axis] + leaf.shape[axis + 1 :]
-
-    if (given := jax.tree.map(shape, (history.losses, history.metrics))) != shapes:
+    given = jax.tree.map(lambda leaf: leaf.shape[:axis] + leaf.shape[axis + 1 :], (history.losses, history.metrics))
+    if given != shapes:
         raise ValueError(
             "history must be of a training run with the same mini-batches and metrics: an epoch has losses and metrics "
             f"of shapes {shapes} here, got {given}"
@@ -41,18 +37,18 @@ def longer(history: History | None, losses: PyTree, metrics: PyTree, axis: int) 
         return epoch
     steps = max(history.losses.shape[-1], losses.shape[-1])
 
-    def padded(losses: PyTree) -> np.ndarray:
-        widths = [(0, 0)] * (losses.ndim - 1) + [(0, steps - losses.shape[-1])]
-        return np.pad(losses, widths, constant_values=np.nan)
+    def padded(part: History) -> tuple[PyTree, PyTree]:
+        widths = [(0, 0)] * (part.losses.ndim - 1) + [(0, steps - part.losses.shape[-1])]
+        return np.pad(part.losses, widths, constant_values=np.nan), part.metrics
 
-    record = [(padded(part.losses), part.metrics) for part in (history, epoch)]
-    return History(*jax.tree.map(lambda *parts: np.concatenate(parts, axis), *record))
+    return History(*jax.tree.map(lambda *parts: np.concatenate(parts, axis), padded(history), padded(epoch)))
 
 
-def finished(state: StateT, tracker: Tracker | None, history: History, first: Int[Like, ""]) -> tuple[StateT, History]:
+def finished(
+    state: StateT, tracker: Tracker | None, history: History, first: Int[ArrayLike, ""]
+) -> tuple[StateT, History]:
     """The state to return, with the best parameters if a tracker kept them, and the history from epoch `first`."""
     if tracker is None:
         return state, history
-    return state._replace(params=tracker.params), history._replace(
-        epochs=tracker.epochs + first, best=tracker.best + first
-    )
+    history = history._replace(epochs=tracker.epochs + first, best=tracker.best + first)
+    return state._replace(params=tracker.params), history

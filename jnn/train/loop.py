@@ -18,7 +18,6 @@ from jnn.checkpoint import identity
 from jnn.checkpoint.saver import Saver
 from jnn.stopping import Tracker
 from jnn.train import arguments, history, monitor, program
-from jnn.train.arguments import Plan
 from jnn.train.chunks import Chunks
 from jnn.typing import History, PyTree, Report, Scalar
 
@@ -42,7 +41,7 @@ class Progress(NamedTuple):
 
 
 def train(
-    plan: Plan,
+    plan: arguments.Plan,
     key: jax.Array,
     chunks: Chunks,
     start: Progress,
@@ -59,7 +58,7 @@ def train(
     """
     heard = trained = start
     if saver is not None and start.epoch < epochs.stop and not start.ended:
-        saver.begin(jax.eval_shape(program.measure, plan, start.state, start.tracker)[1])
+        saver.ranking(jax.eval_shape(program.measure, plan, start.state, start.tracker)[1])
     try:
         while heard.epoch < epochs.stop and not heard.ended:
             trained, report = _epoch(plan, key, chunks, heard)
@@ -71,8 +70,7 @@ def train(
         _save(saver, heard, epochs.start, now=saver is not None and saver.options.final)
     except BaseException as error:
         alone = jax.process_count() == 1  # several processes are not at the same epoch
-        caught = isinstance(error, KeyboardInterrupt) and catch_interrupt
-        ends = alone and caught and trained.epoch > epochs.start
+        ends = alone and catch_interrupt and isinstance(error, KeyboardInterrupt) and trained.epoch > epochs.start
         if alone:
             with contextlib.suppress(*[OSError] * isinstance(error, Exception)):
                 _save(saver, trained if ends else heard, epochs.start, now=True)
@@ -100,40 +98,36 @@ def saved_on_sigterm(saver: Saver | None) -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def shapes(plan: Plan, key: jax.Array, chunk: PyTree, at: Progress) -> tuple[PyTree, PyTree]:
+def shapes(plan: arguments.Plan, key: jax.Array, chunk: PyTree, at: Progress) -> tuple[PyTree, PyTree]:
     """The shapes and dtypes of the losses of a chunk, and of the metrics of an epoch."""
     carried = at.state, at.tracker
-    losses = jax.eval_shape(program.train, plan, key, np.int32(0), None, *carried, chunk)[1]
+    losses = jax.eval_shape(program.train, plan, key, *carried, chunk)[1]
     return losses, jax.eval_shape(program.measure, plan, *carried)[1]
 
 
-def resumed(saver: Saver, plan: Plan, key: jax.Array, chunks: Chunks, start: Progress, epochs: int) -> Progress:
+def resumed(
+    saver: Saver, plan: arguments.Plan, key: jax.Array, chunks: Chunks, start: Progress, epochs: int
+) -> Progress:
     """The progress from which to train until there are `epochs` epochs: `start`, or the newest checkpoint."""
-    chunk = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.result_type(leaf)), chunks.first)
-    first, carried = np.int32(start.epoch), (start.state, start.tracker)
-    c = None if chunks.stay else np.int32(0)
+    carried = start.state, start.tracker
     anywhere = replace(plan, sharding=None, members=None)  # on other devices it is the same training run
-    hyperparams = saver.options.hyperparams
-    _with_hyperparams(start.state, hyperparams)  # before training, and whether it resumes or not
+    _with_hyperparams(start.state, saver.options.hyperparams)  # before training, and whether it resumes or not
     description = identity.describe(
         saver.options.config,
         key,
         parallel.local(carried),
         {"data": chunks.first, "plan": plan, "history": start.history},
         {"stopping": plan.stopping, "batch_size": plan.batch_size, "shuffle": plan.shuffle},
+        [program.train.trace(anywhere, key, *carried, chunks.first), program.measure.trace(anywhere, *carried)],
     )
 
-    def traced() -> str:
-        trained = program.train.trace(anywhere, key, first, c, *carried, chunk)
-        return identity.digest_of_programs([trained, program.measure.trace(anywhere, *carried)])
-
     def like() -> PyTree:
-        return *carried, history.finished(*carried, History(*shapes(anywhere, key, chunk, start)), 0)[1]
+        return *carried, history.finished(*carried, History(*shapes(anywhere, key, chunks.first, start)), 0)[1]
 
-    if (found := saver.resume(description, traced, like)) is None:
+    if (found := saver.resume(description, like)) is None:
         return start
     (state, tracker, whole), epoch, ended = found
-    at = Progress(_with_hyperparams(state, hyperparams), tracker, whole, epoch, ended=ended)
+    at = Progress(_with_hyperparams(state, saver.options.hyperparams), tracker, whole, epoch, ended=ended)
     saver.say(_where(f"{saver.folder / str(epoch)}", at, epochs))
     return at
 
@@ -145,20 +139,21 @@ def say_if_interrupted(at: Progress, epochs: int) -> None:
         print(f"interrupted: train.fit returns what it had after epoch {at.epoch} of {epochs}; {on}", file=sys.stderr)
 
 
-def _epoch(plan: Plan, key: jax.Array, chunks: Chunks, at: Progress) -> tuple[Progress, Report]:
-    state, tracker, t = at.state, at.tracker, np.int32(at.epoch)
+def _epoch(plan: arguments.Plan, key: jax.Array, chunks: Chunks, at: Progress) -> tuple[Progress, Report]:
+    state, tracker = at.state, at.tracker
+    key = program.fold_in(key, np.int32(at.epoch))
     trained = np.ones(key.shape, bool) if tracker is None else np.asarray(tracker.active)
     losses: PyTree = None
     record, unread = [], chunks.epoch(at.epoch)
     ahead = next(unread, None)
     while ahead is not None:
         (chunk,) = arguments.placed(plan, ahead)
-        c = None if chunks.stay else np.int32(len(record))
-        state, losses = program.train(plan, key, t, c, state, tracker, chunk)
+        chunk_key = key if chunks.stay else program.fold_in(key, np.int32(len(record)))
+        state, losses = program.train(plan, chunk_key, state, tracker, chunk)
         ahead = next(unread, None)  # the next chunk is read while this one trains
         record.append(np.asarray(parallel.local(jax.block_until_ready(losses))))  # on every device
-        losses = np.concatenate(record, axis=-1)
-        monitor.check_finite(Report(at.epoch + 1, state, losses, None), trained, chunk, 0 if c is None else len(record))
+        losses, number = np.concatenate(record, axis=-1), 0 if chunks.stay else len(record)
+        monitor.check_finite(Report(at.epoch + 1, state, losses, None), trained, chunk, number)
     idle = plan.evaluate is None and tracker is None
     tracker, metrics = (None, None) if idle else program.measure(plan, state, tracker)
     report = Report(at.epoch + 1, state, jnp.asarray(losses), parallel.local(metrics))
