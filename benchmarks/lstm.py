@@ -91,11 +91,11 @@ def of_torch(params: lstm.Params, xs: jax.Array, weights: jax.Array, *, device: 
 
 
 def of_flax(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> Any:
-    """The same with flax.linen's OptimizedLSTMCell in an RNN."""
+    """The same with flax.linen's OptimizedLSTMCell in an RNN, from its own initialisation."""
     linen = importlib.import_module("flax.linen")
 
     net = linen.RNN(linen.OptimizedLSTMCell(len(params.rem.b)), time_major=True)
-    return of_jax(net.apply, {"params": {"cell": convert.to_flax(params)}}, xs, weights)
+    return of_jax(net.apply, net.init(jax.random.key(0), xs), xs, weights)
 
 
 def of_haiku(params: lstm.Params, xs: jax.Array, weights: jax.Array) -> Any:

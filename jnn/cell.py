@@ -12,8 +12,7 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 from jaxtyping import Array, Float, Key
 
-from jnn._internal import checks, xla
-from jnn._internal.varying import match_varying
+from jnn._internal import checks, varying, xla
 from jnn.recurrent import Inputs, Mask, StateT, Unroll, rematerialise, scan, where
 from jnn.typing import PyTree
 
@@ -158,7 +157,7 @@ def check(params: PyTree, state: StateT, xs: PyTree, mask: PyTree) -> tuple[Stat
         checks.shape("mask", mask, jnp.shape(xs)[:-1], advice)
         if not jnp.issubdtype(jnp.result_type(mask), jnp.bool_):
             raise TypeError(f"mask must be boolean, got {jnp.result_type(mask)}: convert it with mask.astype(bool)")
-    _, state, xs, mask = match_varying(params, state, xs, mask)
+    _, state, xs, mask = varying.match(params, state, xs, mask)
     return state, where(mask, xs, jnp.zeros_like(xs))
 
 
@@ -277,7 +276,7 @@ def by_hand(
         params: PyTree, state: PyTree, xs: Inputs, *, mask: Mask | None = None, remat_every: int | None = None
     ) -> tuple[PyTree, PyTree]:
         state, xs = check(params, state, xs, mask)
-        params, mask = match_varying(params, mask, state)[:2]  # the derivatives are of these types
+        params, mask = varying.match(params, mask, state)[:2]  # the derivatives are of these types
         return rematerialise(whole, params, state, xs, mask=mask, remat_every=remat_every)
 
     return unroll

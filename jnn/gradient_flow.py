@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jnn._internal import checks
-from jnn._internal.varying import match_varying
+from jnn._internal import checks, varying
 from jnn.typing import PyTree
 
 
@@ -38,7 +37,7 @@ def flow(
       >>> derivatives[:, 0]
       Array([0.125, 0.25 , 0.5  , 1.   ], dtype=float32)
     """
-    state, inputs = match_varying(state, inputs)
+    state, inputs = varying.match(state, inputs)
     last, states = jax.lax.scan(lambda s, x: (step(s, x), s), state, inputs)
 
     def back(cotangent: PyTree, s_and_x: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:

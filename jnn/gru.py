@@ -29,7 +29,7 @@ from jnn import cell, recurrent
 from jnn._internal import xla
 from jnn.cell import Gate
 from jnn.mlp import orthogonal, scaled_normal
-from jnn.recurrent import InitialState, Inputs, Mask
+from jnn.recurrent import EachState, InitialState, Inputs, Mask, OneState
 
 # The class is left out so that help() starts with the functions: pydoc lists classes first.
 __all__ = ["init", "scan", "step", "unroll", "zero_state"]
@@ -85,9 +85,7 @@ def init(
     return Params(*cell.init_gates(key, inputs, units, (0.0, 0.0, 0.0), **options), c=jnp.zeros(units, dtype))
 
 
-def zero_state(
-    units: int, batch: int | None = None, *, dtype: jax.typing.DTypeLike = jnp.float32
-) -> Float[Array, "*batch d"]:
+def zero_state(units: int, batch: int | None = None, *, dtype: jax.typing.DTypeLike = jnp.float32) -> OneState:
     """Returns the state h_0 = 0.
 
     Args:
@@ -110,7 +108,7 @@ def zero_state(
     return cell.zeros(units, batch, dtype)
 
 
-def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batch p"]) -> Float[Array, "*batch d"]:
+def step(params: Params, state: OneState, x: Float[Array, "*batch p"]) -> OneState:
     """Computes the state h_t from h_(t-1) and the input x_t.
 
     Args:
@@ -129,9 +127,7 @@ def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batc
     return _forward(params)(state, x)[0]
 
 
-def scan(
-    params: Params, state: InitialState, xs: Inputs, *, mask: Mask | None = None
-) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
+def scan(params: Params, state: InitialState, xs: Inputs, *, mask: Mask | None = None) -> tuple[OneState, EachState]:
     """Runs the GRU over a sequence with `jax.lax.scan`.
 
     Supports forward- and reverse-mode differentiation of any order. `unroll` computes the same values and has a
@@ -160,7 +156,7 @@ def scan(
 
 def unroll(
     params: Params, state: InitialState, xs: Inputs, *, mask: Mask | None = None, remat_every: int | None = None
-) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
+) -> tuple[OneState, EachState]:
     r"""Computes what `scan` does, with backpropagation through time by hand as its reverse mode.
 
     Write dq for the derivative of the loss with respect to q, and :math:`m_t = U h_{t-1} + c`. Going backwards from t =

@@ -22,8 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Integer, Key
 
 from jnn import cell, lstm, mlp
-from jnn._internal import checks
-from jnn._internal.varying import match_varying
+from jnn._internal import checks, varying
 from jnn.typing import Scalar
 
 # The class is left out so that help() starts with the functions: pydoc lists classes first.
@@ -203,7 +202,7 @@ def generate(
     states = jax.tree.map(
         lambda memory, zero: cell.broadcast("states", memory, x.shape, len(zero)), tuple(states), zero_states(params)
     )
-    params, states, x, keys = match_varying(params, states, x, jax.random.split(key, steps))
+    params, states, x, keys = varying.match(params, states, x, jax.random.split(key, steps))
     (states, _), written = jax.lax.scan(write, (states, x), keys)
     return states, written
 

@@ -195,11 +195,10 @@ def sizes(params: Params) -> tuple[int, ...]:
         raise ValueError("params must have at least one mlp.Layer(w, b), as mlp.init makes, got none")
     if not all(hasattr(layer, "w") and hasattr(layer, "b") for layer in params):
         raise TypeError(f"params must be a tuple of mlp.Layer(w, b), got {[type(layer).__name__ for layer in params]}")
-    for i, (w, b) in enumerate(params):
-        checks.unlisted(f"params[{i}].w", w)
-        checks.unlisted(f"params[{i}].b", b)
+    checks.unlisted("params[0].w", params[0].w)
     widths = [jnp.shape(params[0].w)[-1] if jnp.ndim(params[0].w) else 0]
     for i, (w, b) in enumerate(params):
+        checks.unlisted(f"params[{i}].b", b)
         n_out = jnp.shape(b)[0] if jnp.ndim(b) else 0
         advice = (
             f"one row for each of its {n_out} biases, one column for each of {widths[-1]} neurons in the layer below"

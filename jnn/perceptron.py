@@ -4,8 +4,6 @@ A network of perceptrons is an ordinary `mlp` network with the step activation i
 positive and are not raise ValueError; a value that is not one number raises TypeError.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -124,9 +122,8 @@ def steepest_step(gradient: PyTree, epsilon: Scalar) -> PyTree:
     leaves = jax.tree.leaves(gradient)
     wide = dtypes.single(*leaves)
     # Dividing by the largest entry before squaring avoids overflow and underflow.
-    largest = functools.reduce(
-        jnp.maximum, [jnp.max(jnp.abs(leaf), initial=0).astype(wide) for leaf in leaves], jnp.zeros((), wide)
-    )
+    sizes = [jnp.max(jnp.abs(leaf), initial=0).astype(wide) for leaf in leaves]
+    largest = jnp.max(jnp.array(sizes, wide), initial=0)
     largest = jnp.where(largest == 0, 1, largest)
     square = sum(jnp.sum((leaf.astype(wide) / largest) ** 2) for leaf in leaves)
     norm = jnp.sqrt(jnp.where(square == 0, 1, square))

@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-from jnn._internal import checks, xla
-from jnn._internal.varying import match_varying
+from jnn._internal import checks, varying, xla
 from jnn.activations import identity
 from jnn.typing import PyTree
 
@@ -31,6 +30,12 @@ Mask = Bool[Array, "T *batch"]
 
 InitialState = Float[Array, "*start d"]
 """The initial state of a cell whose state is one array: [d], which a batch shares, or [B, d]."""
+
+OneState = Float[Array, "*batch d"]
+"""The state of such a cell, [d] or [B, d]."""
+
+EachState = Float[Array, "T *batch d"]
+"""Its states after every step."""
 
 StateT = TypeVar("StateT")
 """The state of a cell: an array [d] or [B, d], or a NamedTuple of such arrays."""
@@ -111,7 +116,7 @@ def scan(
         new = where(m, new, state)
         return new, (new, collected)
 
-    state, xs, mask = match_varying(state, xs, mask)
+    state, xs, mask = varying.match(state, xs, mask)
     return xla.scan(masked, state, (xs, mask))
 
 

@@ -12,8 +12,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 
-from jnn._internal import checks
-from jnn._internal.varying import match_varying
+from jnn._internal import checks, varying
 from jnn.typing import PyTree, Scalar
 
 
@@ -163,7 +162,7 @@ def lanczos(
         beta = jnp.linalg.norm(w)
         return (basis, w / jnp.where(beta > 0, beta, 1)), (diagonal, beta)
 
-    first = match_varying(jnp.zeros((steps, d), start.dtype), start / jnp.linalg.norm(start))
+    first = varying.match(jnp.zeros((steps, d), start.dtype), start / jnp.linalg.norm(start))
     (basis, _), (diagonal, beta) = jax.lax.scan(step, first, jnp.arange(steps))
     tridiagonal = jnp.diag(diagonal) + jnp.diag(beta[:-1], 1) + jnp.diag(beta[:-1], -1)
     eigenvalues, vectors = jnp.linalg.eigh(tridiagonal)
@@ -182,12 +181,8 @@ def _check_hessian(hessian: PyTree, w_star: PyTree, alpha: PyTree) -> None:
     tolerance = 10 * jnp.finfo(hessian.dtype).eps * np.abs(matrix).max(initial=0)
     if not np.abs(matrix - matrix.T).max(initial=0) <= tolerance:
         i, j = np.unravel_index(np.argmax(np.abs(matrix - matrix.T)), matrix.shape)
-        raise ValueError(
-            f"hessian must be symmetric, got {matrix[i, j]:g} at [{i}, {j}] and {matrix[j, i]:g} at [{j}, {i}]: "
-            "use (h + h.T) / 2 if the difference is rounding"
-        )
-    if d and not np.linalg.eigvalsh(matrix)[0] > 0:
-        raise ValueError(
-            f"hessian must be positive definite, as at a minimum, got the eigenvalue "
-            f"{np.linalg.eigvalsh(matrix)[0]:g}: train further, or take the minimum of a loss with a small penalty"
-        )
+        given = f"{matrix[i, j]:g} at [{i}, {j}] and {matrix[j, i]:g} at [{j}, {i}]"
+        raise ValueError(f"hessian must be symmetric, got {given}: use (h + h.T) / 2 if the difference is rounding")
+    if d and not (least := np.linalg.eigvalsh(matrix)[0]) > 0:
+        advice = "train further, or take the minimum of a loss with a small penalty"
+        raise ValueError(f"hessian must be positive definite, as at a minimum, got the eigenvalue {least:g}: {advice}")

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Key
 
 from jnn import cell, recurrent
 from jnn.mlp import orthogonal, scaled_normal
-from jnn.recurrent import InitialState, Inputs, Mask
+from jnn.recurrent import EachState, InitialState, Inputs, Mask, OneState
 
 # The class is left out so that help() starts with the functions: pydoc lists classes first.
 __all__ = ["init", "scan", "step", "unroll", "zero_state"]
@@ -73,9 +73,7 @@ def init(
     return Params(*cell.init_gates(key, inputs, units, (0.0,), **options)[0])
 
 
-def zero_state(
-    units: int, batch: int | None = None, *, dtype: jax.typing.DTypeLike = jnp.float32
-) -> Float[Array, "*batch d"]:
+def zero_state(units: int, batch: int | None = None, *, dtype: jax.typing.DTypeLike = jnp.float32) -> OneState:
     """Returns the state h_0 = 0.
 
     Args:
@@ -98,7 +96,7 @@ def zero_state(
     return cell.zeros(units, batch, dtype)
 
 
-def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batch p"]) -> Float[Array, "*batch d"]:
+def step(params: Params, state: OneState, x: Float[Array, "*batch p"]) -> OneState:
     """Computes `h_t = tanh(W x_t + U h_(t-1) + b)`.
 
     Args:
@@ -117,9 +115,7 @@ def step(params: Params, state: Float[Array, "*batch d"], x: Float[Array, "*batc
     return jnp.tanh(cell.weighted_input(cell.Gate(*params), x, state))
 
 
-def scan(
-    params: Params, state: InitialState, xs: Inputs, *, mask: Mask | None = None
-) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
+def scan(params: Params, state: InitialState, xs: Inputs, *, mask: Mask | None = None) -> tuple[OneState, EachState]:
     """Runs the net over a sequence with `jax.lax.scan`.
 
     Supports forward- and reverse-mode differentiation of any order. `unroll` computes the same values and has a
@@ -148,7 +144,7 @@ def scan(
 
 def unroll(
     params: Params, state: InitialState, xs: Inputs, *, mask: Mask | None = None, remat_every: int | None = None
-) -> tuple[Float[Array, "*batch d"], Float[Array, "T *batch d"]]:
+) -> tuple[OneState, EachState]:
     r"""Computes what `scan` does, with backpropagation through time by hand as its reverse mode (section 5.1).
 
     Write :math:`dh_t` for the derivative of the loss with respect to :math:`h_t`, through step t+1 and directly. For t

@@ -220,10 +220,8 @@ def check(criterion: Criterion | None, evaluate: Evaluate | None, epochs: int) -
     if criterion is None:
         return
     if criterion.window > epochs:
-        raise ValueError(
-            f"the window of {criterion} must be at most the number of epochs, got {criterion.window} and {epochs}: "
-            "use a smaller window or more epochs"
-        )
+        given = f"{criterion.window} and {epochs}: use a smaller window or more epochs"
+        raise ValueError(f"the window of {criterion} must be at most the number of epochs, got {given}")
     if criterion.needs_error and evaluate is None:
         raise ValueError(f"{criterion} needs an error, got evaluate=None: pass evaluate=..., which returns it")
 

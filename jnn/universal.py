@@ -296,10 +296,8 @@ def _steps(knots: list[np.ndarray], w: np.ndarray, dtype: jax.typing.DTypeLike) 
     with np.errstate(over="ignore", under="ignore"):
         w_cast, b_cast = (a.astype(jnp.dtype(dtype)) for a in (weights, biases))
     if not (np.isfinite(w_cast).all() and np.isfinite(b_cast).all() and (w_cast > 0).all()):
-        raise ValueError(
-            f"the weights of the steps must fit in {jnp.dtype(dtype)}, got {weights.min():g} to {weights.max():g}: "
-            "use another w, fewer bins or another dtype"
-        )
+        given = f"{weights.min():g} to {weights.max():g}: use another w, fewer bins or another dtype"
+        raise ValueError(f"the weights of the steps must fit in {jnp.dtype(dtype)}, got {given}")
     return Layer(w=jnp.asarray(w_cast[:, None] * np.eye(len(knots), dtype=w_cast.dtype)[axis]), b=jnp.asarray(b_cast))
 
 
@@ -369,9 +367,9 @@ def _box(lower: Axes, upper: Axes, bins: Bins) -> tuple[np.ndarray, np.ndarray, 
     shapes = [lower.shape, upper.shape, np.asarray(bins).shape]
     m = max((1, *itertools.chain(*shapes)))
     if not set(shapes) <= {(), (m,)}:
+        given = ", ".join(map(str, shapes))
         raise ValueError(
-            "lower, upper and bins must each be one number, or have one for each axis, got shapes "
-            + ", ".join(map(str, shapes))
+            f"lower, upper and bins must each be one number, or have one for each axis, got shapes {given}"
         )
     lower, upper = (np.broadcast_to(end, m) for end in (lower, upper))
     for k in range(m):

@@ -125,8 +125,7 @@ MASKED = {
     "bound": lambda: parallel.sweep(Partial(lambda x, bound: x, bound=masked(3)), X),
     "tree[0]": lambda: parallel.place(parallel.mesh(devices=jax.devices()[:1]), (masked(3),)),
     "weight_hh_l0": lambda: convert.from_torch(convert.to_torch(CELL) | {"weight_hh_l0": masked(12, 3)}),
-    "if.kernel": lambda: convert.from_flax(convert.to_flax(CELL) | {"if": {"kernel": masked(4, 3)}}),
-    "params.c": lambda: convert.to_flax(gru.init(jax.random.key(0), 4, 3)._replace(c=masked(3))),
+    "params.c": lambda: convert.to_torch(gru.init(jax.random.key(0), 4, 3)._replace(c=masked(3))),
 }
 
 

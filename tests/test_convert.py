@@ -1,4 +1,4 @@
-"""Parameters to and from torch, flax, safetensors files and the networks of Nielsen's book."""
+"""Parameters to and from torch, safetensors files and the networks of Nielsen's book."""
 
 import itertools
 import json
@@ -77,26 +77,6 @@ def test_unroll_equals_torch(x64, kind):
     assert relative_error(states, output.detach().numpy()) < 1e-14
     assert relative_error(grads[0], {name: p.grad.numpy() for name, p in net.named_parameters()}) < 1e-13
     assert relative_error([grads[2], *dstart], [x.grad.numpy(), *(h.grad[0].numpy() for h in start)]) < 1e-13
-
-
-@pytest.mark.parametrize("cell", [gru, lstm])
-def test_to_flax_and_back(cell):
-    params, _, _ = cell_case(cell, 15)
-    assert relative_error(convert.from_flax(convert.to_flax(params)), params) == 0
-
-
-@pytest.mark.parametrize("name", ["LSTMCell", "OptimizedLSTMCell", "GRUCell"])
-def test_unroll_equals_flax(name):
-    linen = pytest.importorskip("flax.linen")
-    cell = gru if name == "GRUCell" else lstm
-    params, state, xs = cell_case(cell, 17, T=20, B=6)
-    start = state if cell is gru else tuple(state)
-    arrays = {"params": {"cell": convert.to_flax(params)}}
-    _, output = linen.RNN(getattr(linen, name)(5), time_major=True, return_carry=True).apply(
-        arrays, xs, initial_carry=start
-    )
-    states = cell.unroll(params, state, xs)[1]
-    np.testing.assert_allclose(states if cell is gru else states.wm, output, rtol=1e-4, atol=1e-5)
 
 
 def test_a_language_model_of_two_layers_against_torch():
@@ -407,26 +387,23 @@ def test_bad_torch_arrays():
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("convert_from", [convert.from_torch, convert.from_flax])
-def test_what_holds_no_arrays(convert_from):
-    given = convert.to_torch if convert_from is convert.from_torch else convert.to_flax
-    arrays = given(cell_case(lstm, 0)[0])
+def test_what_holds_no_arrays():
+    arrays = convert.to_torch(cell_case(lstm, 0)[0])
     name = next(iter(arrays))
     for bad, message in (
         (lstm.init(jax.random.key(0), 3, 5), "must be .* got a Params"),
         (None, "must be .* got a NoneType"),
         (np.ones(3), "must be .* got a ndarray"),
     ):
-        with pytest.raises(TypeError, match=f"^(arrays|cell) {message}"):
-            convert_from(bad)
+        with pytest.raises(TypeError, match=f"^arrays {message}"):
+            convert.from_torch(bad)
     for value, message in (
         (np.ones((20, 3), int), "must have a floating dtype, got int"),
         (np.full((20, 3), "a"), "must hold numbers, got text"),
         (None, "must be an array, got a NoneType"),
     ):
-        wrong = value if name.startswith("weight") else {"kernel": value}
-        with pytest.raises(TypeError, match=f"^{name}(.kernel)? {message}"):
-            convert_from(arrays | {name: wrong})
+        with pytest.raises(TypeError, match=f"^{name} {message}"):
+            convert.from_torch(arrays | {name: value})
 
 
 @pytest.mark.bad_input
@@ -448,27 +425,12 @@ def test_rows_in_lists_are_arrays():
 def test_shapes_that_do_not_belong_together():
     params, _, _ = cell_case(lstm, 0)
     many = jax.vmap(lambda key: lstm.init(key, 3, 5))(jax.random.split(jax.random.key(0)))
-    for to in (convert.to_torch, convert.to_flax):
-        with pytest.raises(ValueError, match=r"params.save.W must have shape \(5, 3\), got \(4, 3\): each W must be"):
-            to(params._replace(save=params.save._replace(W=jnp.ones((4, 3)))))
-        with pytest.raises(ValueError, match=r"params.rem.W must be a matrix, got shape \(2, 5, 3\)"):
-            to(many)
-        with pytest.raises(TypeError, match="params.ltm must be an array, got a NoneType"):
-            to(params._replace(ltm=None))
-    arrays = convert.to_flax(params)
-    for part, what, shape in (("ii", "kernel", (4, 5)), ("hf", "kernel", (5, 4)), ("ho", "bias", (1,))):
-        wrong = arrays | {part: arrays[part] | {what: np.ones(shape)}}
-        with pytest.raises(ValueError, match=rf"{part}.{what} must have shape .*: if.kernel has shape \(3, 5\)"):
-            convert.from_flax(wrong)
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(("cell", "part", "name"), [(lstm, "hf", "an LSTMCell"), (gru, "hn", "a GRUCell")])
-def test_missing_flax_arrays(cell, part, name):
-    arrays = convert.to_flax(cell_case(cell, 0)[0])
-    del arrays[part]["bias"]
-    with pytest.raises(ValueError, match=f"{part}.bias must be in the parameters of {name}, got i"):
-        convert.from_flax(arrays)
+    with pytest.raises(ValueError, match=r"params.save.W must have shape \(5, 3\), got \(4, 3\): each W must be"):
+        convert.to_torch(params._replace(save=params.save._replace(W=jnp.ones((4, 3)))))
+    with pytest.raises(ValueError, match=r"params.rem.W must be a matrix, got shape \(2, 5, 3\)"):
+        convert.to_torch(many)
+    with pytest.raises(TypeError, match="params.ltm must be an array, got a NoneType"):
+        convert.to_torch(params._replace(ltm=None))
 
 
 @pytest.mark.bad_input
@@ -476,8 +438,6 @@ def test_parameters_of_no_cell():
     network = mlp.init(jax.random.key(0), SIZES)
     with pytest.raises(TypeError, match=r"rnn.Params, got tuple: .*an mlp's w and b are those of torch.nn.Linear"):
         convert.to_torch(network)
-    with pytest.raises(TypeError, match=r"params must be lstm.Params or gru.Params, got rnn.Params: convert a stack"):
-        convert.to_flax(rnn.init(jax.random.key(0), 3, 5))
     with pytest.raises(TypeError, match="got language.Params"):
         convert.to_torch(language.init(jax.random.key(0), 4, 2, 3))
     for params in (network[0].w, {"w": 1}, None):

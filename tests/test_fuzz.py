@@ -96,8 +96,6 @@ COSTS = st.sampled_from(EVERY_COST)
 images = rarely(arrays(6, 5, entries=PLAIN), arrays(4, 4, 3, entries=PLAIN))
 gate = st.builds(lstm.Gate, arrays(D, P), arrays(D, D), arrays(D))
 lstm_params = st.builds(lstm.Params, gate, gate, gate, gate)
-flax_leaves, flax_tree = jax.tree.flatten(convert.to_flax(lstm.init(jax.random.key(0), P, D)))
-flax_params = st.tuples(*(arrays(*leaf.shape) for leaf in flax_leaves)).map(flax_tree.unflatten)
 lstm_state = rarely(st.builds(lstm.State, arrays(D), arrays(D)), st.builds(lstm.State, arrays(B, D), arrays(B, D)))
 language_params = st.builds(
     language.Params, arrays(3, P), st.tuples(lstm_params), st.builds(mlp.Layer, arrays(3, D), arrays(3))
@@ -195,7 +193,6 @@ FUZZED = [
     of(lstm.stack, st.tuples(lstm_params), st.tuples(lstm_state), sequences, mask=masks),
     of(lstm.both_directions, lstm_params, lstm_params, lstm_state, sequences, mask=masks),
     of(convert.to_torch, lstm_params, layer=counts(1)),
-    of(convert.to_flax, lstm_params),
     of(
         convert.from_torch,
         st.fixed_dictionaries(
@@ -208,7 +205,6 @@ FUZZED = [
         ),
         layer=st.sampled_from([0, 0, 0, 1]),
     ),
-    of(convert.from_flax, flax_params),
     of(jnn.checkpoint.Checkpoints, st.just("folder"), keep=counts(), seconds=numbers()),
     of(parallel.mesh, model=counts()),
     of(mlp.orthogonal, keys, st.tuples(counts(3), counts(4)), dtypes),

@@ -464,15 +464,6 @@ def test_the_bar_shows_the_cost_and_the_scalar_metrics(terminal):
     assert "many" not in shown
 
 
-def test_a_metric_without_a_name_has_that_of_its_function(terminal):
-    def accuracy(scale, params):
-        return scale * jnp.mean(params[0].w)
-
-    for evaluate, name in (Partial(accuracy, 2.0), "accuracy="), (lambda params: jnp.mean(params[0].w), "metric="):
-        train.fit(jax.random.key(0), GRAD, SGD, start(), examples(1, 8), epochs=1, batch_size=4, evaluate=evaluate)
-        assert name in terminal.readouterr().err
-
-
 def test_fit_trains_without_tqdm(monkeypatch, terminal):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.delitem(sys.modules, "tqdm", raising=False)

@@ -4,7 +4,10 @@ Each message says what must hold, what was given and, where that helps, what to 
 """
 
 import contextlib
+import os
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -66,6 +69,16 @@ def key(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be a key made by jax.random.key(seed), got {value!r}")
 
 
+def path(name: str, value: Any) -> Path:
+    """The absolute path, with "~" expanded. Raise TypeError unless it is a path, ValueError without a home folder."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} must be a path, got {reprlib.repr(value)}")
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError(f"{name} must start with a home folder that exists, got {value}: write it without ~") from None
+
+
 def count(name: str, value: Any, least: int = 1) -> None:
     """Raise TypeError unless `value` is a Python or NumPy integer, ValueError unless it is at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
@@ -93,13 +106,22 @@ def array(name: str, value: Any, advice: str = "") -> None:
     `advice` is for objects that no call converts to an array.
     """
     unlisted(name, value)
-    if isinstance(value, jax.Array | np.ndarray | np.generic | int | float | complex):
-        _dtype(name, value)
-    elif not hasattr(value, "__jax_array__"):
+    if hasattr(value, "__jax_array__"):
+        return
+    if not isinstance(value, jax.Array | np.ndarray | np.generic | int | float | complex):
         how = [f"{name}.{method}()" for method in ("toarray", "to_numpy") if hasattr(value, method)]
         how += [f"jnp.asarray({name})"] if hasattr(value, "__array__") else []
         advice = f"convert it with {how[0]}" if how else advice
         raise TypeError(f"{name} must be an array, got a {type(value).__name__}{advice and ': '}{advice}")
+    dtype = getattr(value, "dtype", None)
+    if getattr(dtype, "kind", "") in ("U", "S", "T"):
+        how = f"number its classes with np.unique({name}, return_inverse=True)"
+        raise TypeError(f"{name} must hold numbers, got text of dtype {dtype}: {how}")
+    try:
+        jnp.result_type(value)
+    except TypeError:
+        how = f"convert it with {name}.astype(np.float32)"
+        raise TypeError(f"{name} must have a dtype that JAX has, got {dtype}: {how}") from None
 
 
 def arrays(name: str, tree: PyTree, advice: str = "") -> None:
@@ -117,18 +139,6 @@ def converted(leaf: Any) -> Any:
 
 def _is_foreign(leaf: Any) -> bool:
     return hasattr(leaf, "__array__") and not isinstance(leaf, jax.Array | np.ndarray)
-
-
-def _dtype(name: str, value: Any) -> None:
-    dtype = getattr(value, "dtype", None)
-    if getattr(dtype, "kind", "") in ("U", "S", "T"):
-        how = f"number its classes with np.unique({name}, return_inverse=True)"
-        raise TypeError(f"{name} must hold numbers, got text of dtype {dtype}: {how}")
-    try:
-        jnp.result_type(value)
-    except TypeError:
-        how = f"convert it with {name}.astype(np.float32)"
-        raise TypeError(f"{name} must have a dtype that JAX has, got {dtype}: {how}") from None
 
 
 def floating(name: str, value: Any) -> None:
@@ -204,7 +214,8 @@ def examples(data: PyTree, name: str = "data", each: str = "example") -> int:
         chunks = callable(data) or (hasattr(data, "__iter__") and not hasattr(data, "dtype"))
         hint = ": only train.fit takes chunks of data" if chunks and name == "data" else ""
         if isinstance(data, Mapping):
-            hint = f": pass its arrays in the order of grad's arguments, such as {_in_order(name, data)}"
+            such = ", ".join(f"{name}[{key!r}]" for key in data)
+            hint = f": pass its arrays in the order of grad's arguments, such as ({such})"
         raise TypeError(f"{name} must be a tuple of arrays, such as (xs, ys), got {type(data).__name__}{hint}")
     for i, part in enumerate(data):
         if isinstance(part, list):
@@ -222,22 +233,20 @@ def examples(data: PyTree, name: str = "data", each: str = "example") -> int:
     return n
 
 
-def _in_order(name: str, data: Mapping[str, PyTree]) -> str:
-    return f"({', '.join(f'{name}[{key!r}]' for key in data)})"
-
-
 def function(name: str, value: Any, kind: str = "a function", attribute: str = "__call__") -> None:
     """Raise TypeError unless `value` has the attribute that this kind of function has."""
     if not hasattr(value, attribute):
         raise TypeError(f"{name} must be {kind}, got {value!r}")
 
 
-def bound(name: str, f: Any) -> None:
-    """Raise as `array` does unless what `jax.tree_util.Partial` binds to the function are arrays."""
-    parts = (f.args, f.keywords) if isinstance(f, Partial) else ()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(parts):
+def bound(name: str, f: Any) -> Partial:
+    """The function as a pytree of the arrays that are bound to it; raise as `function` and, for these, `array` do."""
+    function(name, f)
+    f = f if isinstance(f, Partial) else Partial(f)
+    for path, leaf in jax.tree_util.tree_leaves_with_path((f.args, f.keywords)):
         advice = f"jax.tree_util.Partial binds arrays to {name}, functools.partial anything else"
         array(leaf_name(path[1:]), leaf, advice)
+    return f
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import jax
 from jnn.typing import PyTree
 
 
-def match_varying(*trees: PyTree) -> tuple[PyTree, ...]:
+def match(*trees: PyTree) -> tuple[PyTree, ...]:
     """The trees, every array varying over each axis that one of them varies over, as the carry of a scan must.
 
     The derivative with respect to an array that did not vary is summed over the axis. Elsewhere nothing varies.

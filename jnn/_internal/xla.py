@@ -101,10 +101,7 @@ def map_members(f: Callable[..., PyTree], members: PyTree) -> PyTree:
     def one_by_one(f: Callable[..., PyTree], members: PyTree) -> PyTree:
         return jax.lax.map(lambda member: f(*member), members)
 
-    def together(f: Callable[..., PyTree], members: PyTree) -> PyTree:
-        return jax.vmap(f)(*members)
-
-    return jax.lax.platform_dependent(f, members, cpu=one_by_one, default=together)
+    return jax.lax.platform_dependent(f, members, cpu=one_by_one, default=lambda f, members: jax.vmap(f)(*members))
 
 
 def scan(

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnn._internal import checks, files, structure
+from jnn._internal import checks, structure
 from jnn.checkpoint.store import Store
 from jnn.typing import CarryState, History, PathLike, PyTree, Scalar, State
 
@@ -37,14 +37,13 @@ class Checkpoints:
     key, data, initial state or program (gradient, optimizer, batch size, transform, evaluate, stopping). Data that are
     split between processes are not compared. It also raises ValueError if a numbered entry of the folder is not a
     checkpoint, BlockingIOError if another training run uses the folder, and OSError if the folder cannot be written or
-    the disk is full. A saved checkpoint is never changed. A finished run can be loaded from a read-only folder.
+    the disk is full. A saved checkpoint is never changed. `load` also reads a folder that cannot be written.
 
     Attributes:
-      folder: Contains a folder for each checkpoint, named by its epoch or, for data in chunks, by the number of chunks
-        trained on; "~" is your home.
+      folder: Contains a folder for each checkpoint, named by its epoch; "~" is your home.
       keep: How many of the newest checkpoints to keep, besides the best.
       seconds: The minimum time in seconds from one checkpoint to the next, and from the start to the first; 0 saves
-        after every epoch or chunk. Ctrl-C, SIGTERM and errors save the last whole epoch or chunk regardless.
+        after every epoch. Ctrl-C, SIGTERM and errors save the last whole epoch regardless.
       final: Whether the end of a run is saved regardless of `seconds`, too.
       resume: Whether to resume from the newest checkpoint in the folder, which is logged. False deletes the checkpoints
         there when the first new one is saved.
@@ -77,14 +76,14 @@ class Checkpoints:
     hyperparams: Mapping[str, Scalar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        files.expanded("folder", self.folder)
+        checks.path("folder", self.folder)
         checks.count("keep", self.keep)
         checks.in_range("seconds", self.seconds)
         if self.lowest is not None and self.highest is not None:
             raise ValueError(f"one metric must rank, got lowest={self.lowest!r} and highest={self.highest!r}")
 
 
-def load(folder: PathLike, which: str | int = "latest") -> tuple[State | CarryState, History | None]:
+def load(folder: PathLike, which: str | int = "latest") -> tuple[State | CarryState, History]:
     """Loads the state and the history at a checkpoint, without the program that wrote it.
 
     NamedTuples in the parameters and in the optimizer's state have their own class if the module that defines it is
@@ -95,7 +94,7 @@ def load(folder: PathLike, which: str | int = "latest") -> tuple[State | CarrySt
       which: "latest", "best" (by the metric that `Checkpoints` describes), or the number of a checkpoint.
 
     Returns:
-      The state, and the history of the whole epochs, which is None before the first has ended.
+      The state, and the history.
 
     Raises:
       FileNotFoundError: If there is no checkpoint.
@@ -116,7 +115,7 @@ def load(folder: PathLike, which: str | int = "latest") -> tuple[State | CarrySt
       >>> bool((state.params[0].w == trained.params[0].w).all()), history.losses.shape
       (True, (2, 3))
     """
-    store = Store(files.expanded("folder", folder))
+    store = Store(checks.path("folder", folder))
     numbers = store.numbers()
     if not numbers:
         raise FileNotFoundError(f"{store.folder} must hold checkpoints, got none")
@@ -133,7 +132,7 @@ def load(folder: PathLike, which: str | int = "latest") -> tuple[State | CarrySt
             "with train.fit"
         )
     kinds, tree = jax.tree.flatten(structure.decode(about["structure"]))
-    state, tracker, history, _ = tree.unflatten(map(_restored, kinds, arrays))
+    state, tracker, history = tree.unflatten(map(_restored, kinds, arrays))
     return (state if tracker is None else state._replace(params=tracker.params)), history
 
 

@@ -11,18 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
+from jax.stages import Traced
 
 from jnn._internal import checks
 from jnn.typing import PyTree
 
-Description = Mapping[str, Any]
-"""A description in types that JSON has."""
-
 
 def describe(
-    config: Mapping[str, Any], key: jax.Array, start: PyTree, inputs: PyTree, settings: Mapping[str, Any]
-) -> Description:
-    """Describes a training run, except its program, as JSON types.
+    config: PyTree, key: jax.Array, start: PyTree, inputs: PyTree, settings: PyTree, programs: Sequence[Traced]
+) -> Mapping[str, Any]:
+    """Describes a training run as JSON types.
 
     Args:
       config: The configuration given by the user.
@@ -30,6 +28,7 @@ def describe(
       start: The first state.
       inputs: The data, and the functions with the arrays that are bound to them.
       settings: What else must be the same, by the names used in messages.
+      programs: The programs of an epoch.
     """
     return {
         "config": json.loads(json.dumps(dict(config), default=str)),
@@ -38,10 +37,11 @@ def describe(
         "inputs": hashes(inputs),
         "initial arrays": hashes(start),
         "versions": versions(),
+        "program": digest_of_programs(programs),
     }
 
 
-def difference(found: Description, expected: Description) -> str:
+def difference(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     """Describes the first difference between a checkpoint and a training run; "" if there is none.
 
     Other versions of the libraries trace other programs, so programs are only compared between equal versions.
@@ -61,7 +61,7 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("jax", "optax")}
 
 
-def digest_of_programs(programs: Sequence[jax.stages.Traced]) -> str:
+def digest_of_programs(programs: Sequence[Traced]) -> str:
     """A hash of the programs' equations and of the arrays that they captured."""
     whole = hashlib.sha256()
     for traced in programs:

@@ -1,19 +1,18 @@
 """Saving and resuming a training run."""
 
 import contextlib
-import functools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jnn import parallel
-from jnn._internal import checks, files, structure
+from jnn._internal import checks, structure
 from jnn.checkpoint import Checkpoints, identity
-from jnn.checkpoint.identity import Description
 from jnn.checkpoint.store import UNRANKED, Store, errors
 from jnn.parallel.meshes import put
 from jnn.typing import PyTree
@@ -23,125 +22,101 @@ _log = logging.getLogger("jnn.checkpoint")
 
 
 class Saver(contextlib.AbstractContextManager["Saver"]):
-    """Saves trees of arrays, each with a number and its progress, and restores the newest for the same training run.
+    """Saves a tree of arrays after an epoch, and restores the newest one of the same training run.
 
     A context manager, which locks the folder and at its end waits until everything is written.
     """
 
-    def __init__(self, checkpoints: Checkpoints, *, unit: str) -> None:
-        self.options, self._unit = checkpoints, unit
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.options = checkpoints
         self.latest: int | None = None
         self._saved = time.monotonic()
-        self._describe: Callable[[], Description] = dict
-        self._store = Store(files.expanded("folder", checkpoints.folder), checkpoints.keep)
+        self._description: Mapping[str, Any] = {}
+        self.folder = checks.path("folder", checkpoints.folder)
+        self._store = Store(self.folder, checkpoints.keep)
         self._store.numbers()  # other numbered folders are refused before training
-        self._held, self._refused = contextlib.ExitStack(), None
+        self._held = contextlib.ExitStack()
         if jax.process_index() == 0:
-            try:
-                with self._writing():
-                    self._held.enter_context(self._store.held())
-            except BlockingIOError:
-                raise
-            except OSError as error:
-                self._refused = error  # a finished run can be read where nothing can be written
+            with self._writing():
+                self._held.enter_context(self._store.held())
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Wait until everything is written, and let go of the folder."""
         with contextlib.suppress(*[OSError] * (kind is not None)), self._held, self._writing():
             self._store.close()
 
-    def resume(
-        self, description: Description, program: Callable[[], str], like: Callable[[Description], PyTree]
-    ) -> tuple[PyTree, Description] | None:
-        """Returns the newest tree that was saved and its progress, or None if there is none.
+    def resume(self, description: Mapping[str, Any], like: Callable[[], PyTree]) -> tuple[PyTree, int, bool] | None:
+        """Returns the newest tree, its epoch and whether the run had ended there, or None if there is none.
 
         Args:
           description: The description of the training run by `identity.describe`.
-          program: Returns a digest of its program, for which it must be traced: called when needed.
-          like: Returns a tree like the one with this progress.
+          like: Returns a tree like the one that was saved.
 
         Raises:
           ValueError: If the checkpoint is damaged or of another training run.
         """
-        self._describe = functools.cache(lambda: {**description, "program": program()})
+        self._description = description
         *older, newest = (self._store.numbers() if self.options.resume else []) or [0]
         newest = parallel.broadcast(newest)
         if newest == 0:
             return None
-        folder = self._store.folder / str(newest)
-        advice = f"; delete {folder} to {f'resume from {self._unit} {older[-1]}' if older else 'start over'}"
+        folder = self.folder / str(newest)
+        advice = f"; delete {folder} to {f'resume from epoch {older[-1]}' if older else 'start over'}"
         arrays, about = self._store.read(newest, advice)
-        if difference := identity.difference(about, self._describe()):
+        if difference := identity.difference(about, description):
             raise ValueError(f"{folder} is a checkpoint of {difference}: {_ADVICE}")
         if about["versions"] != description["versions"]:
             other = checks.difference("versions", about["versions"], description["versions"])
             self.say(f"{folder} was saved with {other}: the programs are not compared, and the last bits may differ")
         with errors(f"{folder} is damaged", advice, ValueError):
-            tree = _unpacked(like(about["progress"]), arrays)
+            tree, ended = _unpacked(like(), arrays), about["ended"]
         self.latest = newest
-        return tree, about["progress"]
-
-    def begin(self, metrics: PyTree) -> None:
-        """Before training: raise OSError if the folder cannot be written, ValueError if the metrics cannot rank."""
-        self._ranking(metrics)
-        if self._refused is not None:
-            raise self._refused
+        return tree, newest, ended
 
     def due(self) -> bool:
         """Whether the last checkpoint is old enough for another one."""
         return time.monotonic() - self._saved >= float(self.options.seconds)
 
-    def save(self, number: int, tree: PyTree, progress: Description, metrics: PyTree) -> None:
-        """Save a tree of whole arrays, in the background if orbax can; `metrics` rank it, unless they are None."""
+    def save(self, epoch: int, tree: PyTree, metrics: PyTree, *, ended: bool) -> None:
+        """Save a tree of whole arrays, which `metrics` rank, in the background if orbax can."""
         if jax.process_index() == 0:
             arrays = [identity.plain(leaf) for leaf in jax.tree.leaves(tree)]
-            about = {**self._describe(), "progress": progress, "structure": None}
+            about = {**self._description, "ended": ended, "structure": None}
             with contextlib.suppress(TypeError):
                 about["structure"] = structure.encode(tree)
             with self._writing():
                 if self.latest is None and not self.options.resume:
                     self._store.clear()
-                self._store.write(number, arrays, about, self._error(metrics))
-        self.latest, self._saved = number, time.monotonic()
-
-    def saved(self) -> str:
-        """A message about the newest checkpoint; "" if there is none."""
-        return "" if self.latest is None else f"{self._unit} {self.latest} is saved in {self._store.folder}"
-
-    def place(self) -> str:
-        """The path of the newest checkpoint."""
-        return str(self._store.folder / str(self.latest))
+                self._store.write(epoch, arrays, about, self._error(metrics))
+        self.latest, self._saved = epoch, time.monotonic()
 
     def say(self, message: str) -> None:
         """Write a line to the log."""
         if jax.process_index() == 0:
             _log.warning("%s", message)
 
-    def _ranking(self, metrics: PyTree) -> tuple[PyTree, float] | None:
-        """The metric by which checkpoints rank and the sign that makes it an error, if there is one."""
-        lowest, highest = self.options.lowest, self.options.highest
+    def ranking(self, metrics: PyTree) -> tuple[PyTree, float] | None:
+        """The metric by which checkpoints rank and the sign that makes it an error, if any; ValueError without it."""
+        name, sign = (self.options.lowest, 1.0) if self.options.highest is None else (self.options.highest, -1.0)
         named = metrics if isinstance(metrics, dict) else {}
-        if lowest is None and highest is None:
-            signs = {"error": 1.0, "accuracy": -1.0}
-            return next(((named[name], signs[name]) for name in signs if name in named), None)
-        asked = lowest if highest is None else highest
-        metric = named.get(asked) if isinstance(metrics, dict) else metrics
+        if name is None:
+            return next(((named[n], sign) for n, sign in (("error", 1.0), ("accuracy", -1.0)) if n in named), None)
+        metric = named.get(name) if isinstance(metrics, dict) else metrics
         if not hasattr(metric, "dtype"):
             given = f"metrics {list(named)}" if named else f"{metrics}"
-            raise ValueError(f"lowest or highest must name a metric that evaluate returns, got {asked!r}, and {given}")
-        return metric, 1.0 if highest is None else -1.0
+            raise ValueError(f"lowest or highest must name a metric that evaluate returns, got {name!r}, and {given}")
+        return metric, sign
 
     def _error(self, metrics: PyTree) -> float:
         """The error that ranks a checkpoint, a mean over members that have not stopped; UNRANKED if there is none."""
-        ranking = None if metrics is None else self._ranking(metrics)
-        values = np.asarray(np.nan if ranking is None else ranking[1] * ranking[0], float)
+        metric, sign = self.ranking(metrics) or (np.nan, 1.0)
+        values = sign * np.asarray(metric, float)
         return float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else UNRANKED
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        newest = f"{self._unit} {self.latest}"
-        kept = "" if self.latest is None else f"; {newest} may be incomplete, earlier ones are intact"
-        with errors(f"cannot write a checkpoint in {self._store.folder}", kept, OSError):
+        kept = "" if self.latest is None else f"; epoch {self.latest} may be incomplete, earlier ones are intact"
+        with errors(f"cannot write a checkpoint in {self.folder}", kept, OSError):
             yield
 
 

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 
 from jnn.checkpoint import identity
-from jnn.checkpoint.identity import Description
 
 UNRANKED = sys.float_info.max
 """The error of a checkpoint without a metric."""
@@ -49,7 +48,7 @@ class Store:
         best = manager.best_step()
         return None if best is None or _error(manager.metrics(best)) == UNRANKED else best
 
-    def read(self, number: int, advice: str = "") -> tuple[list[np.ndarray], Description]:
+    def read(self, number: int, advice: str = "") -> tuple[list[np.ndarray], Mapping[str, Any]]:
         """The arrays and their description. Raises ValueError, which ends with the advice, if they are damaged."""
         args, manager = self._orbax()
         with errors(f"{self.folder / str(number)} is damaged", advice, ValueError):
@@ -59,7 +58,7 @@ class Store:
                 raise ValueError("its arrays differ from those that were saved")
         return arrays, read.about
 
-    def write(self, number: int, arrays: Sequence[np.ndarray], about: Description, error: float) -> None:
+    def write(self, number: int, arrays: Sequence[np.ndarray], about: Mapping[str, Any], error: float) -> None:
         """Write a checkpoint, in the background if orbax can; the one with the lowest error is kept."""
         args, manager = self._orbax()
         tree = {f"{i:06}": array for i, array in enumerate(arrays)}
@@ -88,7 +87,6 @@ class Store:
         import filelock  # late: an extra
 
         made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
-        self.folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(self.folder / ".lock", blocking=False)
         try:
             lock.acquire()
@@ -112,6 +110,7 @@ class Store:
         import orbax.checkpoint as ocp
 
         if self._manager is None:
+            me = jax.process_index()  # for orbax the only process: the first writes whole arrays, all read them
             policies = ocp.checkpoint_managers
             best = policies.BestN(get_metric_fn=_error, reverse=True, n=1)
             options = ocp.CheckpointManagerOptions(
@@ -122,7 +121,9 @@ class Store:
                 # If a folder cannot be made, the threads that wait for it would keep the process alive for minutes;
                 # and training runs in several threads would wait for each other's folders.
                 async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
-                multiprocessing_options=_alone(ocp.options.MultiprocessingOptions),
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"jnn-{me}"
+                ),
             )
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         return ocp.args, self._manager
@@ -138,14 +139,6 @@ def errors(what: str, advice: str, kind: type[Exception]) -> Iterator[None]:
     except Exception as error:
         first, *_ = str(error).splitlines() or [type(error).__name__]
         raise kind(f"{what} ({first[:300]}){advice}") from error
-
-
-def _alone(options: Any) -> Any:
-    """Options with which orbax treats every process as the only one: the first writes whole arrays, all read them."""
-    if jax.process_count() == 1:
-        return options()
-    me = jax.process_index()
-    return options(primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"jnn-{me}")
 
 
 def _error(metrics: Mapping[str, float]) -> float:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jnn._internal import checks, files, structure
+from jnn._internal import checks, structure
 from jnn.typing import PathLike, PyTree
 
 _DTYPES = (
@@ -52,7 +52,7 @@ def export(path: PathLike, params: PyTree, metadata: Mapping[str, Any] | None = 
       >>> mlp.sizes(restored), about
       ((3, 4, 2), {'hidden': 'relu'})
     """
-    path = files.expanded("path", path)
+    path = checks.path("path", path)
     arrays: dict[str, np.ndarray] = {}
     for where, leaf in jax.tree_util.tree_leaves_with_path(params):
         name = checks.leaf_name(where)
@@ -60,13 +60,10 @@ def export(path: PathLike, params: PyTree, metadata: Mapping[str, Any] | None = 
             raise ValueError(f"the names of arrays must differ, and not be __metadata__, got {name!r}: rename a key")
         arrays[name] = _plain(f"params{jax.tree_util.keystr(where)}", leaf)
     try:
-        about = {
-            "metadata": json.dumps(
-                dict(metadata or {}), default=lambda array: np.asarray(_plain("metadata", array)).tolist()
-            )
-        }
+        text = json.dumps(dict(metadata or {}), default=lambda array: _plain("metadata", array).tolist())
     except (TypeError, ValueError) as error:
         raise TypeError(f"metadata must be a dict of what JSON holds: {error}") from error
+    about = {"metadata": text}
     with contextlib.suppress(TypeError):
         about |= {"structure": json.dumps(structure.encode(params)), "names": json.dumps(list(arrays))}
     write(path, lambda file: _safetensors().numpy.save_file(arrays, str(file), about))
@@ -107,9 +104,8 @@ def load(path: PathLike, like: PyTree = None) -> PyTree:
     leaves, tree = jax.tree_util.tree_flatten_with_path(like)
     named = {checks.leaf_name(where): leaf for where, leaf in leaves}
     if len(named) < len(leaves):
-        raise ValueError(
-            f"the names of arrays in like must differ, got {', '.join(map(checks.leaf_name, dict(leaves)))}"
-        )
+        given = ", ".join(checks.leaf_name(where) for where, _ in leaves)
+        raise ValueError(f"the names of arrays in like must differ, got {given}")
     expected = {name: _described(f"like.{name}", leaf) for name, leaf in named.items()}
     found = {name: _described(name, array) for name, array in arrays.items()}
     if found != expected:
@@ -140,7 +136,7 @@ def metadata(path: PathLike) -> dict[str, Any]:
 
 
 def existing(path: PathLike) -> Path:
-    path = files.expanded("path", path)
+    path = checks.path("path", path)
     if not path.is_file():
         raise FileNotFoundError(f"path must be a file that jnn.convert wrote, got {path}, which does not exist")
     return path

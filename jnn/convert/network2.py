@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnn import costs, mlp
-from jnn._internal import files
+from jnn._internal import checks
 from jnn.convert.files import existing, write
 from jnn.typing import PathLike
 
@@ -35,7 +35,7 @@ def export_network2(path: PathLike, params: mlp.Params, cost: costs.Cost) -> Non
       >>> mlp.sizes(params), cost
       ((2, 3, 1), costs.quadratic)
     """
-    path, sizes = files.expanded("path", path), mlp.sizes(params)
+    path, sizes = checks.path("path", path), mlp.sizes(params)
     for where, leaf in jax.tree_util.tree_leaves_with_path(params):
         if np.asarray(leaf).dtype.kind in "cUSTO":
             raise TypeError(f"params{jax.tree_util.keystr(where)} must hold real numbers, got {np.asarray(leaf).dtype}")

@@ -1,7 +1,6 @@
-"""Recurrent cells of torch and flax."""
+"""Recurrent cells of torch."""
 
-from collections.abc import Mapping, Sequence
-from types import ModuleType
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +16,6 @@ Cell = lstm.Params | gru.Params | rnn.Params
 """The parameters of a recurrent cell."""
 
 _TORCH = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-
-_FLAX: dict[type, tuple[str, dict[str, str]]] = {  # which of flax's two layers has the bias, and each gate's letter
-    lstm.Params: ("h", {"rem": "f", "save": "i", "focus": "o", "ltm": "g"}),
-    gru.Params: ("i", {"reset": "r", "update": "z", "candidate": "n"}),
-}
 
 
 def to_torch(params: Cell, *, layer: int = 0) -> dict[str, Float[Array, "..."]]:
@@ -46,7 +40,7 @@ def to_torch(params: Cell, *, layer: int = 0) -> dict[str, Float[Array, "..."]]:
       {'weight_ih_l0': (12, 3), 'weight_hh_l0': (12, 4), 'bias_ih_l0': (12,), 'bias_hh_l0': (12,)}
     """
     checks.count("layer", layer, least=0)
-    _check_cell(params, (lstm, gru, rnn))
+    _check_cell(params)
     if isinstance(params, lstm.Params):
         gates: PyTree = params.save, params.rem, params.ltm, params.focus  # torch's order: i, f, g, o
     else:
@@ -109,90 +103,12 @@ def from_torch(arrays: Mapping[str, PyTree], *, layer: int = 0, reverse: bool = 
     return gru.Params(*gates, c=c) if k == 3 else rnn.Params(*gates[0])
 
 
-def to_flax(params: lstm.Params | gru.Params) -> dict[str, dict[str, Float[Array, "..."]]]:
-    """Converts an LSTM or a GRU to the parameters of flax.linen's `LSTMCell`, `OptimizedLSTMCell` or `GRUCell`.
-
-    Args:
-      params: The parameters of the cell, which determine the kind.
-
-    Returns:
-      Kernels [p, d] and [d, d] and biases [d] by the names of flax.
-
-    Raises:
-      ValueError: If shapes do not belong together.
-      TypeError: If `params` is of another kind.
-
-    Example:
-      >>> cell = convert.to_flax(lstm.init(jax.random.key(0), inputs=3, units=4))
-      >>> cell["if"]["kernel"].shape
-      (3, 4)
-    """
-    _check_cell(params, (lstm, gru))
-    with_bias, letters = _FLAX[type(params)]
-    cell: dict[str, dict[str, Array]] = {}
-    for name, letter in letters.items():
-        gate: Gate = getattr(params, name)
-        cell |= {"i" + letter: {"kernel": gate.W.T}, "h" + letter: {"kernel": gate.U.T}}
-        cell[with_bias + letter]["bias"] = gate.b
-    if isinstance(params, gru.Params):
-        cell["hn"]["bias"] = params.c
-    return cell
-
-
-def from_flax(cell: Mapping[str, Mapping[str, PyTree]]) -> lstm.Params | gru.Params:
-    """Converts the parameters of flax.linen's `LSTMCell`, `OptimizedLSTMCell` or `GRUCell`: the inverse of `to_flax`.
-
-    Args:
-      cell: The parameters. Those of a `GRUCell`, unlike those of an LSTM, have an "in" or "hn".
-
-    Returns:
-      The parameters.
-
-    Raises:
-      ValueError: If a kernel or bias is missing or has another shape.
-      TypeError: If `cell` is not a dict of dicts of floating arrays.
-
-    Example:
-      >>> params = gru.init(jax.random.key(0), inputs=3, units=4)
-      >>> convert.from_flax(convert.to_flax(params)).c.shape
-      (4,)
-    """
-    if not isinstance(cell, Mapping) or not all(isinstance(part, Mapping) for part in cell.values()):
-        raise TypeError(f"cell must be the parameters of a flax cell, dicts of arrays, got a {type(cell).__name__}")
-    kind: PyTree = gru.Params if {"in", "hn"} & set(cell) else lstm.Params
-    with_bias, letters = _FLAX[kind]
-    given = [f"{part}.{name}" for part, arrays in cell.items() for name in arrays]
-    needed = [name for x in letters.values() for name in (f"i{x}.kernel", f"h{x}.kernel", f"{with_bias}{x}.bias")]
-    needed += ["hn.bias"] if kind is gru.Params else []
-    if missing := [name for name in needed if name not in given]:
-        name = "a GRUCell" if kind is gru.Params else "an LSTMCell"
-        raise ValueError(f"{', '.join(missing)} must be in the parameters of {name}, got {', '.join(given)}")
-
-    p, d = checks.matrix(needed[0], _floating(needed[0], cell[needed[0][:2]]["kernel"]))
-
-    def array(name: str, *shape: int) -> Array:
-        part, what = name.split(".")
-        value = _floating(name, cell[part][what])
-        checks.shape(name, value, shape, f"{needed[0]} has shape {(p, d)}, of {p} inputs and {d} units")
-        return value
-
-    def gate(x: str) -> Gate:
-        return Gate(array(f"i{x}.kernel", p, d).T, array(f"h{x}.kernel", d, d).T, array(f"{with_bias}{x}.bias", d))
-
-    gates: dict[str, PyTree] = {name: gate(letter) for name, letter in letters.items()}
-    return kind(**gates, c=array("hn.bias", d)) if kind is gru.Params else kind(**gates)
-
-
-def _check_cell(params: PyTree, kinds: Sequence[ModuleType]) -> None:
+def _check_cell(params: PyTree) -> None:
     """Raise TypeError for parameters of another kind, ValueError for shapes that do not belong together."""
-    if type(params) not in [kind.Params for kind in kinds]:
-        *others, last = (f"{kind.__name__.removeprefix('jnn.')}.Params" for kind in kinds)
-        module, given = type(params).__module__.rpartition(".")[2], type(params).__name__
-        given = given if module == "builtins" else f"{module}.{given}"
-        advice = (
-            "convert a stack cell by cell; an mlp's w and b are those of torch.nn.Linear, w.T and b of flax's Dense"
-        )
-        raise TypeError(f"params must be {', '.join(others)} or {last}, got {given}: {advice}")
+    if not isinstance(params, lstm.Params | gru.Params | rnn.Params):
+        given = f"{type(params).__module__}.{type(params).__name__}".removeprefix("builtins.").removeprefix("jnn.")
+        advice = "convert a stack cell by cell; an mlp's w and b are those of torch.nn.Linear"
+        raise TypeError(f"params must be lstm.Params, gru.Params or rnn.Params, got {given}: {advice}")
     for path, leaf in jax.tree_util.tree_leaves_with_path(params, is_leaf=lambda leaf: leaf is None):
         checks.array(f"params.{checks.leaf_name(path)}", leaf)
     check_params(params)

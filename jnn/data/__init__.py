@@ -10,18 +10,8 @@ from jnn.data.arrays import Dataset, Split, digits, one_hot, standardise
 from jnn.data.idx import idx_folder, read_idx
 from jnn.data.mnist_files import MIRRORS, mnist
 
-__all__ = [
-    "MIRRORS",
-    "READER",
-    "Dataset",
-    "Split",
-    "digits",
-    "idx_folder",
-    "mnist",
-    "one_hot",
-    "read_idx",
-    "standardise",
-]
+__all__ = ["MIRRORS", "READER", "Dataset", "Split", "digits"]
+__all__ += ["idx_folder", "mnist", "one_hot", "read_idx", "standardise"]
 
 READER = Path(__file__).parents[1] / "pictures" / "reader.safetensors"
 """A network that reads the images of `pictures`, trained on MNIST: relu neurons and softmax outputs, in float16.

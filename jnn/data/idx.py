@@ -1,16 +1,14 @@
 """IDX files, the format of MNIST, and folders of four of them."""
 
-import functools
 import gzip
 import math
 import struct
 import zlib
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from jnn._internal import files
+from jnn._internal import checks
 from jnn.data.arrays import Dataset, Split, rows
 from jnn.typing import PathLike
 
@@ -46,7 +44,7 @@ def idx_folder(folder: PathLike, *, prefix: str = "", transpose: bool = False) -
       ...     data.idx_folder(folder).train.xs.tolist()
       [[0.0, 1.0]]
     """
-    path = files.expanded("folder", folder)
+    path = checks.path("folder", folder)
     if not isinstance(prefix, str):
         raise TypeError(f"prefix must be text, got {prefix!r}")
     held_out = "test" if spellings(path, f"{prefix}test-images-idx3-ubyte") else "t10k"
@@ -79,7 +77,7 @@ def read_idx(path: PathLike) -> np.ndarray:
       ...     data.read_idx(path).tolist()
       [7, 0, 9]
     """
-    return parse(content(files.expanded("path", path)), path)
+    return parse(content(checks.path("path", path)), path)
 
 
 def spellings(folder: Path, name: str) -> list[Path]:
@@ -92,17 +90,6 @@ def spellings(folder: Path, name: str) -> list[Path]:
 def prefixes(folder: Path) -> list[str]:
     """The prefixes of the data sets in the folder."""
     return sorted({path.name.rpartition("train-images")[0] for path in folder.glob("*train-images?idx*")} - {""})
-
-
-def first_good(paths: Sequence[Path], read: Callable[[Path], np.ndarray]) -> np.ndarray:
-    """What `read` reads from the first path that it accepts: a file may be there twice, gzipped and not."""
-    refused = []
-    for path in paths:
-        try:
-            return read(path)
-        except ValueError as error:
-            refused.append(str(error))
-    raise ValueError("; ".join(refused))
 
 
 def content(path: Path) -> bytes:
@@ -130,15 +117,14 @@ def parse(content: bytes, path: PathLike) -> np.ndarray:
 
 
 def _idx_split(folder: Path, part: str, transpose: bool) -> Split:
-    images = first_good(_present(folder, f"{part}-images-idx3-ubyte"), _read_images)
-    read_labels = functools.partial(_read_labels, n=len(images))
-    labels = first_good(_present(folder, f"{part}-labels-idx1-ubyte"), read_labels)
+    images = _read_images(_present(folder, f"{part}-images-idx3-ubyte"))
+    labels = _read_labels(_present(folder, f"{part}-labels-idx1-ubyte"), len(images))
     return rows(images.swapaxes(1, 2) if transpose else images, labels, 255)
 
 
-def _present(folder: Path, name: str) -> list[Path]:
+def _present(folder: Path, name: str) -> Path:
     if paths := spellings(folder, name):
-        return paths
+        return paths[0]
     others = [repr(prefix) for prefix in prefixes(folder) if not name.startswith(prefix)]
     advice = f": for what is there, pass prefix={' or '.join(others)}" if others else ""
     name = name.replace("t10k-", "t10k- or test-")

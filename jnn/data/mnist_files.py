@@ -1,6 +1,5 @@
 """MNIST, from a folder or downloaded once."""
 
-import functools
 import hashlib
 import importlib.util
 import os
@@ -11,14 +10,11 @@ from types import ModuleType
 
 import numpy as np
 
-from jnn._internal import files
+from jnn._internal import checks
 from jnn.data import idx
 from jnn.data.arrays import Dataset, rows
 
-MIRRORS = (
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-)
+MIRRORS = ("https://storage.googleapis.com/cvdf-datasets/mnist/", "https://ossci-datasets.s3.amazonaws.com/mnist/")
 """Where `mnist` downloads from, in order of preference. The original host refuses automated downloads."""
 
 _SHA256_OF_CONTENT = {
@@ -56,9 +52,9 @@ def mnist(mirrors: Sequence[str] = MIRRORS) -> Dataset:
     if not listed or not all(isinstance(mirror, str) for mirror in mirrors):
         raise TypeError(f"mirrors must be a list of URLs, got {mirrors!r}")
     folder = _folder()
-    there = {name: paths for name in _SHA256_OF_CONTENT if (paths := paths_of(folder, name))}
+    there = {name: paths[0] for name in _SHA256_OF_CONTENT if (paths := paths_of(folder, name))}
     try:
-        arrays = {name: idx.first_good(paths, functools.partial(_read, name=name)) for name, paths in there.items()}
+        arrays = {name: _read(path, name) for name, path in there.items()}
     except ValueError as error:
         advice = "to have MNIST downloaded, move the file away, or set JNN_DATA_DIR to another folder"
         raise ValueError(f"{error}: {advice}") from error
@@ -79,7 +75,7 @@ def paths_of(folder: Path, name: str) -> list[Path]:
 
 def _folder() -> Path:
     if chosen := os.environ.get("JNN_DATA_DIR"):
-        return files.expanded("JNN_DATA_DIR", chosen)
+        return checks.path("JNN_DATA_DIR", chosen)
     try:
         return Path(_pooch().os_cache("jnn")).expanduser() / "mnist"
     except RuntimeError as error:

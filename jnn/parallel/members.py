@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.tree_util import Partial
-from jaxtyping import Array, Bool
 
 from jnn._internal import checks, xla
 from jnn.parallel.meshes import distinct, place_on
@@ -46,14 +45,12 @@ def sweep(f: Callable[..., PyTree], *members: PyTree, devices: Iterable[Any] | N
       >>> parallel.sweep(lambda eta: eta**2, jnp.arange(3.0)).tolist()
       [0.0, 1.0, 4.0]
     """
-    checks.function("f", f)
-    checks.bound("f", f)
+    f = checks.bound("f", f)
     k = checks.examples(members, "members", "member")
     chosen = jax.local_devices() if devices is None else distinct(devices)
     if not chosen:
         raise ValueError("devices must have at least one device, got none: pass jax.local_devices()")
     mesh = Mesh(np.array(chosen[:k]), ("members",))
-    f = f if isinstance(f, Partial) else Partial(f)
     placed = place_on(NamedSharding(mesh, PartitionSpec()), f, jax.tree.map(checks.converted, members))
     with checks.traced(f.keywords):
         return _sweep_program(*placed, mesh)
@@ -86,19 +83,11 @@ def spread(f: Callable[..., PyTree], members: PyTree, mesh: Mesh | None) -> PyTr
     return jax.tree.map(lambda leaf: leaf[:k], each(f, members))
 
 
-def replicated(tree: PyTree, mesh: Mesh | None) -> PyTree:
-    """The traced arrays of `tree` on every device of the mesh, if there is one."""
-    return tree if mesh is None else jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
-
-
-def _unless_empty(f: Partial, filled: Bool[Array, ""], *member: PyTree) -> PyTree:
+def _unless_empty(f: Partial, filled: jax.Array, *member: PyTree) -> PyTree:
     """f(*member), or zeros for a slot without a member, for which the device computes nothing."""
     call = jax.jit(f)  # traced once
-
-    def zeros() -> PyTree:
-        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(call, *member))
-
-    return jax.lax.cond(filled, lambda: call(*member), zeros)
+    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(call, *member))
+    return jax.lax.cond(filled, lambda: call(*member), lambda: zeros)
 
 
 _sweep_program = jax.jit(spread, static_argnames="mesh")

@@ -88,8 +88,6 @@ def broadcast(value: int) -> int:
       >>> parallel.broadcast(3)
       3
     """
-    if jax.process_count() == 1:
-        return value
     return int(multihost_utils.broadcast_one_to_all(np.asarray(value)))
 
 

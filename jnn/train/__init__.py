@@ -33,14 +33,11 @@ from jnn import stopping as early_stopping
 from jnn._internal import checks
 from jnn.checkpoint import Checkpoints
 from jnn.checkpoint.saver import Saver
-from jnn.stopping import Criterion
 from jnn.train import arguments, loop, monitor, program
 from jnn.train import history as histories
-from jnn.train.arguments import Plan
 from jnn.train.chunks import Chunks
-from jnn.train.precision import mixed_precision
 from jnn.train.program import step
-from jnn.train.start import init, sgd
+from jnn.train.start import init, mixed_precision, sgd
 from jnn.typing import CarryState as CarryState
 from jnn.typing import EvalParams, Evaluate, Grad, History, Optimizer, PRNGKey, PyTree, Report, StateT, Transform
 from jnn.typing import State as State
@@ -95,7 +92,7 @@ def epoch(
       >>> values.shape
       (3,)
     """
-    plan = Plan(grad, optimizer, batch_size, transform, shuffle, sharding)
+    plan = arguments.Plan(grad, optimizer, batch_size, transform, shuffle, sharding)
     plan = arguments.checked(plan, key, state, data)
     return program.jitted_epoch(plan, key, *arguments.placed(plan, state, data))
 
@@ -113,7 +110,7 @@ def run(
     evaluate: Evaluate | None = None,
     validation: PyTree = None,
     eval_params: EvalParams | None = None,
-    stopping: Criterion | None = None,
+    stopping: early_stopping.Criterion | None = None,
     shuffle: bool | None = None,
     sharding: NamedSharding | None = None,
     history: History | None = None,
@@ -168,14 +165,16 @@ def run(
       (4, 3)
     """
     evaluate = arguments.validated(grad, evaluate, validation)
-    plan = Plan(grad, optimizer, batch_size, transform, shuffle, sharding, evaluate, eval_params, stopping)
+    plan = arguments.Plan(grad, optimizer, batch_size, transform, shuffle, sharding, evaluate, eval_params, stopping)
     plan = arguments.checked(plan, key, state, data, epochs)
     given = plan, key, *arguments.placed(plan, state, data), np.int32(histories.length(history)), epochs
-    if history is not None:
-        losses, metrics, *_ = program.jitted_run.eval_shape(*given)[1]
-        histories.check(history, jax.tree.map(lambda leaf: leaf.shape[1:], (losses, metrics)), axis=0)
+    if history is None:
+        return program.jitted_run(*given)
+    losses, metrics, *_ = program.jitted_run.eval_shape(*given)[1]
+    histories.check(history, jax.tree.map(lambda leaf: leaf.shape[1:], (losses, metrics)), axis=0)
     state, after = program.jitted_run(*given)
-    return state, histories.joined(history, after)
+    record = jax.tree.map(lambda *parts: jnp.concatenate(parts), history[:2], after[:2])
+    return state, History(*record, *after[2:])
 
 
 def fit(
@@ -191,7 +190,7 @@ def fit(
     evaluate: Evaluate | None = None,
     validation: PyTree = None,
     eval_params: EvalParams | None = None,
-    stopping: Criterion | None = None,
+    stopping: early_stopping.Criterion | None = None,
     shuffle: bool | None = None,
     sharding: NamedSharding | None = None,
     history: History | None = None,
@@ -220,8 +219,7 @@ def fit(
         Training on chunk c is a call of `epoch` with the key `fold_in(fold_in(key, t), c)`, so examples are shuffled
         within chunks. While a chunk trains, the next is prefetched and copied. Epochs may have different numbers of
         chunks: in the history, the losses of shorter epochs end with NaN. The program recompiles for each chunk size.
-        Checkpoints are then saved after chunks, too, and named by the number of chunks trained on; to resume, the same
-        chunks must come in the same order.
+        To resume from a checkpoint, an epoch must give the same chunks in the same order again.
       epochs: As in `run`.
       batch_size: As in `epoch`.
       transform: As in `epoch`.
@@ -268,12 +266,11 @@ def fit(
       >>> history.losses.shape
       (2, 3)
     """
-    checks.not_traced((key, state))
     first = histories.length(history)
     chunks, last = Chunks(data, first, epochs), first + epochs
-    checks.not_traced(chunks.first)
+    checks.not_traced((key, state, chunks.first))
     evaluate = arguments.validated(grad, evaluate, validation)
-    plan = Plan(grad, optimizer, batch_size, transform, shuffle, sharding, evaluate, eval_params, stopping)
+    plan = arguments.Plan(grad, optimizer, batch_size, transform, shuffle, sharding, evaluate, eval_params, stopping)
     plan = arguments.checked(plan, key, state, chunks.first, epochs)
     (state,) = arguments.placed(plan, state)
     if chunks.stay:
@@ -281,20 +278,19 @@ def fit(
     evaluated = functools.partial(program.evaluated, plan)
     params = (jax.vmap(evaluated) if key.ndim else evaluated)(state).params
     (tracker,) = arguments.placed(plan, early_stopping.start(stopping, params, members=key.ndim > 0))
-    at = loop.Progress(state, tracker, histories.epochs_of(history, key.ndim), first if chunks.stay else 0)
+    at = loop.Progress(state, tracker, history, first)
     if history is not None:
         losses, metrics = jax.tree.map(lambda leaf: leaf.shape, loop.shapes(plan, key, chunks.first, at))
         steps = losses[-1:] if chunks.stay else history.losses.shape[-1:]  # later chunks are not known yet
         histories.check(history, ((*losses[:-1], *steps), metrics), axis=key.ndim)
     with contextlib.ExitStack() as stack:
-        saver = None if checkpoints is None else Saver(checkpoints, unit="epoch" if chunks.stay else "chunk")
+        saver = None if checkpoints is None else Saver(checkpoints)
         if saver is not None:
             stack.enter_context(saver)
             at = loop.resumed(saver, plan, key, chunks, at, last)
         stack.enter_context(loop.saved_on_sigterm(saver))
-        bar = monitor.progress_bar(last, len(at.measured), evaluate, stack, shown=progress)
-        epochs_left, listeners = range(first, last), [*callbacks, *bar]
-        at = loop.train(plan, key, chunks, at, epochs_left, saver, listeners, catch_interrupt=catch_interrupt)
+        listeners = [*callbacks, *monitor.progress_bar(last, at.epoch, stack, shown=progress)]
+        at = loop.train(plan, key, chunks, at, range(first, last), saver, listeners, catch_interrupt=catch_interrupt)
     loop.say_if_interrupted(at, last)
-    state, history = at.result(first, key.ndim)
+    state, history = histories.finished(at.state, at.tracker, at.history, first)
     return state, jax.tree.map(jnp.asarray, history)

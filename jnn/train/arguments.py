@@ -1,13 +1,11 @@
 """The arguments of a training run, checked once."""
 
-import functools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.tree_util import Partial
 
@@ -15,17 +13,12 @@ from jnn import stopping as early_stopping
 from jnn._internal import checks
 from jnn.parallel.members import members_mesh
 from jnn.parallel.meshes import automatic, place_on
-from jnn.stopping import Criterion
 from jnn.typing import CarryState, EvalParams, Evaluate, Grad, Optimizer, PyTree, State, StateT, Transform
 
-_FUNCTIONS = ("grad", "transform", "evaluate", "eval_params")
+_STATIC = {"static": True}
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=_FUNCTIONS,
-    meta_fields=("optimizer", "batch_size", "stopping", "shuffle", "sharding", "together", "members"),
-)
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Plan:
     """The plan of a training run: functions, whose bound arrays are arguments of the programs, and static settings.
@@ -36,16 +29,16 @@ class Plan:
     """
 
     grad: Grad
-    optimizer: Optimizer
-    batch_size: int
+    optimizer: Optimizer = field(metadata=_STATIC)
+    batch_size: int = field(metadata=_STATIC)
     transform: Transform | None
-    shuffle: bool | None
-    sharding: NamedSharding | None
+    shuffle: bool | None = field(metadata=_STATIC)
+    sharding: NamedSharding | None = field(metadata=_STATIC)
     evaluate: Evaluate | None = None
     eval_params: EvalParams | None = None
-    stopping: Criterion | None = None
-    together: bool = False
-    members: Mesh | None = None
+    stopping: early_stopping.Criterion | None = field(default=None, metadata=_STATIC)
+    together: bool = field(default=False, metadata=_STATIC)
+    members: Mesh | None = field(default=None, metadata=_STATIC)
 
 
 def checked(plan: Plan, key: jax.Array, state: StateT, data: PyTree, epochs: int = 1) -> Plan:
@@ -56,18 +49,17 @@ def checked(plan: Plan, key: jax.Array, state: StateT, data: PyTree, epochs: int
     checks.count("epochs", epochs)
     _check_state(plan.optimizer, state, key.shape)
     early_stopping.check(plan.stopping, plan.evaluate, epochs)
-    functions = {name: _partial(name, getattr(plan, name)) for name in _FUNCTIONS}
-    together = key.ndim > 0
-    spread = together and plan.sharding is None
+    given = {name: getattr(plan, name) for name in ("grad", "transform", "evaluate", "eval_params")}
+    functions = {name: checks.bound(name, f) for name, f in given.items() if name == "grad" or f is not None}
     made = replace(
         plan,
         **functions,
         shuffle=not hasattr(state, "carry") if plan.shuffle is None else bool(plan.shuffle),
         sharding=_checked_sharding(plan.sharding, plan.batch_size),
-        together=together,
-        members=members_mesh(key.size, key, state, data, functions) if spread else None,
+        together=key.ndim > 0,
+        members=members_mesh(key.size, key, state, data, functions) if key.ndim and plan.sharding is None else None,
     )
-    return place_on(_everywhere(made), made)[0]
+    return place_on(everywhere(made), made)[0]
 
 
 def validated(grad: Grad, evaluate: Evaluate | None, validation: PyTree) -> Evaluate | None:
@@ -75,7 +67,7 @@ def validated(grad: Grad, evaluate: Evaluate | None, validation: PyTree) -> Eval
     if validation is None:
         return evaluate
     checks.examples(validation, "validation")
-    f = Partial(_mean_cost, _partial("grad", grad)) if evaluate is None else _partial("evaluate", evaluate)
+    f = Partial(_mean_cost, checks.bound("grad", grad)) if evaluate is None else checks.bound("evaluate", evaluate)
     return Partial(_on_examples, f, jax.tree.map(checks.converted, tuple(validation)))
 
 
@@ -86,11 +78,10 @@ def placed(plan: Plan, *trees: PyTree) -> tuple[PyTree, ...]:
     """
 
     def strong(leaf: PyTree) -> PyTree:
-        array = leaf if isinstance(leaf, jax.Array | Tracer) else jnp.asarray(leaf)
-        weak = not isinstance(leaf, Tracer) and getattr(array, "weak_type", False)
-        return jnp.asarray(array, array.dtype) if weak else array
+        array = leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf)
+        return jnp.asarray(array, array.dtype) if getattr(array, "weak_type", False) else array
 
-    return place_on(_everywhere(plan), *jax.tree.map(strong, trees))
+    return place_on(everywhere(plan), *jax.tree.map(strong, trees))
 
 
 def check_optimizer(optimizer: Optimizer) -> None:
@@ -161,7 +152,8 @@ def _mean_cost(grad: Grad, params: PyTree, *examples: PyTree) -> dict[str, PyTre
     return {"error": grad(params, *examples)[0]}
 
 
-def _everywhere(plan: Plan) -> NamedSharding | None:
+def everywhere(plan: Plan) -> NamedSharding | None:
+    """A sharding whose mesh holds the devices of the plan, None for the default device."""
     return plan.sharding if plan.members is None else NamedSharding(plan.members, PartitionSpec())
 
 
@@ -177,15 +169,6 @@ def _other_shape(found: PyTree, wanted: PyTree) -> tuple[str, tuple[int, ...], t
     """The first leaf whose shapes differ in trees of one structure: its name, and both shapes."""
     pairs = zip(_shapes(found).items(), _shapes(wanted).values(), strict=True)
     return next((name, shape, other) for (name, shape), other in pairs if shape != other)
-
-
-def _partial(name: str, f: Callable[..., PyTree] | None) -> Partial | None:
-    """The function as a pytree of the arrays that are bound to it; raises as `checks.function` and `bound` do."""
-    if f is None and name != "grad":
-        return None
-    checks.function(name, f)
-    checks.bound(name, f)
-    return f if isinstance(f, Partial) else Partial(f)
 
 
 def _check_state(optimizer: Optimizer, state: StateT, members: tuple[int, ...]) -> None:
@@ -204,11 +187,10 @@ def _checked_sharding(sharding: NamedSharding | None, batch_size: int) -> NamedS
     if sharding is None:
         return None
     if not isinstance(sharding, NamedSharding):
-        raise TypeError(
-            f"sharding must be a NamedSharding, as parallel.batches(mesh) makes one, got {type(sharding).__name__}"
-        )
-    axes = sharding.spec[0] if len(sharding.spec) else ()
-    parts = int(np.prod([sharding.mesh.shape[axis] for axis in ((axes,) if isinstance(axes, str) else axes or ())]))
+        given = type(sharding).__name__
+        raise TypeError(f"sharding must be a NamedSharding, as parallel.batches(mesh) makes one, got {given}")
+    first = next(iter(sharding.spec), ()) or ()
+    parts = int(np.prod([sharding.mesh.shape[axis] for axis in ((first,) if isinstance(first, str) else first)]))
     if batch_size % parts:
         raise ValueError(
             f"batch_size must be divisible by the {parts} devices of sharding, got {batch_size}: "

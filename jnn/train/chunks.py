@@ -1,5 +1,6 @@
 """The data of each epoch: data in memory are one chunk that stays, other chunks are read one by one."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 
 import jax
@@ -7,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jnn._internal import checks
-from jnn.checkpoint import identity
 from jnn.typing import PyTree
 
 _ALIGNED = 64  # bytes
@@ -22,76 +22,53 @@ class Chunks:
     """
 
     def __init__(self, data: PyTree, epoch: int, epochs: int) -> None:
-        self.stay, self.first = not _are_chunks(data), data
+        self.stay, self.first, self._begun, self._kind = not _are_chunks(data), data, epoch, ""
         if self.stay:
             return
-        self._data, self._kind = data, ""
         if isinstance(data, Iterator) and epochs > 1:
             raise ValueError(
                 f"an iterator gives its chunks once, got one for epochs={epochs}: pass a list, a data loader, or a "
                 "function of the epoch, such as lambda t: read(folder)"
             )
-        self._begun = epoch, self._begin(epoch)
-        self.first = self._next(*self._begun, 0)
+        self._data, self._unread = data, self._read(epoch)
+        self.first = next(self._unread, None)
         if self.first is None:
             raise ValueError("data must hold at least one chunk, got none")
         self._kind = _kind(self.first)
 
-    def epoch(self, t: int, trained: int = 0, last: str = "") -> Iterator[tuple[np.int32 | None, PyTree, str]]:
-        """Yields the chunks of epoch t: the number, None for data in memory; the chunk; and a mark that identifies it.
-
-        Args:
-          t: The epoch, counted from 0.
-          trained: How many chunks of this epoch were trained on already: they are read, but not yielded.
-          last: The mark of the last of them.
-        """
+    def epoch(self, t: int) -> Iterator[PyTree]:
+        """The chunks of epoch t, counted from 0."""
         if self.stay:
-            yield None, self.first, ""
-            return
-        c = 0
-        (epoch, chunks), chunk = self._begun, self.first
-        self._begun, self.first = (-1, iter(())), None  # not kept in memory
-        if epoch != t:
-            chunks, chunk = self._begin(t), None
-        while (chunk := self._next(t, chunks, c) if chunk is None else chunk) is not None:
-            c += 1
-            if c >= trained:
-                mark = _mark(chunk)
-                if c > trained:
-                    yield np.int32(c - 1), jax.tree.map(jax.device_put, chunk), mark  # no copy on a CPU
-                elif mark != last:
-                    raise ValueError(
-                        f"to resume, data must give the same chunks in the same order, got another chunk {c} of epoch "
-                        f"{t + 1} than the one that was trained on"
-                    )
-            chunk = None
-        if c < max(1, trained):
-            raise ValueError(f"data must give at least {max(1, trained)} chunks in epoch {t + 1}, got {c}")
+            return iter([self.first])
+        begun, self.first = iter([self.first]), None  # not kept in memory
+        return itertools.chain(begun, self._unread) if t == self._begun else self._read(t)
 
-    def _begin(self, t: int) -> Iterator[PyTree]:
+    def _read(self, t: int) -> Iterator[PyTree]:
+        """The chunks of epoch t as tuples of arrays, all like the first one but for the number of rows."""
         chunks = self._data(t) if callable(self._data) else self._data
         if not isinstance(chunks, Iterable):
             raise TypeError(f"a function of the epoch must return an iterable of chunks, got {type(chunks).__name__}")
-        return iter(chunks)
-
-    def _next(self, t: int, chunks: Iterator[PyTree], c: int) -> PyTree:
-        """The next chunk as a tuple of arrays, or None at the end; like the first one but for the number of rows."""
-        try:
-            chunk = next(chunks, None)
-            if chunk is None:
-                return None
-            chunk = tuple(chunk) if type(chunk) is list else chunk
-            checks.examples(chunk)
-            chunk = jax.tree.map(_copied, chunk)
-        except Exception as error:
-            error.add_note(f"in chunk {c + 1} of epoch {t + 1}")
-            raise
-        if self._kind and (given := _kind(chunk)) != self._kind:
-            raise ValueError(
-                f"chunks must be alike but for the number of examples, got {given} in chunk {c + 1} of epoch {t + 1} "
-                f"after {self._kind}"
-            )
-        return chunk
+        chunks, c = iter(chunks), 1
+        while True:
+            try:
+                chunk = next(chunks, None)
+                if chunk is None:
+                    break
+                chunk = tuple(chunk) if type(chunk) is list else chunk
+                checks.examples(chunk)
+                chunk = jax.tree.map(lambda leaf: jax.device_put(_copied(leaf)), chunk)  # one copy on a CPU
+            except Exception as error:
+                error.add_note(f"in chunk {c} of epoch {t + 1}")
+                raise
+            if self._kind and (given := _kind(chunk)) != self._kind:
+                raise ValueError(
+                    f"chunks must be alike but for the number of examples, got {given} in chunk {c} of epoch {t + 1} "
+                    f"after {self._kind}"
+                )
+            yield chunk
+            c += 1
+        if c == 1 and self._kind:
+            raise ValueError(f"data must give at least 1 chunks in epoch {t + 1}, got 0")
 
 
 def _are_chunks(data: PyTree) -> bool:
@@ -122,13 +99,6 @@ def _copied(leaf: PyTree) -> jax.Array | np.ndarray:
     copy = memory[-memory.ctypes.data % _ALIGNED :][: leaf.size * dtype.itemsize].view(dtype).reshape(leaf.shape)
     np.copyto(copy, leaf, casting="unsafe")
     return copy
-
-
-def _mark(chunk: PyTree) -> str:
-    """A short hash of the chunk's shapes, first rows and last rows."""
-    ends = [np.asarray(leaf[np.array([0, -1])]) for leaf in jax.tree.leaves(chunk)]
-    shapes = np.array([n for leaf in jax.tree.leaves(chunk) for n in leaf.shape])
-    return identity.digest(shapes, *ends)[:16]
 
 
 def _kind(chunk: PyTree) -> str:

@@ -11,31 +11,22 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jnn.typing import CarryState, Evaluate, Grad, PyTree, Report, State
+from jnn.typing import CarryState, Grad, PyTree, Report, State
 
 
-def progress_bar(
-    epochs: int, done: int, evaluate: Evaluate | None, stack: contextlib.ExitStack, *, shown: bool
-) -> list[Callable[[Report], None]]:
-    """A list of one callback that draws the bar, on a terminal or in a notebook and with tqdm; else an empty list.
-
-    A metric without a name gets the name of `evaluate`.
-    """
+def progress_bar(epochs: int, done: int, stack: contextlib.ExitStack, *, shown: bool) -> list[Callable[[Report], None]]:
+    """A list of one callback that draws the bar, on a terminal or in a notebook and with tqdm; else an empty list."""
     if not shown or not is_seen() or jax.process_index() or importlib.util.find_spec("tqdm") is None:
         return []
     from tqdm import tqdm
 
-    function: PyTree = evaluate
-    while hasattr(function, "func"):  # a partial
-        function = function.func
-    alone = getattr(function, "__name__", "metric").strip("_<>").replace("lambda", "metric")
     bar = stack.enter_context(tqdm(total=epochs, initial=done, unit="epoch"))
 
     def draw(report: Report) -> None:
         numbers: dict[str, PyTree] = {"cost": report.losses}
         for path, leaf in jax.tree_util.tree_leaves_with_path(report.metrics):
             if jnp.ndim(leaf) < report.losses.ndim:  # one number for each member
-                name = jax.tree_util.keystr(path, simple=True, separator=".") or alone
+                name = jax.tree_util.keystr(path, simple=True, separator=".") or "metric"
                 numbers["evaluate." * (name == "cost") + name] = leaf
         bar.set_postfix({name: f"{_mean(value):.4g}" for name, value in numbers.items()}, refresh=False)
         bar.update()
@@ -104,19 +95,14 @@ def _mean(numbers: PyTree) -> float:
 
 
 def _skipped(state: State | CarryState) -> bool:
-    def is_guard(node: object) -> bool:
-        return isinstance(node, optax.ApplyIfFiniteState)
-
-    guarded = any(map(is_guard, jax.tree.leaves(state.opt_state, is_leaf=is_guard)))
-    return guarded and all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(state.params))
+    guarded = optax.tree.get_all_with_path(state.opt_state, "total_notfinite")
+    return bool(guarded) and all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(state.params))
 
 
 def _cause(data: PyTree) -> str:
     for path, leaf in jax.tree_util.tree_leaves_with_path(data):
-        parts = [leaf]
-        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:  # each process looks at what it has
-            parts = [shard.data for shard in leaf.addressable_shards]
-        for part in map(np.asarray, parts):
+        whole = getattr(leaf, "is_fully_addressable", True)  # else each process looks at what it has
+        for part in map(np.asarray, [leaf] if whole else [shard.data for shard in leaf.addressable_shards]):
             rows = np.flatnonzero(~np.isfinite(part.reshape(len(part), -1)).all(axis=1))
             if rows.size:
                 name = f"data{jax.tree_util.keystr(path)}" + " of this process" * (len(part) < len(leaf))

@@ -1,6 +1,5 @@
 """The programs of a training run, pure functions of arrays: step, epoch, run, and the parts that `fit` calls."""
 
-import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,12 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, Int, Key
-from jaxtyping import ArrayLike as Like
+from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from jnn import stopping
 from jnn._internal import checks, xla
-from jnn.parallel.members import replicated, spread
+from jnn.parallel.members import spread
 from jnn.stopping import Tracker
 from jnn.train import arguments, history
 from jnn.train.arguments import Plan
@@ -94,21 +92,19 @@ def epoch(plan: Plan, key: PRNGKey, state: StateT, data: PyTree) -> tuple[StateT
 
 
 def run(
-    plan: Plan, key: PRNGKey, state: StateT, data: PyTree, first: Int[Like, ""], epochs: int
+    plan: Plan, key: PRNGKey, state: StateT, data: PyTree, first: Int[ArrayLike, ""], epochs: int
 ) -> tuple[StateT, History]:
     """A whole training run, whose epochs are counted from `first`."""
 
-    def one_epoch(
-        carry: tuple[StateT, Tracker | None], t: Int[Array, ""]
-    ) -> tuple[tuple[StateT, Tracker | None], PyTree]:
-        state, losses = _train(plan, t, None, data, key, *carry)
+    def one_epoch(carry: PyTree, t: Int[Array, ""]) -> tuple[PyTree, PyTree]:
+        state, losses = _train(plan, data, jax.random.fold_in(key, t), *carry)
         tracker, metrics = _measure(plan, state, carry[1])
         return (state, tracker), (losses, metrics)
 
     tracker = stopping.start(plan.stopping, evaluated(plan, state).params)
     ts: PyTree = first + jnp.arange(epochs)
     (state, tracker), (losses, metrics) = jax.lax.scan(one_epoch, (state, tracker), ts)
-    return history.finished(state, tracker, losses, metrics, first)
+    return history.finished(state, tracker, History(losses, metrics), first)
 
 
 def evaluated(plan: Plan, state: StateT) -> StateT:
@@ -117,17 +113,17 @@ def evaluated(plan: Plan, state: StateT) -> StateT:
 
 
 @jax.jit
+def fold_in(keys: Key[Array, "*members"], n: Int[ArrayLike, ""]) -> Key[Array, "*members"]:
+    """The keys of the members for the n-th epoch, or from these for its n-th chunk."""
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, n) if keys.ndim else jax.random.fold_in(keys, n)
+
+
+@jax.jit
 def train(
-    plan: Plan,
-    key: Key[Array, "*members"],
-    t: Int[Like, ""],
-    c: Int[Like, ""] | None,
-    state: StateT,
-    tracker: Tracker | None,
-    data: PyTree,
+    plan: Plan, keys: Key[Array, "*members"], state: StateT, tracker: Tracker | None, data: PyTree
 ) -> tuple[StateT, PyTree]:
-    """The state and losses of all members after chunk c of epoch t, or after all of it if c is None."""
-    return _over_members(plan, Partial(_train_once, replace(plan, members=None), t, c, data), (key, state, tracker))
+    """The state and losses of all members after a chunk of data, or after all of them; each has its key for these."""
+    return _over_members(plan, Partial(_train_once, replace(plan, members=None), data), (keys, state, tracker))
 
 
 @jax.jit
@@ -136,20 +132,10 @@ def measure(plan: Plan, state: StateT, tracker: Tracker | None) -> tuple[Tracker
     return _over_members(plan, Partial(_measure_once, replace(plan, members=None)), (state, tracker))
 
 
-def _train(
-    plan: Plan,
-    t: Int[Like, ""],
-    c: Int[Like, ""] | None,
-    data: PyTree,
-    key: PRNGKey,
-    state: StateT,
-    tracker: Tracker | None,
-) -> tuple[StateT, PyTree]:
-    epoch_key = jax.random.fold_in(key, t)
-    chunk_key = epoch_key if c is None else jax.random.fold_in(epoch_key, c)
+def _train(plan: Plan, data: PyTree, key: PRNGKey, state: StateT, tracker: Tracker | None) -> tuple[StateT, PyTree]:
     if tracker is None:
-        return epoch(plan, chunk_key, state, data)
-    trained = stopping.unless_stopped(None, lambda state: (*epoch(plan, chunk_key, state, data), None), state, tracker)
+        return epoch(plan, key, state, data)
+    trained = stopping.unless_stopped(None, lambda state: (*epoch(plan, key, state, data), None), state, tracker)
     return trained[0], trained[2]
 
 
@@ -172,7 +158,8 @@ def _over_members(plan: Plan, f: Callable[..., PyTree], members: PyTree) -> PyTr
         return f(*members)
     if plan.sharding is not None:
         return jax.vmap(f)(*members)
-    return replicated(spread(f, members, plan.members), plan.members)
+    found = spread(f, members, plan.members)
+    return found if plan.members is None else jax.lax.with_sharding_constraint(found, arguments.everywhere(plan))
 
 
 # Traced once, for members one after another and for members together.
@@ -180,4 +167,4 @@ _train_once = jax.jit(_train, inline=True)
 _measure_once = jax.jit(_measure, inline=True)
 
 jitted_epoch = jax.jit(epoch)
-jitted_run = functools.partial(jax.jit, static_argnames="epochs")(run)
+jitted_run = jax.jit(run, static_argnames="epochs")
