@@ -314,7 +314,7 @@ BAD = {
     "an iterator for three epochs": (iter(CHUNKS), "an iterator gives its chunks once, got one for epochs=3"),
     "other shapes": ([CHUNKS[0], (XS[:8, :5], YS[:8])], r"float32\[N, 5\].* in chunk 2 of epoch 1"),
     "another dtype": ([CHUNKS[0], (XS[:8] > 0, YS[:8])], r"bool\[N, 6\].* in chunk 2 of epoch 1"),
-    "none in the second epoch": (lambda t: CHUNKS[3 * t :], "at least 1 chunks in epoch 2, got 0"),
+    "none in the second epoch": (lambda t: CHUNKS[3 * t :], "at least one chunk in epoch 2, got none"),
 }
 
 
@@ -344,9 +344,10 @@ def test_a_list_of_a_loaders_lists_is_chunks():
 def test_what_is_no_chunk():
     with pytest.raises(TypeError, match="must return an iterable of chunks, got int"):
         fit(lambda t: t)
-    with pytest.raises(TypeError, match="data must be a tuple") as raised:
-        fit(lambda t: [XS])
-    assert raised.value.__notes__ == ["in chunk 1 of epoch 1"]
+    for chunks in ([XS], [CHUNKS[0], None]):
+        with pytest.raises(TypeError, match="data must be a tuple") as raised:
+            fit(lambda t, chunks=chunks: chunks)
+        assert raised.value.__notes__ == [f"in chunk {len(chunks)} of epoch 1"]
     for trains in (train.epoch, functools.partial(train.run, epochs=1)):
         with pytest.raises(TypeError, match=r"tuple of arrays.*only train.fit takes chunks"):
             trains(KEY, GRAD, ADAM, start(), Loader(), batch_size=4)

@@ -11,6 +11,7 @@ from jnn._internal import checks
 from jnn.typing import PyTree
 
 _ALIGNED = 64  # bytes
+_END = object()  # of an iterator, which may yield None by mistake
 
 
 class Chunks:
@@ -51,8 +52,7 @@ class Chunks:
         chunks, c = iter(chunks), 1
         while True:
             try:
-                chunk = next(chunks, None)
-                if chunk is None:
+                if (chunk := next(chunks, _END)) is _END:
                     break
                 chunk = tuple(chunk) if type(chunk) is list else chunk
                 checks.examples(chunk)
@@ -68,7 +68,7 @@ class Chunks:
             yield chunk
             c += 1
         if c == 1 and self._kind:
-            raise ValueError(f"data must give at least 1 chunks in epoch {t + 1}, got 0")
+            raise ValueError(f"data must give at least one chunk in epoch {t + 1}, got none")
 
 
 def _are_chunks(data: PyTree) -> bool:

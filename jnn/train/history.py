@@ -38,6 +38,8 @@ def longer(history: History | None, losses: PyTree, metrics: PyTree, axis: int) 
     steps = max(history.losses.shape[-1], losses.shape[-1])
 
     def padded(part: History) -> tuple[PyTree, PyTree]:
+        if part.losses.shape[-1] == steps:
+            return part.losses, part.metrics
         widths = [(0, 0)] * (part.losses.ndim - 1) + [(0, steps - part.losses.shape[-1])]
         return np.pad(part.losses, widths, constant_values=np.nan), part.metrics
 
