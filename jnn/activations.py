@@ -37,11 +37,12 @@ class Activation(Named):
       prime: Its derivative.
 
     Example:
-      An activation of your own:
+      An activation of your own, whose derivative is checked:
 
       >>> square = activations.Activation("square", jnp.square, lambda z: 2 * z)
       >>> square(jnp.array([3.0])), square.prime(jnp.array([3.0]))
       (Array([9.], dtype=float32), Array([6.], dtype=float32))
+      >>> gradcheck.assert_ok(lambda z: jnp.sum(square(z)), square.prime, jnp.array([-2.0, 0.5]))
     """
 
     value: Elementwise

@@ -253,7 +253,7 @@ class Network(NamedTuple):
       value_and_grad: `value_and_grad(params, xs, ys)`, as `minibatch_value_and_grad`.
       metrics: `metrics(params, xs, ys)`, a dict with the mean cost as "error": `train.fit(..., evaluate=net.metrics,
         validation=(xs, ys))`. Costs of classes (the entropies and `costs.hinge`) add "accuracy", other costs
-        "rmse" and "r_squared".
+        "rmse" and "r_squared", a mean over the outputs. All are scalars.
     """
 
     init: Callable[[PRNGKey], Params]
@@ -313,7 +313,7 @@ def _metrics(
         labels = jnp.argmax(ys, axis=1) if ys.shape[1] > 1 else (ys[:, 0] > 0.5).astype(int)
         return found | {"accuracy": mlp.accuracy(params, xs, labels, hidden=hidden)}
     predicted = mlp.predict(params, xs, hidden=hidden, output=cost.output)
-    return found | {"rmse": metrics.rmse(predicted, ys), "r_squared": metrics.r_squared(predicted, ys)}
+    return found | {"rmse": metrics.rmse(predicted, ys), "r_squared": jnp.mean(metrics.r_squared(predicted, ys))}
 
 
 def _check_functions(cost: Cost, hidden: Activation) -> None:

@@ -215,11 +215,12 @@ def by_hand(
     Args:
       forward: params -> a function (s_(t-1), x_t) -> (s_t, saved), where `saved` is what the derivatives need.
       backward: params -> a function (ds_t, s_(t-1), s_t, saved) -> (ds_(t-1), dz_t).
-      gradients: (params, xs, s_(t-1), saved, dz), of all times together -> the gradient with respect to params and xs.
+      gradients: (params, xs, s_(t-1), saved, dz), of all times together, [T, B, ...] -> the gradient with respect to
+        params and xs.
 
     Returns:
-      A function (params, state, xs, mask, remat_every) -> (last, states), which checks its arguments as `check` does
-      and computes `recurrent.rematerialise`. A single sequence is computed as a batch of one.
+      A function (params, state, xs, *, mask=None, remat_every=None) -> (last, states), which checks its arguments as
+      `check` does and computes `recurrent.rematerialise`. A single sequence is computed as a batch of one.
 
     Example:
       A linear cell, `h_t = W x_t + U h_(t-1) + b`:

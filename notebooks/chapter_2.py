@@ -59,7 +59,8 @@ np.set_printoptions(precision=4, suppress=True)
 #
 # $$z_j^l = \sum_k w_{jk}^l\, a_k^{l-1} + b_j^l, \qquad a^l_j = \sigma(z^l_j), \qquad 2 \le l \le L.$$
 #
-# The example network has $L = 4$ layers of different sizes, so that a wrong index cannot go unnoticed.
+# The example network has $L = 4$ layers of different sizes, so that a wrong index cannot go unnoticed. Change the sizes
+# as you like; the cells below name the weights and errors of four layers.
 # `backprop.feedforward` returns all weighted inputs and activations.
 
 # %%

@@ -61,7 +61,7 @@ def few_programs():
     """
     yield
     mappings = Path("/proc/self/maps")
-    if mappings.exists() and mappings.read_bytes().count(b"\n") > 30_000:
+    if mappings.exists() and mappings.read_bytes().count(b"\n") > 10_000:
         jax.clear_caches()
 
 

@@ -310,7 +310,8 @@ def test_metrics_of_a_network_suit_its_cost():
     z = jax.vmap(mlp.logits, (None, 0))(params, xs)
     np.testing.assert_allclose(numbers["rmse"], jnp.sqrt(jnp.mean((z - ys) ** 2)), rtol=1e-6)
     np.testing.assert_allclose(numbers["error"], jnp.sum((z - ys) ** 2) / 12, rtol=1e-6)
-    assert numbers["r_squared"].shape == (3,)
+    shares = [1 - np.sum((z - ys)[:, j] ** 2) / np.sum((ys[:, j] - ys[:, j].mean()) ** 2) for j in range(3)]
+    np.testing.assert_allclose(numbers["r_squared"], np.mean(shares), rtol=1e-5)
 
 
 @pytest.mark.parametrize("cost", [costs.cross_entropy, costs.hinge], ids=repr)

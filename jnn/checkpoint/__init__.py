@@ -87,7 +87,9 @@ def load(folder: PathLike, which: str | int = "latest") -> tuple[State | CarrySt
     """Loads the state and the history at a checkpoint, without the program that wrote it.
 
     NamedTuples in the parameters and in the optimizer's state have their own class if the module that defines it is
-    imported, else a new one with the same name and fields. To continue training, pass both results to `train.fit`.
+    imported, else a new one with the same name and fields. To continue training, pass both results to
+    `train.fit`, with another folder for its checkpoints. To resume in the same folder, pass it the original arguments;
+    `Checkpoints(hyperparams=...)` changes a learning rate.
 
     Args:
       folder: The folder of `Checkpoints`. It is only read, and may be in use by a training run.

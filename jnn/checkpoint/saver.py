@@ -18,6 +18,7 @@ from jnn.parallel.meshes import put
 from jnn.typing import PyTree
 
 _ADVICE = "resume with the original arguments, choose another folder, or pass resume=False to start over"
+_STARTED = "; the state and the history are those with which that run began"
 _log = logging.getLogger("jnn.checkpoint")
 
 
@@ -64,7 +65,7 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
         advice = f"; delete {folder} to {f'resume from epoch {older[-1]}' if older else 'start over'}"
         arrays, about = self._store.read(newest, advice)
         if difference := identity.difference(about, description):
-            raise ValueError(f"{folder} is a checkpoint of {difference}: {_ADVICE}")
+            raise ValueError(f"{folder} is a checkpoint of {difference}: {_ADVICE}{_STARTED}")
         if about["versions"] != description["versions"]:
             other = checks.difference("versions", about["versions"], description["versions"])
             self.say(f"{folder} was saved with {other}: the programs are not compared, and the last bits may differ")

@@ -33,7 +33,7 @@ def export(path: PathLike, params: PyTree, metadata: Mapping[str, Any] | None = 
       path: The file; "~" is your home.
       params: The tree. Python numbers are written as arrays of 64 bits without axes.
       metadata: Further values to store, as JSON types or arrays (stored as lists), such as {"hidden": "relu"}. The
-        function `metadata` reads them, and `getattr(activations, "relu")` is relu.
+        function `metadata` reads them, and `getattr(activations, "relu")` is relu; look up one of your own by its name.
 
     Raises:
       TypeError: If a leaf is not an array or a number, if its dtype does not exist in the file format, or if `metadata`

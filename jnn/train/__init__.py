@@ -127,7 +127,7 @@ def run(
       optimizer: As in `epoch`.
       state: As in `epoch`.
       data: As in `epoch`.
-      epochs: How many epochs to train for.
+      epochs: How many epochs to train for; those of `history` come before them.
       batch_size: As in `epoch`.
       transform: As in `epoch`.
       evaluate: `evaluate(params)` returns metrics, any pytree of arrays. It is called after each epoch, traced.
@@ -220,7 +220,7 @@ def fit(
         within chunks. While a chunk trains, the next is prefetched and copied. Epochs may have different numbers of
         chunks: in the history, the losses of shorter epochs end with NaN. The program recompiles for each chunk size.
         To resume from a checkpoint, an epoch must give the same chunks in the same order again.
-      epochs: As in `run`.
+      epochs: As in `run`. A run that resumes from a checkpoint trains until there are as many in total.
       batch_size: As in `epoch`.
       transform: As in `epoch`.
       evaluate: As in `run`.
