@@ -259,7 +259,8 @@ class Chosen:
         *_, folder, name = Path(mutant.path).with_suffix("").parts
         own = [f"tests/test_{name}.py" for name in (name, folder) if (ROOT / f"tests/test_{name}.py").exists()]
         self.own = own[0] if own else ""
-        self.files = {test.partition("::")[0] for test in self.hit} | set(own[:1])
+        most = Counter(test.partition("::")[0] for test in self.hit).most_common(4)  # to collect more takes too long
+        self.files = {file for file, _ in most} | set(own[:1])
 
     def pytest_collection_modifyitems(self, items):
         def place(item):
@@ -267,10 +268,11 @@ class Chosen:
             return (0 if here and hit else 1 if hit else 2 if here else 3), self.seconds.get(item.nodeid, 0.0)
 
         items.sort(key=place)
+        self.end = time.process_time() + self.limit
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item):
-        return time.process_time() > self.limit or None  # True: no other plugin runs the test
+        return time.process_time() > self.end or None  # True: no other plugin runs the test
 
     def pytest_runtest_logreport(self, report):
         if report.failed:
