@@ -305,8 +305,8 @@ def test_metrics_of_a_network_suit_its_cost():
     labels = jnp.argmax(ys, axis=1)
     assert classes == {"error": value, "accuracy": mlp.accuracy(params, xs, labels)}
     linear = costs.quadratic_with(activations.identity)
-    numbers = backprop.network(SIZES, cost=linear).metrics(params, xs, ys)
-    z = jax.vmap(mlp.logits, (None, 0))(params, xs)
+    numbers = backprop.network(SIZES, hidden=activations.tanh, cost=linear).metrics(params, xs, ys)
+    z = jax.vmap(lambda x: mlp.logits(params, x, hidden=activations.tanh))(xs)
     np.testing.assert_allclose(numbers["rmse"], jnp.sqrt(jnp.mean((z - ys) ** 2)), rtol=1e-6)
     np.testing.assert_allclose(numbers["error"], jnp.sum((z - ys) ** 2) / 12, rtol=1e-6)
     assert numbers["r_squared"].shape == (3,)
