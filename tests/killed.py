@@ -84,14 +84,14 @@ def kill(folder, kills, seed):
     from safetensors.numpy import load_file
 
     draw, wrong, killed, runs = np.random.default_rng(seed), [], 0, 0
-    _process(folder / "compiled").wait()  # the time below is that of a process with its programs in the cache
+    process_in(folder / "compiled").wait()  # the time below is that of a process with its programs in the cache
     start = time.monotonic()
-    _process(folder / "alone").wait()
+    process_in(folder / "alone").wait()
     seconds = time.monotonic() - start
     wanted = load_file(folder / "alone" / "trained")
     while killed < kills or runs == 0:
         there = folder / f"training {runs}"
-        process = _process(there)
+        process = process_in(there)
         try:
             # Half of them while it trains, so while it saves, too: the first checkpoint says that it has begun.
             process.wait(draw.uniform(0.3, 1.0) * seconds if killed < kills else None)
@@ -112,7 +112,7 @@ def kill(folder, kills, seed):
     return wrong
 
 
-def _process(folder):
+def process_in(folder):
     folder.mkdir(exist_ok=True)
     return subprocess.Popen([sys.executable, "-m", "tests.killed", "train", str(folder)])
 

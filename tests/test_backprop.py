@@ -306,8 +306,8 @@ def test_metrics_of_a_network_suit_its_cost():
         value, _ = backprop.minibatch_value_and_grad(params, xs, ys, cost=cost)
         assert classes == {"error": value, "accuracy": mlp.accuracy(params, xs, jnp.argmax(ys, axis=1))}
     linear = costs.quadratic_with(activations.identity)
-    numbers = backprop.network(SIZES, cost=linear).metrics(params, xs, ys)
-    z = jax.vmap(mlp.logits, (None, 0))(params, xs)
+    numbers = backprop.network(SIZES, hidden=activations.tanh, cost=linear).metrics(params, xs, ys)
+    z = jax.vmap(lambda x: mlp.logits(params, x, hidden=activations.tanh))(xs)
     np.testing.assert_allclose(numbers["rmse"], jnp.sqrt(jnp.mean((z - ys) ** 2)), rtol=1e-6)
     np.testing.assert_allclose(numbers["error"], jnp.sum((z - ys) ** 2) / 12, rtol=1e-6)
     shares = [1 - np.sum((z - ys)[:, j] ** 2) / np.sum((ys[:, j] - ys[:, j].mean()) ** 2) for j in range(3)]

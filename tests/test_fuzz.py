@@ -2,11 +2,12 @@
 
 Arrays have any small shape, of any rank and dtype, and entries from 0 to where products still fit in float32; numbers
 are negative, fractions, integers, infinite, NaN, booleans and arrays. Most arguments of a call are right, so that the
-odd ones reach the code inside. Ten times as many inputs: `pytest -m slow tests/test_fuzz.py`.
+odd ones reach the code inside. `JNN_FUZZ_INPUTS=1000 pytest -m slow tests/test_fuzz.py` draws 1000 for every function.
 """
 
 import inspect
 import itertools
+import os
 import types
 
 import jax
@@ -52,6 +53,7 @@ PLAIN = np.array([0.0, 0.25, 0.5, 1.0])
 NUMBERS = (0, 0.0, 0.3, 0.5, 1, 1.0, 2, 7, 1e-30, 1e4, 1e9, -1, -0.25, np.inf, -np.inf, np.nan)
 KINDS = (lambda x: x, np.float32, jnp.float32, lambda x: jnp.full(2, x), bool)
 COUNTS = (1, 2, 3, 4, 0, -1, 2.0, 0.5, True, np.int64(2), np.float32(2))
+MANY = int(os.environ.get("JNN_FUZZ_INPUTS", "20"))
 B, P, D, T, N = 2, 3, 4, 3, 5
 SIZES = (P, D, 2)
 
@@ -362,7 +364,7 @@ def numbers_in(tree):
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("inputs", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("inputs", [2, pytest.param(MANY, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("f", "positional", "named"), FUZZED, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_result_or_the_documented_error(f, positional, named, inputs):
     @settings(max_examples=inputs, suppress_health_check=list(HealthCheck), database=None)

@@ -35,7 +35,7 @@ def positive(name: str, value: Any) -> None:
     if isinstance(value, Tracer):
         return
     unmasked(name, value)
-    if not jnp.issubdtype(getattr(value, "dtype", np.asarray(value).dtype), jnp.number):
+    if not jnp.issubdtype(np.asarray(value).dtype, jnp.number):
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not np.all((np.asarray(value) > 0) & np.isfinite(value)):
         raise ValueError(f"{name} must be positive and finite, got {value}")
