@@ -219,8 +219,9 @@ def by_hand(
         params and xs.
 
     Returns:
-      A function (params, state, xs, *, mask=None, remat_every=None) -> (last, states), which checks its arguments as
-      `check` does and computes `recurrent.rematerialise`. A single sequence is computed as a batch of one.
+      A function (params, state, xs, mask=None, remat_every=None) -> (last, states), whose options are keyword-only. It
+      checks its arguments as `check` does and computes `recurrent.rematerialise`. A single sequence is computed as a
+      batch of one.
 
     Example:
       A linear cell, `h_t = W x_t + U h_(t-1) + b`:

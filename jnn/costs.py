@@ -153,7 +153,7 @@ def huber_with(threshold: Scalar) -> Cost:
     An outlier has no more influence on the gradient than an error at the threshold.
 
     Args:
-      threshold: The largest error |z - y| of the quadratic part, called delta in optax and torch.
+      threshold: The largest error `|z - y|` of the quadratic part, called delta in optax and torch.
 
     Returns:
       The cost; equal thresholds give the same object, so programs are reused.
