@@ -204,7 +204,11 @@ def broadcast(name: str, value: PyTree, batch: tuple[int, ...], d: int) -> Float
 
 
 def by_hand(
-    forward: Callable[..., PyTree], backward: Callable[..., PyTree], gradients: Callable[..., PyTree]
+    forward: Callable[..., PyTree],
+    backward: Callable[..., PyTree],
+    gradients: Callable[..., PyTree],
+    *,
+    alone: Callable[..., PyTree] | None = None,
 ) -> Unroll:
     """Makes the unrolling of a cell whose reverse mode is backpropagation through time by hand (section 5.2).
 
@@ -217,6 +221,7 @@ def by_hand(
       backward: params -> a function (ds_t, s_(t-1), s_t, saved) -> (ds_(t-1), dz_t).
       gradients: (params, xs, s_(t-1), saved, dz), of all times together, [T, B, ...] -> the gradient with respect to
         params and xs.
+      alone: The same as `forward`, for a pass without derivatives, if another formulation is faster there.
 
     Returns:
       A function (params, state, xs, mask=None, remat_every=None) -> (last, states), whose options are keyword-only. It
@@ -241,7 +246,8 @@ def by_hand(
 
     @jax.custom_vjp
     def run(params: PyTree, state: PyTree, xs: Array, mask: Array | None) -> tuple[PyTree, PyTree]:
-        return ahead(params, state, xs, mask)[0]
+        last, (states, _) = scan((alone or forward)(params), state, xs, mask)
+        return last, states
 
     def ahead(params: PyTree, state: PyTree, xs: Array, mask: Array | None) -> tuple[PyTree, PyTree]:
         last, (states, saved) = scan(forward(params), state, xs, mask)

@@ -427,6 +427,18 @@ def test_four_cores_are_seven_devices_unless_the_user_says_how_many(name, value,
     assert updated == changed
 
 
+@pytest.mark.parametrize(("seeds", "devices"), [(1, 1), (3, 3), (50, 7)])
+def test_a_cpu_has_no_more_devices_than_there_are_networks(seeds, devices, tmp_path, monkeypatch):
+    updated = {}
+    for variable in ("JAX_NUM_CPU_DEVICES", "XLA_FLAGS"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(command, "cores", lambda: 4)
+    monkeypatch.setattr(command, "run", lambda *arguments, **options: True)
+    monkeypatch.setattr(type(jax.config), "update", lambda _, name, value: updated.update({name: value}))
+    assert runner.main(digits, ["--seeds", str(seeds), "--out", str(tmp_path)]) == 0
+    assert updated["jax_num_cpu_devices"] == devices
+
+
 def test_only_a_run_draws_a_progress_bar(experiment, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     experiment.compute = train_each({}, {"name": "other"})
