@@ -20,7 +20,7 @@ help:
 	@echo "make figures     run every experiment, renew the figures that the README shows, and report"
 	@echo "make notebooks   run the notebooks and renew their outputs"
 	@echo "make docs        make a site of pages, notebooks and the reference in out/docs, and renew docs/equations.md"
-	@echo "make benchmarks  measure against other libraries, and renew docs/benchmarks.md"
+	@echo "make benchmarks  measure against other libraries, and renew its page in docs/benchmarks"
 	@echo "make format      format the code"
 	@echo "make clean       remove generated files"
 	@echo "PYTHON=python3.13 VENV=.venv-3.13 choose another Python and where its packages go"
@@ -28,7 +28,10 @@ help:
 run: $(READY)
 	$(BIN)/python -m experiments digits
 
-test: lint types tests
+test: $(READY)
+	@set -e; took=; for part in lint types tests; do \
+		start=$$(date +%s); $(MAKE) --no-print-directory $$part; took="$$took $$part $$(($$(date +%s) - start)) s,"; \
+	done; echo "took:$${took%,}"
 
 test-all:
 	$(MAKE) --jobs=3 --output-sync=target test wheel other-environment
@@ -90,7 +93,7 @@ docs: $(READY)
 benchmarks: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'
 	$(BIN)/python -m benchmarks
-	cp out/benchmarks/tables.md docs/benchmarks.md
+	cp out/benchmarks/*.md docs/benchmarks/
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -1,10 +1,11 @@
 """Run some or all benchmarks, each in its own process: `python -m benchmarks [--quick] [--out DIR] [NAME ...]`.
 
-Each writes <out>/<name>.json; then <out>/tables.md gathers the tables of all results in the folder.
+Each writes <out>/<name>.json; then a page named after the processor gathers the tables of its results in the folder.
 """
 
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,23 +25,25 @@ def names() -> list[str]:
 
 
 def page(folder: Path) -> str:
-    """The tables of all results in a folder, as a Markdown page."""
+    """The tables of all results of this processor in a folder, as a Markdown page."""
     parts = [
-        "Medians over interleaved runs, as multiples of the first column's. `python -m benchmarks` writes this page."
+        f"# {timing.processor()}",
+        "Medians over interleaved runs, as multiples of the first column's. `make benchmarks` writes this page.",
     ]
     for name in names():
         path = folder / f"{name}.json"
-        if not path.exists():
+        result = json.loads(path.read_text()) if path.exists() else {}
+        if result.get("processor") != timing.processor():
             continue
-        result = json.loads(path.read_text())
         tables = [timing.Table(**table) for table in result["tables"]]
         versions = ", ".join(f"{package} {version}" for package, version in result["versions"].items())
-        parts += [f"## {name}", f"`python -m benchmarks.{name}` on {result['processor']}; {versions}"]
+        where = f"threads: {result['threads']}, devices: {result['devices']}; {result['noise']}; {versions}"
+        parts += [f"## {name}", f"`python -m benchmarks.{name}`; {where}"]
         groups: dict[tuple[str, ...], list[timing.Table]] = {}
         for table in tables:
             groups.setdefault(tuple(table.seconds), []).append(table)
         parts += [timing.markdown(group) for group in groups.values()]
-    return "\n\n".join(["# Benchmarks", *parts]) + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def main(
@@ -69,8 +72,10 @@ def main(
             print("interrupted; earlier results are kept", file=sys.stderr)
             return 130
     out.mkdir(parents=True, exist_ok=True)
-    (out / "tables.md").write_text(page(out))
-    print(f"see {out / 'tables.md'}")
+    words = re.findall(r"\w+", timing.processor().lower())
+    path = out / f"{'-'.join(words)}.md"
+    path.write_text(page(out))
+    print(f"see {path}")
     return max(codes)
 
 

@@ -7,6 +7,7 @@ that `--quick` sets; `measure(config)`, which yields `Table`s; and `PACKAGES`, w
 import dataclasses
 import importlib.util
 import json
+import os
 import platform
 import statistics
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import jax
+import numpy as np
 import tyro
 
 from experiments.runner.training import cores
@@ -108,11 +110,13 @@ def main(benchmark: Any, args: Sequence[str] | None = None) -> int:
             default=_Flags(config=benchmark.Config(**quick)),
             config=(tyro.conf.FlagCreatePairsOff,),
         )
+        about = machine(benchmark.PACKAGES)
+        print(f"{about['processor']}: {about['noise']}", flush=True)
         tables = []
         for table in benchmark.measure(flags.config):
             print(plain_text(table), flush=True)
             tables.append(table)
-        _write(flags.out / f"{name}.json", flags.config, tables, benchmark.PACKAGES)
+        _write(flags.out / f"{name}.json", flags.config, tables, about)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -123,21 +127,28 @@ def main(benchmark: Any, args: Sequence[str] | None = None) -> int:
 
 
 def machine(packages: Sequence[str] = ()) -> dict[str, Any]:
-    """The processor, the device and the versions of the packages."""
+    """The processor and how steady it is, the device, XLA's threads, and the versions of the packages."""
     return {
-        "processor": f"{_processor()}, {cores()} cores",
+        "processor": processor(),
+        "noise": noise(),
         "device": jax.devices()[0].device_kind,
+        "devices": jax.local_device_count(),
+        "threads": max(int(os.environ.get("NPROC", cores())), jax.local_device_count()),
         "versions": {"python": platform.python_version()}
         | {package: _version(package) for package in ("jax", "jaxlib", "numpy", *packages)},
     }
 
 
-def _write(path: Path, config: Any, tables: Sequence[Table], packages: Sequence[str]) -> None:
-    result = {
-        "config": dataclasses.asdict(config),
-        "tables": [table._asdict() for table in tables],
-        **machine(packages),
-    }
+def noise() -> str:
+    """How the time of the same work differs between ten times."""
+    square = np.random.default_rng(0).random((1000, 1000))
+    seconds = interleaved({"product": lambda: square @ square}, 10)["product"]
+    fastest, slowest = (of(seconds) / statistics.median(seconds) for of in (min, max))
+    return f"the same work ten times takes {fastest:.2f} to {slowest:.2f} of its median"
+
+
+def _write(path: Path, config: Any, tables: Sequence[Table], about: Mapping[str, Any]) -> None:
+    result = {"config": dataclasses.asdict(config), "tables": [table._asdict() for table in tables], **about}
     path.parent.mkdir(parents=True, exist_ok=True)
     written = path.with_suffix(".writing")
     written.write_text(json.dumps(result, indent=2, default=str) + "\n")
@@ -151,12 +162,12 @@ def _version(package: str) -> str:
         return "missing"
 
 
-def _processor() -> str:
-    """The name of the processor, as far as the system reports it."""
+def processor() -> str:
+    """The name of the processor, as far as the system reports it, and its cores."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {cores()} cores"
 
 
 def missing(modules: Mapping[str, str]) -> Iterator[str]:

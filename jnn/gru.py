@@ -223,7 +223,7 @@ def _forward(params: Params) -> Callable[[Array, Array], tuple[Array, Sequence[A
         z = x @ W
         x_r, x_u, x_n = jnp.split(z + jnp.broadcast_to(b, z.shape), 3, axis=-1)
         h_r, h_u, h_n = jnp.split(h @ U, 3, axis=-1)
-        r, u, m = xla.sigmoid(x_r + h_r), xla.sigmoid(x_u + h_u), h_n + jnp.broadcast_to(params.c, h_n.shape)
+        r, u, m = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_u + h_u), h_n + jnp.broadcast_to(params.c, h_n.shape)
         n = jnp.tanh(x_n + r * m)
         return (1 - u) * n + u * h, (r, u, n, m)
 

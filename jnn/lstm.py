@@ -156,7 +156,7 @@ def step(params: Params, state: State, x: Float[Array, "*batch p"]) -> State:
 
 def _cell(zs: Sequence[Array], ltm: Array) -> tuple[State, tuple[Array, ...]]:
     """The next state and the gates, from the weighted inputs of rem, save, focus and the candidate."""
-    rem, save, focus = map(xla.sigmoid, zs[:3])  # (5.1), (5.3), (5.5)
+    rem, save, focus = map(jax.nn.sigmoid, zs[:3])  # (5.1), (5.3), (5.5)
     candidate = jnp.tanh(zs[3])  # (5.2), ltm' in the notes
     ltm = rem * ltm + save * candidate  # (5.4)
     wm = focus * jnp.tanh(ltm)  # (5.6)

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnn import activations
 from jnn._internal import xla
 
 
@@ -41,11 +40,6 @@ def test_sums_of_outer_products(m, x64):
     np.testing.assert_allclose(over_time, expected, rtol=1e-11, atol=1e-11)
     several = jax.jit(xla.sum_of_outer_over_time)(jnp.stack([left, 2 * left]), jnp.stack([right, right]))
     np.testing.assert_allclose(several, 3 * expected, rtol=1e-11, atol=1e-11)
-
-
-def test_sigmoid():
-    z = jnp.linspace(-20, 20, 1001)
-    np.testing.assert_allclose(xla.sigmoid(z), activations.sigmoid(z), atol=2.0**-22)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
