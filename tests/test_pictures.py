@@ -191,6 +191,14 @@ def test_a_bar_thicker_than_strokes_is_ink():
     assert len(pictures.find(bar)) == 1
 
 
+@pytest.mark.parametrize(("height", "length"), [(66, 20), (66, 50), (82, 35)])
+@pytest.mark.parametrize("width", [9, 15, 27])
+def test_a_thick_one_in_a_small_picture_is_ink(height, length, width):
+    bar = np.zeros((height, 91), bool)
+    bar[(height - length) // 2 :][:length, (91 - width) // 2 :][:, :width] = True
+    np.testing.assert_array_equal(pictures.ink(np.where(bar, 0, 255).astype(np.uint8)) > 0.5, bar)
+
+
 def on_table(share):
     """The sheet of four digits as `share` of a picture of the same size, and its corner there."""
     even = photo_of_four()

@@ -23,9 +23,9 @@ All functions raise ValueError for a picture of another shape, with NaN or infin
 `MOST` separate strokes, and TypeError for objects that are not arrays of real numbers.
 """
 
-from jnn.pictures.paper import FAINT
+from jnn.pictures.paper import FAINT, STRONG
 from jnn.pictures.photo import LARGEST, Picture, ink
-from jnn.pictures.strokes import BESIDE, FIT, MOST, SIDE, STRONG, Digits, Page, digits, find, normalise, page
+from jnn.pictures.strokes import BESIDE, FIT, MOST, SIDE, Digits, Page, digits, find, normalise, page
 
 __all__ = [
     "BESIDE",

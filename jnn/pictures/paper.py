@@ -9,6 +9,9 @@ from jaxtyping import Bool, Float
 FAINT = 0.25
 """Ink above this is part of a stroke; fainter ink counts only beside one."""
 
+STRONG = 0.5
+"""A stroke must have some ink above this, otherwise it is dropped."""
+
 NARROW = 16
 """Ink is narrower than the shorter side of the picture by this factor; what is wider is a shadow, or a large digit."""
 

@@ -84,7 +84,8 @@ def _ink(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
             better = papers.fit(other) - papers.fit(depth)
             at_border = np.any(thick[[0, -1]]) or np.any(thick[:, [0, -1]])
             least = -1 if faint < 0.75 else -0.05 if at_border and faint < 0.97 else 0 if faint < 0.88 else 0.03
-            if left < 1 / 3 and better > least:
+            strokes = np.any(other > papers.STRONG * other_full)  # else a thick stroke is taken for a shadow
+            if strokes and left < 1 / 3 and better > least:
                 depth, full = other, other_full
     return np.clip(_without_lines(depth / full), 0, 1)
 
@@ -100,7 +101,7 @@ def _without_lines(shown: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     for _ in range(2):  # where lines cross, they are thin only without one another
         ink &= ~np.any([line & ~_thick(ink, line, axis) for line, axis in lines], axis=0)
     left = np.where(ink, shown, np.minimum(shown, LINE))
-    return left if np.any(left > papers.FAINT) else shown
+    return left if np.any(left > papers.STRONG) else shown
 
 
 def _line(shown: Float[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jnn.pictures import paper
-from jnn.pictures.paper import FAINT
+from jnn.pictures.paper import FAINT, STRONG
 from jnn.pictures.photo import Picture, ink, reduction, seen
 
 SIDE = 28
@@ -15,9 +15,6 @@ SIDE = 28
 
 FIT = 20
 """The side of the square that a digit is scaled to fit, in pixels."""
-
-STRONG = 0.5
-"""A stroke must have some ink above this, otherwise it is dropped."""
 
 BESIDE = 0.03
 """Ink is beside a stroke up to this distance, as a fraction of the digit's size; so wide are gaps that are closed."""
