@@ -12,7 +12,7 @@ import pytest
 
 from jnn import backprop, checkpoint, lstm, parallel, stopping, train
 from jnn.train import loop, program
-from tests.helpers import examples, network
+from tests.helpers import examples, network, raises
 
 GRAD = backprop.minibatch_value_and_grad
 ADAM = optax.adam(0.01)
@@ -52,18 +52,6 @@ def fit(data, *, epochs=3, key=KEY, state=None, **options):
     return train.fit(key, GRAD, ADAM, state, data, epochs=epochs, batch_size=4, progress=False, **options)
 
 
-def by_hand(epochs=3):
-    """One call of `train.epoch` after another."""
-    state, losses, errors = start(), [], []
-    for t in range(epochs):
-        key = jax.random.fold_in(KEY, t)
-        for c, chunk in enumerate(CHUNKS):
-            state, values = train.epoch(jax.random.fold_in(key, c), GRAD, ADAM, state, chunk, batch_size=4)
-            losses.append(values)
-        errors.append(error(state.params)["error"])
-    return state, (jnp.concatenate(losses).reshape(epochs, -1), jnp.stack(errors))
-
-
 def equal(a, b):
     assert jax.tree.structure(a) == jax.tree.structure(b)
     return all(
@@ -71,18 +59,39 @@ def equal(a, b):
     )
 
 
+def torchs():
+    """A data loader of torch's."""
+    utils, torch = map(pytest.importorskip, ("torch.utils.data", "torch"))
+    return utils.DataLoader(utils.TensorDataset(torch.tensor(XS), torch.tensor(YS)), batch_size=8)
+
+
 FORMS = {
-    "a list": CHUNKS,
-    "a generator function": lambda t: (chunk for chunk in CHUNKS),
-    "a loader with one memory": Loader(),
-    "arrays of JAX's": [jax.tree.map(jnp.asarray, chunk) for chunk in CHUNKS],
+    "a list": lambda: CHUNKS,
+    "a list of lists": lambda: list(map(list, CHUNKS)),
+    "a generator function": lambda: lambda t: (chunk for chunk in CHUNKS),
+    "a loader with one memory": Loader,
+    "arrays of JAX's": lambda: [jax.tree.map(jnp.asarray, chunk) for chunk in CHUNKS],
+    "torch": torchs,
 }
 
 
+@pytest.fixture(scope="module")
+def by_hand():
+    """One call of `train.epoch` after another."""
+    state, losses, errors = start(), [], []
+    for t in range(3):
+        key = jax.random.fold_in(KEY, t)
+        for c, chunk in enumerate(CHUNKS):
+            state, values = train.epoch(jax.random.fold_in(key, c), GRAD, ADAM, state, chunk, batch_size=4)
+            losses.append(values)
+        errors.append(error(state.params)["error"])
+    return state, (jnp.concatenate(losses).reshape(3, -1), jnp.stack(errors))
+
+
 @pytest.mark.parametrize("form", FORMS)
-def test_chunks_are_epochs_one_after_another(form):
-    state, history = fit(FORMS[form], evaluate=error)
-    assert equal((state, (history.losses, history.metrics["error"])), by_hand())
+def test_chunks_are_epochs_one_after_another(form, by_hand):
+    state, history = fit(FORMS[form](), evaluate=error)
+    assert equal((state, (history.losses, history.metrics["error"])), by_hand)
 
 
 def test_members_and_early_stopping():
@@ -131,29 +140,7 @@ def test_two_epochs_and_one_more_are_three():
     assert equal(on, fit(CHUNKS, evaluate=error))
 
 
-def test_a_data_loader_of_torchs():
-    utils = pytest.importorskip("torch.utils.data")
-    torch = pytest.importorskip("torch")
-    loader = utils.DataLoader(utils.TensorDataset(torch.tensor(XS), torch.tensor(YS)), batch_size=8)
-    assert equal(fit(loader), fit(CHUNKS))
-
-
-def test_each_size_of_a_chunk_is_traced_once():
-    traced = []
-
-    def grad(params, xs, ys):
-        traced.append(xs.shape)
-        return GRAD(params, xs, ys)
-
-    for _ in range(2):
-        train.fit(KEY, grad, ADAM, start(), CHUNKS, epochs=2, batch_size=8, progress=False)
-    assert sorted(set(traced)) == [(6, 6), (8, 6)]
-    before = len(traced)
-    train.fit(KEY, grad, ADAM, start(), CHUNKS, epochs=3, batch_size=8, progress=False)
-    assert len(traced) == before
-
-
-@pytest.mark.parametrize("breaks", [4, 5, 8])
+@pytest.mark.parametrize("breaks", [4, 8])
 def test_a_training_resumes_at_its_epoch(breaks, tmp_path, caplog):
     """Interrupted while it reads a chunk, with the same bits, and without training on a whole epoch again."""
     caplog.set_level(logging.WARNING, "jnn")
@@ -180,18 +167,12 @@ def test_ctrl_c_within_an_epoch_returns_the_last_whole_one(tmp_path, capsys):
     assert (tmp_path / "1").is_dir()
 
 
-@pytest.mark.parametrize("form", ["in memory", "in chunks"])
-def test_ctrl_c_in_a_resumed_training_returns_what_there_was(form, tmp_path, monkeypatch):
+def test_ctrl_c_in_a_resumed_training_returns_what_there_was(tmp_path, monkeypatch):
     """Before another epoch has ended."""
-    data = (XS, YS) if form == "in memory" else CHUNKS
     checkpoints = checkpoint.Checkpoints(tmp_path)
-    one = fit(data, epochs=1, checkpoints=checkpoints)
-
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(loop, "_epoch", interrupted)
-    assert equal(fit(data, checkpoints=checkpoints), one)
+    one = fit(CHUNKS, epochs=1, checkpoints=checkpoints)
+    monkeypatch.setattr(loop, "_epoch", raises(KeyboardInterrupt()))
+    assert equal(fit(CHUNKS, checkpoints=checkpoints), one)
 
 
 def test_the_next_chunk_is_read_while_one_trains(monkeypatch):
@@ -276,13 +257,6 @@ def test_at_most_two_chunks_are_kept():
     assert max(most) == 2
 
 
-def test_another_evaluation_is_compiled_anew():
-    """The program that trains is the same, and not taken for that of the evaluation."""
-    first = fit(CHUNKS, evaluate=lambda params: jnp.sum(params[0].b))[1]
-    second = fit(CHUNKS, evaluate=lambda params: 1 + jnp.sum(params[0].b))[1]
-    assert np.allclose(second.metrics, 1 + first.metrics)
-
-
 def test_a_cost_that_is_not_finite_is_found_in_its_chunk():
     bad = (XS[8:16].copy(), YS[8:16])
     bad[0][3, 1] = np.nan
@@ -292,7 +266,7 @@ def test_a_cost_that_is_not_finite_is_found_in_its_chunk():
         fit([CHUNKS[0], bad, CHUNKS[2]])
 
 
-def test_epochs_of_different_lengths(tmp_path):
+def test_epochs_of_different_lengths(tmp_path, by_hand):
     """The losses of shorter ones end with NaN, with checkpoints and in a history that continues, too."""
 
     def longer(t):
@@ -300,57 +274,45 @@ def test_epochs_of_different_lengths(tmp_path):
 
     state, history = fit(longer)
     assert np.isnan(np.asarray(history.losses)).sum(axis=1).tolist() == [4, 2, 0]
-    assert equal(by_hand(epochs=1)[1][0][:, :2], history.losses[:1, :2])
+    assert equal(by_hand[1][0][:1, :2], history.losses[:1, :2])
     fit(longer, epochs=2, checkpoints=checkpoint.Checkpoints(tmp_path))
     assert equal(fit(longer, checkpoints=checkpoint.Checkpoints(tmp_path)), (state, history))
     before = fit(longer, epochs=2)
     assert equal(fit(longer, epochs=1, state=before[0], history=before[1]), (state, history))
 
 
-BAD = {
-    "a generator without chunks": (lambda t: (), "data must hold at least one chunk, got none"),
-    "an empty chunk": (lambda t: [(XS[:0], YS[:0])], "at least one example"),
-    "rows that differ": ([(XS[:4], YS[:3])], "leading axes of data must be equal"),
-    "an iterator for three epochs": (iter(CHUNKS), "an iterator gives its chunks once, got one for epochs=3"),
-    "other shapes": ([CHUNKS[0], (XS[:8, :5], YS[:8])], r"float32\[N, 5\].* in chunk 2 of epoch 1"),
-    "another dtype": ([CHUNKS[0], (XS[:8] > 0, YS[:8])], r"bool\[N, 6\].* in chunk 2 of epoch 1"),
-    "none in the second epoch": (lambda t: CHUNKS[3 * t :], "at least one chunk in epoch 2, got none"),
-}
+BY_NAME = [{"x": xs, "y": ys} for xs, ys in CHUNKS]
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("case", BAD)
-def test_bad_chunks(case):
-    data, message = BAD[case]
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize(
+    ("error", "data", "message", "place"),
+    [
+        (ValueError, lambda t: (), "data must hold at least one chunk, got none", None),
+        (ValueError, lambda t: CHUNKS[3 * t :], "at least one chunk in epoch 2, got none", None),
+        (ValueError, iter(CHUNKS), "an iterator gives its chunks once, got one for epochs=3", None),
+        (ValueError, lambda t: [(XS[:0], YS[:0])], "at least one example", "in chunk 1 of epoch 1"),
+        (ValueError, [(XS[:4], YS[:3])], "leading axes of data must be equal", "in chunk 1 of epoch 1"),
+        (ValueError, [CHUNKS[0], (XS[:8, :5], YS[:8])], r"float32\[N, 5\].* in chunk 2 of epoch 1", None),
+        (ValueError, [CHUNKS[0], (XS[:8] > 0, YS[:8])], r"bool\[N, 6\].* in chunk 2 of epoch 1", None),
+        (TypeError, lambda t: t, "must return an iterable of chunks, got int", None),
+        (TypeError, lambda t: [XS], "data must be a tuple", "in chunk 1 of epoch 1"),
+        (TypeError, lambda t: [CHUNKS[0], None], "data must be a tuple", "in chunk 2 of epoch 1"),
+        (TypeError, BY_NAME, r"order of .*, such as \(data\['x'\], data\['y'\]\)", "in chunk 1 of epoch 1"),
+        (TypeError, lambda t: iter(BY_NAME), r"such as \(data\['x'\], data\['y'\]\)", "in chunk 1 of epoch 1"),
+    ],
+)
+def test_bad_chunks(error, data, message, place):
+    with pytest.raises(error, match=message) as raised:
         fit(data)
+    assert getattr(raised.value, "__notes__", []) == ([place] if place else [])
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("form", ["a list", "an iterator"])
-def test_dict_batches(form):
-    batches = [{"x": xs, "y": ys} for xs, ys in CHUNKS]
-    message = r"order of grad's arguments, such as \(data\['x'\], data\['y'\]\)"
-    with pytest.raises(TypeError, match=message) as raised:
-        fit(batches if form == "a list" else lambda t: iter(batches))
-    assert raised.value.__notes__ == ["in chunk 1 of epoch 1"]
-
-
-def test_a_list_of_a_loaders_lists_is_chunks():
-    assert equal(fit(list(map(list, CHUNKS))), fit(CHUNKS))
-
-
-@pytest.mark.bad_input
-def test_what_is_no_chunk():
-    with pytest.raises(TypeError, match="must return an iterable of chunks, got int"):
-        fit(lambda t: t)
-    for chunks in ([XS], [CHUNKS[0], None]):
-        with pytest.raises(TypeError, match="data must be a tuple") as raised:
-            fit(lambda t, chunks=chunks: chunks)
-        assert raised.value.__notes__ == [f"in chunk {len(chunks)} of epoch 1"]
-    for trains in (train.epoch, functools.partial(train.run, epochs=1)):
-        with pytest.raises(TypeError, match=r"tuple of arrays.*only train.fit takes chunks"):
-            trains(KEY, GRAD, ADAM, start(), Loader(), batch_size=4)
+@pytest.mark.parametrize("trains", [train.epoch, functools.partial(train.run, epochs=1)], ids=["epoch", "run"])
+def test_only_fit_takes_chunks(trains):
+    with pytest.raises(TypeError, match=r"tuple of arrays.*only train.fit takes chunks"):
+        trains(KEY, GRAD, ADAM, start(), Loader(), batch_size=4)
 
 
 @pytest.mark.bad_input

@@ -11,10 +11,10 @@ import optax
 import pytest
 from jax.tree_util import Partial
 
-from jnn import backprop, checkpoint, costs, gradcheck, lstm, parallel, regularize, stopping, train
-from jnn.parallel import members
+from jnn import backprop, checkpoint, costs, gradcheck, lstm, regularize, stopping, train
 from jnn.train import loop, program
-from tests.helpers import examples, network, normal, relative_error
+from jnn.typing import History
+from tests.helpers import examples, network, normal, raises, relative_error
 
 GRAD = backprop.minibatch_value_and_grad
 ADAM = optax.adam(0.01)
@@ -40,7 +40,10 @@ def equal(a, b):
 # Going on
 
 
-@pytest.mark.parametrize("fit", [train.run, functools.partial(train.fit, progress=False)])
+FITS = [train.run, functools.partial(train.fit, progress=False)]
+
+
+@pytest.mark.parametrize("fit", FITS)
 def test_two_epochs_and_three_more_are_five(fit):
     options = {"batch_size": 4, "evaluate": error, "transform": functools.partial(regularize.input_noise, sigma=0.1)}
     whole = fit(KEY, GRAD, ADAM, start(), DATA, epochs=5, **options)
@@ -63,25 +66,25 @@ def test_members_go_on_with_checkpoints(tmp_path):
         fit(state, epochs=3, history=other, checkpoints=checkpoint.Checkpoints(tmp_path))
 
 
-def test_stopping_begins_anew():
+@pytest.mark.parametrize("fit", FITS)
+def test_stopping_begins_anew(fit):
     """The epochs are counted from the first of all."""
     options = {"batch_size": 4, "evaluate": error, "stopping": stopping.error_change(window=2)}
-    state, history = train.run(KEY, GRAD, ADAM, start(), DATA, epochs=3, batch_size=4, evaluate=error)
-    for trains in (train.run, functools.partial(train.fit, progress=False)):
-        _, after = trains(KEY, GRAD, ADAM, state, DATA, epochs=4, history=history, **options)
-        assert after.losses.shape[0] == 7 or after.epochs == after.losses.shape[0]
-        assert 3 <= after.best <= after.epochs <= 7
-        assert np.array_equal(after.losses[:3], history.losses)
+    history = History(jnp.zeros((3, 6)), {"error": jnp.zeros(3), "count": jnp.zeros(3, int)})
+    _, after = fit(KEY, GRAD, ADAM, start(), DATA, epochs=4, history=history, **options)
+    assert after.losses.shape[0] == 7 or after.epochs == after.losses.shape[0]
+    assert 3 <= after.best <= after.epochs <= 7
+    assert np.array_equal(after.losses[:3], history.losses)
 
 
-def test_a_history_of_another_training():
-    for trains in (train.run, functools.partial(train.fit, progress=False)):
-        state, history = trains(KEY, GRAD, ADAM, start(), DATA, epochs=2, batch_size=4)
-        on = functools.partial(trains, KEY, GRAD, ADAM, state, DATA, epochs=2, history=history)
-        with pytest.raises(ValueError, match=r"same mini-batches and metrics: .* \(\(3,\), None\) here, got \(\(6,\)"):
-            on(batch_size=8)
-        with pytest.raises(ValueError, match="same mini-batches and metrics"):
-            on(batch_size=4, evaluate=error)
+@pytest.mark.parametrize("fit", FITS)
+def test_a_history_of_another_training(fit):
+    history = History(jnp.zeros((2, 6)), None)
+    on = functools.partial(fit, KEY, GRAD, ADAM, start(), DATA, epochs=2, history=history)
+    with pytest.raises(ValueError, match=r"same mini-batches and metrics: .* \(\(3,\), None\) here, got \(\(6,\)"):
+        on(batch_size=8)
+    with pytest.raises(ValueError, match="same mini-batches and metrics"):
+        on(batch_size=4, evaluate=error)
 
 
 def test_another_learning_rate_does_not_compile_again():
@@ -134,10 +137,7 @@ def test_ctrl_c_returns_what_was_trained(ctrl_c, capsys):
 def test_ctrl_c_raises_where_it_is_not_caught(ctrl_c, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         fit(interrupt_in(3), catch_interrupt=False)
-
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
+    interrupted = raises(KeyboardInterrupt())
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(program, "train", interrupted)
         fit()  # before an epoch has ended
@@ -170,11 +170,8 @@ def test_the_order_of_the_data_is_kept():
         return xs[0, 0], jax.tree.map(jnp.zeros_like, params)
 
     xs = (jnp.arange(10.0)[:, None],)
-    for trains in (train.run, functools.partial(train.fit, progress=False)):
-        _, history = trains(KEY, first, ADAM, start(), xs, epochs=2, batch_size=4, shuffle=False)
-        np.testing.assert_array_equal(history.losses, [[0, 4, 8], [0, 4, 8]])
-    _, values = train.epoch(KEY, first, ADAM, start(), xs, batch_size=4, shuffle=False)
-    np.testing.assert_array_equal(values, [0, 4, 8])
+    _, history = train.run(KEY, first, ADAM, start(), xs, epochs=2, batch_size=4, shuffle=False)
+    np.testing.assert_array_equal(history.losses, [[0, 4, 8], [0, 4, 8]])
 
 
 def counting(params, carry, xs):
@@ -262,39 +259,29 @@ def error_over(params, xs):
     return {"error": jnp.mean(params[0].w ** 2) + jnp.mean(xs)}
 
 
+def scaled(params, xs, ys, *, cost, scale):
+    return jax.tree.map(lambda a: scale * a, GRAD(params, xs, ys, cost=cost))
+
+
 def compiled():
-    programs = program.jitted_epoch, program.jitted_run, program.train, program.measure, members._sweep_program
-    return sum(each._cache_size() for each in programs)
+    return sum(each._cache_size() for each in (program.jitted_run, program.train, program.measure))
 
 
-@pytest.mark.parametrize("fit", [train.run, functools.partial(train.fit, progress=False)])
+@pytest.mark.parametrize("fit", FITS)
 def test_equal_optimizers_and_bindings_reuse_the_program(fit):
     """Arrays that are bound are arguments of the program; `sgd` of an equal number is the same optimizer."""
 
-    def trained(value):
-        optimizer, evaluate = train.sgd(0.1), Partial(error_over, xs=jnp.full(3, value))
-        grad = Partial(GRAD, cost=costs.cross_entropy)
-        state = start(optimizer)
-        return fit(KEY, grad, optimizer, state, DATA, epochs=2, batch_size=4, evaluate=evaluate)[1].metrics["error"]
+    def trained(value, eta):
+        optimizer, grad = train.sgd(eta), Partial(scaled, cost=costs.cross_entropy, scale=jnp.asarray(value))
+        options = {"epochs": 1, "batch_size": 22, "evaluate": Partial(error_over, xs=jnp.full(3, value))}
+        return fit(KEY, grad, optimizer, start(optimizer), DATA, **options)[1]
 
-    first = trained(1.0)
+    first = trained(1.0, 0.25)
     before = compiled()
-    np.testing.assert_allclose(trained(2.0), first + 1, rtol=1e-6)
+    second = trained(2.0, np.float64(0.25))
     assert compiled() == before
-
-
-def test_sgd_of_equal_numbers_is_one_optimizer():
-    assert train.sgd(np.float64(0.25)) is train.sgd(0.25)
-
-
-def test_a_sweep_of_the_same_function_compiles_once():
-    def f(x):
-        return jnp.sin(x) + 1
-
-    first = parallel.sweep(f, jnp.arange(3.0))
-    before = compiled()
-    np.testing.assert_array_equal(parallel.sweep(f, jnp.arange(3.0)), first)
-    assert compiled() == before
+    np.testing.assert_allclose(second.losses, 2 * first.losses, rtol=1e-6)
+    assert second.metrics["error"] > first.metrics["error"] + 0.5
 
 
 class Pair(NamedTuple):
