@@ -38,7 +38,7 @@ def codes(monkeypatch, two_cores):
 
 def test_each_runs_in_a_process_of_its_own(two_cores, tmp_path, capfd):
     """As it runs alone: with the flags, its lines in one block, and without a bar of its own."""
-    names = ["digits", "fig_5_1_tanh", "fig_4_1_step"]
+    names = ["digits", "fig_5_1_tanh"]
     assert command.main([*names, "--quick", "--out", str(tmp_path)]) == 0
     shown = capfd.readouterr()
     for name in names:
@@ -49,13 +49,9 @@ def test_each_runs_in_a_process_of_its_own(two_cores, tmp_path, capfd):
     assert shown.err == ""  # which is no terminal
 
 
-def test_a_terminal_shows_one_bar_for_all(codes, monkeypatch, capsys):
+def test_the_exit_code_is_the_largest(codes, monkeypatch, capsys):
+    """A terminal shows one bar for all."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert command.main(["bits", "rows"]) == 0
-    assert "2/2" in capsys.readouterr().err
-
-
-def test_the_exit_code_is_the_largest(codes, capsys):
     codes[0].update(bits=1, digits=-9)
     assert command.main(["bits", "digits", "rows"]) == 3
     shown = capsys.readouterr()
@@ -64,6 +60,7 @@ def test_the_exit_code_is_the_largest(codes, capsys):
     )
     assert "bits warned\n" in shown.err
     assert "error: digits was ended by signal 9\n" in shown.err
+    assert "3/3" in shown.err
 
 
 def test_after_an_interrupt_none_begins(codes, monkeypatch):
