@@ -18,7 +18,7 @@ import pytest
 from jnn import backprop, mlp, parallel, stopping, train
 from jnn.checkpoint import Checkpoints, identity, load
 from tests import killed
-from tests.helpers import examples
+from tests.helpers import assert_same_bits, examples
 
 SIZES = (4, 5, 3)
 OPTIMIZER = optax.adam(0.01)
@@ -50,11 +50,6 @@ def interrupt_in(epoch):
 
 def epochs_in(folder):
     return sorted(int(path.name) for path in folder.iterdir())
-
-
-def assert_same_bits(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 def error_of(params):
@@ -460,7 +455,7 @@ def test_a_folder_is_for_one_training_at_a_time(tmp_path):
 
 
 def test_the_lock_of_a_killed_process_does_not_block(tmp_path):
-    hold = "import filelock, sys; filelock.FileLock(sys.argv[1]).acquire(); print('held', flush=True); sys.stdin.read()"
+    hold = "import filelock, sys; l = filelock.FileLock(sys.argv[1]); l.acquire(); print('held', flush=True); input()"
     command, pipe = [sys.executable, "-c", hold, str(tmp_path / ".lock")], subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
         assert process.stdout.readline() == b"held\n"

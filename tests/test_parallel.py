@@ -17,7 +17,7 @@ from jax.tree_util import Partial
 
 from jnn import augment, backprop, checkpoint, dropout, lstm, mlp, parallel, stopping, train
 from jnn.train import program
-from tests.helpers import examples, network, normal, raises, relative_error
+from tests.helpers import Tensor, assert_same_bits, examples, network, normal, raises, relative_error
 
 SIZES = (16, 24, 3)
 OPTIMIZER = optax.sgd(0.5, momentum=0.9)
@@ -171,13 +171,10 @@ def test_rows_that_lie_on_their_own_device(alone):
 
 
 def test_augmentation_and_stopping_on_devices():
-    def error(params):
-        return jnp.mean(params[0].w ** 2)
-
     options = {
         "epochs": 6,
         "transform": partial(augment.rows, image_transform=partial(augment.shift, pixels=1.0), shape=(4, 4)),
-        "evaluate": error,
+        "evaluate": lambda params: jnp.mean(params[0].w ** 2),
         "stopping": stopping.error_change(window=2),
     }
     (alone, history), (state, sharded) = (
@@ -366,16 +363,6 @@ def test_the_devices_of_a_mesh_make_another():
     assert parallel.mesh(devices=devices).devices.tolist() == devices.reshape(4, 1).tolist()
 
 
-class Tensor:
-    """An array of another library."""
-
-    def __init__(self, array):
-        self.array = array
-
-    def __array__(self, dtype=None, copy=None):
-        return self.array
-
-
 def test_arrays_of_other_libraries():
     xs = np.arange(4, dtype=np.float32)
     np.testing.assert_array_equal(parallel.place(on(2), Tensor(xs), P("batch")), xs)
@@ -406,8 +393,7 @@ def test_a_sweep_is_every_member_alone(k, devices):
     alone = jax.jit(trained)
     for i in range(k):
         state, history = alone(keys[i], etas[i], xs, ys)
-        jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda leaf, i=i: leaf[i], states), state)
-        np.testing.assert_array_equal(histories.losses[i], history.losses)
+        assert_same_bits(jax.tree.map(lambda leaf, i=i: leaf[i], (states, histories)), (state, history))
 
 
 @pytest.mark.parametrize("n", [3, 2])
@@ -459,7 +445,7 @@ def test_members_on_many_devices_are_those_on_one(k):
     many, history = members(k)
     with jax.default_device(jax.devices()[0]):
         one = members(k)
-    jax.tree.map(np.testing.assert_array_equal, (many, history), one)
+    assert_same_bits((many, history), one)
     assert many.params[0].w.sharding.num_devices == min(k, 8)
     assert one[0].params[0].w.sharding.num_devices == 1
     stopped = np.sum(np.isfinite(history.losses[..., 0]), axis=1)
@@ -472,7 +458,7 @@ def test_members_resume_on_other_devices(tmp_path):
     whole = members(3, stopping=None)
     members(3, stopping=None, epochs=2, checkpoints=saved)
     with jax.default_device(jax.devices()[0]):
-        jax.tree.map(np.testing.assert_array_equal, members(3, stopping=None, checkpoints=saved), whole)
+        assert_same_bits(members(3, stopping=None, checkpoints=saved), whole)
 
 
 def test_members_compile_once():

@@ -417,16 +417,3 @@ def test_the_commands_in_messages_write_where_it_was_read(tmp_path, configs, cap
     for line in said:
         assert shlex.split(line)[-2:] == ["--out", str(out)]
         assert command.main(shlex.split(line)[3:]) == 0
-
-
-# At the command line
-
-
-def test_a_real_run_and_its_report(tmp_path, capsys):
-    assert command.main(["--out", str(tmp_path), "--quick", "fig_5_1_tanh", "report"]) == 0
-    assert f"1 of {len(REAL)} experiments, 6 of 6 claims hold; 1 at the small size of --quick; see " in (
-        capsys.readouterr().out
-    )
-    page = read(tmp_path)
-    assert "Command python -m experiments fig_5_1_tanh --quick" in page.said
-    assert len(page.all("img")) == 1

@@ -14,6 +14,7 @@ import pytest
 from experiments import __main__ as command
 from experiments import names, runner
 from experiments.runner import report, several
+from tests.helpers import raises
 
 
 @pytest.fixture
@@ -70,8 +71,17 @@ def test_after_an_interrupt_none_begins(codes, monkeypatch):
     assert len(codes[1]) < len(names()) / 2
 
 
-@pytest.mark.parametrize("why", ["one core", "an accelerator", "several processes", "no device"])
-def test_one_after_another(why, codes, monkeypatch):
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        (several, "cores", lambda: 1),
+        (jax, "default_backend", lambda: "gpu"),
+        (jax, "process_count", lambda: 2),
+        (several, "open_devices", raises(ValueError("JAX_PLATFORMS must name platforms of this machine"))),
+    ],
+    ids=["one core", "an accelerator", "several processes", "no device"],
+)
+def test_one_after_another(module, name, value, codes, monkeypatch):
     """In this process, where the second one is interrupted."""
     begun = []
 
@@ -79,17 +89,8 @@ def test_one_after_another(why, codes, monkeypatch):
         begun.append((runner.experiment_name(module), flags))
         return runner.INTERRUPTED if len(begun) == 2 else 1
 
-    def refuse():
-        raise ValueError("JAX_PLATFORMS must name platforms of this machine")
-
     monkeypatch.setattr(several, "main", main)
-    monkeypatch.setattr(several, "cores", lambda: 1 if why == "one core" else 2)
-    if why == "an accelerator":
-        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    elif why == "several processes":
-        monkeypatch.setattr(jax, "process_count", lambda: 2)
-    elif why == "no device":
-        monkeypatch.setattr(several, "open_devices", refuse)
+    monkeypatch.setattr(module, name, value)
     assert command.main(["bits", "rows", "digits", "--quick"]) == runner.INTERRUPTED
     assert begun == [("bits", ["--quick"]), ("rows", ["--quick"])]
     assert not codes[1]
