@@ -439,14 +439,13 @@ def members(k, *, epochs=6, **options):
     return train.fit(keys, grad, OPTIMIZER, state, data, epochs=epochs, batch_size=8, **options)
 
 
-@pytest.mark.parametrize("k", [3, 9])
-def test_members_on_many_devices_are_those_on_one(k):
-    """To the last bit, also where the devices do not divide the members or outnumber them, and of all that is kept."""
-    many, history = members(k)
+def test_members_on_many_devices_are_those_on_one():
+    """To the last bit, also where the devices do not divide the members, and of all that is kept."""
+    many, history = members(9)
     with jax.default_device(jax.devices()[0]):
-        one = members(k)
+        one = members(9)
     assert_same_bits((many, history), one)
-    assert many.params[0].w.sharding.num_devices == min(k, 8)
+    assert many.params[0].w.sharding.num_devices == 8
     assert one[0].params[0].w.sharding.num_devices == 1
     stopped = np.sum(np.isfinite(history.losses[..., 0]), axis=1)
     assert len(set(stopped.tolist())) > 1  # some members stopped before others
@@ -478,8 +477,10 @@ def f_of_n(x, n):
 
 
 XS, FIRST = np.ones((4, 2), np.float32), jax.devices()[:1]
+ON_ONE = jax.sharding.SingleDeviceSharding(FIRST[0])
 DEVICES = r"devices must be a list of distinct devices, .* got (3|cpu|\[)"
 MESH = "mesh must have an axis 'batch', as parallel.mesh makes it, got"
+DIVISIBLE = "batch_size must be divisible by the 4 devices of sharding, got 10: use 12, or a mesh"
 SPEC = "spec must be a PartitionSpec or a tree of them that matches tree, got"
 
 
@@ -487,16 +488,8 @@ SPEC = "spec must be a PartitionSpec or a tree of them that matches tree, got"
 @pytest.mark.parametrize(
     ("error", "call", "message"),
     [
-        (
-            TypeError,
-            lambda: training(train.epoch, sharding=jax.sharding.SingleDeviceSharding(FIRST[0])),
-            r"sharding must be a NamedSharding, as parallel.batches.*got SingleDevice",
-        ),
-        (
-            ValueError,
-            lambda: training(batch_size=10, epochs=1, sharding=parallel.batches(on(4))),
-            "batch_size must be divisible by the 4 devices of sharding, got 10: use 12, or a mesh",
-        ),
+        (TypeError, lambda: training(train.epoch, sharding=ON_ONE), "must be a NamedSharding, .*got SingleDevice"),
+        (ValueError, lambda: training(train.epoch, batch_size=10, sharding=parallel.batches(on(4))), DIVISIBLE),
         (ValueError, lambda: parallel.mesh(model=3), "model must divide the number of devices, got 3 and 8 devices"),
         (TypeError, lambda: parallel.mesh(model=2.0), "model must be an integer, got 2.0"),
         (ValueError, lambda: parallel.mesh(devices=[]), "got 1 and 0 devices"),
@@ -518,33 +511,13 @@ SPEC = "spec must be a PartitionSpec or a tree of them that matches tree, got"
         (ValueError, lambda: parallel.place(on(2), (XS, XS), (P(),)), SPEC),
         (ValueError, lambda: parallel.place(on(2), (XS, XS), ("batch", P())), SPEC),
         (ValueError, lambda: parallel.sweep(jnp.add), "the arrays in members must share a leading axis"),
-        (
-            ValueError,
-            lambda: parallel.sweep(jnp.add, jnp.ones(3), jnp.ones(4)),
-            r"must be equal.*got \(members\[0\]: \(3,\), members\[1\]",
-        ),
-        (
-            ValueError,
-            lambda: parallel.sweep(jnp.add, jnp.ones(3), 0.5),
-            r"must share a leading axis of N members, got .*members\[1\]: \(\)\)",
-        ),
+        (ValueError, lambda: parallel.sweep(jnp.add, XS, XS[:3]), r"must be equal.*members\[0\]: \(4, 2\), members"),
+        (ValueError, lambda: parallel.sweep(jnp.add, XS, 0.5), r"leading axis of N members, got .*members\[1\]: \(\)"),
         (ValueError, lambda: parallel.sweep(jnp.sin, jnp.ones(0)), "members must hold at least one member"),
-        (
-            ValueError,
-            lambda: parallel.sweep(jnp.sin, jnp.ones(3), devices=()),
-            "devices must have at least one device",
-        ),
+        (ValueError, lambda: parallel.sweep(jnp.sin, XS, devices=()), "devices must have at least one device"),
         (TypeError, lambda: parallel.sweep(None, jnp.ones(2)), "^f must be a function, got None"),
-        (
-            TypeError,
-            lambda: parallel.sweep(Partial(jnp.where, x=jnp.tanh), jnp.ones(2)),
-            "^x must be an array, got a PjitFunction: jax.tree_util.Partial binds arrays",
-        ),
-        (
-            TypeError,
-            lambda: parallel.sweep(Partial(f_of_n, n=3), jnp.ones(2)),
-            "^n=3 must be used as an array, .*functools.partial .Shapes must",
-        ),
+        (TypeError, lambda: parallel.sweep(Partial(jnp.where, x=jnp.tanh), XS), "^x must be an array, got a PjitFunc"),
+        (TypeError, lambda: parallel.sweep(Partial(f_of_n, n=3), XS), "^n=3 must be used as an array, .*functools.p"),
     ],
 )
 def test_bad_input(error, call, message):

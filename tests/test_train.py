@@ -77,9 +77,7 @@ def test_a_step_is_section_2_2(x64):
     np.testing.assert_allclose(value, mean_cost(params, xs, ys), rtol=1e-14)
 
 
-@pytest.mark.parametrize(
-    ("n", "batch_size", "lengths"), [(12, 4, [4] * 3), (11, 4, [4, 4, 3]), (3, 8, [3]), (5, 1, [1] * 5)]
-)
+@pytest.mark.parametrize(("n", "batch_size", "lengths"), [(12, 4, [4] * 3), (11, 4, [4, 4, 3]), (3, 8, [3])])
 def test_an_epoch_sees_every_example_once(n, batch_size, lengths):
     """Also when batch_size does not divide N (a smaller last mini-batch) or exceeds it (one mini-batch of all)."""
     xs = jnp.arange(float(n))[:, None]
@@ -413,10 +411,7 @@ def test_what_grad_must_return(said):
         train.epoch(jax.random.key(0), WRONG_GRADS[said], SGD, start(), examples(1, 8), batch_size=4)
 
 
-def adam_of_another_network():
-    return start(ADAM)._replace(opt_state=ADAM.init(network(0, (6, 4, 4, 3))))
-
-
+OTHER = start(ADAM)._replace(opt_state=ADAM.init(network(0, (6, 4, 4, 3))))
 OPTIMIZER = r"optimizer must be an optax.GradientTransformation, such as train.sgd\(0.5\), got "
 
 
@@ -433,19 +428,11 @@ def epoch(data=DATA, *, key=KEY, grad=GRAD, optimizer=SGD, state=None, batch_siz
         (TypeError, lambda: epoch(state=(start(), None)), "got tuple of a state: unpack it, as in state, history = "),
         (ValueError, lambda: epoch(state=start(ADAM)), "state.opt_state is that of another optimizer; start with"),
         (ValueError, lambda: epoch(optimizer=ADAM, state=start()), "is that of another optimizer; start"),
-        (
-            ValueError,
-            lambda: epoch(optimizer=ADAM, state=adam_of_another_network()),
-            r"is that of other parameters: 0.mu.0.w must have shape \(5, 7\), got \(4, 6\); start",
-        ),
+        (ValueError, lambda: epoch(optimizer=ADAM, state=OTHER), r"parameters: 0.mu.0.w must .* \(5, 7\), got \(4, 6"),
         (TypeError, lambda: epoch(optimizer=optax.sgd), OPTIMIZER + "<function sgd.*>: call it"),
         (TypeError, lambda: train.init(0.1, network(0)), OPTIMIZER + "0.1$"),
         (TypeError, lambda: epoch(grad="mean_cost"), "grad must be a function, got 'mean_cost'"),
-        (
-            TypeError,
-            lambda: epoch(grad=Partial(GRAD, cost="x")),
-            "cost must be an array, got a str: jax.tree_util.Partial binds arrays to grad, functools.partial anything",
-        ),
+        (TypeError, lambda: epoch(grad=Partial(GRAD, cost="x")), "cost must be an array, got a str: .*Partial binds"),
         (TypeError, lambda: fit(evaluate=3), "evaluate must be a function, got 3"),
         (TypeError, lambda: fit(history=start()), "history must be the second that train.run or fit returned, got Sta"),
         (ValueError, lambda: fit(validation=(DATA[0][:0],)), "^validation must hold at least one example"),
@@ -456,11 +443,7 @@ def epoch(data=DATA, *, key=KEY, grad=GRAD, optimizer=SGD, state=None, batch_siz
         (TypeError, lambda: train.sgd("fast"), "eta must be a number, got 'fast'"),
         (ValueError, lambda: epoch(()), "share a leading axis"),
         (ValueError, lambda: epoch((jnp.asarray(1.0),)), "share a leading axis"),
-        (
-            ValueError,
-            lambda: epoch((jnp.zeros((8, 7)), jnp.zeros((6, 3)))),
-            r"must be equal.*\(data\[0\]: \(8, 7\), data\[1\]: \(6, 3\)\)",
-        ),
+        (ValueError, lambda: epoch((DATA[0], DATA[1][:6])), r"must be equal.*\(8, 7\), data\[1\]: \(6, 3\)\)"),
         (TypeError, lambda: epoch(jnp.zeros((8, 7))), r"data must be a tuple of arrays, such as \(xs, ys\), got"),
         (ValueError, lambda: epoch(batch_size=0), "batch_size must be at least 1, got 0"),
         (TypeError, lambda: epoch(batch_size=2.0), "batch_size must be an integer, got 2.0"),
@@ -468,11 +451,7 @@ def epoch(data=DATA, *, key=KEY, grad=GRAD, optimizer=SGD, state=None, batch_siz
         (TypeError, lambda: fit(epochs=1.5), "epochs must be an integer, got 1.5"),
         (TypeError, lambda: epoch(key=jnp.zeros(2, jnp.uint32)), r"jax\.random\.key"),
         (TypeError, lambda: epoch(transform=lambda key, xs, ys: xs), "transform must return a tuple.*got"),
-        (
-            ValueError,
-            lambda: fit(key=jax.random.split(KEY, 3)),
-            r"with 3 keys state must have a leading axis of 3 members, got .*\(5, 7\)",
-        ),
+        (ValueError, lambda: fit(key=jax.random.split(KEY, 3)), r"with 3 keys state must .* 3 members, got .*\(5, 7\)"),
     ],
 )
 def test_bad_input(error, call, message):

@@ -178,7 +178,7 @@ def test_an_out_that_is_not_writable_is_found_before_computing(experiment, way, 
     elif way == "a folder for a file":
         (out / "squares" / "figure.png").mkdir(parents=True)
     elif way == "a full disk" and Path("/dev/full").exists():
-        monkeypatch.setattr(files.tempfile, "TemporaryFile", lambda **options: Path("/dev/full").open("wb"))
+        monkeypatch.setattr(files.tempfile, "TemporaryFile", lambda **options: Path("/dev/full").open("wb"))  # noqa: SIM115
     else:
         monkeypatch.setattr(files.tempfile, "TemporaryFile", raises(PermissionError(13, "Permission denied")))
     before = sorted(tmp_path.rglob("*"))

@@ -255,11 +255,7 @@ SHORT = "each part of the text must have more than 16 characters, a window, got 
         (40 * VERSES, ("--file", "{}/none"), "No such file or directory"),
         (40 * VERSES, ("--file", "{}"), "file must be a text file, got {}, which is a folder"),
         (40 * VERSES, ("--file", "/dev/null"), "file must be a text file, got /dev/null, which is not a regular file"),
-        (
-            40 * VERSES,
-            ("--start", "Zwölf"),
-            "each character must be in the training text's alphabet, '\n .OTadefghnorstwx\ufffd', got 'Z', 'l', 'ö'",
-        ),
+        (40 * VERSES, ("--start", "Zwölf"), "text's alphabet, '\\n .OTadefghnorstwx\ufffd', got 'Z', 'l', 'ö'"),
         (40 * VERSES, ("--start", ""), "start must have at least one character, got none"),
         (40 * VERSES, ("--temperatures",), "temperatures must have at least one number, got none"),
         (40 * VERSES, ("--temperatures", "-1"), "temperatures must be at least 0, got -1.0"),
