@@ -237,13 +237,17 @@ def turned_by_its_exif(image, path):
     image.rotate(90, expand=True).save(path, exif=b"Exif\0\0" + exif)
 
 
+def converted(mode):
+    return lambda image, path: image.convert(mode, dither=Image.Dither.NONE).save(path)
+
+
 def sixteen_bits(order):
     return lambda image, path: Image.fromarray(np.asarray(image.convert("L")).astype(f"{order}u2") * 257).save(path)
 
 
 MODES = {"grey.png": "L", "photo.jpg": "RGB", "palette.gif": "P", "alpha.png": "LA", "bits.bmp": "1", "floats.tif": "F"}
 MODES |= {"print.jpg": "CMYK"}
-FILES = {name: lambda image, path, mode=mode: image.convert(mode).save(path) for name, mode in MODES.items()} | {
+FILES = {name: converted(mode) for name, mode in MODES.items()} | {
     "sixteen_bits.png": sixteen_bits("<"),
     "the_other_byte_order.tif": sixteen_bits(">"),
     "transparent_grey.png": transparent("L", 0),

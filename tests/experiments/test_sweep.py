@@ -42,8 +42,8 @@ def test_every_combination_is_run_in_a_folder_of_its_own(runs, tmp_path):
         eta, hidden = label.removeprefix("eta=").split(",hidden=")
         flags = ["--quick", "--eta", eta, "--hidden", *hidden.split(","), "--epochs", "3"]
         assert line == ["digits", *flags, "--out", str(tmp_path / "sweep_digits" / label)]
-    images = "1,000 images"  # which is one value
-    assert sweep.combine("nielsen", {"--only": [images]}, []) == {(images,): ["nielsen", "--only", images]}
+    texts = ["30 hidden", "1,000 images"]  # which are a value each
+    assert sweep.combine("nielsen", {"--only": texts}, []) == {(one,): ["nielsen", "--only", one] for one in texts}
 
 
 def test_the_table_is_printed_and_written(runs, tmp_path, capsys):
