@@ -333,15 +333,15 @@ def test_fit_trains_without_tqdm(monkeypatch, terminal):
 
 
 DEBUGGING = {
-    "in programs": {
+    "numbers and types": {
         "jax_debug_nans": True,
         "jax_debug_infs": True,
         "jax_numpy_dtype_promotion": "strict",
         "jax_check_tracer_leaks": True,
-        "jax_debug_key_reuse": True,
         "jax_enable_checks": True,
         "jax_legacy_prng_key": "error",
     },
+    "keys": {"jax_debug_key_reuse": True},
     "without programs": {"jax_disable_jit": True},
 }
 
