@@ -181,7 +181,7 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_renewed_at_full_size_and_twice_the_same(folder, monkeypatch, capsys):
+def test_renewed_at_full_size_and_the_same_with_any_settings_of_the_user(folder, tmp_path_factory, monkeypatch, capsys):
     monkeypatch.setenv("JNN_QUICK", "1")
     assert renew.main(("draws",)) == 0
     assert str(folder / "draws.ipynb") in capsys.readouterr().out
@@ -194,6 +194,15 @@ def test_renewed_at_full_size_and_twice_the_same(folder, monkeypatch, capsys):
     assert picture.mode == "P"
     assert picture.width > 400
     first = (folder / "draws.ipynb").read_bytes()
+    theirs = tmp_path_factory.mktemp("theirs")
+    startup = theirs / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    for path in (startup / "startup.py", theirs / "startup.py"):
+        path.write_text("print = lambda *words: None")
+    (theirs / "matplotlibrc").write_text("lines.linewidth: 9\nsavefig.transparent: True\n")
+    settings = {"IPYTHONDIR": theirs, "PYTHONSTARTUP": theirs / "startup.py", "MATPLOTLIBRC": theirs}
+    for name, value in {**settings, "MPLBACKEND": "unknown"}.items():
+        monkeypatch.setenv(name, str(value))
     renew.renew("draws")
     assert (folder / "draws.ipynb").read_bytes() == first
 
@@ -209,24 +218,6 @@ def test_a_cell_that_fails_leaves_the_older_notebook(folder, capsys):
     assert not said.out
     assert (folder / "draws.ipynb").read_text() == "the older one"
     assert files(folder) == {"draws.py", "draws.ipynb"}
-
-
-@pytest.mark.slow
-def test_what_is_renewed_does_not_depend_on_the_settings_of_the_user(folder, tmp_path_factory, monkeypatch):
-    renew.renew("draws")
-    expected = (folder / "draws.ipynb").read_bytes()
-    theirs = tmp_path_factory.mktemp("theirs")
-    startup = theirs / "profile_default" / "startup"
-    startup.mkdir(parents=True)
-    for path in (startup / "startup.py", theirs / "startup.py"):
-        path.write_text("print = lambda *words: None")
-    (theirs / "matplotlibrc").write_text("lines.linewidth: 9\nsavefig.transparent: True\n")
-    monkeypatch.setenv("IPYTHONDIR", str(theirs))
-    monkeypatch.setenv("PYTHONSTARTUP", str(theirs / "startup.py"))
-    monkeypatch.setenv("MATPLOTLIBRC", str(theirs))
-    monkeypatch.setenv("MPLBACKEND", "unknown")
-    renew.renew("draws")
-    assert (folder / "draws.ipynb").read_bytes() == expected
 
 
 @pytest.mark.parametrize(

@@ -145,9 +145,11 @@ def test_apply_if_finite_skips_what_is_not():
 
 
 def test_transform_gets_a_fresh_key_each_step_and_may_pass_it_on():
-    """A dropout grad(params, xs, ys, key) takes the key so."""
+    """A dropout grad(params, xs, ys, key) takes the key so. It is traced once for each size of a mini-batch."""
+    sizes = []
 
     def grad(params, xs, key):
+        sizes.append(len(xs))
         return jax.random.uniform(key), jax.tree.map(jnp.zeros_like, params)
 
     options = {"batch_size": 3, "transform": lambda key, xs: (xs, key)}
@@ -155,6 +157,7 @@ def test_transform_gets_a_fresh_key_each_step_and_may_pass_it_on():
         train.epoch(jax.random.key(seed), grad, SGD, start(), (jnp.zeros((8, 1)),), **options)[1] for seed in (0, 1)
     ]
     assert len(np.unique(np.concatenate(draws))) == 6
+    assert sorted(sizes) == [2, 3]
 
 
 def test_evaluate_measures_after_each_epoch():

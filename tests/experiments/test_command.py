@@ -82,9 +82,10 @@ def test_a_reader_that_has_seen_enough_ends_the_list():
 
 def test_help(capsys):
     """Of the command; of one, with fields that its config shares with others, and with its own defaults."""
-    for args in (["-h"], ["all", "--help"]):
-        assert command.main(args) == 0
-        assert "python -m experiments all" in capsys.readouterr().out
+    sweep, words = "sweep digits --eta 0.1 0.5", (["-h"], ["all", "--help"], ["sweep", "digits", "-h"], ["sweep"])
+    for args, said, code in zip(words, ("all", "all", sweep, sweep), (0, 0, 0, 2), strict=True):
+        assert command.main(args) == code
+        assert f"python -m experiments {said}" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="^0$"):
         command.main(["record", "--help"])
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())

@@ -10,8 +10,6 @@ from experiments import __main__ as command
 from experiments import runner
 from experiments.runner import figures, sweep
 
-FLAGS = ["--eta", "0.1", "0.5", "--hidden", "30", "20,15", "--epochs", "3"]
-
 
 @pytest.fixture
 def runs(monkeypatch):
@@ -34,8 +32,9 @@ def runs(monkeypatch):
     return made
 
 
-def test_every_combination_is_run_in_a_folder_of_its_own(runs, tmp_path):
-    assert command.main(["sweep", "digits", *FLAGS, "--quick", "--out", str(tmp_path)]) == 1
+def test_every_combination_is_run_in_a_folder_of_its_own_and_is_in_the_table(runs, tmp_path, capsys):
+    flags = ["--eta", "0.1", "0.5", "--hidden", "30", "20,15", "--epochs", "3", "--quick", "--out", str(tmp_path)]
+    assert command.main(["sweep", "digits", *flags]) == 1
     del runs["codes"]
     assert list(runs) == ["eta=0.1,hidden=30", "eta=0.1,hidden=20,15", "eta=0.5,hidden=30", "eta=0.5,hidden=20,15"]
     for label, line in runs.items():
@@ -44,10 +43,6 @@ def test_every_combination_is_run_in_a_folder_of_its_own(runs, tmp_path):
         assert line == ["digits", *flags, "--out", str(tmp_path / "sweep_digits" / label)]
     texts = ["30 hidden", "1,000 images"]  # which are a value each
     assert sweep.combine("nielsen", {"--only": texts}, []) == {(one,): ["nielsen", "--only", one] for one in texts}
-
-
-def test_the_table_is_printed_and_written(runs, tmp_path, capsys):
-    command.main(["sweep", "digits", *FLAGS, "--out", str(tmp_path)])
     printed = capsys.readouterr().out.splitlines()
     assert [" ".join(line.split()) for line in printed[:5]] == [
         "eta hidden test accuracy claims",
