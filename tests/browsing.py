@@ -23,7 +23,6 @@ class Tab:
         self.page.on("console", lambda message: self.errors.append(message.text))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(self.url)
-        self.wait()
 
     def wait(self):
         """Until the page has shown what was set."""

@@ -47,6 +47,7 @@ class Explorer(Tab):
 
     def __init__(self, browser, path, **settings):
         super().__init__(browser, path, text(), **{"viewport": {"width": 390, "height": 844}, **settings})
+        self.wait()
 
     def open(self, address):
         self.page.goto("about:blank")
