@@ -17,66 +17,49 @@ EPOCHS = 40
 
 def child(folder):
     """Train with checkpoints; write the last parameters."""
-    from jnn import checkpoint, convert
-
-    state, _ = train(checkpoint.Checkpoints(folder / "checkpoints"))
-    convert.export(folder / "trained", state.params)
-
-
-def train(checkpoints, epochs=EPOCHS, callbacks=()):
     import jax
     import optax
 
-    from jnn import backprop, mlp, train
+    from jnn import backprop, checkpoint, convert, mlp, train
     from tests.helpers import examples
 
-    optimizer = optax.adam(0.01)
+    key, optimizer, data = jax.random.key(0), optax.adam(0.01), examples(2, 12, (4, 5, 3))
     state = train.init(optimizer, mlp.init(jax.random.key(1), (4, 5, 3)))
-    return train.fit(
-        jax.random.key(0),
-        backprop.minibatch_value_and_grad,
-        optimizer,
-        state,
-        examples(2, 12, (4, 5, 3)),
-        epochs=epochs,
-        batch_size=5,
-        checkpoints=checkpoints,
-        callbacks=callbacks,
-        progress=False,
-    )
+    options = {"epochs": EPOCHS, "batch_size": 5, "progress": False}
+    options["checkpoints"] = checkpoint.Checkpoints(folder / "checkpoints")
+    state, _ = train.fit(key, backprop.minibatch_value_and_grad, optimizer, state, data, **options)
+    convert.export(folder / "trained", state.params)
 
 
-def full(folder):
-    """Go on with a training run whose files may not grow beyond 50 bytes."""
+def troubled(folder):
+    """Resume a run of `test_checkpoint`; train until a file replaces the folder, and until the disk is full."""
     import resource
     import signal
 
-    from jnn import checkpoint
-
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50, resource.RLIM_INFINITY))
-    train(checkpoint.Checkpoints(folder), epochs=4)
-
-
-def replaced(folder):
-    """Train until a file takes the place of the folder."""
-    from jnn import checkpoint
+    from jnn.checkpoint import Checkpoints
+    from tests import test_checkpoint as tests
 
     def replace(report):
         if report.epoch == 2:
-            folder.rename(folder.with_name("moved"))
-            folder.write_text("not a folder")
+            (folder / "run").rename(folder / "moved")
+            (folder / "run").write_text("not a folder")
 
-    train(checkpoint.Checkpoints(folder), epochs=4, callbacks=[replace])
+    tests.fit(epochs=1)
+    tests.fit(Checkpoints(folder / "resumed"), epochs=2, evaluate=tests.vjp_error_of)
+    reported(lambda: tests.fit(Checkpoints(folder / "run"), epochs=4, callbacks=[replace]))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, resource.RLIM_INFINITY))  # in bytes, of a file that grows
+    reported(lambda: tests.fit(Checkpoints(folder / "full"), epochs=4))
 
 
-def hold(folder):
-    """Hold the folder until this process is killed."""
-    from jnn.checkpoint.store import Store
-
-    with Store(folder).held():
-        print("held", flush=True)
-        sys.stdin.read()
+def reported(call):
+    """Call a function that may raise OSError, and print the error."""
+    try:
+        call()
+    except OSError as error:
+        print(error)
+        return 3
+    return 0
 
 
 def kill(folder, kills, seed):
@@ -119,12 +102,10 @@ def process_in(folder):
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["train" | "full" | "replaced" | "hold" as what, folder]:
-            try:
-                {"train": child, "full": full, "replaced": replaced, "hold": hold}[what](Path(folder))
-            except OSError as error:
-                print(error)
-                sys.exit(3)
+        case ["train", folder]:
+            sys.exit(reported(lambda: child(Path(folder))))
+        case ["troubled", folder]:
+            troubled(Path(folder))
         case ["--kills", number]:
             with tempfile.TemporaryDirectory() as scratch:
                 sys.exit("\n".join(kill(Path(scratch), int(number), seed=0)) or 0)

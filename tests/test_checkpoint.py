@@ -15,21 +15,24 @@ import numpy as np
 import optax
 import pytest
 
-from jnn import backprop, costs, mlp, parallel, stopping, train
+from jnn import backprop, mlp, parallel, stopping, train
 from jnn.checkpoint import Checkpoints, identity, load
 from tests import killed
-from tests.helpers import examples
+from tests.helpers import assert_same_bits, examples
 
 SIZES = (4, 5, 3)
 OPTIMIZER = optax.adam(0.01)
 GRAD = backprop.minibatch_value_and_grad
 
 
-def fit(checkpoints=None, *, key=0, members=(), sizes=SIZES, epochs=5, callbacks=(), **options):
+def fit(checkpoints=None, *, config=None, key=0, members=(), sizes=SIZES, epochs=5, callbacks=(), **options):
+    if config is not None:
+        checkpoints = dataclasses.replace(checkpoints, config=config)
     grad, optimizer, data = (options.pop(name, None) for name in ("grad", "optimizer", "data"))
     keys = jax.random.split(jax.random.key(key), members) if members else jax.random.key(key)
     optimizer = optimizer or OPTIMIZER
-    state = train.init(optimizer, options.pop("params", None) or mlp.init(jax.random.key(1), sizes))
+    params = options.pop("params", None) or mlp.init(jax.random.key(1), sizes)
+    state = options.pop("state", None) or train.init(optimizer, params)
     if members:
         state = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*members, *leaf.shape)), state)
     data = data or examples(2, 12, sizes)
@@ -47,11 +50,6 @@ def interrupt_in(epoch):
 
 def epochs_in(folder):
     return sorted(int(path.name) for path in folder.iterdir())
-
-
-def assert_same_bits(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 def error_of(params):
@@ -77,12 +75,10 @@ def vjp_error_of(params):
     ("epoch", "options"),
     [
         (1, {}),
-        (4, {"members": (3,)}),
         (4, {"evaluate": error_of}),
-        (1, {"evaluate": error_of, "stopping": stopping.error_change(window=2)}),
         (4, {"evaluate": error_of, "stopping": stopping.error_change(window=2), "members": (2,)}),
     ],
-    ids=["plain", "members", "metrics", "stopping", "members that stop"],
+    ids=["plain", "metrics", "members that stop"],
 )
 def test_a_resumed_run_ends_with_the_same_bits(options, epoch, tmp_path):
     whole = fit(**options)
@@ -94,11 +90,7 @@ def test_a_resumed_run_ends_with_the_same_bits(options, epoch, tmp_path):
     assert_same_bits(fit(Checkpoints(tmp_path), callbacks=[lambda report: seen.append(report.epoch)], **options), whole)
     assert seen[:1] in ([epoch], [])
     assert_same_bits(fit(Checkpoints(tmp_path), **options), whole)  # a finished one is not trained again
-
-
-def test_a_finished_run_can_be_made_longer(tmp_path):
-    fit(Checkpoints(tmp_path), epochs=3)
-    assert_same_bits(fit(Checkpoints(tmp_path), epochs=5), fit(epochs=5))
+    assert_same_bits(load(tmp_path), whole)  # in the classes of jnn and of optax
 
 
 def test_it_goes_on_on_other_devices(tmp_path):
@@ -172,7 +164,6 @@ RANKINGS = {
     "an error, by default": ("error", {}, [2, 4, 5]),
     "an accuracy, by default": ("accuracy", {}, [1, 4, 5]),
     "a loss": ("val_loss", {"lowest": "val_loss"}, [2, 4, 5]),
-    "a score": ("score", {"highest": "score"}, [1, 4, 5]),
     "one number": (None, {"highest": "accuracy"}, [1, 4, 5]),
     "none": ("val_loss", {}, [4, 5]),
 }
@@ -193,29 +184,11 @@ def test_the_newest_and_the_best_are_kept(case, tmp_path):
 # Reading without the program
 
 
-def test_load_returns_what_fit_returned(tmp_path):
-    """Of members that stop, with metrics, in the classes of jnn and of optax."""
-    options = {"evaluate": error_of, "stopping": stopping.error_change(window=2), "members": (2,)}
-    trained = fit(Checkpoints(tmp_path), **options)
-    assert_same_bits(load(tmp_path), trained)
-
-
-def test_load_takes_a_number(tmp_path):
+def test_load_takes_a_number_and_the_run_continues(tmp_path):
     fit(Checkpoints(tmp_path, keep=3), epochs=3)
-    assert_same_bits(load(tmp_path, 2), fit(epochs=2))
-
-
-def test_a_loaded_run_continues(tmp_path):
-    fit(Checkpoints(tmp_path), epochs=2)
-    state, history = load(tmp_path)
-    on = train.fit(
-        *(jax.random.key(0), GRAD, OPTIMIZER, state, examples(2, 12, SIZES)),
-        epochs=3,
-        batch_size=5,
-        history=history,
-        progress=False,
-    )
-    assert_same_bits(on, fit(epochs=5))
+    state, history = load(tmp_path, 2)
+    assert_same_bits((state, history), fit(epochs=2))
+    assert_same_bits(fit(state=state, history=history, epochs=3), fit(epochs=5))
 
 
 class Pair(NamedTuple):
@@ -281,24 +254,18 @@ def test_hyperparams_are_taken_over_where_a_run_resumes(tmp_path):
 # What ends a run
 
 
-class Loader:
-    """Two chunks an epoch, of which the fifth cannot be read."""
-
-    def __init__(self, error):
-        self.error, self.read = error, 0
-
-    def __iter__(self):
-        for rows in (slice(0, 6), slice(6, 12)):
-            self.read += 1
-            if self.read == 5:
-                raise self.error
-            yield XS[rows], YS[rows]
-
-
-@pytest.mark.parametrize("error", [OSError("gone"), SystemExit(3), MemoryError()], ids=repr)
+@pytest.mark.parametrize("error", [OSError("gone"), SystemExit(3)], ids=repr)
 def test_what_was_trained_is_saved_whatever_ends_it(error, tmp_path):
+    """Here in the second chunk of the third epoch."""
+
+    def chunks(t):
+        yield XS[:6], YS[:6]
+        if t == 2:
+            raise error
+        yield XS[6:], YS[6:]
+
     with pytest.raises(type(error)) as raised:
-        fit(Checkpoints(tmp_path, seconds=1e6), data=Loader(error))
+        fit(Checkpoints(tmp_path, seconds=1e6), data=chunks)
     assert raised.value.__notes__[-1] == f"epoch 2 is saved in {tmp_path}"
     assert load(tmp_path)[1].losses.shape[0] == 2
 
@@ -325,13 +292,6 @@ def terminated_in(epoch):
     return lambda report: signal.raise_signal(signal.SIGTERM) if report.epoch == epoch else None
 
 
-def test_seconds_between_checkpoints(tmp_path):
-    """An interrupted training is saved whatever `seconds` is."""
-    with pytest.raises(KeyboardInterrupt):
-        fit(Checkpoints(tmp_path, seconds=1e6), callbacks=interrupt_in(4))
-    assert epochs_in(tmp_path) == [3]
-
-
 def test_the_end_of_a_run_is_saved(tmp_path):
     assert_same_bits(fit(Checkpoints(tmp_path, seconds=1e6)), load(tmp_path))
     fit(Checkpoints(tmp_path / "another", seconds=1e6, final=False))
@@ -344,19 +304,9 @@ def test_divergence_names_the_last_good_epoch(tmp_path):
         return jnp.where(jnp.sum(params[0].b) > 1.5, jnp.nan, value), jax.tree.map(jnp.zeros_like, grads)
 
     up = optax.stateless(lambda updates, params: jax.tree.map(lambda u: u + 0.05, updates))
-    state = train.init(up, jax.tree.map(jnp.zeros_like, mlp.init(jax.random.key(1), SIZES)))
+    params = jax.tree.map(jnp.zeros_like, mlp.init(jax.random.key(1), SIZES))
     with pytest.raises(FloatingPointError, match=r"epoch 3, mini-batch 2") as raised:
-        train.fit(
-            jax.random.key(0),
-            grad,
-            up,
-            state,
-            examples(2, 12, SIZES),
-            epochs=5,
-            batch_size=5,
-            checkpoints=Checkpoints(tmp_path),
-            progress=False,
-        )
+        fit(Checkpoints(tmp_path), grad=grad, optimizer=up, params=params)
     assert raised.value.__notes__ == [f"epoch 2 is saved in {tmp_path}"]
     assert epochs_in(tmp_path) == [1, 2]
 
@@ -373,28 +323,6 @@ def test_killed_at_any_moment(tmp_path):
 XS, YS = examples(2, 12, SIZES)
 
 
-@pytest.mark.parametrize(
-    ("first", "then", "message"),
-    [
-        ({}, {"key": 1}, r"another key: \[0, 0\] there and \[0, 1\] here"),
-        (
-            {},
-            {"sizes": (4, 6, 3)},
-            r"other initial arrays: 0.params.0.w is float32\[5, 4\] \S+ there and float32\[6, 4\]",
-        ),
-        ({}, {"evaluate": error_of}, "another program"),
-        ({"config": {"eta": 0.1}}, {"config": {"eta": 0.2}}, "other config: eta is 0.1 there and 0.2 here"),
-        ({"config": {}}, {"config": {"eta": None}}, "other config: eta is missing there and None here"),
-    ],
-)
-def test_a_checkpoint_of_something_else(first, then, message, tmp_path):
-    fit(Checkpoints(tmp_path, config=first.pop("config", {})), **first)
-    before = sorted(path for path in tmp_path.rglob("*"))
-    with pytest.raises(ValueError, match=f"5 is a checkpoint of .*{message}.*resume=False to start over"):
-        fit(Checkpoints(tmp_path, config=then.pop("config", {})), **then)
-    assert sorted(path for path in tmp_path.rglob("*")) == before
-
-
 PROGRAM = "another program: its gradient, optimizer, transform or evaluate differs:"
 
 
@@ -409,8 +337,9 @@ def test_a_checkpoint_of_another_training(tmp_path):
         return captures(captured, params, xs, ys)
 
     bound = [jax.tree_util.Partial(captures, scale) for scale in scales]
-    criteria = [stopping.error_change(window=window) for window in (1, 2)]
+    stopped = [{"evaluate": error_of, "stopping": stopping.error_change(window=window)} for window in (1, 2)]
     cases = [
+        ({}, {"key": 1}, r"another key: \[0, 0\] there and \[0, 1\] here"),
         (
             {},
             {"data": (XS.at[3, 1].add(1e-6), YS)},
@@ -418,22 +347,26 @@ def test_a_checkpoint_of_another_training(tmp_path):
         ),
         ({}, {"params": mlp.init(jax.random.key(2), SIZES)}, "other initial arrays: 0.params.0.w is"),
         ({}, {"optimizer": optax.adam(0.02)}, PROGRAM),
-        ({}, {"grad": functools.partial(GRAD, cost=costs.cross_entropy)}, PROGRAM),
+        ({}, {"evaluate": error_of}, PROGRAM),
         ({}, {"batch_size": 4}, "other settings: batch_size is 5 there and 4 here"),
+        ({}, {"config": {"eta": None}}, "other config: eta is missing there and None here"),
+        ({"config": {"eta": 0.1}}, {"config": {"eta": 0.2}}, "other config: eta is 0.1 there and 0.2 here"),
         ({"grad": bound[0]}, {"grad": bound[1]}, "other inputs: plan.grad.* is"),
         ({"grad": grad}, {"grad": functools.partial(grad, captured=scales[1])}, PROGRAM),
         (
-            {"evaluate": error_of, "stopping": criteria[0]},
-            {"evaluate": error_of, "stopping": criteria[1]},
-            r"other settings: stopping is stopping.error_change\(window=1, .* there and .*\(window=2",
+            stopped[0],
+            stopped[1],
+            r"other settings: stopping is stopping.error_.*\(window=1, .* there and .*\(window=2",
         ),
     ]
     for i, (first, then, message) in enumerate(cases):
         folder = tmp_path / (str(i) if first else "plain")
         if not folder.exists():
             fit(Checkpoints(folder), epochs=2, **first)
-        with pytest.raises(ValueError, match=f"is a checkpoint of .*{message}.*resume=False to start over"):
+        before = sorted(folder.rglob("*"))
+        with pytest.raises(ValueError, match=f"2 is a checkpoint of .*{message}.*resume=False to start over"):
             fit(Checkpoints(folder), epochs=2, **then)
+        assert sorted(folder.rglob("*")) == before
 
 
 def test_other_versions(tmp_path, monkeypatch, caplog):
@@ -456,19 +389,37 @@ def test_other_versions(tmp_path, monkeypatch, caplog):
         fit(Checkpoints(tmp_path), epochs=2, batch_size=4)
 
 
-def test_the_program_reads_the_same_in_another_process(tmp_path):
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """The folder and what another process prints, which resumes, loses its folder, and has a full disk."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    fit(Checkpoints(folder / "resumed"), epochs=1, evaluate=vjp_error_of)
+    fit(Checkpoints(folder / "full"), epochs=2)
+    command = [sys.executable, "-m", "tests.killed", "troubled", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout.splitlines()
+
+
+def test_the_program_reads_the_same_in_another_process(elsewhere):
     """And after other work in that process: a text with addresses of objects would not."""
-    fit(Checkpoints(tmp_path), epochs=1, evaluate=vjp_error_of)
-    code = f"""
-import sys
-from pathlib import Path
-from jnn.checkpoint import Checkpoints
-from tests import test_checkpoint as tests
-tests.fit(epochs=1)
-tests.fit(Checkpoints({str(tmp_path)!r}), epochs=2, evaluate=tests.vjp_error_of)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
-    assert epochs_in(tmp_path) == [1, 2]
+    folder, said = elsewhere
+    assert epochs_in(folder / "resumed") == [1, 2]
+    assert len(said) == 2  # of the other two
+
+
+def test_a_folder_that_becomes_a_file(elsewhere):
+    """The error comes, and the process ends with it: no thread waits for the folder."""
+    folder, (said, _) = elsewhere
+    assert said.startswith("cannot write a checkpoint in")
+    assert (folder / "run").read_text() == "not a folder"
+
+
+def test_a_full_disk_leaves_the_older_checkpoints(elsewhere):
+    """Files of this process may not grow beyond some bytes: what a full disk looks like to it."""
+    folder, (_, said) = elsewhere
+    assert said.startswith("cannot write a checkpoint in")
+    assert_same_bits(fit(Checkpoints(folder / "full"), epochs=4), fit(epochs=4))
 
 
 # One folder, several training runs
@@ -492,10 +443,9 @@ def test_a_folder_is_for_one_training_at_a_time(tmp_path):
 
 
 def test_the_lock_of_a_killed_process_does_not_block(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.killed", "hold", str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    with process:
+    hold = "import filelock, sys; l = filelock.FileLock(sys.argv[1]); l.acquire(); print('held', flush=True); input()"
+    command, pipe = [sys.executable, "-c", hold, str(tmp_path / ".lock")], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
         assert process.stdout.readline() == b"held\n"
         with pytest.raises(BlockingIOError, match="got another one there already"):
             fit(Checkpoints(tmp_path), epochs=1)
@@ -529,39 +479,36 @@ def test_a_training_without_a_checkpoint_leaves_no_folder(tmp_path):
 # Checkpoints that are damaged or cannot be written
 
 
-def test_a_damaged_checkpoint_says_so_and_the_older_one_is_intact(tmp_path):
-    whole = fit(epochs=5)
+def truncate(folder):
+    for path in (folder / "tree").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def describe_other_arrays(folder):
+    about = folder / "about" / "metadata"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"sha256": "of other arrays"}))
+
+
+def remove_the_description(folder):
+    (folder / "about" / "metadata").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (truncate, ""),
+        (describe_other_arrays, "its arrays differ from those that were saved"),
+        (remove_the_description, ""),
+    ],
+)
+def test_a_damaged_checkpoint_says_so_and_the_older_one_is_intact(damage, said, tmp_path):
     fit(Checkpoints(tmp_path), epochs=4)
-    pieces = [path for path in (tmp_path / "4" / "tree").rglob("*") if path.is_file()]
-    for path in pieces:
-        content = path.read_bytes()
-        path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match="4 is damaged .*; delete .*4 to resume from epoch 3"):
+    damage(tmp_path / "4")
+    with pytest.raises(ValueError, match=f"4 is damaged .*{said}.*; delete .*4 to resume from epoch 3"):
         fit(Checkpoints(tmp_path), epochs=5)
     shutil.rmtree(tmp_path / "4")
-    assert_same_bits(fit(Checkpoints(tmp_path), epochs=5), whole)
-
-
-def test_arrays_that_changed_are_damage(tmp_path):
-    fit(Checkpoints(tmp_path), epochs=1)
-    about = tmp_path / "1" / "about" / "metadata"
-    about.write_text(json.dumps(json.loads(about.read_text()) | {"sha256": "of other arrays"}))
-    with pytest.raises(ValueError, match="1 is damaged .its arrays differ from those that were saved.; delete .*1 to"):
-        fit(Checkpoints(tmp_path), epochs=2)
-
-
-@pytest.mark.parametrize("name", ["about/metadata", "tree/_METADATA"])
-def test_a_file_that_is_gone_is_damage(name, tmp_path):
-    fit(Checkpoints(tmp_path), epochs=2)
-    (tmp_path / "2" / name).unlink(missing_ok=True)
-    try:
-        resumed = fit(Checkpoints(tmp_path), epochs=3)
-    except ValueError as error:
-        resumed, message = None, str(error)
-    if resumed is None:
-        assert "2 is damaged" in message
-    else:  # orbax can do without the file
-        assert_same_bits(resumed, fit(epochs=3))
+    assert_same_bits(fit(Checkpoints(tmp_path), epochs=5), fit(epochs=5))
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
@@ -569,26 +516,6 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     with pytest.raises(OSError, match="cannot write a checkpoint in .*file"):
         fit(Checkpoints(tmp_path / "file"))
     assert (tmp_path / "file").read_text() == "not a folder"
-
-
-def test_a_folder_that_becomes_a_file(tmp_path):
-    """The error comes, and the process ends with it: no thread waits for the folder."""
-    command = [sys.executable, "-m", "tests.killed", "replaced", str(tmp_path / "run")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
-    assert done.returncode == 3, done.stderr
-    assert "cannot write a checkpoint in" in done.stdout
-    assert (tmp_path / "run").read_text() == "not a folder"
-
-
-def test_a_full_disk_leaves_the_older_checkpoints(tmp_path):
-    """Files of this process may not grow beyond some bytes: what a full disk looks like to it."""
-    fit(Checkpoints(tmp_path), epochs=2)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.killed", "full", str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 3, done.stderr
-    assert "cannot write a checkpoint in" in done.stdout
-    assert_same_bits(fit(Checkpoints(tmp_path), epochs=4), fit(epochs=4))
 
 
 @pytest.mark.bad_input
@@ -605,7 +532,6 @@ def test_a_metric_that_is_missing_is_refused_before_training(tmp_path):
     [
         ({"keep": 0}, ValueError, "keep must be at least 1, got 0"),
         ({"lowest": "a", "highest": "b"}, ValueError, "one metric must rank, got lowest='a' and highest='b'"),
-        ({"keep": 1.5}, TypeError, "keep must be an integer, got 1.5"),
         ({"seconds": -1.0}, ValueError, "seconds must be at least 0, got -1.0"),
         ({"folder": 3}, TypeError, "folder must be a path, got 3"),
         ({"folder": "~nobody-has-this/a"}, ValueError, "folder must start with a home folder that exists, got ~nobody"),

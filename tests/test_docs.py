@@ -64,22 +64,22 @@ SHOWN = set(MODULES) - {"augment", "cell", "gradient_flow", "language", "percept
 FIELDS = {name: node for name, node, _ in PUBLIC if name.count(".") == 2 and isinstance(node, ast.AnnAssign)}
 
 
+def arguments(function):
+    """The arguments of a function but `self`."""
+    of = function.args
+    found = [*of.posonlyargs, *of.args, of.vararg, *of.kwonlyargs, of.kwarg]
+    return [argument for argument in found if argument and argument.arg != "self"]
+
+
 def annotations(function):
     """The types of a function's arguments and result, as written; None for a missing one."""
-    of = function.args
-    arguments = [*of.posonlyargs, *of.args, of.vararg, *of.kwonlyargs, of.kwarg]
-    return [argument.annotation for argument in arguments if argument and argument.arg != "self"] + [function.returns]
+    return [argument.annotation for argument in arguments(function)] + [function.returns]
 
 
 def shapes(annotation):
     """The shapes in a jaxtyping annotation; None for every array without one."""
-    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) in (
-        "Float",
-        "Int",
-        "Integer",
-        "Bool",
-        "Key",
-    ):
+    kinds = ("Float", "Int", "Integer", "Bool", "Key")
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) in kinds:
         yield annotation.slice.elts[1].value.strip()
     elif annotation and ast.unparse(annotation) in ("Array", "jax.Array", "np.ndarray"):
         yield None
@@ -150,9 +150,7 @@ def test_every_argument_is_described():
     for name, node in FUNCTIONS.items():
         section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", DOCSTRINGS[name], re.M | re.S)
         described = re.findall(r"^  \*{0,2}(\w+): \S", section[1], re.M) if section else []
-        of = node.args
-        arguments = [*of.posonlyargs, *of.args, of.vararg, *of.kwonlyargs, of.kwarg]
-        expected = [argument.arg for argument in arguments if argument and argument.arg != "self"]
+        expected = [argument.arg for argument in arguments(node)]
         if sorted(described) != sorted(expected) and not (section is None and len(expected) <= 1):
             silent.append(name)
     assert not silent, silent

@@ -43,10 +43,6 @@ def files(folder):
     return {path.name for path in folder.iterdir()} - {"__pycache__"}
 
 
-def test_one_notebook_a_chapter():
-    assert renew.names() == CHAPTERS
-
-
 SIZES = {
     "chapter_1": ("sizes = (5, 8, 6, 2)", "sizes = (4, 7, 3)"),
     "chapter_2": ("sizes = (3, 5, 4, 2)", "sizes = (3, 6, 4, 2)"),
@@ -82,31 +78,21 @@ def test_what_is_committed_is_the_source_executed(name):
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
     assert pictures(notebook)
     nbformat.validate(notebook)
-
-
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_what_is_committed_is_small_and_of_no_machine(name):
-    path = renew.FOLDER / f"{name}.ipynb"
-    assert path.stat().st_size < 600_000
-    notebook = committed(name)
     assert notebook.metadata == renew.source(name).metadata
     assert [cell.id for cell in notebook.cells if cell.metadata] == ["cell-2"]  # the folded one that sets up
+    assert notebook.cells[1].source == setup()  # the same in all
+    path = renew.FOLDER / f"{name}.ipynb"
+    assert path.stat().st_size < 600_000
     texts = re.sub(r'"image/png": "[^"]*"', "", path.read_text())
-    assert not re.findall(r"(?:/home|/root|/Users|/tmp|site-packages)\b[^\s\"]*", texts)
-    assert str(ROOT) not in texts
+    assert not re.findall(rf"(?:{ROOT}|/home|/root|/Users|/tmp|site-packages)\b[^\s\"]*", texts)
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_nothing_of_the_notes_is_missing(name):
+def test_nothing_of_the_notes_is_missing_and_what_is_named_exists(name):
     text = prose(name)
     found = {f"({number})" for number in re.findall(r"\\tag\{([\d.]+)\}", text)}
     found |= set(re.findall(r"exercise \d\.\d+|figure \d\.\d+", text.lower()))
     assert not {label for label in NUMBERED if re.search(r"\d", label).group() == name[-1]} - found
-
-
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_the_prose_names_what_exists(name):
-    text = prose(name)
     for path in re.findall(r"\]\(([\w./-]+\.(?:ipynb|md|png|py))\)", text):
         assert (renew.FOLDER / path).exists(), path
     for module, function in re.findall(rf"`({'|'.join(MODULES)})\.(\w+)", text):
@@ -116,12 +102,8 @@ def test_the_prose_names_what_exists(name):
 # The cell that sets up
 
 
-def setup(name="chapter_1"):
-    return renew.source(name).cells[1].source
-
-
-def test_all_begin_with_the_same_cell():
-    assert {setup(name) for name in CHAPTERS} == {setup()}
+def setup():
+    return renew.source("chapter_1").cells[1].source
 
 
 @pytest.fixture
@@ -141,15 +123,21 @@ def run_setup():
     exec(setup().replace("%matplotlib inline", ""), {})  # noqa: S102
 
 
-def test_the_project_in_the_folder_above_is_taken(elsewhere):
+def test_the_project_is_taken_where_it_is_at_hand_or_in_the_folder_above(elsewhere, monkeypatch):
+    before = list(sys.path)
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name: object())
+        run_setup()
+    assert sys.path == before
     Path("../experiments").mkdir()
     Path("../experiments/__init__.py").touch()
     run_setup()
-    assert elsewhere == []
     assert sys.path[0] == str(Path.cwd().parent)
+    assert elsewhere == []
 
 
-def test_where_there_is_no_project_it_is_cloned_and_installed(elsewhere):
+def test_where_there_is_no_project_it_is_cloned_and_installed(elsewhere, monkeypatch):
+    """From an address that is asked for if it is not set."""
     run_setup()
     there = str(Path.cwd() / "jnn-project")
     clone, install = elsewhere
@@ -160,21 +148,11 @@ def test_where_there_is_no_project_it_is_cloned_and_installed(elsewhere):
     Path(there).mkdir()
     run_setup()
     assert elsewhere[2:] == [install]  # what was cloned before is not cloned again
-
-
-def test_where_no_address_is_set_it_is_asked_for(elsewhere, monkeypatch):
+    Path(there).rmdir()
     monkeypatch.delenv("JNN_REPOSITORY")
     monkeypatch.setattr("builtins.input", lambda question: "asked/for.git")
     run_setup()
-    assert "asked/for.git" in elsewhere[0]
-
-
-def test_where_the_project_is_at_hand_nothing_is_done(elsewhere, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    before = list(sys.path)
-    run_setup()
-    assert elsewhere == []
-    assert sys.path == before
+    assert "asked/for.git" in elsewhere[3]
 
 
 # The command that renews
@@ -203,7 +181,7 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_renewed_at_full_size_and_twice_the_same(folder, monkeypatch, capsys):
+def test_renewed_at_full_size_and_the_same_with_any_settings_of_the_user(folder, tmp_path_factory, monkeypatch, capsys):
     monkeypatch.setenv("JNN_QUICK", "1")
     assert renew.main(("draws",)) == 0
     assert str(folder / "draws.ipynb") in capsys.readouterr().out
@@ -216,6 +194,15 @@ def test_renewed_at_full_size_and_twice_the_same(folder, monkeypatch, capsys):
     assert picture.mode == "P"
     assert picture.width > 400
     first = (folder / "draws.ipynb").read_bytes()
+    theirs = tmp_path_factory.mktemp("theirs")
+    startup = theirs / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    for path in (startup / "startup.py", theirs / "startup.py"):
+        path.write_text("print = lambda *words: None")
+    (theirs / "matplotlibrc").write_text("lines.linewidth: 9\nsavefig.transparent: True\n")
+    settings = {"IPYTHONDIR": theirs, "PYTHONSTARTUP": theirs / "startup.py", "MATPLOTLIBRC": theirs}
+    for name, value in {**settings, "MPLBACKEND": "unknown"}.items():
+        monkeypatch.setenv(name, str(value))
     renew.renew("draws")
     assert (folder / "draws.ipynb").read_bytes() == first
 
@@ -231,24 +218,6 @@ def test_a_cell_that_fails_leaves_the_older_notebook(folder, capsys):
     assert not said.out
     assert (folder / "draws.ipynb").read_text() == "the older one"
     assert files(folder) == {"draws.py", "draws.ipynb"}
-
-
-@pytest.mark.slow
-def test_what_is_renewed_does_not_depend_on_the_settings_of_the_user(folder, tmp_path_factory, monkeypatch):
-    renew.renew("draws")
-    expected = (folder / "draws.ipynb").read_bytes()
-    theirs = tmp_path_factory.mktemp("theirs")
-    startup = theirs / "profile_default" / "startup"
-    startup.mkdir(parents=True)
-    for path in (startup / "startup.py", theirs / "startup.py"):
-        path.write_text("print = lambda *words: None")
-    (theirs / "matplotlibrc").write_text("lines.linewidth: 9\nsavefig.transparent: True\n")
-    monkeypatch.setenv("IPYTHONDIR", str(theirs))
-    monkeypatch.setenv("PYTHONSTARTUP", str(theirs / "startup.py"))
-    monkeypatch.setenv("MATPLOTLIBRC", str(theirs))
-    monkeypatch.setenv("MPLBACKEND", "unknown")
-    renew.renew("draws")
-    assert (folder / "draws.ipynb").read_bytes() == expected
 
 
 @pytest.mark.parametrize(
@@ -267,26 +236,14 @@ def test_what_does_not_end_leaves_the_older_notebook(error, code, said, folder, 
     assert capsys.readouterr().err == said
     assert (folder / "draws.ipynb").read_text() == "the older one"
     assert files(folder) == {"draws.py", "draws.ipynb"}
-
-
-def test_a_folder_that_is_not_writable_is_found_before_executing(folder, monkeypatch, capsys):
     monkeypatch.setattr(renew.tempfile, "TemporaryDirectory", raises(PermissionError(13, "Permission denied")))
-    monkeypatch.setattr(renew, "execute", lambda notebook: pytest.fail("it executes first"))
-    assert renew.main() == 2
+    assert renew.main() == 2  # found before executing
     message = f"error: draws is as it was; cannot write to {folder} ([Errno 13] Permission denied)\n"
     assert capsys.readouterr().err == message
 
 
-def test_an_unknown_notebook(capsys):
+def test_the_notebooks_are_those_of_the_chapters(capsys):
+    assert renew.names() == CHAPTERS
     assert renew.main(("chapter_1", "chapter_9")) == 2
     said = capsys.readouterr()
-    assert said.err == f"error: no notebook chapter_9; there are: {', '.join(CHAPTERS)}\n"
-    assert not said.out
-
-
-def test_a_mistake_at_the_command_line():
-    command = [sys.executable, "-m", "notebooks.renew", "--fast"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.returncode == 2
-    assert "--fast" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert (said.out, said.err) == ("", f"error: no notebook chapter_9; there are: {', '.join(CHAPTERS)}\n")

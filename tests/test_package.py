@@ -40,12 +40,9 @@ def python(code, **options):
 
 
 def test_every_module_comes_with_the_package():
-    names = python("import jnn; print(*vars(jnn))").split()
+    """And its import loads no optional package."""
+    names, loaded = map(str.split, python("import sys, jnn; print(*vars(jnn)); print(*sys.modules)").splitlines())
     assert {name for name in names if not name.startswith("_")} == set(MODULES)
-
-
-def test_the_import_loads_no_optional_package():
-    loaded = python("import sys, jnn; print(*sys.modules)").split()
     assert not {"matplotlib", "sklearn", "pooch", "requests", "tqdm", "tyro", "pytest", "scipy.ndimage"} & set(loaded)
 
 
@@ -57,19 +54,15 @@ def rooms():
 
 
 def test_imports_point_one_way():
+    """Mathematics knows neither meshes nor optimizers nor files."""
     assert {room for room, _ in rooms()} == set(BELOW)
+    files = {"io", "os", "pathlib", "pickle", "shutil", "tempfile", "zipfile"}
+    known = {"jnn", "jax", "jaxtyping", "numpy", "dm_pix", *sys.stdlib_module_names} - files
     for room, path in rooms():
-        own = {name.split(".")[1] for name in imports(path) if name.startswith("jnn.")}
-        assert own <= {*BELOW[room], room}, path
-
-
-def test_mathematics_knows_neither_meshes_nor_optimizers_nor_files():
-    for room, path in rooms():
+        names = set(imports(path))
+        assert {name.split(".")[1] for name in names if name.startswith("jnn.")} <= {*BELOW[room], room}, path
         if room in MATHS:
-            names = set(imports(path))
-            tops = {name.split(".")[0] for name in names} - {"jnn"}
-            files = {"io", "os", "pathlib", "pickle", "shutil", "tempfile", "zipfile"}
-            assert tops <= {"jax", "jaxtyping", "numpy", "dm_pix"} | sys.stdlib_module_names - files, path
+            assert {name.split(".")[0] for name in names} <= known, path
             assert not {name for name in names if name.startswith(("jax.sharding", "jax.distributed"))}, path
 
 

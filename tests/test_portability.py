@@ -96,18 +96,11 @@ PROGRAMS = {
     "log_likelihood and relu": lambda: run(Partial(BY_HAND, cost=costs.log_likelihood, hidden=activations.relu)),
     "hinge and elu": lambda: run(Partial(BY_HAND, cost=costs.hinge, hidden=activations.elu)),
     "huber and softplus": lambda: run(Partial(BY_HAND, cost=costs.huber, hidden=activations.softplus)),
-    "autodiff": lambda: run(
-        jax.value_and_grad(
-            lambda p, xs, ys: jnp.mean(costs.quadratic.value(jax.vmap(mlp.logits, (None, 0))(p, xs), ys))
-        )
-    ),
     "per example": lambda: run(
         lambda p, xs, ys: jax.tree.map(
             lambda leaf: jnp.mean(leaf, axis=0), jax.vmap(backprop.value_and_grad, (None, 0, 0))(p, xs, ys)
         )
     ),
-    "sgd": lambda: run(BY_HAND, train.sgd(0.1)),
-    "momentum and a schedule": lambda: run(BY_HAND, optax.sgd(optax.cosine_decay_schedule(0.1, 9), 0.9)),
     "mixed precision": lambda: run(train.mixed_precision(BY_HAND)),
     "penalties": lambda: run(regularize.penalised(BY_HAND, regularize.l1(0.1), regularize.l2(0.1))),
     "dropout": lambda: run(Partial(dropout.minibatch_value_and_grad, p=0.5), transform=regularize.append_key),

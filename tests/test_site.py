@@ -30,13 +30,8 @@ def site(tmp_path_factory):
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "site").exists():
-            done = subprocess.run(
-                [*command, "-c", ROOT / "docs", ROOT, folder / "built"],
-                capture_output=True,
-                text=True,
-                check=False,
-                cwd=ROOT,
-            )
+            command += ["-c", ROOT / "docs", ROOT, folder / "built"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
             assert done.returncode == 0, done.stderr
             (folder / "built").rename(folder / "site")
     return folder / "site"
@@ -218,11 +213,8 @@ def test_search_finds_functions_and_pages_and_shows_prose(site, browser):
     with http.server.ThreadingHTTPServer(("localhost", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         page = browser.new_page()
-        for words, expected in {
-            "unroll": "lstm.unroll",
-            "subprocess": "Chapter 1",
-            "versions": "Reproducibility",
-        }.items():
+        searched = {"unroll": "lstm.unroll", "subprocess": "Chapter 1", "versions": "Reproducibility"}
+        for words, expected in searched.items():
             page.goto(f"http://localhost:{server.server_port}/search.html?q={words}")
             page.wait_for_selector("#search-results .context")
             assert expected in page.inner_text("#search-results")

@@ -68,8 +68,9 @@ def test_the_lines_in_the_docs_read_a_test_image(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == printed
 
 
-@pytest.mark.parametrize("name", ["digits", "nielsen", "record", "rows"])
-@pytest.mark.parametrize("file", ["none/net", "", "x" * 250])
+@pytest.mark.parametrize(
+    ("name", "file"), [("digits", "none/net"), ("nielsen", ""), ("record", "none/net"), ("rows", "x" * 250)]
+)
 def test_weights_that_cannot_be_written_are_refused_before_training(name, file, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(runner.Training, "fit", lambda *args, **options: pytest.fail("it trains first"))
     flags = ["--quick", "--weights", str(tmp_path / file), "--out", str(tmp_path / "out")]
@@ -80,23 +81,20 @@ def test_weights_that_cannot_be_written_are_refused_before_training(name, file, 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", names())
-def test_a_line_for_the_list_and_a_text_for_the_figure(name):
-    experiment = load(name)
-    assert re.fullmatch(r"[^\n]+\.\n(\n.*)?", experiment.__doc__, re.S)
-    assert re.fullmatch(r"(\S+\s+){4,}\S+\.", experiment.draw.__doc__)
-
-
-def test_those_that_train_digits_or_text_have_the_default_precision():
+def test_every_experiment_has_a_line_a_text_for_its_figure_and_a_precision():
+    """The default precision is for those that train digits or text."""
+    for name in names():
+        experiment = load(name)
+        assert re.fullmatch(r"[^\n]+\.\n(\n.*)?", experiment.__doc__, re.S), name
+        assert re.fullmatch(r"(\S+\s+){4,}\S+\.", experiment.draw.__doc__), name
     rounded = [name for name in names() if getattr(load(name), "MATMUL_PRECISION", "highest") == "default"]
     digits_or_text = "augmentation_gallery digits early_stopping handwriting nielsen overfitting record rows text"
     assert rounded == digits_or_text.split()
 
 
-@pytest.mark.parametrize("cost", ["cross_entropy", "log_likelihood"])
-def test_digits_with_the_other_costs(cost):
-    arrays = digits.compute(digits.Config(cost=cost, eta=0.5, epochs=5, seeds=2, hidden=(20, 15)))
-    assert arrays["test_accuracy"] > 0.8
+def test_digits_with_another_cost():
+    config = digits.Config(cost="log_likelihood", eta=0.5, epochs=5, seeds=2, hidden=(20, 15))
+    assert digits.compute(config)["test_accuracy"] > 0.8
 
 
 def test_digits_claims_can_be_false():
@@ -116,11 +114,10 @@ def idx_folder(folder, width=8):
         (folder / f"{name}-labels-idx1-ubyte").write_bytes(idx(np.uint8(part.labels[few] + 10)))
 
 
-@pytest.mark.parametrize("flags", [[], ["--widths", "--activation", "relu", "--pens", "0"]], ids=["places", "plain"])
-def test_record_trains_on_a_folder_of_the_users(flags, tmp_path):
+def test_record_trains_on_a_folder_of_the_users(tmp_path):
     idx_folder(tmp_path)
-    flags = [*flags, "--folder", str(tmp_path), "--out", str(tmp_path), "--weights", str(tmp_path / "networks")]
-    assert runner.main(record, ["--quick", *flags]) == 0
+    flags = ["--widths", "--activation", "relu", "--pens", "0", "--weights", str(tmp_path / "networks")]
+    assert runner.main(record, ["--quick", *flags, "--folder", str(tmp_path), "--out", str(tmp_path)]) == 0
     assert convert.metadata(tmp_path / "networks")["scale"] == 1 / 255
     arrays = np.load(tmp_path / "record" / "arrays.npz")
     assert arrays["accuracy"] > 0.8

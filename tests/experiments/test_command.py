@@ -6,7 +6,6 @@ import inspect
 import os
 import pwd
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -81,14 +80,12 @@ def test_a_reader_that_has_seen_enough_ends_the_list():
     assert process.returncode == 141
 
 
-@pytest.mark.parametrize("args", [["--help"], ["-h"], ["all", "--help"], ["report", "--help"]])
-def test_help(args, capsys):
-    assert command.main(args) == 0
-    assert "python -m experiments all" in capsys.readouterr().out
-
-
-def test_help_of_one(capsys):
-    """With fields that its config shares with others, whose help is written once, and with its own defaults."""
+def test_help(capsys):
+    """Of the command; of one, with fields that its config shares with others, and with its own defaults."""
+    sweep, words = "sweep digits --eta 0.1 0.5", (["-h"], ["all", "--help"], ["sweep", "digits", "-h"], ["sweep"])
+    for args, said, code in zip(words, ("all", "all", sweep, sweep), (0, 0, 0, 2), strict=True):
+        assert command.main(args) == code
+        assert f"python -m experiments {said}" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="^0$"):
         command.main(["record", "--help"])
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
@@ -96,15 +93,12 @@ def test_help_of_one(capsys):
     assert "--seeds INT Networks trained side by side, each with its own random numbers. (default: 3)" in shown
     assert "--seed INT Seed of the random numbers. (default: 0)" in shown
     assert "--momentum FLOAT Fraction of the previous step that the next one keeps. (default: 0.9)" in shown
-    assert "--out PATH Folder for the results" in shown
     assert "--resume Continue an interrupted run" in shown
 
 
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
-        (["digits"], [("digits", [])]),
-        (["digits", "--epochs", "3", "--quick"], [("digits", ["--epochs", "3", "--quick"])]),
         (["--quick", "digits", "--hidden", "3", "4"], [("digits", ["--quick", "--hidden", "3", "4"])]),
         (["--out", "bits", "digits"], [("digits", ["--out", "bits"])]),
         (["bits", "--out=x", "digits", "bits"], [("bits", ["--out=x"]), ("digits", ["--out=x"])]),
@@ -126,10 +120,8 @@ def test_what_runs(ran, args, expected):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["typo"], f"error: no experiment typo; there are: {', '.join(NAMES)}\n"),
         (["digits", "typo", "--quick"], f"error: no experiment typo; there are: {', '.join(NAMES)}\n"),
         (["digits", "bits", "--epochs", "3"], "error: --epochs is not a flag of the command, only"),
-        (["all", "--fast"], "error: --fast is not a flag of the command, only"),
         (["--fast"], "error: --fast is not a flag of the command, only"),
         (["digits", "/"], f"error: no experiment /; there are: {', '.join(NAMES)}; a folder is named by --out /\n"),
         (
@@ -146,16 +138,6 @@ def test_mistakes_are_one_line(ran, args, message, capsys):
     assert shown.err.count("\n") == 1
     assert not shown.out
     assert not ran
-
-
-def test_the_command_runs_the_experiment(tmp_path, monkeypatch, capsys):
-    """As `python -m` does: the module runs under the name __main__, and exits."""
-    monkeypatch.setattr(sys, "argv", ["", "fig_5_1_tanh", "--quick", "--out", str(tmp_path)])
-    monkeypatch.delitem(sys.modules, "experiments.__main__", raising=False)
-    with pytest.raises(SystemExit, match="^0$"):
-        runpy.run_module("experiments.__main__", run_name="__main__", alter_sys=True)
-    assert "fig_5_1_tanh: " in capsys.readouterr().out
-    assert (tmp_path / "fig_5_1_tanh" / "result.json").exists()
 
 
 # The commands that pages, docstrings and messages name
@@ -197,10 +179,8 @@ def accepts(monkeypatch):
     monkeypatch.setattr(sweep, "run_each", lambda runs: dict.fromkeys(runs, 0).items())
     monkeypatch.setattr(sweep, "read_result", lambda path: {})
     monkeypatch.setattr(sweep, "write", lambda *table: None)
-    monkeypatch.setattr(read.command, "run", lambda config, start: 0)
-    monkeypatch.setattr(explore.command, "run", lambda config: 0)
-    monkeypatch.setattr(device, "run", lambda config, folder: 0)
-    monkeypatch.setattr(compiling, "run", lambda flags, folder: 0)
+    for module in (read.command, explore.command, device, compiling):
+        monkeypatch.setattr(module, "run", lambda *config: 0)
     monkeypatch.setattr(timing, "_write", lambda *result: None)
 
     def main(module, arguments):
@@ -262,7 +242,10 @@ def test_a_home_is_expanded_where_the_shell_does_not(monkeypatch, tmp_path, caps
     assert command.main(["fig_5_1_tanh", "--quick", "--out=~/runs"]) == 0
     assert f"see {tmp_path}/runs/fig_5_1_tanh\n" in capsys.readouterr().out
     assert command.main(["report", "--out=~/runs"]) == 0
-    assert f"see {tmp_path}/runs/report.html\n" in capsys.readouterr().out
+    assert capsys.readouterr().out == (
+        f"1 of {len(NAMES)} experiments, 6 of 6 claims hold; 1 at the small size of --quick; see "
+        f"{tmp_path}/runs/report.html\n"
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
@@ -302,22 +285,21 @@ def options(monkeypatch):
     return options
 
 
-@pytest.mark.parametrize("home", [None, "a file"])
-def test_without_a_home_compiled_programs_are_not_kept(homeless, options, home, monkeypatch):
+@pytest.mark.parametrize("home", [None, "a file", "."])
+def test_compiled_programs_are_kept_in_the_cache_folder(homeless, options, home, monkeypatch):
+    """If there is one."""
     if home:
-        (homeless / home).touch()
+        (homeless / "a file").touch()
         monkeypatch.setenv("HOME", str(homeless / home))
     before = list(homeless.iterdir())
     cache_compilations()
-    assert options["jax_compilation_cache_dir"] is None
-    assert list(homeless.iterdir()) == before
-
-
-def test_compiled_programs_are_kept_in_the_cache_folder(homeless, options, monkeypatch):
-    monkeypatch.setenv("HOME", str(homeless))
-    cache_compilations()
-    assert Path(options["jax_compilation_cache_dir"]).is_dir()
-    assert homeless in Path(options["jax_compilation_cache_dir"]).parents
+    folder = options["jax_compilation_cache_dir"]
+    if home == ".":
+        assert Path(folder).is_dir()
+        assert homeless in Path(folder).parents
+    else:
+        assert folder is None
+        assert list(homeless.iterdir()) == before
 
 
 def test_another_cache_folder_is_left_to_jax(homeless, options, monkeypatch):

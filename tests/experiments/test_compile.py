@@ -10,7 +10,7 @@ import pytest
 
 from experiments import __main__ as command
 from experiments import compile as compiling
-from experiments.compile import modules, programs, report, targets, worker
+from experiments.compile import modules, programs, targets, worker
 
 TEXT = """HloModule jit_run
 
@@ -59,34 +59,21 @@ ENTRY %main (a: f32[100,4]) -> f32[100] {
 """
 
 
-@pytest.fixture
-def whole():
-    return modules.Module(TEXT).whole
-
-
-def test_turns_are_the_compilers_or_the_conditions(whole):
+def test_what_is_read_in_a_module():
+    """Turns are the compiler's or the condition's; bytes those of slices, not of what is near the cores."""
+    whole = modules.Module(TEXT).whole
     (step,) = whole.loops
-    assert (whole.turns, step.turns, step.loops[0].turns) == (1, 50, 28)
-    assert step.loops[0].name == "forward"
-
-
-def test_kernels_and_all_reduces_of_a_turn(whole):
-    (step,) = whole.loops
-    assert (whole.kernels, step.kernels, step.loops[0].kernels) == (1, 2, 1)  # scalars are no kernels
-    assert (whole.all_reduces, step.all_reduces) == (0, 1)
+    (inner,) = step.loops
+    loops = (whole, step, inner)
+    assert [loop.turns for loop in loops] == [1, 50, 28]
+    assert inner.name == "forward"
+    assert [loop.kernels for loop in loops] == [1, 2, 1]  # scalars are no kernels
     assert step.total("kernels") == 2 + 28
-
-
-def test_bytes_are_those_of_slices_and_not_of_what_is_near_the_cores(whole):
-    (step,) = whole.loops
-    assert whole.moved == 2 * 4 * 400
-    assert step.moved == (16 + 16 + 4) + (4 + 4 + 4)  # a row and its index; a loss, its place and its index
-    assert step.loops[0].moved == 0
-
-
-def test_the_step_is_the_loop_in_the_epochs_loop(whole):
-    assert worker.step_of(whole, 1, 50) is whole.loops[0]
-    assert worker.step_of(whole, 50, 28) is whole.loops[0].loops[0]
+    assert [loop.all_reduces for loop in (whole, step)] == [0, 1]
+    # a row and its index; a loss, its place and its index
+    assert [loop.moved for loop in loops] == [2 * 4 * 400, (16 + 16 + 4) + (4 + 4 + 4), 0]
+    assert worker.step_of(whole, 1, 50) is step
+    assert worker.step_of(whole, 50, 28) is inner
     with pytest.raises(ValueError, match=re.escape("a loop of 7 turns, got [50]")):
         worker.step_of(whole, 1, 7)
 
@@ -140,13 +127,15 @@ def test_programs_are_traced_at_the_precision_of_their_experiment(name, precisio
 
 
 def test_a_program_that_does_not_fit_makes_the_exit_code_1(tmp_path, monkeypatch, capsys):
-    fits = {"program": "digits", "device": "v5e", "devices": 1, "fits": True, "holds": True}
+    fits = {"program": "digits", "device": "v5e", "devices": 4, "fits": True, "holds": True}
     refused = {"program": "rows", "device": "v5e", "devices": 1, "error": "RESOURCE_EXHAUSTED", "holds": False}
     monkeypatch.setattr(targets, "missing", lambda device: [])
     monkeypatch.setattr(compiling, "rows", lambda *args: [fits, refused])
     assert command.main(["compile", "digits", "rows", "--out", str(tmp_path)]) == 1
     assert "FALSE rows" in capsys.readouterr().out
-    assert "**1 of 2 programs compile and fit**" in (tmp_path / "compile" / "report.md").read_text()
+    text = (tmp_path / "compile" / "report.md").read_text()
+    assert "**1 of 2 programs compile and fit**" in text
+    assert "## 4 x v5e" in text
     assert (tmp_path / "compile" / "report.png").exists()
 
 
@@ -163,11 +152,6 @@ for name in sys.argv[1:]:
     found = list(compiling.rows("v5e", 1, ["good", "bad", "better"]))
     assert found[::2] == [{"program": "good"}, {"program": "better"}]
     assert found[1] == {"program": "bad", "device": "v5e", "devices": 1, "error": "aborted", "holds": False}
-
-
-def test_the_report_names_the_devices():
-    result = {"date": "", "versions": {"jax": "1"}, "verdict": "", "rows": [{"device": "v5e", "devices": 4}]}
-    assert "## 4 x v5e" in report.markdown(result)
 
 
 @pytest.mark.parametrize("device", ["h100", "a100"])

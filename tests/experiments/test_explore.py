@@ -12,9 +12,11 @@ import pytest
 from PIL import Image, ImageDraw
 
 from experiments import __main__ as command
-from experiments import common
+from experiments import common, explore
+from experiments.chapter_5 import counting
 from experiments.explore import page
 from jnn import activations, backprop, costs, gradient_flow, lstm, mlp, perceptron, pictures, ridge, universal
+from tests.browsing import Tab
 
 SETTINGS = 60
 """The settings of each panel that are compared, all in one call."""
@@ -40,27 +42,17 @@ def text():
     return page.html(counter(), reader(), 0.5)
 
 
-class Tab:
-    """The page in a browser, what it requested, and what went wrong."""
+class Explorer(Tab):
+    """The page, opened at an address; what its panels show and compute."""
 
-    def __init__(self, browser, path, address="", **settings):
-        path.write_text(text(), encoding="utf-8")
-        self.url, self.requested, self.errors = path.as_uri(), [], []
-        self.context = browser.new_context(**{"viewport": {"width": 390, "height": 844}, **settings})
-        self.page = self.context.new_page()
-        self.page.on("request", lambda request: self.requested.append(request.url))
-        self.page.on("console", lambda message: self.errors.append(message.text))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.open(address)
+    def __init__(self, browser, path, **settings):
+        super().__init__(browser, path, text(), **{"viewport": {"width": 390, "height": 844}, **settings})
+        self.wait()
 
     def open(self, address):
         self.page.goto("about:blank")
         self.page.goto(self.url + address)
         self.wait()
-
-    def wait(self):
-        """Until the page has shown what was set."""
-        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def map(self, function, *settings):
         """A function of JavaScript of each setting."""
@@ -73,15 +65,10 @@ class Tab:
     def result(self, figure):
         return self.page.evaluate(f"() => figures['{figure}'].result")
 
-    def check(self):
-        assert {url.partition("#")[0] for url in self.requested} == {self.url}
-        assert not self.errors
-        assert self.page.evaluate("() => document.documentElement.scrollWidth - innerWidth") <= 0
-
 
 @pytest.fixture(scope="module")
 def opened(browser, tmp_path_factory):
-    tab = Tab(browser, tmp_path_factory.mktemp("explore") / "explore.html", has_touch=True)
+    tab = Explorer(browser, tmp_path_factory.mktemp("explore") / "explore.html", has_touch=True)
     yield tab
     tab.context.close()
 
@@ -425,59 +412,18 @@ def at(tab, name):
     )
 
 
-def test_a_mouse_drags_a_slider(tab):
-    tab.open("#softmax")
-    before, (x, y) = tab.result("softmax"), at(tab, "z2")
-    tab.page.mouse.move(x, y)
-    tab.page.mouse.down()
-    tab.page.mouse.move(x + 60, y, steps=3)
-    tab.page.mouse.up()
-    tab.wait()
-    assert float(tab.value("z2")) > 0.4
-    assert tab.result("softmax")[1] > before[1]
-
-
-def finger(tab, *points):
-    session = tab.context.new_cdp_session(tab.page)
-    for i, (x, y) in enumerate(points):
-        session.send(
-            "Input.dispatchTouchEvent",
-            {"type": "touchMove" if i else "touchStart", "touchPoints": [{"x": x, "y": y}]},
-        )
-    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    tab.wait()
-
-
 def test_a_finger_drags_a_slider(tab):
     tab.open("#softmax")
     before, (x, y) = tab.result("softmax"), at(tab, "z2")
-    finger(tab, (x, y), (x + 30, y), (x + 60, y))
+    tab.finger((x, y), (x + 30, y), (x + 60, y))
     assert float(tab.value("z2")) > 0.4
     assert tab.result("softmax")[1] > before[1]
-
-
-@pytest.mark.parametrize(
-    ("key", "value"), [("ArrowRight", "0.45"), ("ArrowLeft", "0.35"), ("Home", "-3"), ("End", "3")]
-)
-def test_keys_move_a_slider(key, value, tab):
-    tab.open("#softmax")
-    before = tab.result("softmax")
-    tab.page.focus("[name=z2]")
-    tab.page.keyboard.press(key)
-    tab.wait()
-    assert tab.value("z2") == value
-    after = tab.result("softmax")
-    assert (after[1] > before[1], after[1] < before[1]) == (float(value) > 0.4, float(value) < 0.4)
 
 
 def test_a_weight_is_dragged_sideways(tab):
     tab.open("#backprop")
     before, (x, y) = tab.result("backprop"), at(tab, "w311")
-    tab.page.mouse.move(x, y)
-    tab.page.mouse.down()
-    tab.page.mouse.move(x + 40, y, steps=4)
-    tab.page.mouse.up()
-    tab.wait()
+    tab.mouse((x, y), (x + 40, y))
     assert tab.value("w311") == "1.7"  # 4 pixels a step of 0.05
     assert tab.result("backprop") != before
 
@@ -485,15 +431,13 @@ def test_a_weight_is_dragged_sideways(tab):
 def test_a_step_of_gradient_descent_lowers_the_cost(tab):
     tab.open("#backprop")
     before, _ = tab.result("backprop")
-    tab.page.get_by_role("button", name="gradient descent").click()
-    tab.wait()
+    tab.press("gradient descent")
     assert tab.result("backprop")[0] < before
 
 
 def test_the_case_of_zero_is_exactly_zero(tab):
     tab.open("#perceptron?w=1.37&b=0.411&c=2.5")
-    tab.page.get_by_role("button", name="wx + b = 0").click()
-    tab.wait()
+    tab.press("wx + b = 0")
     assert tab.result("neuron") == [0.5]
     assert tab.page.locator("#figure-neuron .orange dd").inner_text() == "0"
 
@@ -508,7 +452,7 @@ def test_a_finger_draws_a_function_that_the_network_takes(tab):
             return [box.left + 44, box.top + 24, box.width - 56, box.height - 60];
         }""",
     )
-    finger(tab, *[(x + share * width, y + 0.2 * height) for share in (0.02, 0.2, 0.5, 0.9)])
+    tab.finger(*[(x + share * width, y + 0.2 * height) for share in (0.02, 0.2, 0.5, 0.9)])
     assert tab.result("approximate") == pytest.approx([0.8], abs=0.02)
 
 
@@ -526,8 +470,7 @@ def test_links_keep_the_state(tab):
     tab.page.get_by_role("link", name="Softmax").click()
     tab.wait()
     assert tab.value("z2") == "3"
-    tab.page.get_by_role("button", name="Reset").first.click()
-    tab.wait()
+    tab.press("Reset")
     assert tab.value("z2") == "0.4"
     tab.open(address)
     assert (tab.value("c"), tab.value("z1"), tab.value("z2")) == ("1", "-2.5", "3")
@@ -551,10 +494,7 @@ def test_addresses_with_mistakes_show_a_panel(address, values, tab):
 def test_the_strokes_of_a_digit_are_kept(tab):
     tab.open("#digit")
     x, y, width, _ = tab.page.locator("#paper").bounding_box().values()
-    tab.page.mouse.move(x + 0.5 * width, y + 0.2 * width)
-    tab.page.mouse.down()
-    tab.page.mouse.move(x + 0.45 * width, y + 0.8 * width, steps=4)
-    tab.page.mouse.up()
+    tab.mouse((x + 0.5 * width, y + 0.2 * width), (x + 0.45 * width, y + 0.8 * width))
     tab.page.wait_for_function("() => location.hash.startsWith('#digit?strokes=')", timeout=5_000)
     outputs, address = tab.page.evaluate("() => [Array.from(reader.outputs), location.hash]")
     tab.open(address)
@@ -564,12 +504,12 @@ def test_the_strokes_of_a_digit_are_kept(tab):
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1280, "light")])
 def test_every_panel_fits_and_has_names(width, scheme, browser, tmp_path):
     """Nothing is wider than the window, each control has a name, and each figure says what it shows."""
-    tab = Tab(browser, tmp_path / "explore.html", viewport={"width": width, "height": 844}, color_scheme=scheme)
+    tab = Explorer(browser, tmp_path / "explore.html", viewport={"width": width, "height": 844}, color_scheme=scheme)
     for panel in page.PANELS:
         tab.page.evaluate("panel => location.hash = panel", panel)
         tab.page.wait_for_function("panel => !document.getElementById(panel).hidden", arg=panel, timeout=5_000)
         tab.wait()
-        assert tab.page.evaluate("() => document.documentElement.scrollWidth - innerWidth") <= 0, panel
+        assert tab.overflow() <= 0, panel
         nameless = tab.page.evaluate(
             """() => [...document.querySelectorAll("input:not([type=hidden]), select, button, [role=img], a")]
                 .filter(e => e.checkVisibility())
@@ -591,25 +531,20 @@ def test_dark_and_light_differ_while_the_page_is_open(tab):
     assert seen[0] == seen[2] != seen[1]
 
 
-def test_without_script_the_page_says_what_it_needs(browser, tmp_path):
-    path = tmp_path / "explore.html"
-    path.write_text(text(), encoding="utf-8")
-    context = browser.new_context(java_script_enabled=False)
-    opened = context.new_page()
-    opened.goto(path.as_uri())
-    assert "This page needs JavaScript" in opened.inner_text("body")
-    context.close()
-
-
 def test_the_page_is_small_and_needs_nothing_else():
     weights = sum(len(found) for found in re.findall(r'type="application/json">(.*?)</script>', text()))
     assert len(text().encode()) - weights < 400_000
     assert not re.search(r"https?:(?!//www\.w3\.org/1998/Math)|@import|url\(|<script[^>]* src", text())
     assert re.findall(r'<link[^>]* href="(.*?)"', text()) == ["data:,"]
+    assert re.search(r"<noscript>.{0,20}This page needs JavaScript", text())
 
 
-def test_the_command_writes_the_page(tmp_path, capsys):
-    assert command.main(["explore", "--quick", "--out", str(tmp_path)]) == 0
+@pytest.mark.parametrize("flags", [[], ["--quick"]])
+def test_the_command_writes_the_page(flags, tmp_path, monkeypatch, capsys):
+    sizes = counting.Config.quick if flags else explore.command.COUNTING
+    net = {counting.Config(**sizes): (None, None, counter())}
+    monkeypatch.setattr(counting, "learn", net.__getitem__)
+    assert command.main(["explore", *flags, "--out", str(tmp_path)]) == 0
     written = tmp_path / "explore" / "explore.html"
     assert capsys.readouterr().out == f"open {written} in a browser, on a phone too\n"
     assert "The notes under your hand" in written.read_text(encoding="utf-8")

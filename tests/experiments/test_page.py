@@ -13,6 +13,7 @@ import pytest
 
 from experiments.read import page
 from jnn import activations, mlp, pictures
+from tests.browsing import Tab, contrast
 
 SURE = 0.5
 
@@ -33,6 +34,9 @@ STROKES = {  # in pixels of a canvas of 280
     "a large 7": [[(12, 9), (268, 11), (150, 120), (91, 274)]],
     "a small 1": [[(32, 221), (40, 212), (37, 241)]],
     "a dash": [[(61, 140), (207, 151)]],
+    "a tap": [[(150, 150)]],
+    "a 7 and a stray dot": [[(60, 60), (110, 60), (80, 140)], [(262, 262), (264, 263)]],
+    "a 7 and a speck": [[(60, 60), (170, 60), (120, 200)], [(258, 262)]],
 }
 
 
@@ -78,47 +82,44 @@ def test_the_constants_are_those_of_pictures():
     assert data == {"sizes": [784, 12, 10], "sure": SURE, **constants}
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize("sizes", [(784, 376, 200, 10), (784, 10), (64, 30, 10), (784, 30, 9)])
-def test_other_sizes_are_refused(sizes):
-    params = tuple(
-        mlp.Layer(np.zeros((n, m), np.float32), np.zeros(n, np.float32)) for m, n in itertools.pairwise(sizes)
-    )
-    message = f"params must be a network [784, ..., 10] of up to 300,000 parameters, got {list(sizes)}"
-    with pytest.raises(ValueError, match=re.escape(message)):
-        page.html(params, SURE)
+SIZES = r"params must be a network \[784, ..., 10\] of up to 300,000 parameters, got "
+
+
+def zeros(*sizes):
+    layers = [(np.zeros((n, m), np.float32), np.zeros(n, np.float32)) for m, n in itertools.pairwise(sizes)]
+    return tuple(itertools.starmap(mlp.Layer, layers))
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e5])
-def test_parameters_that_half_precision_cannot_hold_are_refused(value):
-    first, second = network(12)
-    with pytest.raises(ValueError, match="params must be finite and at most 65504 in size, got"):
-        page.html((first, second._replace(b=second.b.at[3].set(value))), SURE)
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize("sure", [-0.1, 1.1, np.nan])
-def test_sure_is_a_share(sure):
-    with pytest.raises(ValueError, match=f"sure must be from 0 to 1, got {sure}"):
-        page.html(network(12), sure)
+@pytest.mark.parametrize(
+    ("params", "sure", "message"),
+    [
+        (zeros(784, 376, 200, 10), SURE, SIZES + r"\[784, 376, 200, 10\]"),
+        (zeros(784, 10), SURE, SIZES),
+        (zeros(784, 30, 9), SURE, SIZES),
+        (
+            jax.tree.map(lambda a: a - np.inf, zeros(784, 3, 10)),
+            SURE,
+            "params must be finite and at most 65504 in size",
+        ),
+        (jax.tree.map(lambda a: a + 1e5, zeros(784, 3, 10)), SURE, "params must be finite and at most 65504 in size"),
+        (zeros(784, 3, 10), -0.1, "sure must be from 0 to 1, got -0.1"),
+        (zeros(784, 3, 10), np.nan, "sure must be from 0 to 1, got nan"),
+    ],
+)
+def test_a_page_that_cannot_be(params, sure, message):
+    with pytest.raises(ValueError, match=message):
+        page.html(params, sure)
 
 
 # In a browser
 
 
-class Tab:
-    """The page in a browser, what it requested, and what went wrong."""
+class Paper(Tab):
+    """The page, its canvas and its network."""
 
     def __init__(self, browser, path, **settings):
-        path.write_text(page.html(network(), SURE), encoding="utf-8")
-        self.url, self.requested, self.errors = path.as_uri(), [], []
-        self.context = browser.new_context(**settings)
-        self.page = self.context.new_page()
-        self.page.on("request", lambda request: self.requested.append(request.url))
-        self.page.on("console", lambda message: self.errors.append(message.text))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.goto(self.url)
+        super().__init__(browser, path, page.html(network(), SURE), **settings)
 
     def at(self, points):
         """Where these points of the paper are in the window."""
@@ -126,26 +127,8 @@ class Tab:
         return [(box["x"] + x * box["width"] / 280, box["y"] + y * box["height"] / 280) for x, y in points]
 
     def draw(self, strokes):
-        for first, *others in map(self.at, strokes):
-            self.page.mouse.move(*first)
-            self.page.mouse.down()
-            for point in others:
-                self.page.mouse.move(*point, steps=4)
-            self.page.mouse.up()
-        self.wait()
-
-    def touch(self, strokes):
-        session = self.context.new_cdp_session(self.page)
-        for stroke in map(self.at, strokes):
-            for i, (x, y) in enumerate(stroke):
-                kind = "touchMove" if i else "touchStart"
-                session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
-            session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-        self.wait()
-
-    def wait(self):
-        """Until the page has shown what was drawn."""
-        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        for stroke in strokes:
+            self.mouse(*self.at(stroke))
 
     def canvas(self):
         return self.pixels("paper", 280)
@@ -174,18 +157,13 @@ class Tab:
         unread = all(values is None for values in self.reader())
         return unread and not numbers and self.page.locator("#hint").is_visible()
 
-    def overflow(self):
-        return self.page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
-
 
 @pytest.fixture(params=itertools.product((390, 1280), ("light", "dark")), ids=lambda both: "{}-{}".format(*both))
 def tab(request, browser, tmp_path):
     width, scheme = request.param
-    tab = Tab(browser, tmp_path / "page.html", viewport={"width": width, "height": 844}, color_scheme=scheme)
+    tab = Paper(browser, tmp_path / "page.html", viewport={"width": width, "height": 844}, color_scheme=scheme)
     yield tab
-    assert tab.requested == [tab.url]
-    assert not tab.errors
-    assert tab.overflow() <= 0
+    tab.check()
     tab.context.close()
 
 
@@ -211,33 +189,34 @@ def test_the_page_reads_as_jnn_does(tab):
         shown = [float(text.replace("\N{MINUS SIGN}", "-")) for text in tab.texts("#deciding .number")]
         np.testing.assert_allclose(shown, most, atol=0.02)
 
-        tab.page.get_by_role("button", name="Clear").click()
-        tab.wait()
+        tab.press("Clear")
     assert None in answers
     assert len(answers) > 2
 
 
 @pytest.mark.slow
-def test_undo_and_escape(tab):
+def test_undo_and_escape(small):
     first, second = STROKES["4"]
-    tab.draw([first])
-    image, _ = tab.reader()
-    tab.draw([second])
-    assert not np.array_equal(tab.reader()[0], image)
-    tab.page.get_by_role("button", name="Undo").click()
-    tab.wait()
-    assert np.array_equal(tab.reader()[0], image)
-    tab.page.keyboard.press("Escape")
-    tab.wait()
-    assert tab.empty()
+    small.draw([first])
+    image, _ = small.reader()
+    for key in ("Undo", "Control+z", "Meta+z"):
+        small.draw([second])
+        assert not np.array_equal(small.reader()[0], image)
+        small.press(key) if key == "Undo" else small.page.keyboard.press(key)
+        small.wait()
+        assert np.array_equal(small.reader()[0], image), key
+    small.page.keyboard.press("Escape")
+    small.wait()
+    assert small.empty()
 
 
 @pytest.mark.slow
 def test_a_finger_draws(browser, tmp_path):
     """What a mouse draws, also upwards, which scrolls a page elsewhere."""
     upwards = [stroke[::-1] for stroke in STROKES["4"]]
-    tab = Tab(browser, tmp_path / "page.html", viewport={"width": 390, "height": 600}, has_touch=True, is_mobile=True)
-    tab.touch(upwards)
+    tab = Paper(browser, tmp_path / "page.html", viewport={"width": 390, "height": 600}, has_touch=True, is_mobile=True)
+    for stroke in upwards:
+        tab.finger(*tab.at(stroke))
     image, outputs = tab.reader()
     np.testing.assert_allclose(image, pictures.normalise(tab.canvas()), atol=1e-3)
     np.testing.assert_allclose(outputs, read(image)[1], atol=1e-3)
@@ -255,43 +234,10 @@ def test_a_finger_draws(browser, tmp_path):
 @pytest.fixture
 def small(browser, tmp_path):
     """The page in a small window, with light colours."""
-    tab = Tab(browser, tmp_path / "page.html", viewport={"width": 375, "height": 548}, color_scheme="light")
+    tab = Paper(browser, tmp_path / "page.html", viewport={"width": 375, "height": 548}, color_scheme="light")
     yield tab
     assert not tab.errors
     tab.context.close()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "strokes",
-    [[[(150, 150)]], [[(60, 60), (110, 60), (80, 140)], [(262, 262), (264, 263)]]],
-    ids=["a tap", "a stray dot"],
-)
-def test_dots_are_drawn_and_read_as_jnn_does(small, strokes):
-    small.draw(strokes)
-    image, _ = small.reader()
-    assert small.canvas()[..., 0].min() == 0
-    np.testing.assert_allclose(image, pictures.normalise(small.canvas()), atol=1e-3)
-
-
-@pytest.mark.slow
-def test_specks_are_left_out_as_jnn_does(small):
-    small.draw([[(60, 60), (170, 60), (120, 200)]])
-    alone, _ = small.reader()
-    small.draw([[(258, 262)]])
-    np.testing.assert_allclose(small.reader()[0], alone, atol=1e-3)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("keys", ["Control+z", "Meta+z"])
-def test_a_key_undoes_a_stroke(small, keys):
-    first, second = STROKES["4"]
-    small.draw([first])
-    image, _ = small.reader()
-    small.draw([second])
-    small.page.keyboard.press(keys)
-    small.wait()
-    assert np.array_equal(small.reader()[0], image)
 
 
 @pytest.mark.slow
@@ -330,25 +276,23 @@ def test_a_pen_draws_beside_a_resting_palm(small):
 
 
 @pytest.mark.slow
-def test_the_answer_is_seen_on_a_small_phone_without_scrolling(small):
-    box = small.page.locator("#answer").bounding_box()
-    assert box["y"] + box["height"] < 548
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("width", "height"), [(667, 375), (844, 390), (932, 430)])
-def test_the_paper_fits_a_phone_on_its_side(browser, tmp_path, width, height):
-    tab = Tab(browser, tmp_path / "page.html", viewport={"width": width, "height": height})
-    box = tab.page.locator("#paper").bounding_box()
+@pytest.mark.parametrize(
+    ("width", "height", "seen"), [(375, 548, "#answer"), (667, 375, "#paper"), (932, 430, "#paper")]
+)
+def test_a_phone_shows_without_scrolling(browser, tmp_path, width, height, seen):
+    """The answer where it is held upright, the whole paper where it is on its side."""
+    tab = Paper(browser, tmp_path / "page.html", viewport={"width": width, "height": height})
+    box = tab.page.locator(seen).bounding_box()
     assert box["y"] + box["height"] < height
-    assert box["width"] == pytest.approx(box["height"])
-    assert tab.overflow() <= 0
+    paper = tab.page.locator("#paper").bounding_box()
+    assert paper["width"] == pytest.approx(paper["height"])
+    tab.check()
     tab.context.close()
 
 
 @pytest.mark.slow
 def test_without_script_the_page_says_what_it_needs(browser, tmp_path):
-    tab = Tab(browser, tmp_path / "page.html", java_script_enabled=False)
+    tab = Paper(browser, tmp_path / "page.html", java_script_enabled=False)
     assert "This page needs JavaScript" in tab.page.inner_text("body")
     assert not tab.page.locator("#hint").is_visible()
     tab.context.close()
@@ -356,7 +300,7 @@ def test_without_script_the_page_says_what_it_needs(browser, tmp_path):
 
 @pytest.mark.slow
 def test_forced_colours_show_the_bars(browser, tmp_path):
-    tab = Tab(browser, tmp_path / "page.html", forced_colors="active")
+    tab = Paper(browser, tmp_path / "page.html", forced_colors="active")
     tab.draw(STROKES["1"])
     colours = [
         tab.page.eval_on_selector(selector, "element => getComputedStyle(element).backgroundColor")
@@ -373,11 +317,7 @@ def test_buttons_have_a_border_that_is_seen(tab):
         """() => [getComputedStyle(document.getElementById("undo")).borderColor,
                   getComputedStyle(document.body).backgroundColor]"""
     )
-    parts = [np.array(re.findall(r"\d+", colour)[:3], float) / 255 for colour in colours]
-    low, high = sorted(
-        float(np.where(p <= 0.03928, p / 12.92, ((p + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]) for p in parts
-    )
-    assert (high + 0.05) / (low + 0.05) >= 3
+    assert contrast(*[[int(part) for part in re.findall(r"\d+", colour)[:3]] for colour in colours]) >= 3
 
 
 @pytest.mark.slow
@@ -389,7 +329,7 @@ def test_what_is_drawn_beside_the_paper_is_not_read(tab):
 @pytest.mark.slow
 def test_dark_and_light_differ(browser, tmp_path):
     """Also when the scheme changes while the page is open: the pictures of the neurons are drawn again."""
-    tab = Tab(browser, tmp_path / "page.html", color_scheme="light")
+    tab = Paper(browser, tmp_path / "page.html", color_scheme="light")
     seen = []
     for scheme in ("light", "dark", "light"):
         tab.page.emulate_media(color_scheme=scheme)

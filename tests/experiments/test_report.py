@@ -17,6 +17,7 @@ from PIL import Image
 from experiments import __main__ as command
 from experiments import load, names, paths, runner
 from experiments.runner import report
+from tests.browsing import contrast
 from tests.helpers import raises
 
 with io.BytesIO() as file:
@@ -152,32 +153,16 @@ def test_all_that_was_run_is_on_the_page(tmp_path, capsys):
     assert [(figure["width"], figure["height"], figure["alt"]) for figure in page.all("img")] == 3 * [
         ("3", "2", 'A line that rises, "steeply".')
     ]
-
-
-def test_chapters_are_those_of_the_notes(tmp_path):
-    for name in MODULES:
-        keep(tmp_path, name)
-    write(tmp_path)
-    said = read(tmp_path).said
-    places = [said.rindex(words) for words in ("Chapter 1", "alpha <is>", "Chapter 2", "gamma 4", "Chapter 3", "beta.")]
+    of_chapters = ("Chapter 1", "alpha <is>", "Chapter 2", "gamma 4", "Chapter 3", "beta.")
+    places = [page.said.rindex(words) for words in of_chapters]
     assert places == sorted(places)
-    assert "Chapter 4" not in said
+    assert "Chapter 4" not in page.said
 
 
-@pytest.mark.parametrize("name", REAL)
-def test_an_experiment_is_in_the_chapter_that_its_first_line_names(name):
-    chapter = re.search(r"\d", load(name).__doc__.partition(":")[0])
-    assert paths()[name].parent.name == f"chapter_{chapter.group() if chapter else 2}"  # roofline names none
-
-
-def test_a_false_claim_is_the_exit_code_and_is_said_in_words(tmp_path, capsys):
-    keep(tmp_path, "alpha", claims={"one is one": True, "one is two": False})
-    assert write(tmp_path) == 1
-    assert capsys.readouterr().out.startswith("1 of 3 experiments, 1 of 2 claims hold; see ")
-    said = read(tmp_path).said
-    assert "✗ alpha 1 of 2 claims false" in said
-    assert "✗ false: one is two" in said
-    assert "✓ holds: one is one" in said
+def test_experiments_are_in_the_chapters_that_their_first_lines_name():
+    for name in REAL:
+        chapter = re.search(r"\d", load(name).__doc__.partition(":")[0])
+        assert paths()[name].parent.name == f"chapter_{chapter.group() if chapter else 2}", name  # roofline names none
 
 
 def test_what_was_not_run_is_listed_with_its_command(tmp_path):
@@ -193,52 +178,36 @@ def test_what_was_not_run_is_listed_with_its_command(tmp_path):
     assert len(re.findall(r"<details>\s*<summary>2 not run yet", (tmp_path / "report.html").read_text())) == 1  # folded
 
 
-@pytest.fixture
-def compared(tmp_path, capsys):
-    """The page of alpha with sizes 5 and 7, where the second has no gamma, and beta was never run; what is printed."""
-    folders = [tmp_path / "five", tmp_path / "seven"]
+def test_runs_of_several_folders_are_side_by_side(tmp_path, capsys):
+    """Alpha with sizes 5 and 7, where the second has no gamma, and beta was never run; a false claim is the code."""
+    five, seven = folders = [tmp_path / "five", tmp_path / "seven"]
     for folder in folders:
         folder.mkdir()
-    keep(folders[0], "alpha")
-    keep(folders[0], "gamma")
+    keep(five, "alpha")
+    keep(five, "gamma")
     claims = {"two is two": False, "seven is seven": True}
     config = RESULT["config"] | {"size": 7, "many": [1.0]}
-    keep(folders[1], "alpha", config=config, claims=claims, numbers={"test_error": 0.5, "new": 1})
+    keep(seven, "alpha", config=config, claims=claims, numbers={"test_error": 0.5, "new": 1})
     assert report.write(MODULES, folders, tmp_path / "comparison.html") == 1
-    shown = capsys.readouterr()
-    assert not shown.err
-    return Page((tmp_path / "comparison.html").read_text(encoding="utf-8")), shown.out, folders
-
-
-def test_runs_of_several_folders_are_side_by_side(compared):
-    page, printed, (five, seven) = compared
-    assert printed.startswith(f"{five}: 2 of 3 experiments, 4 of 4 claims hold\n{seven}: 1 of 3 experiments, 1 of 2")
+    printed = capsys.readouterr()
+    assert not printed.err
+    assert printed.out.startswith(
+        f"{five}: 2 of 3 experiments, 4 of 4 claims hold\n{seven}: 1 of 3 experiments, 1 of 2 claims hold"
+    )
+    page = Page((tmp_path / "comparison.html").read_text(encoding="utf-8"))
     for words in (
         "test error 0.1232 ± 0.012 0.5 pairs 3 new 1 Command (five)",
         "five seven one <b>is</b> & stays one ✓ holds not claimed two is two ✓ holds ✗ false seven is seven",
         "✗ alpha 2 of 2 claims hold (five) 1 of 2 claims false (seven)",
         "Command (seven) python -m experiments alpha --quick --size 7",
+        "Differences five seven --size 5 7 --many 0.5 -2.0 1.0 five seven Claims",
     ):
         assert words in page.said, words
-    assert len(page.all("img")) == 3
-
-
-def test_the_flags_that_differ_are_named(compared):
-    page, *_ = compared
-    assert "Differences five seven --size 5 7 --many 0.5 -2.0 1.0 five seven Claims" in page.said
     assert page.said.count("Differences") == 1  # gamma has one run
-
-
-def test_runs_with_equal_flags_say_so(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        keep(tmp_path / name, "alpha")
-    report.write(MODULES, [tmp_path / "a", tmp_path / "b"], tmp_path / "comparison.html")
-    assert "The flags and the versions are the same." in Page((tmp_path / "comparison.html").read_text()).said
-
-
-def test_a_folder_without_results_is_refused(compared, tmp_path, capsys):
-    _, _, folders = compared
+    assert len(page.all("img")) == 3
+    report.write(MODULES, [five, five], tmp_path / "same.html")
+    assert "The flags and the versions are the same." in Page((tmp_path / "same.html").read_text()).said
+    capsys.readouterr()
     (tmp_path / "empty").mkdir()
     assert report.write(MODULES, [*folders, tmp_path / "empty"], tmp_path / "other.html") == 2
     assert capsys.readouterr().err.startswith(f"error: no results in {tmp_path / 'empty'}; run some experiments first")
@@ -254,24 +223,18 @@ def changed(**fields):
     [
         ("figure.png", None, "figure.png: No such file", "result"),
         ("figure.png", b"", "figure.png: not a PNG", "result"),
-        ("figure.png", b"<svg>", "figure.png: not a PNG", "result"),
         ("figure.png", PNG[:50], "figure.png: a damaged PNG", "result"),
-        ("figure.png", PNG[:-16], "figure.png: a damaged PNG", "result"),
         ("figure.png", PNG[:20] + b"\xff" + PNG[21:], "figure.png: a damaged PNG", "result"),
         ("result.json", None, "result.json: No such file", "figure"),
-        ("result.json", b"", "result.json: not JSON", "figure"),
         ("result.json", b"\xff\xfe{", "result.json: not JSON", "figure"),
         ("result.json", 100_000 * b"[", "result.json: not JSON", "figure"),
-        ("result.json", changed()[:-40], "result.json: not JSON", "figure"),
         ("result.json", b"[1, 2]", "result.json: must be an object, got [1, 2]", "figure"),
         ("result.json", b'{"experiment": "beta"}', "result.json: config is missing", "figure"),
         ("result.json", changed(experiment="alpha"), "result.json: must be of beta, got alpha", "figure"),
         ("result.json", changed(claims=[True]), "claims has the wrong type, got [true]", "figure"),
         ("result.json", changed(claims={}), "claims must be true or false", "figure"),
-        ("result.json", changed(claims={"x": "yes"}), "claims must be true or false", "figure"),
         ("result.json", changed(numbers={"x": None}), "numbers must be numbers", "figure"),
         ("result.json", changed(numbers={"x": 10**400}), "numbers must be numbers", "figure"),
-        ("result.json", changed(seconds=10**400), "numbers must be numbers", "figure"),
         ("result.json", changed(seconds=None), "seconds has the wrong type, got null", "figure"),
         ("result.json", changed(config={"size": 5, "old": 1}), "many, old; to replace it, run python -m ", "both"),
     ],
@@ -329,8 +292,10 @@ def test_a_page_that_fails_leaves_the_older_one_whole(error, code, said, tmp_pat
 def test_the_page_is_self_contained_and_in_order(tmp_path):
     keep(tmp_path, "alpha", claims={"<script>alert(1)</script>": True, "not so": False})
     keep(tmp_path, "beta", device="<img src=x>")
-    write(tmp_path)
+    assert write(tmp_path) == 1
     page = read(tmp_path)
+    assert "✗ alpha 1 of 2 claims false" in page.said
+    assert "✗ false: not so" in page.said
     assert not page.all("script")
     assert len(page.all("img")) == 2
     links = [value for _, attributes in page.tags for key, value in attributes.items() if key in ("src", "href")]
@@ -347,11 +312,9 @@ def test_the_page_is_self_contained_and_in_order(tmp_path):
     assert {attributes["aria-labelledby"] for _, attributes in page.tags if "aria-labelledby" in attributes} <= set(ids)
 
 
-def luminance(colour):
+def rgb(colour):
     colour = colour if len(colour) == 6 else "".join(2 * digit for digit in colour)
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (0, 2, 4)]
-    parts = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+    return [int(colour[i : i + 2], 16) for i in (0, 2, 4)]
 
 
 def test_all_text_has_the_contrast_that_wcag_asks_for(tmp_path):
@@ -364,8 +327,7 @@ def test_all_text_has_the_contrast_that_wcag_asks_for(tmp_path):
     for colours, ink, paper in itertools.product(
         (light, dark), ("ink", "soft", "link", "good", "bad"), ("paper", "card")
     ):
-        low, high = sorted(luminance(colours[name]) for name in (ink, paper))
-        assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, paper)
+        assert contrast(*(rgb(colours[name]) for name in (ink, paper))) >= 4.5, (ink, paper)
 
 
 # The command that made a result
@@ -414,14 +376,13 @@ def configs(monkeypatch):
     return ran
 
 
-@pytest.mark.parametrize("changed", ["not run", "default", "quick", "every field", "several"])
+@pytest.mark.parametrize("changed", ["not run", "every field", "several"])
 def test_the_commands_on_a_page_run_what_it_shows(changed, tmp_path, configs):
     """With and without results, for every field that can be changed, above all for those of several values."""
     expected = {}
     for name in REAL:
         config = load(name).Config
         fields = {
-            "quick": config.quick,
             "every field": {field: other(value) for field, value in dataclasses.asdict(config()).items()},
             "several": {"only": ("100 images", "30 hidden")}
             if name == "nielsen"
@@ -456,16 +417,3 @@ def test_the_commands_in_messages_write_where_it_was_read(tmp_path, configs, cap
     for line in said:
         assert shlex.split(line)[-2:] == ["--out", str(out)]
         assert command.main(shlex.split(line)[3:]) == 0
-
-
-# At the command line
-
-
-def test_a_real_run_and_its_report(tmp_path, capsys):
-    assert command.main(["--out", str(tmp_path), "--quick", "fig_5_1_tanh", "report"]) == 0
-    assert f"1 of {len(REAL)} experiments, 6 of 6 claims hold; 1 at the small size of --quick; see " in (
-        capsys.readouterr().out
-    )
-    page = read(tmp_path)
-    assert "Command python -m experiments fig_5_1_tanh --quick" in page.said
-    assert len(page.all("img")) == 1

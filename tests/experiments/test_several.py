@@ -14,6 +14,7 @@ import pytest
 from experiments import __main__ as command
 from experiments import names, runner
 from experiments.runner import report, several
+from tests.helpers import raises
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def codes(monkeypatch, two_cores):
 
 def test_each_runs_in_a_process_of_its_own(two_cores, tmp_path, capfd):
     """As it runs alone: with the flags, its lines in one block, and without a bar of its own."""
-    names = ["digits", "fig_5_1_tanh", "fig_4_1_step"]
+    names = ["digits", "fig_5_1_tanh"]
     assert command.main([*names, "--quick", "--out", str(tmp_path)]) == 0
     shown = capfd.readouterr()
     for name in names:
@@ -49,13 +50,9 @@ def test_each_runs_in_a_process_of_its_own(two_cores, tmp_path, capfd):
     assert shown.err == ""  # which is no terminal
 
 
-def test_a_terminal_shows_one_bar_for_all(codes, monkeypatch, capsys):
+def test_the_exit_code_is_the_largest(codes, monkeypatch, capsys):
+    """A terminal shows one bar for all."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert command.main(["bits", "rows"]) == 0
-    assert "2/2" in capsys.readouterr().err
-
-
-def test_the_exit_code_is_the_largest(codes, capsys):
     codes[0].update(bits=1, digits=-9)
     assert command.main(["bits", "digits", "rows"]) == 3
     shown = capsys.readouterr()
@@ -64,6 +61,7 @@ def test_the_exit_code_is_the_largest(codes, capsys):
     )
     assert "bits warned\n" in shown.err
     assert "error: digits was ended by signal 9\n" in shown.err
+    assert "3/3" in shown.err
 
 
 def test_after_an_interrupt_none_begins(codes, monkeypatch):
@@ -73,8 +71,17 @@ def test_after_an_interrupt_none_begins(codes, monkeypatch):
     assert len(codes[1]) < len(names()) / 2
 
 
-@pytest.mark.parametrize("why", ["one core", "an accelerator", "several processes", "no device"])
-def test_one_after_another(why, codes, monkeypatch):
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        (several, "cores", lambda: 1),
+        (jax, "default_backend", lambda: "gpu"),
+        (jax, "process_count", lambda: 2),
+        (several, "open_devices", raises(ValueError("JAX_PLATFORMS must name platforms of this machine"))),
+    ],
+    ids=["one core", "an accelerator", "several processes", "no device"],
+)
+def test_one_after_another(module, name, value, codes, monkeypatch):
     """In this process, where the second one is interrupted."""
     begun = []
 
@@ -82,17 +89,8 @@ def test_one_after_another(why, codes, monkeypatch):
         begun.append((runner.experiment_name(module), flags))
         return runner.INTERRUPTED if len(begun) == 2 else 1
 
-    def refuse():
-        raise ValueError("JAX_PLATFORMS must name platforms of this machine")
-
     monkeypatch.setattr(several, "main", main)
-    monkeypatch.setattr(several, "cores", lambda: 1 if why == "one core" else 2)
-    if why == "an accelerator":
-        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    elif why == "several processes":
-        monkeypatch.setattr(jax, "process_count", lambda: 2)
-    elif why == "no device":
-        monkeypatch.setattr(several, "open_devices", refuse)
+    monkeypatch.setattr(module, name, value)
     assert command.main(["bits", "rows", "digits", "--quick"]) == runner.INTERRUPTED
     assert begun == [("bits", ["--quick"]), ("rows", ["--quick"])]
     assert not codes[1]
