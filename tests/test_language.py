@@ -87,20 +87,6 @@ def test_what_is_written_follows_from_a_loop(temperature):
         np.testing.assert_array_equal(jnp.concatenate([written, on]), longer)
 
 
-def test_characters_are_drawn_from_the_softmax():
-    """The chi-square statistic over 4,000 first characters: below what 1 in 1,000 exceeds at N - 1 = 4 degrees."""
-    params, temperature = model(scale=3.0), 1.5
-    first = jnp.full(4_000, 2)
-    drawn = language.generate(
-        jax.random.key(7), params, language.zero_states(params), first, 1, temperature=temperature
-    )
-    _, z = language.logits(params, language.zero_states(params), jnp.array([2]))
-    expected = 4_000 * jax.nn.softmax(z[0] / temperature)
-    counts = jnp.bincount(drawn[1][0], length=N)
-    assert jnp.min(expected) > 50
-    assert jnp.sum((counts - expected) ** 2 / expected) < 18.5
-
-
 def test_a_traced_temperature():
     params = model(scale=3.0)
     write = functools.partial(language.generate, jax.random.key(4), params, language.zero_states(params), 1, 9)
