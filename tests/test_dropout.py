@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from jnn import activations, backprop, costs, dropout, mlp, regularize, train
+from jnn import activations, backprop, dropout, mlp, regularize
 from tests.helpers import COSTS, SMOOTH, examples, network, relative_error
 
 KEY = jax.random.key(0)
@@ -61,26 +61,6 @@ def test_a_mask_drops_its_fraction_each_neuron_by_itself(p):
     assert abs(masks.mean() - (1 - p)) <= 4 * error
     if p:
         assert np.abs(np.corrcoef(masks.T) - np.eye(40)).max() < 5 / np.sqrt(3000)
-
-
-def test_masks_are_fresh_for_each_layer_example_and_step():
-    """A network that reports its masks: weights of 0, biases of 1 and identity neurons."""
-    params = tuple(mlp.Layer(jnp.zeros((16, 16)), jnp.ones(16)) for _ in range(3))
-    seen = []
-
-    def grad(params, xs, ys, key):
-        seen.append(masks_of(key, params, len(xs), 0.5))
-        return dropout.minibatch_value_and_grad(
-            params, xs, ys, key, p=0.5, cost=costs.quadratic_with(activations.identity), hidden=activations.identity
-        )
-
-    state = train.init(train.sgd(0.1), params)
-    xs = jnp.zeros((8, 16))
-    with jax.disable_jit():
-        train.run(KEY, grad, train.sgd(0.1), state, (xs, xs), epochs=2, batch_size=4, transform=regularize.append_key)
-    rows = np.stack([np.asarray(mask) for step in seen for mask in step]).reshape(-1, 16)
-    assert len(rows) == 2 * 2 * 2 * 4
-    assert len(np.unique(rows, axis=0)) == len(rows)
 
 
 @pytest.mark.equation("section 3.3.2, dropout")

@@ -49,39 +49,28 @@ def test_the_right_derivation_passes():
 
 
 @pytest.mark.parametrize(
-    ("plant", "wrong"),
+    ("plant", "wrong", "said"),
     [
-        ("a dropped sigma'", {"[0].w", "[0].b", "[1].w", "[1].b"}),
-        ("a transposed weight", {"[0].w", "[0].b"}),
-        ("a missing 1/m", {"[0].w", "[0].b", "[1].w", "[1].b", "[2].w", "[2].b"}),
-        ("a swapped sign", {"[0].w", "[0].b", "[1].w", "[1].b", "[2].w", "[2].b"}),
-        ("one wrong entry", {"[1].w"}),
-        ("a transposed gradient", {"[1].w"}),
+        ("a dropped sigma'", "[0].w [0].b [1].w [1].b", "[2] is right, so look at what it hands down"),
+        ("a transposed weight", "[0].w [0].b", "[1] is right, so look at what it hands down"),
+        ("a missing 1/m", "[0].w [0].b [1].w [1].b [2].w [2].b", "it is 5 times the right one, and 5 is the length of"),
+        ("a swapped sign", "[0].w [0].b [1].w [1].b [2].w [2].b", "it is -1 times the right one"),
+        ("one wrong entry", "[1].w", "only its entry [2, 3] is wrong"),
+        ("a transposed gradient", "[1].w", "it is the transpose of the right one"),
     ],
 )
-def test_a_planted_error_is_found_and_placed(plant, wrong):
+def test_a_planted_error_is_found_and_placed(plant, wrong, said):
+    """What it looks like is said of every leaf of the last layer that is wrong."""
     args = (network(0, SQUARE), *examples(1, 5, SQUARE))
     report = gradcheck.compare(mean_cost, functools.partial(derivation, plant=plant), *args)
     assert not report.ok
-    assert {leaf.path for leaf in report.wrong} == wrong
-    for leaf in report.wrong:
-        assert leaf.autodiff.relative > 1e-4
-        assert leaf.finite.relative > 1e-4
-    assert str(report).count("WRONG") == len(wrong)
+    assert [leaf.path for leaf in report.wrong] == wrong.split()
+    assert all(min(leaf.autodiff.relative, leaf.finite.relative) > 1e-4 for leaf in report.wrong)
+    assert str(report).count("WRONG") == len(report.wrong)
     assert "rounding" not in str(report)  # which excuses no wrong leaf
-    said = {
-        "a missing 1/m": "it is 5 times the right one, and 5 is the length of axis 0 of args[1]",
-        "a swapped sign": "it is -1 times the right one",
-        "one wrong entry": "only its entry [2, 3] is wrong",
-        "a transposed gradient": "it is the transpose of the right one",
-        "a dropped sigma'": "[2] is right, so look at what it hands down",
-        "a transposed weight": "[1] is right, so look at what it hands down",
-    }[plant]
-    described = [leaf for leaf in report.wrong if leaf.diagnosis.startswith(said)]
-    assert {leaf.path[:3] for leaf in described} == {max(leaf.path[:3] for leaf in report.wrong)} or described == [
-        *report.wrong
-    ]
-    assert str(report).count(f": {said}") == len(described)
+    last = [leaf.diagnosis for leaf in report.wrong if leaf.path[:3] == report.wrong[-1].path[:3]]
+    assert all(diagnosis.startswith(said) for diagnosis in last)
+    assert str(report).count(f": {said}") >= len(last)
     if plant == "one wrong entry":
         assert report.wrong[0].autodiff.where == report.wrong[0].finite.where == (2, 3)
 
@@ -320,11 +309,7 @@ def same(p, *_):
     ("call", "error", "said"),
     [
         (lambda: gradcheck.compare(jnp.sum, jnp.ones_like), ValueError, ".* at least one argument"),
-        (
-            check(same, lambda p: p["k"], {"k": 3}),
-            TypeError,
-            r"params\['k'\] must .* floating .* int.*later argument",
-        ),
+        (check(same, lambda p: p["k"], {"k": 3}), TypeError, r"params\['k'\] must .* floating .* int.*later arg"),
         (check(same, lambda p: p**2), ValueError, "f must return one scalar, got"),
         (check(same, lambda p: [jnp.sum(p)]), ValueError, r"f must return one scalar, got \["),
         (check(same, lambda p: jnp.sum(p > 0)), TypeError, "f must return a .*floating.* got int"),
@@ -332,7 +317,7 @@ def same(p, *_):
         (check(None), TypeError, "grad_f must be a function, got None"),
         (check(same, lambda p: 1.0, ()), ValueError, r"params must hold at least one array .*, got \(\)"),
         (check(lambda p: {"w": p}), ValueError, "grad_f must return a tree like the first argument.*got"),
-        (check(lambda p: (p, 0.0)), ValueError, r"grad_f must return a tree like .*\(gradient, value\): swap"),
+        (check(lambda p: (p, 0.0), lambda p: sum(p["w"]), {"w": X}), ValueError, r"grad_f must .*, value\): swap"),
         (check(lambda p: (None, p)), ValueError, "grad_f must return a tree like the first argument"),
         (check(lambda p: ((1.0, p), p)), ValueError, "grad_f must return a tree like the first argument"),
         (check(lambda p: np.ones(3, object)), TypeError, "the gradient .* must hold real numbers, got object"),
@@ -341,17 +326,9 @@ def same(p, *_):
         (check(lambda p: np.ones(3, complex)), TypeError, "the gradient .* must hold real numbers, got complex128"),
         (check(lambda p: KEYS), TypeError, "the gradient that grad_f returns must hold real numbers, got key<fry>"),
         (check(lambda p: ("3", p)), TypeError, "the value that grad_f returns must hold real numbers, got <U1"),
-        (
-            check(same, jnp.sum, X, "mode"),
-            TypeError,
-            r"args\[1\] must be an array, got a str: bind it to f and",
-        ),
+        (check(same, jnp.sum, X, "mode"), TypeError, r"args\[1\] must be an array, got a str: bind it to f and"),
         (check(same, jnp.sum, X, jnp.tanh), TypeError, r"args\[1\] .* got a PjitFunction: bind .* functools.partial"),
-        (
-            check(same, lambda p, n: jnp.sum(p[:n]), X, 2),
-            TypeError,
-            r"args\[1\]=2 must .* functools.partial \(.*stat",
-        ),
+        (check(same, lambda p, n: jnp.sum(p[:n]), X, 2), TypeError, r"args\[1\]=2 must .* functools.partial"),
         (check(same, tolerance=0), ValueError, "tolerance must be positive, got 0"),
         (check(same, finite_tolerance=0), ValueError, "finite_tolerance must be positive, got 0"),
         (check(same, tolerance=np.nan), ValueError, "tolerance must be positive, got nan"),

@@ -9,11 +9,11 @@ from jax.sharding import PartitionSpec as P
 from jnn import costs, language, lstm
 from tests.helpers import relative_error, split_in_two
 
-N, INPUTS, D = 5, 3, 4
+N, INPUTS, D, KEY = 5, 3, 4, jax.random.key(0)
 
 
 def model(layers=2, characters=N, scale=1.0):
-    params = language.init(jax.random.key(0), characters, INPUTS, D, layers=layers)
+    params = language.init(KEY, characters, INPUTS, D, layers=layers)
     return params._replace(readout=jax.tree.map(lambda leaf: scale * leaf, params.readout))
 
 
@@ -117,16 +117,12 @@ def test_devices_write_their_own_texts():
         (lambda p, s: language.logits(p, s[:1], text(3)), ValueError, "states must .* each of 2 layers, got 1"),
         (lambda p, s: language.cost(p, s, text(2, 1)), ValueError, "xs must have at least 2 characters.*got 1"),
         (lambda p, s: language.cost(p, s, text(4)), ValueError, r"xs must have shape \[B, T \+ 1\].*got \(4,\)"),
-        (lambda p, s: language.generate(jax.random.key(0), p, s, 0, 0), ValueError, "steps must be at least 1, got 0"),
-        (
-            lambda p, s: language.generate(jax.random.key(0), p, s, 0, 3, temperature=-1),
-            ValueError,
-            "temperature must be at least 0, got -1",
-        ),
-        (lambda p, s: language.generate(jax.random.key(0), p, s, N, 3), ValueError, "first must be in 0 ... 4"),
+        (lambda p, s: language.generate(KEY, p, s, 0, 0), ValueError, "steps must be at least 1, got 0"),
+        (lambda p, s: language.generate(KEY, p, s, 0, 3, temperature=-1), ValueError, "temperature must be at least 0"),
+        (lambda p, s: language.generate(KEY, p, s, N, 3), ValueError, "first must be in 0 ... 4"),
         (lambda p, s: language.generate(0, p, s, 0, 3), TypeError, "key must be a key"),
-        (lambda p, s: language.init(jax.random.key(0), 1, 2, 3), ValueError, "characters must be at least 2, got 1"),
-        (lambda p, s: language.init(jax.random.key(0), 2, 2, 3, layers=0), ValueError, "layers must be at least 1"),
+        (lambda p, s: language.init(KEY, 1, 2, 3), ValueError, "characters must be at least 2, got 1"),
+        (lambda p, s: language.init(KEY, 2, 2, 3, layers=0), ValueError, "layers must be at least 1"),
     ],
 )
 def test_bad_input(call, error, message):

@@ -300,7 +300,6 @@ def test_bad_criteria(call, match):
     ("options", "match"),
     [
         ({"stopping": stopping.error_change(window=5), "evaluate": lambda _: 0.0}, "the number of epochs, got 5 and 4"),
-        ({"stopping": stopping.weight_change(0.1, window=5)}, "the number of epochs, got 5 and 4"),
         ({"stopping": stopping.error_change(window=2)}, "needs an error, got evaluate=None"),
         ({"stopping": CRITERIA[0], "evaluate": lambda _: {"accuracy": jnp.ones(())}}, 'under "error"'),
         ({"stopping": CRITERIA[0], "evaluate": lambda _: jnp.ones(3)}, "one number"),

@@ -324,11 +324,7 @@ def test_a_function_that_raises_says_why():
         (lambda: universal.approximate(line, 0.0, float("inf"), 3), ValueError, r"upper\[0\] must be finite, got inf"),
         (lambda: universal.approximate(line, 0.0, 1.0, 0), ValueError, r"bins\[0\] must be at least 1, got 0"),
         (lambda: universal.approximate(line, 0.0, 1.0, 2.5), TypeError, r"bins\[0\] must be an integer, got 2.5"),
-        (
-            lambda: universal.approximate(line, (0.0, 0.0), 1.0, (2,) * 3),
-            ValueError,
-            "one number, or have one for each",
-        ),
+        (lambda: universal.approximate(line, (0.0, 0.0), 1.0, (2,) * 3), ValueError, "one number, or have one for"),
         (lambda: universal.approximate(line, 0.0, 1.0, 3, samples=0), ValueError, "samples must be at least 1, got 0"),
         (lambda: universal.approximate(lambda x: jnp.eye(2), 0.0, 1.0, 3), ValueError, r"must return .*\(2, ?2\)"),
         (lambda: universal.approximate(lambda x: (x, x), 0.0, 1.0, 3), ValueError, "f must return a number"),
