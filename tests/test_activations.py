@@ -1,3 +1,4 @@
+import functools
 import math
 
 import jax
@@ -113,6 +114,25 @@ def test_activations_pass_through_jit_as_arguments():
     for f in (activations.sigmoid, activations.tanh, activations.sigmoid):
         apply(f, jnp.ones(3))
     assert traces == [activations.sigmoid, activations.tanh]
+
+
+def test_the_docstring_of_an_activation_is_that_of_its_function():
+    """Or of what made it; not one that a function has from its class."""
+
+    def doubled(z):
+        """Twice z.
+
+        With a second line.
+        """
+        return 2 * z
+
+    def doc(value, **options):
+        return activations.Activation("doubled", value, jnp.ones_like, **options).__doc__
+
+    said = "Twice z.\n\nWith a second line."
+    assert doc(doubled) == doc(doubled, made_by=functools.partial(jnp.sin)) == said
+    assert doc(lambda z: z, made_by=functools.partial(doubled)) == said
+    assert doc(functools.partial(doubled)) == doc(lambda z: z) == activations.Activation.__doc__
 
 
 @pytest.mark.bad_input

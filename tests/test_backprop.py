@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jnn import activations, backprop, costs, gradcheck, mlp
-from tests.helpers import COSTS, NEURONS, SIZES, SMOOTH, examples, network, relative_error
+from tests.helpers import COSTS, NEURONS, SIZES, SMOOTH, examples, network, refuses, relative_error
 
 P, ONE, MANY = network(0), backprop.value_and_grad, backprop.minibatch_value_and_grad
 
@@ -79,27 +79,6 @@ def test_against_finite_differences(sizes):
     gradcheck.assert_ok(f, by_hand, network(0, sizes), x, y, tolerance=1e-12)
 
 
-@pytest.mark.equation("2.3")
-def test_errors_are_the_derivatives_by_the_weighted_inputs(x64):
-    """delta^l = dC/dz^l for every layer: (2.1), and (2.3)."""
-    params = network(0, dtype=jnp.float64)
-    x, y = jax.tree.map(lambda a: a[0], examples(1, 1, dtype=jnp.float64))
-    zs, activations_below = backprop.feedforward(params, x)
-    deltas = backprop.errors(params, zs, y, cost=costs.cross_entropy)
-
-    def cost_when_moved(moves):
-        """C when each weighted input z^l is moved by its entry of `moves`."""
-        a = x
-        for (w, b), move in zip(params, moves, strict=True):
-            z = w @ a + b + move
-            a = activations.sigmoid(z)
-        return costs.cross_entropy.value(z, y)
-
-    wanted = jax.grad(cost_when_moved)([jnp.zeros_like(z) for z in zs])
-    assert relative_error(deltas, wanted) < 1e-12
-    assert relative_error(activations_below, [x, *map(activations.sigmoid, zs[:-1])]) < 1e-15
-
-
 def two_layers_up():
     """w, b of a layer l + 1 of 4 neurons above one of 5; z^l, a^l, delta^l; delta^(l+1); and dC/da^l by autodiff."""
     params = network(0, dtype=jnp.float64)
@@ -141,7 +120,7 @@ def test_gradients_are_products_of_errors_and_activations(x64):
 
 
 @pytest.mark.equation("2.7", "2.8")
-@pytest.mark.parametrize("n_out", [3, 32, 33, 70])
+@pytest.mark.parametrize("n_out", [3, 70])
 def test_the_gradient_of_a_layer_is_a_sum_over_rows(n_out, x64):
     """(2.7) and (2.8) added up over a mini-batch, for narrow layers and wide ones."""
     deltas, _ = examples(0, 6, (n_out, 1), jnp.float64)
@@ -155,30 +134,23 @@ def zeros(*shape):
     return jnp.zeros(shape)
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda: ONE(P, zeros(6, 7), zeros(6, 3)), ValueError, r"x must .*, got \(6, 7\).*minibatch_value_and_grad"),
-        (lambda: MANY(P, zeros(3), zeros(3)), ValueError, r"xs must .*\(3, 7\), got \(3,\).*use value_and_grad"),
-        (lambda: ONE(P, zeros(7), zeros(2)), ValueError, r"y must have shape \(3,\), got .*one_hot"),
-        (lambda: ONE(P, zeros(7), zeros(3, 1)), ValueError, r"y must have shape \(3,\), got .*one_hot"),
-        (lambda: MANY(P, zeros(6, 7), zeros(6)), ValueError, r"ys must have shape \(6, 3\), got \(6,\).*one_hot"),
-        (lambda: MANY(P, zeros(6, 7), zeros(5, 3)), ValueError, "leading axes of data must be equal"),
-        (lambda: MANY(P, zeros(0, 7), zeros(0, 3)), ValueError, "at least one example"),
-        (lambda: ONE(P, np.arange(7), zeros(3)), TypeError, "x must have a floating dtype, got int"),
-        (lambda: MANY(P, np.ones((4, 7), int), zeros(4, 3)), TypeError, "xs must have a floating dtype, got int"),
-        (lambda: ONE(P[::2], zeros(7), zeros(3)), ValueError, r"params\[1\]\.w"),
-        (lambda: MANY(P[::2], zeros(4, 7), zeros(4, 3)), ValueError, r"params\[1\]\.w"),
-        (lambda: ONE(P, zeros(7), zeros(3), hidden=jnp.tanh), TypeError, "hidden must be an activation with its deriv"),
-        (lambda: MANY(P, zeros(4, 7), zeros(4, 3), hidden=jnp.tanh), TypeError, "such as activations.tanh"),
-        (lambda: ONE(P, zeros(7), zeros(3), cost="mse"), TypeError, "cost must be a cost with its delta, .* got 'mse'"),
-        (lambda: MANY(P, zeros(4, 7), zeros(4, 3), cost="mse"), TypeError, "such as costs.cross_entropy, got 'mse'"),
-    ],
+test_bad_input = refuses(
+    (lambda: ONE(P, zeros(6, 7), zeros(6, 3)), ValueError, r"x must .*, got \(6, 7\).*minibatch_value_and_grad"),
+    (lambda: MANY(P, zeros(3), zeros(3)), ValueError, r"xs must .*\(3, 7\), got \(3,\).*use value_and_grad"),
+    (lambda: ONE(P, zeros(7), zeros(2)), ValueError, r"y must have shape \(3,\), got .*one_hot"),
+    (lambda: ONE(P, zeros(7), zeros(3, 1)), ValueError, r"y must have shape \(3,\), got .*one_hot"),
+    (lambda: MANY(P, zeros(6, 7), zeros(6)), ValueError, r"ys must have shape \(6, 3\), got \(6,\).*one_hot"),
+    (lambda: MANY(P, zeros(6, 7), zeros(5, 3)), ValueError, "leading axes of data must be equal"),
+    (lambda: MANY(P, zeros(0, 7), zeros(0, 3)), ValueError, "at least one example"),
+    (lambda: ONE(P, np.arange(7), zeros(3)), TypeError, "x must have a floating dtype, got int"),
+    (lambda: MANY(P, np.ones((4, 7), int), zeros(4, 3)), TypeError, "xs must have a floating dtype, got int"),
+    (lambda: ONE(P[::2], zeros(7), zeros(3)), ValueError, r"params\[1\]\.w"),
+    (lambda: MANY(P[::2], zeros(4, 7), zeros(4, 3)), ValueError, r"params\[1\]\.w"),
+    (lambda: ONE(P, zeros(7), zeros(3), hidden=jnp.tanh), TypeError, "hidden must be an activation with its deriv"),
+    (lambda: MANY(P, zeros(4, 7), zeros(4, 3), hidden=jnp.tanh), TypeError, "such as activations.tanh"),
+    (lambda: ONE(P, zeros(7), zeros(3), cost="mse"), TypeError, "cost must be a cost with its delta, .* got 'mse'"),
+    (lambda: MANY(P, zeros(4, 7), zeros(4, 3), cost="mse"), TypeError, "such as costs.cross_entropy, got 'mse'"),
 )
-def test_bad_input(call, error, message):
-    with pytest.raises(error, match=message):
-        call()
 
 
 def test_weights_of_examples_scale_their_costs(x64):

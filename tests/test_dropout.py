@@ -7,7 +7,7 @@ import pytest
 from jax.tree_util import Partial
 
 from jnn import activations, backprop, dropout, mlp, regularize
-from tests.helpers import COSTS, SMOOTH, examples, network, relative_error
+from tests.helpers import COSTS, SMOOTH, examples, network, refuses, relative_error
 
 KEY = jax.random.key(0)
 GRAD = backprop.minibatch_value_and_grad
@@ -101,10 +101,8 @@ def test_fractions_outside(p):
             call()
 
 
-@pytest.mark.bad_input
-def test_masks_that_do_not_fit():
-    params, data = network(0), examples(1, 6)
-    with pytest.raises(ValueError, match="masks must have one array for each of 2 hidden layers, got 1"):
-        GRAD(params, *data, masks=[jnp.ones((6, 5), bool)])
-    with pytest.raises(ValueError, match=r"masks\[1\] must have shape \(6, 4\), got \(6, 5\)"):
-        GRAD(params, *data, masks=2 * [jnp.ones((6, 5), bool)])
+ONE_MASK, DATA = jnp.ones((6, 5), bool), examples(1, 6)
+test_masks_that_do_not_fit = refuses(
+    (lambda: GRAD(network(0), *DATA, masks=[ONE_MASK]), ValueError, "one array for each of 2 hidden layers, got 1"),
+    (lambda: GRAD(network(0), *DATA, masks=2 * [ONE_MASK]), ValueError, r"masks\[1\] must .* \(6, 4\), got \(6, 5\)"),
+)

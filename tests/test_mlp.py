@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jnn import activations, mlp
-from tests.helpers import examples, network, relative_error
+from tests.helpers import examples, network, refuses, relative_error
 
 KEY = jax.random.key(0)
 
@@ -122,57 +122,39 @@ def test_traced_labels_are_not_checked():
 X = jnp.zeros((2, 7))
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda: mlp.linear(network(0)[0], jnp.ones((3, 2))), ValueError, "xs must have shape .* got .3, 2.: the last"),
-        (lambda: mlp.linear(network(0)[0], jnp.array(1.0)), ValueError, "xs must have shape"),
-        (lambda: mlp.init(KEY, (784,)), ValueError, "at least an input and an output width"),
-        (lambda: mlp.init(KEY, (784, 0, 10)), ValueError, r"sizes\[1\] must be at least 1, got 0"),
-        (lambda: mlp.init(KEY, (784, 3.0, 10)), TypeError, r"sizes\[1\] must be an integer, got"),
-        (lambda: mlp.init(KEY, (784, True, 10)), TypeError, r"sizes\[1\] must be an integer, got"),
-        (lambda: mlp.init(0, (2, 3)), TypeError, r"key must be a key made by jax\.random\.key.*got"),
-        (lambda: mlp.init(jnp.zeros(2, jnp.uint32), (2, 3)), TypeError, r"key must be .* by jax\.random\.key.*got"),
-        (lambda: mlp.forward(network(0), jnp.zeros(6)), ValueError, r"x must have shape \(7,\), got .*vmap"),
-        (lambda: mlp.forward(network(0), jnp.zeros((1, 7))), ValueError, r"x must have shape \(7,\), got .*vmap"),
-        (lambda: jax.jit(mlp.forward)(network(0), jnp.zeros(6)), ValueError, "x must have shape"),
-        (lambda: mlp.forward(network(0), jnp.zeros(7, int)), TypeError, r"x must .* floating .*got int32.*astype"),
-        (lambda: mlp.classify(network(0), jnp.zeros(7)), ValueError, r"\(7, 7\), got \(7,\): one row for each example"),
-        (lambda: mlp.accuracy(network(0), jnp.zeros((5, 7)), jnp.zeros((5, 3), int)), ValueError, r"labels .*\(5, 3\)"),
-        (lambda: mlp.accuracy(network(0), X, np.array([1, 3])), ValueError, r"0 ... 2, got 3 at \(1,\)"),
-        (lambda: mlp.accuracy(network(0), X, np.array([-1, 0])), ValueError, r"0 ... 2, got -1 at"),
-        (lambda: mlp.accuracy(network(0, (7, 1)), X, np.array([1, 2])), ValueError, "0 ... 1, got 2"),
-        (lambda: mlp.accuracy(network(0), X, jnp.ones(2)), TypeError, "labels must be integers, got float"),
-        (lambda: jax.jit(mlp.accuracy)(network(0), X, jnp.ones(2)), TypeError, "labels must be integers"),
-    ],
+test_bad_input = refuses(
+    (lambda: mlp.linear(network(0)[0], jnp.ones((3, 2))), ValueError, "xs must have shape .* got .3, 2.: the last"),
+    (lambda: mlp.linear(network(0)[0], jnp.array(1.0)), ValueError, "xs must have shape"),
+    (lambda: mlp.init(KEY, (784,)), ValueError, "at least an input and an output width"),
+    (lambda: mlp.init(KEY, (784, 0, 10)), ValueError, r"sizes\[1\] must be at least 1, got 0"),
+    (lambda: mlp.init(KEY, (784, 3.0, 10)), TypeError, r"sizes\[1\] must be an integer, got"),
+    (lambda: mlp.init(KEY, (784, True, 10)), TypeError, r"sizes\[1\] must be an integer, got"),
+    (lambda: mlp.init(0, (2, 3)), TypeError, r"key must be a key made by jax\.random\.key.*got"),
+    (lambda: mlp.init(jnp.zeros(2, jnp.uint32), (2, 3)), TypeError, r"key must be .* by jax\.random\.key.*got"),
+    (lambda: mlp.forward(network(0), jnp.zeros(6)), ValueError, r"x must have shape \(7,\), got .*vmap"),
+    (lambda: mlp.forward(network(0), jnp.zeros((1, 7))), ValueError, r"x must have shape \(7,\), got .*vmap"),
+    (lambda: jax.jit(mlp.forward)(network(0), jnp.zeros(6)), ValueError, "x must have shape"),
+    (lambda: mlp.forward(network(0), jnp.zeros(7, int)), TypeError, r"x must .* floating .*got int32.*astype"),
+    (lambda: mlp.classify(network(0), jnp.zeros(7)), ValueError, r"\(7, 7\), got \(7,\): one row for each example"),
+    (lambda: mlp.accuracy(network(0), jnp.zeros((5, 7)), jnp.zeros((5, 3), int)), ValueError, r"labels .*\(5, 3\)"),
+    (lambda: mlp.accuracy(network(0), X, np.array([1, 3])), ValueError, r"0 ... 2, got 3 at \(1,\)"),
+    (lambda: mlp.accuracy(network(0), X, np.array([-1, 0])), ValueError, r"0 ... 2, got -1 at"),
+    (lambda: mlp.accuracy(network(0, (7, 1)), X, np.array([1, 2])), ValueError, "0 ... 1, got 2"),
+    (lambda: mlp.accuracy(network(0), X, jnp.ones(2)), TypeError, "labels must be integers, got float"),
+    (lambda: jax.jit(mlp.accuracy)(network(0), X, jnp.ones(2)), TypeError, "labels must be integers"),
 )
-def test_bad_input(call, error, message):
-    with pytest.raises(error, match=message):
-        call()
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("layers", "wrong"),
-    [
-        (lambda a, b, c: (a, c), r"params\[1\]\.w must have shape \(3, 5\), got \(3, 4\)"),
-        (lambda a, b, c: (a, mlp.Layer(b.w.T, b.b), c), r"params\[1\]\.w must have shape \(4, 5\), got \(5, 4\)"),
-        (lambda a, b, c: (a, mlp.Layer(b.w, c.b), c), r"params\[1\]\.w must have shape \(3, 5\), got \(4, 5\)"),
-        (lambda a, b, c: (mlp.Layer(a.w[0], a.b), b, c), r"params\[0\]\.w must have shape .*got \(7,\)"),
-        (lambda a, b, c: (), "params must have at least one mlp.Layer"),
-    ],
+A, B, C = network(0)
+test_layers_that_do_not_chain = refuses(
+    (lambda: mlp.forward((A, C), X[0]), ValueError, r"params\[1\]\.w must have shape \(3, 5\), got \(3, 4\)"),
+    (lambda: mlp.forward((A, B._replace(w=B.w.T), C), X[0]), ValueError, r"params\[1\]\.w must .*, got \(5, 4\)"),
+    (lambda: mlp.forward((A, B._replace(b=C.b), C), X[0]), ValueError, r"params\[1\]\.w .* \(3, 5\), got \(4, 5\)"),
+    (lambda: mlp.forward((A._replace(w=A.w[0]), B, C), X[0]), ValueError, r"params\[0\]\.w must .*got \(7,\)"),
+    (lambda: mlp.forward((), X[0]), ValueError, "params must have at least one mlp.Layer"),
 )
-def test_layers_that_do_not_chain(layers, wrong):
-    with pytest.raises(ValueError, match=wrong):
-        mlp.forward(layers(*network(0)), jnp.zeros(7))
-
-
-@pytest.mark.bad_input
-def test_activations_that_are_no_functions():
-    params = mlp.init(jax.random.key(0), (3, 4, 2))
-    for f in (mlp.logits, lambda params, x, hidden: mlp.classify(params, x[None], hidden=hidden)):
-        with pytest.raises(TypeError, match="hidden must be an activation, such as activations.tanh, got 'relu'"):
-            f(params, jnp.ones(3), hidden="relu")
-    with pytest.raises(TypeError, match="output must be an activation, .* got 'softmax'"):
-        mlp.forward(params, jnp.ones(3), output="softmax")
+test_activations_that_are_no_functions = refuses(
+    (lambda: mlp.logits(network(0), X[0], hidden="relu"), TypeError, "hidden must be .* activations.tanh, got 'relu'"),
+    (lambda: mlp.classify(network(0), X, hidden="relu"), TypeError, "hidden must be .* activations.tanh, got 'relu'"),
+    (lambda: mlp.forward(network(0), X[0], output="softmax"), TypeError, "output must be an activation, .* 'softmax'"),
+)

@@ -6,7 +6,7 @@ import scipy.ndimage
 from jax.tree_util import Partial
 
 from jnn import backprop, costs, mlp, receptive
-from tests.helpers import examples
+from tests.helpers import examples, refuses
 
 SIZES, SHAPE, WIDTHS, MARGIN = (42, 9, 5, 3), (6, 7), (0.8, 2.0), 0.5
 WINDOWS = receptive.windows(SIZES, SHAPE, widths=WIDTHS, margin=MARGIN)
@@ -81,47 +81,25 @@ def test_a_neuron_that_sees_nothing_starts_without_weights():
     np.testing.assert_array_equal(local[0].w, np.zeros((9, 42)))
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"shape": (6, 6)}, r"one pixel for each of 42 inputs, got \(6, 6\)"),
-        ({"shape": (42,)}, r"shape must be \[H, W\]"),
-        ({"widths": (1.0,)}, "one entry for each of 2 hidden layers, got 1"),
-        ({"widths": (1.0, 0.0)}, "widths must be positive and finite, got 0.0"),
-        ({"margin": 3.0}, "below half of the image's 6 pixels, got 3.0"),
-        ({"margin": -1.0}, "margin must be at least 0, got -1.0"),
-    ],
+def windows(shape=SHAPE, widths=WIDTHS, margin=MARGIN):
+    return lambda: receptive.windows(SIZES, shape, widths=widths, margin=margin)
+
+
+def localised(windows=WINDOWS, floor=0.1):
+    return lambda: receptive.localised(GRAD, windows, floor=floor)(PARAMS, *examples(0, 4, SIZES))
+
+
+test_bad_input = refuses(
+    (windows(shape=(6, 6)), ValueError, r"one pixel for each of 42 inputs, got \(6, 6\)"),
+    (windows(shape=(42,)), ValueError, r"shape must be \[H, W\]"),
+    (windows(widths=(1.0,)), ValueError, "one entry for each of 2 hidden layers, got 1"),
+    (windows(widths=(1.0, 0.0)), ValueError, "widths must be positive and finite, got 0.0"),
+    (windows(margin=3.0), ValueError, "below half of the image's 6 pixels, got 3.0"),
+    (windows(margin=-1.0), ValueError, "margin must be at least 0, got -1.0"),
+    (lambda: receptive.smooth(PARAMS, (6, 6), sigma=1.0), ValueError, r"one pixel for each of 42 inputs, got \(6, 6\)"),
+    (lambda: receptive.smooth(PARAMS, SHAPE, sigma=-1.0), ValueError, r"sigma must be at least 0, got -1.0"),
+    (lambda: receptive.localise(PARAMS, WINDOWS[:-1]), ValueError, "one array for each of 3 layers, got 2"),
+    (localised(WINDOWS[:-1]), ValueError, "one array for each of 3 layers, got 2"),
+    (localised((WINDOWS[0].T, *WINDOWS[1:])), ValueError, r"windows\[0\] must have shape \(9, 42\)"),
+    (localised(floor=1.5), ValueError, r"floor must be in \[0, 1\], got 1.5"),
 )
-def test_windows_need_an_image_and_a_width_for_each_hidden_layer(change, says):
-    with pytest.raises(ValueError, match=says):
-        receptive.windows(SIZES, **{"shape": SHAPE, "widths": WIDTHS, "margin": MARGIN, **change})
-
-
-@pytest.mark.bad_input
-def test_smoothing_needs_an_image():
-    with pytest.raises(ValueError, match=r"one pixel for each of 42 inputs, got \(6, 6\)"):
-        receptive.smooth(PARAMS, (6, 6), sigma=1.0)
-    with pytest.raises(ValueError, match=r"sigma must be at least 0, got -1.0"):
-        receptive.smooth(PARAMS, SHAPE, sigma=-1.0)
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("windows", "says"),
-    [
-        (WINDOWS[:-1], "one array for each of 3 layers, got 2"),
-        ((WINDOWS[0].T, *WINDOWS[1:]), r"windows\[0\] must have shape \(9, 42\)"),
-    ],
-)
-def test_windows_must_fit_the_network(windows, says):
-    with pytest.raises(ValueError, match=says):
-        receptive.localise(PARAMS, windows)
-    with pytest.raises(ValueError, match=says):
-        receptive.localised(GRAD, windows, floor=0.1)(PARAMS, *examples(0, 4, SIZES))
-
-
-@pytest.mark.bad_input
-def test_the_floor_is_a_fraction():
-    with pytest.raises(ValueError, match=r"floor must be in \[0, 1\], got 1.5"):
-        receptive.localised(GRAD, WINDOWS, floor=1.5)

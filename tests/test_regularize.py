@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jax.tree_util import Partial
 
 from jnn import backprop, costs, dropout, lstm, mlp, regularize, train
-from tests.helpers import examples, network, relative_error
+from tests.helpers import examples, network, refuses, relative_error
 
 KEY = jax.random.key(0)
 GRAD = backprop.minibatch_value_and_grad
@@ -198,30 +198,18 @@ def test_everything_at_once_trains():
 # Bad input
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("call", "match"),
-    [
-        (lambda: regularize.lp_norm(jnp.ones(3), 0.5), "p must be at least 1, got 0.5"),
-        (lambda: regularize.lp_norm(jnp.ones((3, 2)), 2), r"w must be a vector \[d\], got shape \(3, 2\)"),
-        (lambda: regularize.l1(-1.0), "alpha must be at least 0, got -1.0"),
-        (lambda: regularize.l2(-1.0), "alpha must be at least 0, got -1.0"),
-        (lambda: regularize.lp(-1.0, 2), "alpha must be at least 0, got -1.0"),
-        (lambda: regularize.lp(1.0, 0.5), "p must be at least 1, got 0.5"),
-        (lambda: regularize.noise(KEY, jnp.ones(3), -0.1), "sigma must be at least 0, got -0.1"),
-        (lambda: regularize.gradient_noise(GRAD, -0.1), "sigma must be at least 0, got -0.1"),
-        (lambda: regularize.weight_noise(GRAD, -0.1), "sigma must be at least 0, got -0.1"),
-        (lambda: regularize.noisy_squared_loss(jnp.ones(2), jnp.ones((3, 2)), jnp.ones(3), -1.0), "sigma must be"),
-        (lambda: regularize.mix(jnp.array([0.5, -0.1]), *examples(1, 2, (3, 3))), r"lam must be in \[0, 1\], got \["),
-        (lambda: regularize.mixup(KEY, *examples(1, 6), beta=0.0), "beta must be positive and finite, got 0.0"),
-    ],
+test_bad_input = refuses(
+    (lambda: regularize.lp_norm(jnp.ones(3), 0.5), ValueError, "p must be at least 1, got 0.5"),
+    (lambda: regularize.lp_norm(jnp.ones((3, 2)), 2), ValueError, r"w must be a vector \[d\], got shape \(3, 2\)"),
+    (lambda: regularize.l1(-1.0), ValueError, "alpha must be at least 0, got -1.0"),
+    (lambda: regularize.l2(-1.0), ValueError, "alpha must be at least 0, got -1.0"),
+    (lambda: regularize.lp(-1.0, 2), ValueError, "alpha must be at least 0, got -1.0"),
+    (lambda: regularize.lp(1.0, 0.5), ValueError, "p must be at least 1, got 0.5"),
+    (lambda: regularize.noise(KEY, jnp.ones(3), -0.1), ValueError, "sigma must be at least 0, got -0.1"),
+    (lambda: regularize.gradient_noise(GRAD, -0.1), ValueError, "sigma must be at least 0, got -0.1"),
+    (lambda: regularize.weight_noise(GRAD, -0.1), ValueError, "sigma must be at least 0, got -0.1"),
+    (lambda: regularize.noisy_squared_loss(np.ones(2), np.ones((3, 2)), np.ones(3), -1.0), ValueError, "sigma must be"),
+    (lambda: regularize.mix(np.array([0.5, -0.1]), np.ones(2), np.ones(2)), ValueError, r"lam must be in \[0, 1\]"),
+    (lambda: regularize.mixup(KEY, *examples(1, 6), beta=0.0), ValueError, "beta must be positive and finite, got 0.0"),
+    (lambda: regularize.penalised(GRAD, 0.1), TypeError, "each penalty must be a regularize.Penalty, .*, got 0.1"),
 )
-def test_bad_values(call, match):
-    with pytest.raises(ValueError, match=match):
-        call()
-
-
-@pytest.mark.bad_input
-def test_another_kind_of_penalty():
-    with pytest.raises(TypeError, match=r"each penalty must be a regularize.Penalty, such as .*, got 0.1"):
-        regularize.penalised(GRAD, 0.1)
