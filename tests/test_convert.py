@@ -328,7 +328,7 @@ ARRAYS = {name: np.asarray(a) for name, a in convert.to_torch(PARAMS).items()}
 
 
 def torch_with(layer=0, **other):
-    return lambda: convert.from_torch(ARRAYS | other, layer)
+    return lambda: convert.from_torch(ARRAYS | other, layer=layer)
 
 
 def to_torch_with(**other):

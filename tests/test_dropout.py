@@ -28,7 +28,7 @@ def masks_of(key, params, m, p):
 
 
 @pytest.mark.equation("section 3.3.2, dropout")
-@pytest.mark.parametrize(("cost", "hidden"), zip(COSTS[4:7], SMOOTH, strict=False), ids=repr)
+@pytest.mark.parametrize(("cost", "hidden"), [*zip(COSTS[4:7], SMOOTH, strict=False)], ids=repr)
 @pytest.mark.parametrize("sizes", [(7, 3), (7, 6, 5, 3)])
 def test_dropout_by_hand_equals_autodiff(cost, hidden, sizes, x64):
     params, (xs, ys) = network(0, sizes, jnp.float64), examples(1, 6, sizes, jnp.float64)

@@ -10,10 +10,12 @@ from jnn import costs, language, lstm
 from tests.helpers import refuses, relative_error, split_in_two
 
 N, INPUTS, D, KEY = 5, 3, 4, jax.random.key(0)
+logits, cost = jax.jit(language.logits), jax.jit(language.cost)
 
 
-def model(layers=2, characters=N, scale=1.0):
-    params = language.init(KEY, characters, INPUTS, D, layers=layers)
+@functools.cache
+def model(layers=2, scale=1.0):
+    params = language.init(KEY, N, INPUTS, D, layers=layers)
     return params._replace(readout=jax.tree.map(lambda leaf: scale * leaf, params.readout))
 
 
@@ -21,6 +23,7 @@ def text(*shape, seed=1):
     return jax.random.randint(jax.random.key(seed), shape, 0, N)
 
 
+@jax.jit
 def by_steps(params, states, xs):
     """The logits after each character, by the definition: one step of each layer after another."""
     states, found = list(states), []
@@ -36,30 +39,27 @@ def by_steps(params, states, xs):
 @pytest.mark.parametrize("layers", [1, 3])
 def test_logits_are_those_of_steps(layers):
     params, xs = model(layers), text(7, 2)
-    states, z = language.logits(params, language.zero_states(params), xs)
-    for i in range(2):
-        expected = by_steps(params, language.zero_states(params), xs[:, i])
-        assert relative_error((jax.tree.map(lambda leaf, i=i: leaf[i], states), z[:, i]), expected) < 1e-6
+    states, z = logits(params, language.zero_states(params), xs)
+    expected = jax.vmap(by_steps, (None, None, 1), (0, 1))(params, language.zero_states(params), xs)
+    assert relative_error((states, z), expected) < 1e-6
 
 
 def test_the_cost_is_that_of_each_next_character():
     params, xs = model(), text(3, 8)
-    value, states = language.cost(params, language.zero_states(params), xs)
-    found = []
-    for row in xs:
-        _, z = by_steps(params, language.zero_states(params), row[:-1])
-        found.append(costs.log_likelihood.value(z, jax.nn.one_hot(row[1:], N)))
+    value, states = cost(params, language.zero_states(params), xs)
+    _, z = jax.vmap(by_steps, (None, None, 0))(params, language.zero_states(params), xs[:, :-1])
+    found = costs.log_likelihood.value(z, jax.nn.one_hot(xs[:, 1:], N))
     np.testing.assert_allclose(value, np.mean(found), rtol=1e-6)
-    expected, _ = language.logits(params, language.zero_states(params, 3), xs[:, :-1].T)
+    expected, _ = logits(params, language.zero_states(params, 3), xs[:, :-1].T)
     jax.tree.map(np.testing.assert_array_equal, states, expected)
 
 
 def test_windows_go_on_where_others_end():
     """Two windows that share a character cost together what the whole does."""
     params, xs = model(), text(2, 9)
-    whole, states = language.cost(params, language.zero_states(params), xs)
-    first, between = language.cost(params, language.zero_states(params), xs[:, :5])
-    second, after = language.cost(params, between, xs[:, 4:])
+    whole, states = cost(params, language.zero_states(params), xs)
+    first, between = cost(params, language.zero_states(params), xs[:, :5])
+    second, after = cost(params, between, xs[:, 4:])
     np.testing.assert_allclose((first + second) / 2, whole, rtol=1e-6)
     assert relative_error(after, states) < 1e-6
 
@@ -73,7 +73,7 @@ def test_what_is_written_follows_from_a_loop(temperature):
     x, expected = first, []
     memories = language.zero_states(params, 3)
     for step_key in jax.random.split(key, 6):
-        memories, z = language.logits(params, memories, x[None])
+        memories, z = logits(params, memories, x[None])
         x = jax.random.categorical(step_key, z[0] / temperature) if temperature else jnp.argmax(z[0], axis=-1)
         expected.append(x)
     np.testing.assert_array_equal(written, expected)
@@ -90,8 +90,8 @@ def test_what_is_written_follows_from_a_loop(temperature):
 def test_a_traced_temperature():
     params = model(scale=3.0)
     write = functools.partial(language.generate, jax.random.key(4), params, language.zero_states(params), 1, 9)
-    many = jax.jit(jax.vmap(lambda t: write(temperature=t)[1]))(jnp.array([0.0, 0.5, 1.0]))
-    for temperature, written in zip((0.0, 0.5, 1.0), many, strict=True):
+    many = jax.jit(jax.vmap(lambda t: write(temperature=t)[1]))(jnp.array([0.0, 0.5]))
+    for temperature, written in zip((0.0, 0.5), many, strict=True):
         np.testing.assert_array_equal(written, write(temperature=temperature)[1])
 
 
