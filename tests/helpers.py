@@ -28,18 +28,8 @@ COSTS = (
     costs.absolute,
     costs.hinge,
 )
-SMOOTH = (
-    activations.sigmoid,
-    activations.tanh,
-    activations.relu,
-    activations.gelu,
-    activations.identity,
-    activations.leaky_relu,
-    activations.elu,
-    activations.softplus,
-    activations.silu,
-)
-ELEMENTWISE = (*SMOOTH, activations.step)
+ELEMENTWISE = tuple(value for value in vars(activations).values() if isinstance(value, activations.Activation))
+SMOOTH = tuple(activation for activation in ELEMENTWISE if activation is not activations.step)
 NEURONS = [(cost, activations.tanh) for cost in COSTS] + [(costs.cross_entropy, hidden) for hidden in SMOOTH]
 SIZES = (7, 5, 4, 3)  # all different, so that no transposed or swapped axis can pass
 
@@ -102,6 +92,18 @@ def raises(error):
         raise type(error)(*error.args)
 
     return raise_it
+
+
+def refuses(*rows, start=""):
+    """A test of bad input for each row: a call, the error that it raises, and a pattern that is in its message."""
+
+    @pytest.mark.bad_input
+    @pytest.mark.parametrize(("call", "error", "message"), rows)
+    def test(call, error, message):
+        with pytest.raises(error, match=start + message):
+            call()
+
+    return test
 
 
 @contextlib.contextmanager

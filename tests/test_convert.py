@@ -11,10 +11,10 @@ import numpy as np
 import optax
 import pytest
 
-from jnn import backprop, cell, convert, costs, gru, language, lstm, mlp, rnn, stopping, train
+from jnn import cell, convert, costs, gru, language, lstm, mlp, rnn, stopping, train
 from jnn._internal import structure
 from jnn.typing import CarryState
-from tests.helpers import cell_case, normal, relative_error
+from tests.helpers import cell_case, network, normal, refuses, relative_error
 from tests.test_checkpoint import SIZES, assert_same_bits
 
 RECURRENT = {"RNN": rnn, "GRU": gru, "LSTM": lstm}
@@ -77,32 +77,6 @@ def test_unroll_equals_torch(x64, kind):
     assert relative_error(states, output.detach().numpy()) < 1e-14
     assert relative_error(grads[0], {name: p.grad.numpy() for name, p in net.named_parameters()}) < 1e-13
     assert relative_error([grads[2], *dstart], [x.grad.numpy(), *(h.grad[0].numpy() for h in start)]) < 1e-13
-
-
-def test_a_language_model_of_two_layers_against_torch():
-    """The same bits per character there, and the same parameters back."""
-    torch = pytest.importorskip("torch")
-    params = language.init(jax.random.key(3), 7, 3, 5, layers=2)
-    net = torch.nn.LSTM(3, 5, num_layers=2, batch_first=True)
-    arrays = convert.to_torch(params.layers[0]) | convert.to_torch(params.layers[1], layer=1)
-    net.load_state_dict({name: torch.tensor(np.asarray(a)) for name, a in arrays.items()})
-    text = np.asarray(jax.random.randint(jax.random.key(4), (6, 21), 0, 7))
-    embedding, w, b = (torch.tensor(np.asarray(a)) for a in (params.embedding, *params.readout))
-    xs = torch.tensor(text, dtype=torch.long)
-    wm, _ = net(embedding[xs[:, :-1]])
-    theirs = torch.nn.functional.cross_entropy((wm @ w.T + b).reshape(-1, 7), xs[:, 1:].reshape(-1))
-    ours, _ = language.cost(params, language.zero_states(params), text)
-    np.testing.assert_allclose(ours / np.log(2), theirs.item() / np.log(2), atol=1e-6)
-    back = {name: a.numpy() for name, a in net.state_dict().items()}
-    assert relative_error(tuple(convert.from_torch(back, layer=i) for i in range(2)), params.layers) == 0
-
-
-def test_parameters_as_a_file(tmp_path):
-    params = mlp.init(jax.random.key(0), SIZES)
-    convert.export(tmp_path / "net.safetensors", params)
-    loaded = convert.load(tmp_path / "net.safetensors", mlp.init(jax.random.key(1), SIZES))
-    assert_same_bits(loaded, params)
-    assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]
 
 
 NATIVE = (
@@ -171,6 +145,7 @@ def test_the_file_is_plain_safetensors(tmp_path):
     params = mlp.init(jax.random.key(0), SIZES)
     convert.export(tmp_path / "net", params)
     arrays = load_file(tmp_path / "net")
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
     assert sorted(arrays) == ["0.b", "0.w", "1.b", "1.w"]
     np.testing.assert_array_equal(arrays["1.w"], params[1].w)
 
@@ -184,6 +159,7 @@ TREES = {
     "language": language.init(jax.random.key(0), 4, 2, 3, layers=2),
     "training": train.init(train.sgd(0.1), mlp.init(jax.random.key(0), SIZES))._replace(opt_state=(0.5, 3, True)),
     "states": train.init(train.sgd(0.1), jnp.ones(2), carry=lstm.zero_state(3, 2))._replace(opt_state=()),
+    "optax": train.init(optax.adam(0.1), mlp.init(jax.random.key(0), SIZES)),
     "eleven": tuple(jnp.full(1, i) for i in range(11)),
     "leaf": jnp.arange(3.0),
 }
@@ -197,12 +173,6 @@ def test_a_file_knows_its_tree(name, tmp_path):
     assert_same_bits(loaded, TREES[name])
     assert list(map(type, jax.tree.leaves(loaded))) == list(map(type, jax.tree.leaves(TREES[name])))
     assert convert.metadata(tmp_path / "net") == {"sizes": list(SIZES), "normalised": {"mean": 0.1307}}
-
-
-def test_a_state_of_optax_needs_no_tree_like_it(tmp_path):
-    state = train.init(optax.adam(0.1), mlp.init(jax.random.key(0), SIZES))
-    convert.export(tmp_path / "net", state)
-    assert_same_bits(convert.load(tmp_path / "net"), state)
 
 
 def test_a_tree_of_another_kind_needs_one_like_it(tmp_path):
@@ -269,28 +239,6 @@ def test_metadata_that_json_does_not_hold(tmp_path):
 # The networks of the book
 
 
-def book(network, x, y):
-    """The output and the gradients of one example, as the book computes them: with columns, one layer after another."""
-
-    def sigma(z):
-        return 1 / (1 + np.exp(-z))
-
-    weights, biases = (list(map(np.array, network[name])) for name in ("weights", "biases"))
-    outputs, zs = [x[:, None]], []
-    for w, b in zip(weights, biases, strict=True):
-        zs.append(w @ outputs[-1] + b)
-        outputs.append(sigma(zs[-1]))
-    delta = outputs[-1] - y[:, None]
-    if network["cost"] == "QuadraticCost":
-        delta = delta * sigma(zs[-1]) * (1 - sigma(zs[-1]))
-    gradients = []
-    for l in reversed(range(len(weights))):
-        gradients.insert(0, (delta @ outputs[l].T, delta))
-        if l:
-            delta = weights[l].T @ delta * sigma(zs[l - 1]) * (1 - sigma(zs[l - 1]))
-    return outputs[-1][:, 0], gradients
-
-
 @pytest.mark.parametrize("cost", [costs.quadratic, costs.cross_entropy], ids=repr)
 def test_networks_of_the_book(cost, tmp_path, x64):
     draws = np.random.default_rng(0)
@@ -303,13 +251,11 @@ def test_networks_of_the_book(cost, tmp_path, x64):
     (tmp_path / "network.json").write_text(json.dumps(written))
     params, found = convert.load_network2(tmp_path / "network.json", dtype=jnp.float64)
     assert found is cost
-    x, y = draws.normal(size=SIZES[0]), draws.uniform(size=SIZES[-1])
-    output, gradients = book(written, x, y)
-    np.testing.assert_allclose(mlp.forward(params, jnp.asarray(x)), output, rtol=1e-14)
-    _, grads = backprop.value_and_grad(params, jnp.asarray(x), jnp.asarray(y), cost=cost)
-    for layer, (w, b) in zip(grads, gradients, strict=True):
-        np.testing.assert_allclose(layer.w, w, rtol=1e-14, atol=1e-15)
-        np.testing.assert_allclose(layer.b, b[:, 0], rtol=1e-14, atol=1e-15)
+    x = draws.normal(size=SIZES[0])
+    a = x[:, None]
+    for w, b in zip(written["weights"], written["biases"], strict=True):
+        a = 1 / (1 + np.exp(-(np.array(w) @ a + b)))
+    np.testing.assert_allclose(mlp.forward(params, jnp.asarray(x)), a[:, 0], rtol=1e-14)
     convert.export_network2(tmp_path / "ours.json", params, cost)
     assert json.loads((tmp_path / "ours.json").read_text()) == written
 
@@ -335,8 +281,8 @@ def test_what_is_not_a_network_of_the_book(tmp_path):
         "rows of numbers, got object": right | {"biases": [[[None]] * 6, right["biases"][1]]},
         "cannot reshape": right | {"biases": [[[1.0, 2.0]] * 6, right["biases"][1]]},
     }
-    for said, network in wrong.items():
-        path.write_text(json.dumps(network))
+    for said, content in wrong.items():
+        path.write_text(json.dumps(content))
         with pytest.raises(ValueError, match=f"must be a file that network2.save wrote, .*{said}"):
             convert.load_network2(path)
     convert.export_network2(path, params, costs.quadratic)
@@ -371,47 +317,52 @@ def test_files_that_do_not_fit(tmp_path):
         convert.load(path, {"a": "text"})
 
 
-@pytest.mark.bad_input
-def test_bad_torch_arrays():
-    arrays = convert.to_torch(cell_case(lstm, 0)[0])
-    without = {name: a for name, a in arrays.items() if name != "bias_hh_l0"}
-    for bad, message in (
-        (without, "bias_hh_l0 must be in the state_dict of an LSTM, a GRU or an RNN, got weight_ih_l0"),
-        (arrays | {"weight_hr_l0": jnp.ones((2, 5))}, "no projections, got weight_hr_l0"),
-        (arrays | {"weight_hh_l0": jnp.ones((20, 10))}, r"\[k d, d\], k = 4 for an LSTM, .*, got \(20, 10\)"),
-        (arrays | {"bias_ih_l0": jnp.ones(5)}, r"bias_ih_l0 must have shape \(20,\), got \(5,\)"),
-        ({name: np.zeros((0, 0)) for name in arrays}, r"\[k d, d\], k = 4 for an LSTM, .*, got \(0, 0\)"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            convert.from_torch(bad)
+LSTM, NETWORK = cell_case(lstm, 0)[0], network(0, SIZES)
+W, B = "weight_ih_l0", "bias_hh_l0"
 
 
-@pytest.mark.bad_input
-def test_what_holds_no_arrays():
-    arrays = convert.to_torch(cell_case(lstm, 0)[0])
-    name = next(iter(arrays))
-    for bad, message in (
-        (lstm.init(jax.random.key(0), 3, 5), "must be .* got a Params"),
-        (None, "must be .* got a NoneType"),
-        (np.ones(3), "must be .* got a ndarray"),
-    ):
-        with pytest.raises(TypeError, match=f"^arrays {message}"):
-            convert.from_torch(bad)
-    for value, message in (
-        (np.ones((20, 3), int), "must have a floating dtype, got int"),
-        (np.full((20, 3), "a"), "must hold numbers, got text"),
-        (None, "must be an array, got a NoneType"),
-    ):
-        with pytest.raises(TypeError, match=f"^{name} {message}"):
-            convert.from_torch(arrays | {name: value})
+X = np.ones((20, 3))
+PARAMS, NETWORK = cell_case(lstm, 0)[0], network(0, SIZES)
+ARRAYS = {name: np.asarray(a) for name, a in convert.to_torch(PARAMS).items()}
+(NAME, *_), MANY = ARRAYS, jax.tree.map(lambda a: jnp.stack([a, a]), PARAMS)
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize("layer", [True, 1.0, "0", None])
-def test_a_layer_that_is_not_a_number(layer):
-    arrays = convert.to_torch(cell_case(lstm, 0)[0])
-    with pytest.raises(TypeError, match=f"layer must be an integer, got {layer!r}"):
-        convert.from_torch(arrays, layer=layer)
+def torch_with(layer=0, **other):
+    return lambda: convert.from_torch(ARRAYS | other, layer=layer)
+
+
+def to_torch_with(**other):
+    return lambda: convert.to_torch(PARAMS._replace(**other))
+
+
+def book_with(*params):
+    return lambda: convert.export_network2("no/net", params, costs.quadratic)
+
+
+test_bad_input = refuses(
+    (lambda: convert.from_torch({NAME: X}), ValueError, ".* must be in the state_dict of an LSTM, a GRU or an RNN"),
+    (torch_with(weight_hr_l0=np.ones((2, 5))), ValueError, ".*no projections, got weight_hr_l0"),
+    (torch_with(weight_hh_l0=np.ones((20, 10))), ValueError, r".*\[k d, d\], k = 4 for an LSTM, .* \(20, 10\)"),
+    (torch_with(bias_ih_l0=jnp.ones(5)), ValueError, r"bias_ih_l0 must have shape \(20,\), got \(5,\)"),
+    (lambda: convert.from_torch(dict.fromkeys(ARRAYS, X[:0, :0])), ValueError, r".*\[k d, d\], k = .* \(0, 0\)"),
+    (lambda: convert.from_torch(PARAMS), TypeError, "arrays must be .* got a Params"),
+    (lambda: convert.from_torch(None), TypeError, "arrays must be .* got a NoneType"),
+    (torch_with(weight_ih_l0=X.astype(int)), TypeError, "weight_ih_l0 must have a floating dtype, got int"),
+    (torch_with(weight_ih_l0=X.astype(str)), TypeError, "weight_ih_l0 must hold numbers, got text"),
+    (torch_with(weight_ih_l0=None), TypeError, "weight_ih_l0 must be an array, got a NoneType"),
+    (torch_with(True), TypeError, "layer must be an integer, got True"),
+    (torch_with(1.0), TypeError, "layer must be an integer, got 1.0"),
+    (to_torch_with(save=PARAMS.save._replace(W=X[:4])), ValueError, r"params.save.W must .* got \(4, 3\): each"),
+    (lambda: convert.to_torch(MANY), ValueError, r"params.rem.W must be a matrix, got shape \(2, 5, 3\)"),
+    (to_torch_with(ltm=None), TypeError, "params.ltm must be an array, got a NoneType"),
+    (lambda: convert.to_torch(NETWORK), TypeError, "params .* got tuple: .*mlp's w and b .* torch.nn.Linear"),
+    (lambda: convert.to_torch(language.Params(X, (), ())), TypeError, ".* got language.Params"),
+    (book_with({"w": 1}), TypeError, r"params must be a tuple of mlp.Layer\(w, b\), got \['dict'\]"),
+    (lambda: convert.export_network2("no", X, costs.quadratic), TypeError, "params must be a tuple .* a ndarray"),
+    (book_with(mlp.Layer(X, 1j * X[:, 0])), TypeError, r"params\[0\].b must hold real numbers, got complex"),
+    (book_with(mlp.Layer(X, [0.0] * 20)), TypeError, r"params\[0\].b must be an array, got a list"),
+    start="^",
+)
 
 
 def test_rows_in_lists_are_arrays():
@@ -422,41 +373,13 @@ def test_rows_in_lists_are_arrays():
 
 
 @pytest.mark.bad_input
-def test_shapes_that_do_not_belong_together():
-    params, _, _ = cell_case(lstm, 0)
-    many = jax.vmap(lambda key: lstm.init(key, 3, 5))(jax.random.split(jax.random.key(0)))
-    with pytest.raises(ValueError, match=r"params.save.W must have shape \(5, 3\), got \(4, 3\): each W must be"):
-        convert.to_torch(params._replace(save=params.save._replace(W=jnp.ones((4, 3)))))
-    with pytest.raises(ValueError, match=r"params.rem.W must be a matrix, got shape \(2, 5, 3\)"):
-        convert.to_torch(many)
-    with pytest.raises(TypeError, match="params.ltm must be an array, got a NoneType"):
-        convert.to_torch(params._replace(ltm=None))
-
-
-@pytest.mark.bad_input
-def test_parameters_of_no_cell():
-    network = mlp.init(jax.random.key(0), SIZES)
-    with pytest.raises(TypeError, match=r"rnn.Params, got tuple: .*an mlp's w and b are those of torch.nn.Linear"):
-        convert.to_torch(network)
-    with pytest.raises(TypeError, match="got language.Params"):
-        convert.to_torch(language.init(jax.random.key(0), 4, 2, 3))
-    for params in (network[0].w, {"w": 1}, None):
-        with pytest.raises(TypeError, match=r"params must be a tuple of mlp.Layer\(w, b\), got a "):
-            convert.export_network2("no/net", params, costs.quadratic)
-    with pytest.raises(TypeError, match=r"params\[1\].b must hold real numbers, got complex64"):
-        convert.export_network2("no/net", (network[0], network[1]._replace(b=network[1].b + 0j)), costs.quadratic)
-    with pytest.raises(TypeError, match=r"params\[0\].b must be an array, got a list"):
-        convert.export_network2("no/net", (network[0]._replace(b=[0.0] * SIZES[1]), network[1]), costs.quadratic)
-
-
-@pytest.mark.bad_input
 @pytest.mark.parametrize(
     "call", [lambda path: convert.export(path, ()), convert.load, convert.metadata, convert.load_network2]
 )
 def test_parameters_in_place_of_a_path(call):
     """What they hold is not printed."""
     with pytest.raises(TypeError, match=r"^path must be a path, got \(Layer") as refused:
-        call(mlp.init(jax.random.key(0), (30, 40, 10)))
+        call(network(0, (30, 40, 10)))
     assert len(str(refused.value)) < 200
 
 

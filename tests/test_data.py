@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import os
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jnn import data
+from jnn import convert, data, mlp
 from jnn.data import mnist_files
-from tests.helpers import KINDS, idx
+from tests.helpers import KINDS, idx, refuses
 
 NAMES = tuple(mnist_files._SHA256_OF_CONTENT)
 LABELS = "t10k-labels-idx1-ubyte"
@@ -56,16 +57,13 @@ def server(files):
         def do_GET(self):
             requests.append(self.path)
             how, name = self.path.strip("/").removesuffix(".gz").split("/")
-            body = files[name]
             if how == "forbidden":
                 self.send_error(403)
                 return
-            if how == "corrupt":
-                body = gzip.compress(b"\0\0\x08\x01" + os.urandom(400))
-            if how == "html":
-                body = b"<html>not here</html>"
-            if how == "truncated":
-                body = body[: len(body) // 2]
+            whole = files[name]
+            corrupt = gzip.compress(b"\0\0\x08\x01" + os.urandom(400))
+            other = {"corrupt": corrupt, "html": b"<html>not here</html>", "truncated": whole[: len(whole) // 2]}
+            body = other.get(how, whole)
             self.send_response(200)
             self.send_header("Content-Length", str(len(body) * (2 if how == "broken" else 1)))
             self.end_headers()
@@ -93,25 +91,17 @@ def save(folder, files, form=bytes, spell="{}.gz".format, **instead):
 # Digits and labels
 
 
-def test_digits():
-    train, test = data.digits()
-    assert train.xs.shape == (1437, 64)
-    assert test.xs.shape == (360, 64)
-    assert train.xs.dtype == test.xs.dtype == jnp.float32
-    assert train.labels.dtype == test.labels.dtype == jnp.int32
-    assert (train.xs.min(), train.xs.max()) == (0, 1)
-    assert len({x.tobytes() for x in np.concatenate([train.xs, test.xs])}) > 1790  # no image is in both
-    assert np.bincount(test.labels).tolist() == [36, 36, 35, 37, 36, 37, 36, 36, 35, 36]
-
-
 def test_digits_are_scikit_learns():
     """The images of scikit-learn, in the split that its train_test_split makes, bit for bit."""
     datasets, selection = pytest.importorskip("sklearn.datasets"), pytest.importorskip("sklearn.model_selection")
     images, labels = datasets.load_digits(return_X_y=True)
     split = selection.train_test_split(images / 16, labels, test_size=360, random_state=0, stratify=labels)
-    ours = data.digits()
-    for array, theirs in zip((ours.train.xs, ours.test.xs, ours.train.labels, ours.test.labels), split, strict=True):
+    train, test = data.digits()
+    for array, theirs in zip((train.xs, test.xs, train.labels, test.labels), split, strict=True):
         np.testing.assert_array_equal(array, theirs)
+    assert train.xs.dtype == test.xs.dtype == jnp.float32
+    assert train.labels.dtype == test.labels.dtype == jnp.int32
+    assert (train.xs.min(), train.xs.max()) == (0, 1)
 
 
 def test_the_digits_name_their_source_and_licence():
@@ -128,31 +118,34 @@ def test_one_hot():
     np.testing.assert_array_equal(jax.jit(data.one_hot, static_argnums=1)(jnp.array([2, 0]), 3), ys)
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize("label", [-1, 3])
-def test_one_hot_of_a_label_outside(label):
-    with pytest.raises(ValueError, match=rf"labels must be in 0 \.\.\. 2, got {label} at \(1,\)"):
-        data.one_hot(jnp.array([0, label]), 3)
+test_bad_input = refuses(
+    (lambda: data.one_hot(jnp.array([0, -1]), 3), ValueError, r"labels must be in 0 \.\.\. 2, got -1 at \(1,\)"),
+    (lambda: data.one_hot(jnp.array([0, 3]), 3), ValueError, r"labels must be in 0 \.\.\. 2, got 3 at \(1,\)"),
+    (lambda: data.one_hot(jnp.array([0.0]), 3), TypeError, "labels must be integers, got float32"),
+    (lambda: data.one_hot(jnp.array([0]), 0), ValueError, "classes must be at least 1, got 0"),
+    (lambda: data.standardise(np.ones((2, 2), int)), TypeError, "xs must have a floating dtype"),
+    (lambda: data.standardise(np.ones((0, 2))), ValueError, "data must hold at least one example"),
+    (lambda: data.read_idx(None), TypeError, "path must be a path, got None"),
+    (lambda: data.idx_folder(None), TypeError, "folder must be a path, got None"),
+    (lambda: data.idx_folder(".", prefix=None), TypeError, "prefix must be text, got None"),
+    (lambda: data.mnist("https://a.host/mnist/"), TypeError, "mirrors must be a list of URLs, got "),
+    (lambda: data.mnist(None), TypeError, "mirrors must be a list of URLs, got "),
+    (lambda: data.mnist([3]), TypeError, "mirrors must be a list of URLs, got "),
+    start="^",
+)
 
 
-@pytest.mark.bad_input
-def test_one_hot_of_floats_or_no_classes():
-    with pytest.raises(TypeError, match="labels must be integers, got float32"):
-        data.one_hot(jnp.array([0.0]), 3)
-    with pytest.raises(ValueError, match="classes must be at least 1, got 0"):
-        data.one_hot(jnp.array([0]), 0)
+def test_traced_labels_outside_are_seen():
+    rows = jax.jit(lambda labels: data.one_hot(labels, 3))(jnp.array([0, 3, -1]))
+    np.testing.assert_array_equal(np.isnan(rows), [[0] * 3, [1] * 3, [1] * 3])
+    np.testing.assert_array_equal(rows[0], [1, 0, 0])
 
 
-@pytest.mark.bad_input
-def test_files_and_mirrors_of_another_kind(tmp_path):
-    for read in (data.read_idx, data.idx_folder):
-        with pytest.raises(TypeError, match="^(path|folder) must be a path, got None"):
-            read(None)
-    with pytest.raises(TypeError, match="^prefix must be text, got None"):
-        data.idx_folder(tmp_path, prefix=None)
-    for mirrors in ("https://a.host/mnist/", None, [3]):
-        with pytest.raises(TypeError, match="^mirrors must be a list of URLs, got "):
-            data.mnist(mirrors)
+def test_standardise_is_fitted_once_and_applied_to_others():
+    xs = jnp.array([[1.0, 10.0, 5.0], [3.0, 30.0, 5.0]])
+    scale = data.standardise(xs)
+    np.testing.assert_allclose(scale(xs), [[-1, -1, 0], [1, 1, 0]])
+    np.testing.assert_allclose(jax.jit(lambda f, x: f(x))(scale, jnp.array([[5.0, 0.0, 6.0]])), [[3, -2, 1]])
 
 
 # IDX files
@@ -279,18 +272,6 @@ def test_idx_folder_without_a_file(tmp_path):
 # MNIST from files
 
 
-def test_mnist_from_files(folder, files):
-    save(folder, files)
-    train, test = data.mnist(mirrors=())
-    assert train.xs.shape == (60, 784)
-    assert test.xs.shape == (20, 784)
-    assert train.xs.dtype == jnp.float32
-    assert train.labels.dtype == jnp.int32
-    assert test.xs[0].nonzero()[0].tolist() == [3 * 28 + 5]
-    assert test.xs.max() == 1
-    assert test.labels[:12].tolist() == [*range(10), 0, 1]
-
-
 @pytest.mark.parametrize("below", ["", "raw", "MNIST/raw"])
 @pytest.mark.parametrize("form", [bytes, gzip.compress])
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -298,7 +279,11 @@ def test_mnist_from_files(folder, files):
 def test_mnist_as_people_have_it(folder, contents, below, form, suffix, mark):
     """As browsers, torchvision and Kaggle leave it: dots for hyphens, gzipped or not whatever the name."""
     save(folder / below, contents, form=form, spell=lambda name: name.replace("-idx", f"{mark}idx") + suffix)
-    assert data.mnist(mirrors=()).test.labels.shape == (20,)
+    train, test = data.mnist(mirrors=())
+    assert (train.xs.shape, test.xs.shape) == ((60, 784), (20, 784))
+    assert (train.xs.dtype, train.labels.dtype) == (jnp.float32, jnp.int32)
+    assert (test.xs[0].nonzero()[0].tolist(), test.xs.max()) == ([3 * 28 + 5], 1)
+    assert test.labels[:12].tolist() == [*range(10), 0, 1]
 
 
 OTHER = np.arange(20, dtype=np.uint8) % 10
@@ -413,6 +398,19 @@ def test_a_user_without_a_home_folder(monkeypatch, cache):
         data.idx_folder("~/data")
 
 
+@pytest.mark.bad_input
+def test_a_missing_pooch_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    monkeypatch.delenv("JNN_DATA_DIR", raising=False)
+    with pytest.raises(ImportError, match="^data.mnist needs pooch: pip install pooch requests, or set JNN_DATA_DIR"):
+        data.mnist(mirrors=())
+
+
+def test_the_reader_is_a_network_for_mnists_images():
+    assert mlp.sizes(convert.load(data.READER))[::3] == (784, 10)
+    assert 0 < convert.metadata(data.READER)["sure"] < 1
+
+
 def test_the_mirrors_are_two_and_encrypted():
     assert len(data.MIRRORS) == 2
     assert all(mirror.startswith("https://") and mirror.endswith("/") for mirror in data.MIRRORS)
@@ -428,29 +426,3 @@ def test_real_mnist():
     assert train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert np.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     np.testing.assert_allclose(jnp.mean(train.xs), 0.1307, atol=1e-4)
-
-
-def test_traced_labels_outside_are_seen():
-    rows = jax.jit(lambda labels: data.one_hot(labels, 3))(jnp.array([0, 3, -1]))
-    np.testing.assert_array_equal(np.isnan(rows), [[0] * 3, [1] * 3, [1] * 3])
-    np.testing.assert_array_equal(rows[0], [1, 0, 0])
-
-
-def test_standardise_is_fitted_once_and_applied_to_others():
-    xs = jnp.array([[1.0, 10.0, 5.0], [3.0, 30.0, 5.0]])
-    scale = data.standardise(xs)
-    np.testing.assert_allclose(scale(xs), [[-1, -1, 0], [1, 1, 0]])
-    np.testing.assert_allclose(jax.jit(lambda f, x: f(x))(scale, jnp.array([[5.0, 0.0, 6.0]])), [[3, -2, 1]])
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("call", "kind", "message"),
-    [
-        (lambda: data.standardise(np.ones((2, 2), int)), TypeError, "xs must have a floating dtype"),
-        (lambda: data.standardise(np.ones((0, 2))), ValueError, "data must hold at least one example"),
-    ],
-)
-def test_inputs_that_cannot_be_standardised_are_refused(call, kind, message):
-    with pytest.raises(kind, match=f"^{message}"):
-        call()

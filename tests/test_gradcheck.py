@@ -7,7 +7,7 @@ import pytest
 from jax.tree_util import Partial
 
 from jnn import activations, backprop, costs, gradcheck, mlp
-from tests.helpers import examples, network
+from tests.helpers import examples, network, refuses
 
 
 def mean_cost(params, xs, ys):
@@ -43,62 +43,46 @@ def derivation(params, xs, ys, *, plant=None):
 SQUARE = (6, 4, 4, 3)  # a hidden square matrix, so that its transpose fits and only the numbers betray it
 
 
-@pytest.mark.parametrize("double", [True, False])
-def test_the_right_derivation_passes(double):
-    args = (network(0, SQUARE), *examples(1, 5, SQUARE))
-    tolerances = {} if double else {"tolerance": 1e-5, "finite_tolerance": 1e-2}
-    report = gradcheck.compare(mean_cost, derivation, *args, double=double, **tolerances)
-    assert report.ok, str(report)
-    assert len(report.leaves) == 6
-    if double:
-        gradcheck.assert_ok(mean_cost, backprop.minibatch_value_and_grad, *args)
+def test_the_right_derivation_passes():
+    gradcheck.assert_ok(mean_cost, derivation, network(0, SQUARE), *examples(1, 5, SQUARE))
+    assert jnp.zeros(1).dtype == jnp.float32  # the default precision is left as it was
 
 
 @pytest.mark.parametrize(
-    ("plant", "wrong"),
+    ("plant", "wrong", "said"),
     [
-        ("a dropped sigma'", {"[0].w", "[0].b", "[1].w", "[1].b"}),
-        ("a transposed weight", {"[0].w", "[0].b"}),
-        ("a missing 1/m", {"[0].w", "[0].b", "[1].w", "[1].b", "[2].w", "[2].b"}),
-        ("a swapped sign", {"[0].w", "[0].b", "[1].w", "[1].b", "[2].w", "[2].b"}),
-        ("one wrong entry", {"[1].w"}),
-        ("a transposed gradient", {"[1].w"}),
+        ("a dropped sigma'", "[0].w [0].b [1].w [1].b", "[2] is right, so look at what it hands down"),
+        ("a transposed weight", "[0].w [0].b", "[1] is right, so look at what it hands down"),
+        ("a missing 1/m", "[0].w [0].b [1].w [1].b [2].w [2].b", "it is 5 times the right one, and 5 is the length of"),
+        ("a swapped sign", "[0].w [0].b [1].w [1].b [2].w [2].b", "it is -1 times the right one"),
+        ("one wrong entry", "[1].w", "only its entry [2, 3] is wrong"),
+        ("a transposed gradient", "[1].w", "it is the transpose of the right one"),
     ],
 )
-def test_a_planted_error_is_found_and_placed(plant, wrong):
+def test_a_planted_error_is_found_and_placed(plant, wrong, said):
+    """What it looks like is said of every leaf of the last layer that is wrong."""
     args = (network(0, SQUARE), *examples(1, 5, SQUARE))
     report = gradcheck.compare(mean_cost, functools.partial(derivation, plant=plant), *args)
     assert not report.ok
-    assert {leaf.path for leaf in report.wrong} == wrong
-    for leaf in report.wrong:
-        assert leaf.autodiff.relative > 1e-4
-        assert leaf.finite.relative > 1e-4
-    assert str(report).count("WRONG") == len(wrong)
+    assert [leaf.path for leaf in report.wrong] == wrong.split()
+    assert all(min(leaf.autodiff.relative, leaf.finite.relative) > 1e-4 for leaf in report.wrong)
+    assert str(report).count("WRONG") == len(report.wrong)
     assert "rounding" not in str(report)  # which excuses no wrong leaf
-    said = {
-        "a missing 1/m": "it is 5 times the right one, and 5 is the length of axis 0 of args[1]",
-        "a swapped sign": "it is -1 times the right one",
-        "one wrong entry": "only its entry [2, 3] is wrong",
-        "a transposed gradient": "it is the transpose of the right one",
-        "a dropped sigma'": "[2] is right, so look at what it hands down",
-        "a transposed weight": "[1] is right, so look at what it hands down",
-    }[plant]
-    described = [leaf for leaf in report.wrong if leaf.diagnosis.startswith(said)]
-    assert {leaf.path[:3] for leaf in described} == {max(leaf.path[:3] for leaf in report.wrong)} or described == [
-        *report.wrong
-    ]
-    assert str(report).count(f": {said}") == len(described)
+    last = [leaf.diagnosis for leaf in report.wrong if leaf.path[:3] == report.wrong[-1].path[:3]]
+    assert all(diagnosis.startswith(said) for diagnosis in last)
+    assert str(report).count(f": {said}") >= len(last)
     if plant == "one wrong entry":
         assert report.wrong[0].autodiff.where == report.wrong[0].finite.where == (2, 3)
-        with pytest.raises(AssertionError, match=r"(?s)the gradient is wrong.*1 of 6 leaves wrong"):
-            gradcheck.assert_ok(mean_cost, functools.partial(derivation, plant=plant), *args)
 
 
 def test_a_gradient_of_another_shape_is_a_wrong_leaf():
-    report = gradcheck.compare(lambda p: jnp.sum(p["w"] ** 2), lambda p: {"w": 2 * p["w"].T}, {"w": jnp.ones((2, 3))})
+    arguments = lambda p: jnp.sum(p["w"] ** 2), lambda p: {"w": 2 * p["w"].T}, {"w": jnp.ones((2, 3))}
+    report = gradcheck.compare(*arguments)
     assert not report.ok
     assert report.leaves[0].got == (3, 2)
     assert "gradient of shape (3, 2)" in str(report)
+    with pytest.raises(AssertionError, match=r"(?s)the gradient is wrong.*1 of 1 leaves wrong"):
+        gradcheck.assert_ok(*arguments)
 
 
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
@@ -109,16 +93,18 @@ def test_a_gradient_that_is_not_finite_is_wrong(bad):
 
 
 def test_any_pytree_and_both_forms_of_gradient():
+    """Leaves that f does not use, or that are empty, are right; integers may be later arguments."""
     params = {"a": [jnp.ones(2), (jnp.full((1, 3), 0.5), None)], "b": jnp.asarray(2.0)}
+    params |= {"empty": jnp.zeros((0, 2)), "unused": jnp.ones(3)}
 
-    def f(p, scale):
-        return scale * (jnp.sum(p["a"][0] ** 3) + jnp.prod(p["a"][1][0]) * p["b"])
+    def f(p, scale, labels):
+        return scale * (jnp.sum(p["a"][0][labels] ** 3) + jnp.prod(p["a"][1][0]) * p["b"])
 
-    assert gradcheck.compare(f, jax.grad(f), params, 3.0).ok
-    report = gradcheck.compare(f, jax.value_and_grad(f), params, 3.0)
+    assert gradcheck.compare(f, jax.grad(f), params, 3.0, jnp.array([1, 1, 0])).ok
+    report = gradcheck.compare(f, jax.value_and_grad(f), params, 3.0, jnp.array([1, 1, 0]))
     assert report.ok
-    assert [leaf.path for leaf in report.leaves] == ["['a'][0]", "['a'][1][0]", "['b']"]
-    assert [leaf.shape for leaf in report.leaves] == [(2,), (1, 3), ()]
+    assert [leaf.path for leaf in report.leaves] == ["['a'][0]", "['a'][1][0]", "['b']", "['empty']", "['unused']"]
+    assert [leaf.shape for leaf in report.leaves] == [(2,), (1, 3), (), (0, 2), (3,)]
 
 
 def test_a_derivation_is_tested_against_finite_differences_too():
@@ -175,31 +161,11 @@ def test_where_f_is_smooth_there_is_no_kink():
     assert [leaf.kinks for leaf in steep.wrong] == [0]
 
 
-def test_zero_and_empty_leaves_are_ok():
-    params = {"used": jnp.ones(2), "unused": jnp.ones(3), "none": jnp.zeros((0, 2))}
-    report = gradcheck.compare(
-        lambda p: jnp.sum(jnp.exp(p["used"])), jax.grad(lambda p: jnp.sum(jnp.exp(p["used"]))), params
-    )
-    assert report.ok, str(report)
-
-
 def test_large_leaves_are_sampled_by_finite_differences_and_say_so():
     report = gradcheck.compare(lambda p: jnp.sum(p**2), lambda p: 2 * p, jnp.full((20, 10), 1e3), max_entries=7)
     assert report.ok
     assert (report.leaves[0].autodiff.compared, report.leaves[0].finite.compared) == (200, 7)
     assert "(7 entries)" in str(report)
-
-
-def test_integers_may_be_later_arguments():
-    def f(p, labels):
-        return jnp.sum(p[labels] ** 2)
-
-    assert gradcheck.compare(f, jax.grad(f), jnp.arange(4.0), jnp.array([1, 1, 3])).ok
-
-
-def test_the_default_precision_is_left_as_it_was():
-    gradcheck.compare(lambda p: jnp.sum(p**2), lambda p: 2 * p, jnp.ones(2))
-    assert jnp.zeros(1).dtype == jnp.float32
 
 
 def test_the_table():
@@ -327,88 +293,46 @@ def test_the_rounding_that_decides_is_said(large):
     assert "ok, within the rounding of f, " in str(report)
 
 
-@pytest.mark.bad_input
-class TestBadInput:
-    def test_no_argument(self):
-        with pytest.raises(ValueError, match="at least one argument"):
-            gradcheck.compare(jnp.sum, jnp.ones_like)
+X, KEYS = jnp.ones(3), jax.random.split(jax.random.key(0), 3)
 
-    def test_integer_parameters(self):
-        with pytest.raises(TypeError, match=r"params\['k'\] must have a floating dtype.*got int.*later argument"):
-            gradcheck.compare(lambda p: 1.0 * p["k"], lambda p: p, {"k": jnp.asarray(3)})
 
-    def test_an_f_that_is_not_scalar(self):
-        with pytest.raises(ValueError, match="f must return one scalar, got"):
-            gradcheck.compare(lambda p: p**2, lambda p: 2 * p, jnp.ones(3))
+def check(grad_f, f=jnp.sum, *args, **options):
+    return lambda: gradcheck.compare(f, grad_f, *(args or (jnp.ones(3),)), **options)
 
-    def test_a_gradient_of_another_tree(self):
-        for grad_f, said in (
-            (lambda p: jnp.ones(3), r"got \(3,\)"),
-            (lambda p: (p, 0.0), r"\(gradient, value\): swap"),
-        ):
-            with pytest.raises(ValueError, match=rf"grad_f must return a tree like the first argument.*{said}"):
-                gradcheck.compare(lambda p: jnp.sum(p["w"]), grad_f, {"w": jnp.ones(3)})
 
-    @pytest.mark.parametrize(
-        ("options", "error", "said"),
-        [
-            ({"tolerance": 0}, ValueError, "tolerance must be positive, got 0"),
-            ({"finite_tolerance": 0}, ValueError, "finite_tolerance must be positive, got 0"),
-            ({"tolerance": np.nan}, ValueError, "tolerance must be positive, got nan"),
-            ({"tolerance": "a"}, TypeError, "tolerance must be one number, got 'a'"),
-            ({"finite_tolerance": [1.0]}, TypeError, r"finite_tolerance must be one number, got \[1.0\]"),
-            ({"finite_tolerance": True}, TypeError, "finite_tolerance must be one number, got True"),
-            ({"max_entries": 0}, ValueError, "max_entries must be at least 1, got 0"),
-            ({"max_entries": 2.5}, TypeError, "max_entries must be an integer, got 2.5"),
-        ],
-    )
-    def test_options(self, options, error, said):
-        with pytest.raises(error, match=f"^{said}"):
-            gradcheck.compare(lambda p: jnp.sum(p**2), lambda p: 2 * p, jnp.ones(3), **options)
+def same(p, *_):
+    return p
 
-    @pytest.mark.parametrize(
-        ("arguments", "error", "said"),
-        [
-            ((None, jnp.ones_like, jnp.ones(3)), TypeError, "f must be a function, got None"),
-            ((jnp.sum, None, jnp.ones(3)), TypeError, "grad_f must be a function, got None"),
-            ((lambda p: 1.0, lambda p: p, ()), ValueError, r"params must hold at least one array .*, got \(\)"),
-            ((lambda p: 1.0, lambda p: p, None), ValueError, "params must hold at least one array .*, got None"),
-            ((lambda p: jnp.sum(p > 0), jnp.ones_like, jnp.ones(3)), TypeError, "f must return a .*floating.* got int"),
-            ((lambda p: [jnp.sum(p)], jnp.ones_like, jnp.ones(3)), ValueError, r"f must return one scalar, got \["),
-        ],
-    )
-    def test_functions_without_a_gradient(self, arguments, error, said):
-        with pytest.raises(error, match=f"^{said}"):
-            gradcheck.compare(*arguments)
 
-    def test_a_flag_among_the_arguments(self):
-        for flag, kind in (("mode", "str"), (jnp.tanh, "PjitFunction")):
-            advice = "bind it to f and to grad_f with functools.partial"
-            with pytest.raises(TypeError, match=rf"^args\[1\] must be an array, got a {kind}: {advice}"):
-                gradcheck.compare(lambda p, _: jnp.sum(p), lambda p, _: p, jnp.ones(3), flag)
-
-    def test_a_count_among_the_arguments(self):
-        with pytest.raises(TypeError, match=r"^args\[1\]=2 must .* functools.partial \(.*static"):
-            gradcheck.compare(lambda p, n: jnp.sum(p[:n]), lambda p, n: p, jnp.ones(3), 2)
-
-    @pytest.mark.parametrize(
-        ("returned", "said"),
-        [
-            (np.ones(3, object), "gradient .* got object"),
-            (np.array(["a"] * 3), "gradient .* got <U1"),
-            ("abc", "gradient .* got <U3"),
-            (np.ones(3, complex), "gradient .* got complex128"),
-            (jax.random.split(jax.random.key(0), 3), "gradient .* got key<fry>"),
-            (("3", np.ones(3)), "value .* got <U1"),
-        ],
-    )
-    def test_a_gradient_of_no_numbers(self, returned, said):
-        with pytest.raises(
-            TypeError, match=f"^the {said.replace('.*', 'that grad_f returns must hold real numbers,')}"
-        ):
-            gradcheck.compare(jnp.sum, lambda p: returned, jnp.ones(3))
-
-    def test_a_value_that_is_not_a_number(self):
-        for value in (None, (1.0, jnp.ones(3))):
-            with pytest.raises(ValueError, match="^grad_f must return a tree like the first argument"):
-                gradcheck.compare(jnp.sum, lambda p, value=value: (value, jnp.ones(3)), jnp.ones(3))
+test_bad_input = refuses(
+    (lambda: gradcheck.compare(jnp.sum, jnp.ones_like), ValueError, ".* at least one argument"),
+    (check(same, lambda p: p["k"], {"k": 3}), TypeError, r"params\['k'\] must .* floating .* int.*later arg"),
+    (check(same, lambda p: p**2), ValueError, "f must return one scalar, got"),
+    (check(same, lambda p: [jnp.sum(p)]), ValueError, r"f must return one scalar, got \["),
+    (check(same, lambda p: jnp.sum(p > 0)), TypeError, "f must return a .*floating.* got int"),
+    (check(same, None), TypeError, "f must be a function, got None"),
+    (check(None), TypeError, "grad_f must be a function, got None"),
+    (check(same, lambda p: 1.0, ()), ValueError, r"params must hold at least one array .*, got \(\)"),
+    (check(lambda p: {"w": p}), ValueError, "grad_f must return a tree like the first argument.*got"),
+    (check(lambda p: (p, 0.0), lambda p: sum(p["w"]), {"w": X}), ValueError, r"grad_f must .*, value\): swap"),
+    (check(lambda p: (None, p)), ValueError, "grad_f must return a tree like the first argument"),
+    (check(lambda p: ((1.0, p), p)), ValueError, "grad_f must return a tree like the first argument"),
+    (check(lambda p: np.ones(3, object)), TypeError, "the gradient .* must hold real numbers, got object"),
+    (check(lambda p: np.array(["a"] * 3)), TypeError, "the gradient .* must hold real numbers, got <U1"),
+    (check(lambda p: "abc"), TypeError, "the gradient .* must hold real numbers, got <U3"),
+    (check(lambda p: np.ones(3, complex)), TypeError, "the gradient .* must hold real numbers, got complex128"),
+    (check(lambda p: KEYS), TypeError, "the gradient that grad_f returns must hold real numbers, got key<fry>"),
+    (check(lambda p: ("3", p)), TypeError, "the value that grad_f returns must hold real numbers, got <U1"),
+    (check(same, jnp.sum, X, "mode"), TypeError, r"args\[1\] must be an array, got a str: bind it to f and"),
+    (check(same, jnp.sum, X, jnp.tanh), TypeError, r"args\[1\] .* got a PjitFunction: bind .* functools.partial"),
+    (check(same, lambda p, n: jnp.sum(p[:n]), X, 2), TypeError, r"args\[1\]=2 must .* functools.partial"),
+    (check(same, tolerance=0), ValueError, "tolerance must be positive, got 0"),
+    (check(same, finite_tolerance=0), ValueError, "finite_tolerance must be positive, got 0"),
+    (check(same, tolerance=np.nan), ValueError, "tolerance must be positive, got nan"),
+    (check(same, tolerance="a"), TypeError, "tolerance must be one number, got 'a'"),
+    (check(same, finite_tolerance=[1.0]), TypeError, r"finite_tolerance must be one number, got \[1.0\]"),
+    (check(same, finite_tolerance=True), TypeError, "finite_tolerance must be one number, got True"),
+    (check(same, max_entries=0), ValueError, "max_entries must be at least 1, got 0"),
+    (check(same, max_entries=2.5), TypeError, "max_entries must be an integer, got 2.5"),
+    start="^",
+)

@@ -39,7 +39,7 @@ def root_mean_square(a):
 
 @pytest.mark.mnist
 def test_mnists_own_images_come_back():
-    xs = np.asarray(data.mnist().test.xs[:500])
+    xs = np.asarray(data.mnist().test.xs[:100])
     away = [root_mean_square(pictures.normalise(x.reshape(28, 28)) - x) for x in xs]
     assert np.median(away) < 0.01
     assert np.quantile(away, 0.9) < 0.03
@@ -134,54 +134,56 @@ def test_uneven_light_is_taken_out(dark):
     assert root_mean_square(pictures.normalise(reflected * light) - pictures.normalise(reflected)) < 0.05
 
 
-def photo_of_four():
-    """A sheet of 600 by 800 pixels with 3, 1, 4 and 0, from 0 to 1."""
-    paper = page(600, 800)
+def row_of_four(height=300, width=700, *, at=(50, 70), apart=160, **options):
+    """A sheet with 3, 1, 4 and 0 in one line."""
+    paper = page(height, width)
     for i, digit in enumerate((3, 1, 4, 0)):
-        write(paper, digit, at=(150 + 130 * i, 220), size=110, pen=11)
-    return 0.2 + 0.7 * np.asarray(paper) / 255
+        write(paper, digit, at=(at[0] + apart * i, at[1]), **({"size": 110, "pen": 10} | options))
+    return paper
 
 
+EVEN = 0.2 + 0.7 * np.asarray(row_of_four(600, 800, at=(150, 220), pen=11, apart=130)) / 255
 X, Y = np.arange(800), np.arange(600)[:, None]
-FROM_SHADOW = {"across": (X + Y / 3 - 450) / 15, "within": (np.hypot(X - 400, Y - 250) - 220) / 20}
 
 
-@pytest.mark.parametrize("where", FROM_SHADOW)
-def test_the_edge_of_a_shadow_is_taken_out(where):
-    """A shadow takes a third of the light, and its edge, 60 to 90 pixels wide, crosses the digits."""
-    even = photo_of_four()
-    shadow = 1 - 0.35 / (1 + np.exp(np.clip(FROM_SHADOW[where], -50, 50)))
-    expected, found = pictures.digits(even), pictures.digits(even * shadow)
-    np.testing.assert_allclose(found.boxes, expected.boxes, atol=4)
-    assert root_mean_square(found.xs - expected.xs) < 0.1
+def shadow(beyond, depth, width):
+    """The light that a shadow leaves where `beyond`, a distance from its edge in pixels, is below 0."""
+    return 1 - depth / (1 + np.exp(np.clip(beyond / width, -50, 50)))
 
 
-@pytest.mark.parametrize("sides", [(60, 540, 60, 740), (0, 600, 130, 800)], ids=["around", "on one side"])
-def test_a_table_beside_the_paper_is_left_out(sides):
-    even = photo_of_four()
-    table = np.full_like(even, 0.15)
-    top, bottom, left, right = sides
-    table[top:bottom, left:right] = even[top:bottom, left:right]
-    expected, found = pictures.digits(even), pictures.digits(table)
-    np.testing.assert_allclose(found.boxes, expected.boxes, atol=4)
-    assert root_mean_square(found.xs - expected.xs) < 0.1
+def on_table(top, bottom, left, right):
+    table = np.full_like(EVEN, 0.15)
+    table[top:bottom, left:right] = EVEN[top:bottom, left:right]
+    return table
 
 
-Y2 = Y - 330
-SHADOWS = {
-    "a hand": np.hypot((X - 420) * 0.5, Y2) - 160,
-    "a pole": np.abs(X - 300 + Y / 4) - 70,
-    "a corner": 700 - X / 2 - Y,
+@pytest.fixture(scope="module")
+def expected():
+    return pictures.page(EVEN)
+
+
+def assert_same_digits(found, expected, *, pixels, error):
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=pixels)
+    assert root_mean_square(found.xs - expected.xs) < error
+
+
+# A third or nearly half of the light, with edges of up to 90 pixels that cross the digits.
+SHADOWED = {
+    "across": EVEN * shadow(X + Y / 3 - 450, 0.35, 15),
+    "within": EVEN * shadow(np.hypot(X - 400, Y - 250) - 220, 0.35, 20),
+    "a hand": EVEN * shadow(np.hypot((X - 420) * 0.5, Y - 330) - 160, 0.45, 6),
+    "a pole": EVEN * shadow(np.abs(X - 300 + Y / 4) - 70, 0.45, 6),
+    "a corner": EVEN * shadow(700 - X / 2 - Y, 0.45, 6),
 }
+TABLES = {"a table around": on_table(60, 540, 60, 740), "a table on one side": on_table(0, 600, 130, 800)}
 
 
-@pytest.mark.parametrize("what", SHADOWS)
-def test_a_shadow_that_takes_nearly_half_of_the_light_is_taken_out(what):
-    even = photo_of_four()
-    shadow = 1 - 0.45 / (1 + np.exp(np.clip(SHADOWS[what] / 6, -50, 50)))
-    expected, found = pictures.digits(even), pictures.digits(even * shadow)
-    np.testing.assert_allclose(found.boxes, expected.boxes, atol=4)
-    assert root_mean_square(found.xs - expected.xs) < 0.1
+@pytest.mark.parametrize("what", SHADOWED | TABLES)
+def test_shadows_and_a_table_beside_the_paper_are_taken_out(what, expected):
+    """The light part of a page is no sheet."""
+    found = pictures.page((SHADOWED | TABLES)[what])
+    assert_same_digits(found, expected, pixels=4, error=0.1)
+    assert what in TABLES or not found.sheet
 
 
 def test_a_bar_thicker_than_strokes_is_ink():
@@ -199,21 +201,20 @@ def test_a_thick_one_in_a_small_picture_is_ink(height, length, width):
     np.testing.assert_array_equal(pictures.ink(np.where(bar, 0, 255).astype(np.uint8)) > 0.5, bar)
 
 
-def on_table(share):
+def sheet_on_table(share):
     """The sheet of four digits as `share` of a picture of the same size, and its corner there."""
-    even = photo_of_four()
-    height, width = (round(n * share**0.5) for n in even.shape)
-    table = np.random.default_rng(0).normal(0.25, 0.01, even.shape)
-    small = Image.fromarray(np.uint8(255 * even)).resize((width, height), Image.Resampling.BOX)
+    height, width = (round(n * share**0.5) for n in EVEN.shape)
+    table = np.random.default_rng(0).normal(0.25, 0.01, EVEN.shape)
+    small = Image.fromarray(np.uint8(255 * EVEN)).resize((width, height), Image.Resampling.BOX)
     corner = np.array([(600 - height) // 3, (800 - width) // 2])
     table[corner[0] : corner[0] + height, corner[1] : corner[1] + width] = np.asarray(small) / 255
     return table, corner
 
 
 @pytest.mark.parametrize("share", [0.8, 0.4, 0.15])
-def test_a_sheet_on_a_table_is_found(share):
-    picture, corner = on_table(share)
-    expected, found = pictures.page(photo_of_four()), pictures.page(picture)
+def test_a_sheet_on_a_table_is_found(share, expected):
+    picture, corner = sheet_on_table(share)
+    found = pictures.page(picture)
     assert (expected.sheet, found.sheet) == (False, True)
     np.testing.assert_allclose(found.boxes, expected.boxes * share**0.5 + np.tile(corner, 2), atol=3)
     assert root_mean_square(found.xs - expected.xs) < 0.2
@@ -221,49 +222,39 @@ def test_a_sheet_on_a_table_is_found(share):
 
 def test_a_page_in_pencil_that_is_half_in_soft_shadow_is_no_sheet():
     """The edge is straight and nine pixels wide; pencil is too pale for writing on both sides to tell."""
-    pencil = 0.6 + photo_of_four() / 3
-    assert not pictures.page(pencil * (1 - 0.48 / (1 + np.exp(np.clip((400 - X) / 2, -50, 50))))).sheet
+    assert not pictures.page((0.6 + EVEN / 3) * shadow(400 - X, 0.48, 2)).sheet
 
 
 def test_a_table_with_grain_around_a_sheet_is_left_out():
     """The grain counts as writing, so that no sheet is found."""
-    picture, _ = on_table(0.9)
+    picture, _ = sheet_on_table(0.9)
     picture[:8] = picture[-8:] = picture[:, :8] = picture[:, -8:] = 0.05
     picture[:, 3::7] = np.where(picture[:, 3::7] < 0.3, 0.05, picture[:, 3::7])
     found = pictures.page(picture)
     assert (found.sheet, len(found.boxes)) == (False, 4)
 
 
-@pytest.mark.parametrize("what", SHADOWS)
-def test_the_light_part_of_a_page_is_no_sheet(what):
-    shadow = 1 - 0.45 / (1 + np.exp(np.clip(SHADOWS[what] / 6, -50, 50)))
-    assert not pictures.page(photo_of_four() * shadow).sheet
-
-
-def ruled(even, darkness, *, grid, width=2):
+def ruled(darkness, *, grid, width=2):
     """Lines across the page that take this fraction of the light that ink takes."""
-    lines = Image.new("L", even.shape[::-1])
+    lines = Image.new("L", EVEN.shape[::-1])
     draw = ImageDraw.Draw(lines)
     for y in range(20, 600, 45):
         draw.line([(0, y), (800, y + 9)], 255, width)
     for x in range(30, 800 if grid else 0, 45):
         draw.line([(x, 0), (x - 9, 600)], 255, width)
-    return np.minimum(even, 0.9 - 0.7 * darkness * np.asarray(lines) / 255)
+    return np.minimum(EVEN, 0.9 - 0.7 * darkness * np.asarray(lines) / 255)
 
 
 @pytest.mark.parametrize("grid", [False, True], ids=["lines", "grid"])
 @pytest.mark.parametrize("darkness", [0.2, 0.5, 0.7, 1])
-def test_printed_lines_are_left_out(darkness, grid):
-    even = photo_of_four()
-    expected, found = pictures.digits(even), pictures.digits(ruled(even, darkness, grid=grid))
-    np.testing.assert_allclose(found.boxes, expected.boxes, atol=5)
-    assert root_mean_square(found.xs - expected.xs) < 0.13
+def test_printed_lines_are_left_out(darkness, grid, expected):
+    assert_same_digits(pictures.digits(ruled(darkness, grid=grid)), expected, pixels=5, error=0.13)
 
 
 @pytest.mark.bad_input
 def test_a_grid_as_dark_and_thick_as_the_strokes_is_refused():
     with pytest.raises(ValueError, match="picture must show digits beside lines as thick as strokes"):
-        pictures.digits(ruled(photo_of_four(), 1, grid=True, width=11))
+        pictures.digits(ruled(1, grid=True, width=11))
 
 
 @pytest.mark.parametrize("place", [(200, 100), (204, 197)], ids=["across", "along"])
@@ -326,10 +317,7 @@ def test_the_digits_of_a_sheet_in_reading_order():
 
 
 def test_each_digit_of_several_is_as_if_it_were_alone():
-    paper = page(300, 700)
-    for i, digit in enumerate((3, 1, 4, 0)):
-        write(paper, digit, at=(40 + 160 * i, 70), size=130)
-    _, xs = pictures.digits(np.asarray(paper))
+    _, xs = pictures.digits(np.asarray(row_of_four(size=130, pen=14, at=(40, 70))))
     for x, digit in zip(xs, (3, 1, 4, 0), strict=True):
         assert root_mean_square(x - pictures.normalise(picture(digit, size=130))) < 0.02
 
@@ -402,23 +390,16 @@ def test_specks_and_pale_lines_are_paper():
     assert root_mean_square(pictures.normalise(a) - expected) < 0.05
 
 
-def four_digits(height=300):
-    paper = page(height, 700)
-    for i, digit in enumerate((3, 1, 4, 0)):
-        write(paper, digit, at=(50 + 160 * i, 70), size=110, pen=10)
-    return paper
-
-
 def marked(paint):
     """The page of four digits with what `paint` draws on it."""
-    paper = four_digits()
+    paper = row_of_four()
     paint(ImageDraw.Draw(paper))
     return pictures.page(np.asarray(paper))
 
 
 def around(shape, gap):
     def paint(draw):
-        for top, left, bottom, right in pictures.find(np.asarray(four_digits())):
+        for top, left, bottom, right in pictures.find(np.asarray(row_of_four())):
             getattr(draw, shape)([left - gap, top - gap, right + gap, bottom + gap], None, 0, 4)
 
     return paint
@@ -441,7 +422,7 @@ MARKS = {
 @pytest.mark.parametrize("what", MARKS)
 def test_what_is_no_digit_is_left_out_and_counted(what):
     paint, name, count = MARKS[what]
-    expected, found = pictures.page(np.asarray(four_digits())), marked(paint)
+    expected, found = pictures.page(np.asarray(row_of_four())), marked(paint)
     np.testing.assert_array_equal(found.boxes, expected.boxes)
     np.testing.assert_allclose(found.xs, expected.xs, atol=1e-6)
     assert {key: len(boxes) for key, boxes in found.left_out.items() if len(boxes)} == {name: count}
@@ -455,7 +436,7 @@ def test_small_digits_beside_a_large_one_are_kept():
 
 
 def test_the_lines_of_a_page():
-    paper = four_digits(500)
+    paper = row_of_four(500)
     for i, digit in enumerate((2, 7)):
         write(paper, digit, at=(50 + 160 * i, 300), size=110, pen=10)
     assert pictures.page(np.asarray(paper)).lines.tolist() == [0, 0, 0, 0, 1, 1]

@@ -7,13 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from jax.sharding import PartitionSpec as P
 from jax.test_util import check_grads
 
 from jnn import gru, lstm, mlp, recurrent, rnn
-from tests.helpers import cell_case, relative_error, split_in_two
+from tests.helpers import cell_case, refuses, relative_error, split_in_two
 
 CELLS = {"rnn": rnn, "gru": gru, "lstm": lstm}
 LENGTHS = [6, 1, 4, 2]
@@ -64,25 +62,17 @@ def pick(tree, i):
 @pytest.mark.parametrize("B", [None, 4])
 def test_scan_equals_a_loop_over_step(cell, B):
     params, state, xs = cell_case(cell, 0, B=B)
-    last, states = cell.scan(params, state, xs)
+    last, states = jax.jit(cell.scan)(params, state, xs)
+    step = jax.jit(cell.step)
     for t, x in enumerate(xs):
-        state = cell.step(params, state, x)
+        state = step(params, state, x)
         assert relative_error(pick(states, t), state) < 1e-5
     assert relative_error(last, pick(states, -1)) == 0
 
 
 @each_cell
-def test_a_batch_equals_its_sequences(cell, run_name):
-    run = getattr(cell, run_name)
-    params, state, xs = cell_case(cell, 1)
-    last, _ = run(params, state, xs)
-    for i in range(4):
-        assert relative_error(pick(last, i), run(params, pick(state, i), xs[:, i])[0]) < 1e-5
-
-
-@each_cell
 def test_one_zero_state_starts_every_sequence(cell, run_name):
-    run = getattr(cell, run_name)
+    run = jax.jit(getattr(cell, run_name))
     params, _, xs = cell_case(cell, 2)
     shared, each = (run(params, cell.zero_state(5, batch), xs)[0] for batch in (None, 4))
     assert relative_error(shared, each) == 0
@@ -98,7 +88,7 @@ def test_values_and_gradients_are_finite_far_out(cell, run_name):
 
 @each_cell
 def test_a_mask_ends_sequences_early(cell, run_name):
-    run = getattr(cell, run_name)
+    run = jax.jit(getattr(cell, run_name))
     params, state, xs = cell_case(cell, 4)
     last, states = run(params, state, padded(xs, MASK), mask=recurrent.mask(jnp.array(LENGTHS), 6))
     for i, length in enumerate(LENGTHS):
@@ -113,43 +103,29 @@ def test_a_mask_ends_sequences_early(cell, run_name):
 
 @pytest.mark.equation("section 5.1, any net", "section 5.2, through time")
 @each_cell
-@given(
-    seed=st.integers(0, 999),
-    T=st.integers(1, 9),
-    B=st.sampled_from([None, 1, 3]),
-    p=st.integers(1, 4),
-    d=st.integers(1, 5),
-)
-def test_unroll_equals_scan(cell, seed, T, B, p, d):
-    with jax.enable_x64(True):
-        arguments = cell_case(cell, seed, T, B, p, d, dtype=jnp.float64)
-        assert_same_loss(*(loss_of(run)(*arguments) for run in (cell.unroll, cell.scan)))
+@pytest.mark.parametrize(("T", "B", "p", "d"), [(1, None, 2, 1), (9, 3, 1, 4)])
+def test_unroll_equals_scan(x64, cell, T, B, p, d):
+    arguments = cell_case(cell, 5, T, B, p, d, dtype=jnp.float64)
+    assert_same_loss(*(loss_of(run)(*arguments) for run in (cell.unroll, cell.scan)))
 
 
 @each_cell
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("B", [None, 4])
-def test_unroll_equals_scan_with_masks_and_rematerialisation(x64, cell, masked, B):
+@pytest.mark.parametrize(("B", "masked", "steps"), [(None, 0, (1, 10)), (4, 1, (None, 3, 4)), (None, 1, (4,))])
+def test_unroll_equals_scan_with_masks_and_rematerialisation(x64, cell, B, masked, steps):
     params, state, xs = cell_case(cell, 5, B=B, dtype=jnp.float64)
     mask = jnp.asarray(MASK if B else MASK[:, 2]) if masked else None
     arguments = params, state, padded(xs, mask)
     by_autodiff = loss_of(cell.scan, mask=mask)(*arguments)
-    for steps in (None, 1, 3, 4, 10):
-        assert_same_loss(loss_of(cell.unroll, mask=mask, remat_every=steps)(*arguments), by_autodiff)
-
-
-@each_cell
-def test_unroll_equals_scan_in_float32(cell):
-    arguments = cell_case(cell, 6, T=50, B=8, p=6, d=12)
-    by_hand, by_autodiff = (loss_of(run)(*arguments) for run in (cell.unroll, cell.scan))
-    assert relative_error(by_hand[1], by_autodiff[1]) < 1e-4
+    for every in steps:
+        assert_same_loss(loss_of(cell.unroll, mask=mask, remat_every=every)(*arguments), by_autodiff)
 
 
 @pytest.mark.equation("section 5.2, through time")
 @each_cell
 def test_unroll_equals_finite_differences(x64, cell):
-    arguments = cell_case(cell, 7, dtype=jnp.float64)
-    check_grads(lambda *a: loss_of(cell.unroll)(*a)[0], arguments, order=1, modes=["rev"], rtol=1e-6)
+    loss = loss_of(cell.unroll)
+    arguments = cell_case(cell, 7, T=3, dtype=jnp.float64)
+    check_grads(lambda *a: loss(*a)[0], arguments, order=1, modes=["rev"], rtol=1e-6)
 
 
 @each_cell
@@ -165,40 +141,24 @@ def test_second_derivatives(x64, cell):
     assert relative_error(by_hand, by_scan) < 1e-10
 
 
-@each_cell
-def test_rematerialisation_takes_less_memory(cell):
+def test_rematerialisation_takes_less_memory():
     """Of the compiled program: temporary memory for T = 1024 steps, by segments of 32 steps."""
-    arguments = cell_case(cell, 9, T=1024, B=8, p=4, d=32)
+    arguments = cell_case(lstm, 9, T=1024, B=8, p=4, d=32)
 
     def temporary(steps):
         def loss(*arguments):
-            return jnp.sum(output(cell.unroll(*arguments, remat_every=steps)[0]))
+            return jnp.sum(lstm.unroll(*arguments, remat_every=steps)[0].wm)
 
         return jax.jit(jax.grad(loss)).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
 
     assert temporary(32) < temporary(None) / 2
 
 
-@each_cell
-def test_the_program_does_not_grow_with_time(cell):
+def test_the_program_does_not_grow_with_time():
     def size(T):
-        return len(loss_of(cell.unroll).lower(*cell_case(cell, 10, T=T)).as_text().splitlines())
+        return len(loss_of(lstm.unroll).lower(*cell_case(lstm, 10, T=T)).as_text().splitlines())
 
-    assert size(10) == size(1000)
-
-
-@each_cell
-def test_unroll_traces_once_for_one_shape(cell):
-    traces = []
-
-    @jax.jit
-    def run(params, state, xs):
-        traces.append(1)
-        return cell.unroll(params, state, xs)
-
-    for seed in range(3):
-        run(*cell_case(cell, seed))
-    assert len(traces) == 1
+    assert size(10) == size(100)
 
 
 # Compositions
@@ -208,25 +168,27 @@ def test_unroll_traces_once_for_one_shape(cell):
 def test_stack_feeds_outputs_upwards(cell):
     params, state, xs = cell_case(cell, 11)
     upper, zero = cell.init(jax.random.key(0), 5, 7), cell.zero_state(7)
-    lasts, states = recurrent.stack(
-        cell.unroll, (params, upper), (state, zero), padded(xs, MASK), mask=jnp.asarray(MASK), output=output
-    )
-    lower_last, lower = cell.unroll(params, state, xs, mask=jnp.asarray(MASK))
-    upper_last, top = cell.unroll(upper, zero, output(lower), mask=jnp.asarray(MASK))
-    assert relative_error((lasts, states), ((lower_last, upper_last), (lower, top))) == 0
+
+    @jax.jit
+    def ways(xs, mask):
+        stacked = recurrent.stack(cell.unroll, (params, upper), (state, zero), xs, mask=mask, output=output)
+        lower_last, lower = cell.unroll(params, state, xs, mask=mask)
+        upper_last, top = cell.unroll(upper, zero, output(lower), mask=mask)
+        return stacked, ((lower_last, upper_last), (lower, top))
+
+    assert relative_error(*ways(padded(xs, MASK), MASK)) == 0
 
 
 @each_cell
 def test_both_directions_read_to_the_end_and_to_the_beginning(cell):
     params, state, xs = cell_case(cell, 12)
     other, zero = cell.init(jax.random.key(1), 3, 2), cell.zero_state(2)
-    ends, outputs = recurrent.both_directions(
-        cell.unroll, (params, other), (state, zero), padded(xs, MASK), mask=jnp.asarray(MASK), output=output
-    )
+    run, both = jax.jit(cell.unroll), jax.jit(partial(recurrent.both_directions, cell.unroll, output=output))
+    ends, outputs = both((params, other), (state, zero), padded(xs, MASK), mask=MASK)
     assert outputs.shape == (6, 4, 7)
-    for i, length in enumerate(LENGTHS):
-        ahead, ahead_states = cell.unroll(params, pick(state, i), xs[:length, i])
-        back, back_states = cell.unroll(other, zero, xs[:length, i][::-1])
+    for i, length in ((0, 6), (2, 4)):
+        ahead, ahead_states = run(params, pick(state, i), xs[:length, i])
+        back, back_states = run(other, zero, xs[:length, i][::-1])
         assert relative_error(pick(ends, i), (ahead, back)) < 1e-5
         wanted = jnp.concatenate([output(ahead_states), output(back_states)[::-1]], axis=-1)
         assert relative_error(outputs[:length, i], wanted) < 1e-5
@@ -263,18 +225,11 @@ def test_init_draws_each_matrix_with_its_own_key(cell):
 
 
 @each_cell
-def test_initialisers_know_inputs_from_outputs(cell):
-    fan_in, fan_out = (jax.nn.initializers.variance_scaling(1.0, fan, "normal") for fan in ("fan_in", "fan_out"))
-    above = lambda key, shape, dtype: jnp.eye(*shape, k=1, dtype=dtype)  # noqa: E731
-    params = cell.init(jax.random.key(0), 400, 50, input_weights=fan_in, recurrent_weights=above)
-    other = cell.init(jax.random.key(0), 400, 50, input_weights=fan_out)
-    for variance, tree in ((1 / 400, params), (1 / 50, other)):
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-            if jax.tree_util.keystr(path).endswith(".W"):
-                np.testing.assert_allclose(jnp.var(leaf), variance, rtol=0.03)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if jax.tree_util.keystr(path).endswith(".U"):
-            np.testing.assert_array_equal(leaf, np.eye(50, k=-1))
+def test_initialisers_are_handed_inputs_before_outputs(cell):
+    count = lambda key, shape, dtype: jnp.arange(np.prod(shape), dtype=dtype).reshape(shape)  # noqa: E731
+    params = cell.init(jax.random.key(0), 3, 2, input_weights=count, recurrent_weights=count)
+    matrices = [leaf.tolist() for leaf in jax.tree.leaves(params) if leaf.ndim == 2]
+    assert matrices == [[[0, 2, 4], [1, 3, 5]], [[0, 2], [1, 3]]] * (len(matrices) // 2)
 
 
 # Inside `jax.shard_map`
@@ -293,12 +248,11 @@ def assert_same_on_two_devices(run, params, state, xs, batch):
     assert_same_loss(split(params, state, xs, jnp.asarray(MASK)), jax.jit(grad(loss))(params, state, xs, MASK))
 
 
-@each_cell
-@pytest.mark.parametrize("options", [None, {"remat_every": 4}], ids=["scan", "unroll"])
-def test_devices_that_split_the_batch_sum_the_gradients_of_what_they_share(cell, options, x64):
+@pytest.mark.parametrize(("cell", "run_name"), [(rnn, "unroll"), (gru, "unroll"), (lstm, "unroll"), (lstm, "scan")])
+def test_devices_that_split_the_batch_sum_the_gradients_of_what_they_share(cell, run_name, x64):
     """Of the parameters and of one initial state."""
     params, _, xs = cell_case(cell, 3, dtype=jnp.float64)
-    run = cell.scan if options is None else partial(cell.unroll, **options)
+    run = cell.scan if run_name == "scan" else partial(cell.unroll, remat_every=4)
     assert_same_on_two_devices(run, params, cell.zero_state(5, dtype=jnp.float64), xs, P())
 
 
@@ -334,38 +288,26 @@ def first(state, change):
 
 @pytest.mark.bad_input
 @pytest.mark.parametrize(
-    ("change", "error", "message"),
+    ("call", "error", "message"),
     [
-        (lambda p, s, x: (p, s, x[..., :2]), ValueError, r"\[T, 3\] or \[T, B, 3\].*got \(6, 4, 2\)"),
-        (lambda p, s, x: (p, s, x[None]), ValueError, r"xs must have shape .*got \(1, 6, 4, 3\)"),
-        (lambda p, s, x: (p, s, x[0, 0]), ValueError, r"xs must have shape .*got \(3,\)"),
-        (lambda p, s, x: (p, s, x[:0]), ValueError, "T at least 1"),
-        (
-            lambda p, s, x: (p, first(s, lambda a: a[:, :4]), x),
-            ValueError,
-            r"state.* must .*\(4, 5\), or \(5,\).*got \(4, 4\)",
-        ),
-        (lambda p, s, x: (p, first(s, lambda a: a[:3]), x), ValueError, r"state.* must have shape .*got \(3, 5\)"),
-        (lambda p, s, x: (p, s, x.astype(jnp.bfloat16)), TypeError, "same dtype, got .*xs: bfloat16.*astype"),
-        (lambda p, s, x: (p, s, x.astype(int)), TypeError, "xs must have a floating dtype, got int32"),
-        (lambda p, s, x: (jax.tree.map(lambda a: a[:3], p), s, x), ValueError, r"params.*U must have .*got \(3, 5\)"),
-        (lambda p, s, x: (p._replace(**{p._fields[-1]: jnp.ones(3)}), s, x), ValueError, r"params.\w+ must have shape"),
+        (lambda run, p, s, x: run(p, s, x[..., :2]), ValueError, r"\[T, 3\] or \[T, B, 3\].*got \(6, 4, 2\)"),
+        (lambda run, p, s, x: run(p, s, x[None]), ValueError, r"xs must have shape .*got \(1, 6, 4, 3\)"),
+        (lambda run, p, s, x: run(p, s, x[0, 0]), ValueError, r"xs must have shape .*got \(3,\)"),
+        (lambda run, p, s, x: run(p, s, x[:0]), ValueError, "T at least 1"),
+        (lambda run, p, s, x: run(p, first(s, lambda a: a[:, :4]), x), ValueError, r"state.*or \(5,\).*\(4, 4\)"),
+        (lambda run, p, s, x: run(p, first(s, lambda a: a[:3]), x), ValueError, r"state.* must have .*got \(3, 5\)"),
+        (lambda run, p, s, x: run(p, s, x.astype(jnp.bfloat16)), TypeError, "same dtype, got .*xs: bfloat16.*astype"),
+        (lambda run, p, s, x: run(p, s, x.astype(int)), TypeError, "xs must have a floating dtype, got int32"),
+        (lambda run, p, s, x: run(jax.tree.map(lambda a: a[:3], p), s, x), ValueError, r"params.*U .*got \(3, 5\)"),
+        (lambda run, p, s, x: run(p._replace(**{p._fields[-1]: jnp.ones(3)}), s, x), ValueError, r"params.\w+ must"),
+        (lambda run, *a: run(*a, mask=jnp.ones(6, bool)), ValueError, r"mask must have shape \(6, 4\), got \(6,\)"),
+        (lambda run, *a: run(*a, mask=jnp.ones((6, 4))), TypeError, "mask must be boolean, got float32: .*astype"),
     ],
 )
 @each_cell
-def test_wrong_shapes_and_dtypes(cell, run_name, change, error, message):
+def test_wrong_shapes_and_dtypes(cell, run_name, call, error, message):
     with pytest.raises(error, match=message):
-        getattr(cell, run_name)(*change(*cell_case(cell, 0)))
-
-
-@pytest.mark.bad_input
-@each_cell
-def test_bad_masks(cell, run_name):
-    run = partial(getattr(cell, run_name), *cell_case(cell, 0))
-    with pytest.raises(ValueError, match=r"mask must have shape \(6, 4\), got \(6,\)"):
-        run(mask=jnp.ones(6, bool))
-    with pytest.raises(TypeError, match=r"mask must be boolean, got float32: .*mask.astype\(bool\)"):
-        run(mask=jnp.ones((6, 4)))
+        call(getattr(cell, run_name), *cell_case(cell, 0))
 
 
 @pytest.mark.bad_input
@@ -393,16 +335,6 @@ def test_time_comes_first(cell):
 
 
 @pytest.mark.bad_input
-def test_bad_lengths():
-    with pytest.raises(ValueError, match=r"lengths must be in 0 ... 4, got 5 at \(0,\)"):
-        recurrent.mask(jnp.array([5]), 4)
-    with pytest.raises(ValueError, match=r"lengths must be a vector, one for each sequence, got shape \(\)"):
-        recurrent.mask(jnp.asarray(5), 6)
-    with pytest.raises(TypeError, match=r"lengths must be integers, got float32: convert them with"):
-        recurrent.mask(jnp.ones(2), 4)
-
-
-@pytest.mark.bad_input
 @each_cell
 def test_bad_sizes(cell):
     for bad in (0, -1):
@@ -414,33 +346,18 @@ def test_bad_sizes(cell):
         cell.init(jax.random.key(0), 3, 2.5)
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (
-            lambda c, s, xs: lstm.stack([c, c], s, xs),
-            TypeError,
-            "states must be a list or a tuple .* got a single State",
-        ),
-        (lambda c, s, xs: lstm.stack(c, [s], xs), TypeError, "layers must be a list or a tuple .* got a single Params"),
-        (
-            lambda c, s, xs: lstm.stack([c, c], [s], xs),
-            ValueError,
-            "states must have one entry for each of 2 layers, got 1",
-        ),
-        (
-            lambda c, s, xs: recurrent.stack(lstm.unroll, [c, c], s.wm, xs),
-            TypeError,
-            "states must be .* got a single Array",
-        ),
-        (lambda c, s, xs: lstm.both_directions(c, c, [s], xs), ValueError, "states must have .* 2 directions, got 1"),
-        (lambda c, s, xs: recurrent.both_directions(lstm.unroll, c, (s, s), xs), TypeError, "params must be a list"),
-        (lambda c, s, xs: lstm.unroll(c, lstm.zero_state(5, 7), xs), ValueError, "for a carry, batch_size must divide"),
-    ],
+C, S, XS = cell_case(lstm, 0, B=2)
+test_states_that_are_not_one_for_each = refuses(  # a state and its arrays have a length, too
+    (lambda: lstm.stack([C, C], S, XS), TypeError, "states must be a list or a tuple .* got a single State"),
+    (lambda: lstm.stack(C, [S], XS), TypeError, "layers must be a list or a tuple .* got a single Params"),
+    (lambda: lstm.stack([C, C], [S], XS), ValueError, "states must have one entry for each of 2 layers, got 1"),
+    (lambda: recurrent.stack(lstm.unroll, [C, C], S.wm, XS), TypeError, "states must be .* got a single Array"),
+    (lambda: lstm.both_directions(C, C, [S], XS), ValueError, "states must have .* 2 directions, got 1"),
+    (lambda: recurrent.both_directions(lstm.unroll, C, (S, S), XS), TypeError, "params must be a list"),
+    (lambda: lstm.unroll(C, lstm.zero_state(5, 7), XS), ValueError, "for a carry, batch_size must divide"),
 )
-def test_states_that_are_not_one_for_each(call, error, message):
-    """A state is a tuple of arrays, too, and its arrays have rows: both would be taken for states."""
-    params, state, xs = cell_case(lstm, 0, B=2)
-    with pytest.raises(error, match=message):
-        call(params, state, xs)
+test_bad_lengths = refuses(
+    (lambda: recurrent.mask(jnp.array([5]), 4), ValueError, r"lengths must be in 0 ... 4, got 5 at \(0,\)"),
+    (lambda: recurrent.mask(jnp.asarray(5), 6), ValueError, r"lengths must be a vector, one for each sequence, got"),
+    (lambda: recurrent.mask(jnp.ones(2), 4), TypeError, "lengths must be integers, got float32: convert them with"),
+)

@@ -6,14 +6,12 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jax.tree_util import Partial
 
-from jnn import augment, backprop, costs, dropout, lstm, mlp, regularize, train
-from tests.helpers import examples, network, relative_error
+from jnn import backprop, lstm, mlp, regularize
+from tests.helpers import examples, network, refuses, relative_error
 
 KEY = jax.random.key(0)
 GRAD = backprop.minibatch_value_and_grad
@@ -45,8 +43,9 @@ def test_penalties_see_weights_only():
     """They are (3.8) with p = 1, 2 and others, of all weights and no bias."""
     params = network(0)
     flat = jnp.concatenate([layer.w.ravel() for layer in params])
-    for p, penalty in ((1, regularize.l1(0.3)), (2, regularize.l2(0.3)), (1.5, regularize.lp(0.3, 1.5))):
-        np.testing.assert_allclose(penalty.value(params), 0.3 / p * regularize.lp_norm(flat, p) ** p, rtol=1e-6)
+    for p, make in ((1, regularize.l1), (2, regularize.l2), (1.5, functools.partial(regularize.lp, p=1.5))):
+        value = jax.jit(lambda alpha, make=make: make(alpha).value(params))(0.3)
+        np.testing.assert_allclose(value, 0.3 / p * regularize.lp_norm(flat, p) ** p, rtol=1e-6)
     assert jax.tree.leaves(regularize.weights(params)) == [True, False] * 3
     cell = lstm.init(KEY, 3, 4)
     assert regularize.weights(cell).rem == lstm.Gate(W=True, U=True, b=False)
@@ -70,8 +69,8 @@ def test_a_penalty_of_the_users():
         lambda params: tuple(mlp.Layer(jnp.zeros_like(layer.w), 2 * (layer.b - 1)) for layer in params),
     )
     params, data, l1 = network(0), examples(1, 6), regularize.l1(0.3)
-    value, grads = GRAD(params, *data)
-    penalised, with_both = regularize.penalised(GRAD, near_one, l1)(params, *data)
+    value, grads = jax.jit(GRAD)(params, *data)
+    penalised, with_both = jax.jit(regularize.penalised(GRAD, near_one, l1))(params, *data)
     np.testing.assert_allclose(penalised, value + near_one.value(params) + l1.value(params), rtol=1e-6)
     expected = jax.tree.map(lambda *leaves: sum(leaves), grads, near_one.grad(params), l1.grad(params))
     assert relative_error(with_both, expected) < 1e-6
@@ -99,35 +98,21 @@ def all_noise(d, sigma):
     return np.concatenate([axes, -axes])
 
 
-@pytest.mark.equation("3.17", "3.18", "3.19")
+@pytest.mark.equation("3.17", "3.18", "3.19", "3.22")
 @pytest.mark.parametrize("sigma", [0.0, 0.6])
 def test_the_noisy_loss_is_the_mean_over_pairs_and_noise(sigma, x64):
-    """(3.17) and (3.18): the mean of (w^T (x + epsilon) - y)^2; (3.19): which is the sum of three means."""
+    """(3.17) and (3.18): the mean of (w^T (x + epsilon) - y)^2; (3.19): which is the sum of three means.
+
+    (3.22): that it is L2 with alpha = 2 sigma^2.
+    """
     draws = np.random.default_rng(0)
     w, xs, ys = draws.normal(size=5), draws.normal(size=(7, 5)), draws.normal(size=7)
     apart, shift = (xs @ w - ys)[:, None], all_noise(5, sigma) @ w
     found = regularize.noisy_squared_loss(*map(jnp.asarray, (w, xs, ys)), sigma)
     np.testing.assert_allclose(found, np.mean((apart + shift) ** 2), rtol=1e-13)
     np.testing.assert_allclose(found, sum(map(np.mean, (apart**2, 2 * apart * shift, shift**2))), rtol=1e-13)
-
-
-@pytest.mark.equation("3.22")
-def test_3_22_against_monte_carlo():
-    """(3.22), and that it is L2 with alpha = 2 sigma^2."""
-    w_key, x_key, y_key, noise_key = jax.random.split(KEY, 4)
-    w, xs = jax.random.normal(w_key, (5,)), jax.random.normal(x_key, (40, 5))
-    ys = jax.random.normal(y_key, (40,))
-    for sigma in (0.0, 0.3, 1.0):
-
-        def loss(key, sigma=sigma):
-            noisy, same = regularize.input_noise(key, xs, ys, sigma=sigma)
-            return jnp.mean((noisy @ w - same) ** 2)
-
-        losses = jax.jit(jax.vmap(loss))(jax.random.split(noise_key, 20_000))
-        exact = regularize.noisy_squared_loss(w, xs, ys, sigma)
-        assert abs(losses.mean() - exact) <= 4 * losses.std() / np.sqrt(len(losses)) + 1e-5
-        l2 = jnp.mean((xs @ w - ys) ** 2) + regularize.l2(2 * sigma**2).value(w[None])
-        np.testing.assert_allclose(exact, l2, rtol=1e-6)
+    l2 = np.mean(apart**2) + regularize.l2(2 * sigma**2).value(jnp.asarray(w)[None])
+    np.testing.assert_allclose(found, l2, rtol=1e-13)
 
 
 def assert_noise(noisy, plain, sigma):
@@ -143,8 +128,8 @@ def test_noise_on_labels_and_gradients_leaves_the_rest():
     same, noisy = regularize.label_noise(KEY, xs, ys, sigma=0.5)
     assert same is xs
     np.testing.assert_allclose(np.std(noisy - ys), 0.5, rtol=0.1)
-    value, grads = GRAD(network(0), xs, ys)
-    noisy_value, noisy_grads = regularize.gradient_noise(GRAD, 0.5)(network(0), xs, ys, KEY)
+    value, grads = jax.jit(GRAD)(network(0), xs, ys)
+    noisy_value, noisy_grads = jax.jit(regularize.gradient_noise(GRAD, 0.5))(network(0), xs, ys, KEY)
     assert noisy_value == value
     assert_noise(noisy_grads, grads, 0.5)
 
@@ -157,8 +142,8 @@ def test_weight_noise_is_the_gradient_somewhere_near():
     np.testing.assert_allclose(value, grad(at)[0], rtol=1e-6)
     assert_noise(at, params, 0.3)
     data = examples(1, 6)
-    silent = regularize.weight_noise(GRAD, 0.0)(network(0), *data, KEY)
-    assert relative_error(silent, GRAD(network(0), *data)) < 1e-6
+    silent = jax.jit(regularize.weight_noise(GRAD, 0.0))(network(0), *data, KEY)
+    assert relative_error(silent, jax.jit(GRAD)(network(0), *data)) < 1e-6
 
 
 @pytest.mark.equation("3.14", "3.15")
@@ -175,7 +160,7 @@ def test_a_mixture_is_the_convex_combination(x64):
 @pytest.mark.equation("3.14", "3.15")
 def test_mixup_is_3_14_and_3_15():
     """(3.14), (3.15): inputs and labels are mixed with one lambda, each example with its own from Beta(beta, beta)."""
-    m, beta = 4000, 0.4
+    m, beta = 1500, 0.4
     xs, ys = jnp.arange(float(m))[:, None], jnp.eye(m)
     mixed_xs, mixed_ys = jax.jit(functools.partial(regularize.mixup, beta=beta))(KEY, xs, ys)
     np.testing.assert_allclose(mixed_ys.sum(axis=1), 1, rtol=1e-5)
@@ -187,58 +172,21 @@ def test_mixup_is_3_14_and_3_15():
     assert len(set(partners.tolist())) > 0.9 * m  # a permutation, but for lambdas of 1
 
 
-def test_everything_at_once_trains():
-    """Penalties, dropout, mixup, noise and augmentation in one vmapped run."""
-    xs, ys = examples(1, 12, (42, 3))
-    optimizer = optax.sgd(0.1, momentum=0.9)
-    distort = functools.partial(augment.distort, rotate=10.0, elastic=0.5)
-
-    def transform(key, xs, ys):
-        image_key, mix_key, noise_key, dropout_key = jax.random.split(key, 4)
-        xs, ys = augment.rows(image_key, xs, ys, image_transform=distort, shape=(6, 7))
-        xs, ys = regularize.mixup(mix_key, xs, ys, beta=0.4)
-        xs, ys = regularize.input_noise(noise_key, xs, ys, sigma=0.1)
-        return regularize.append_key(dropout_key, xs, ys)
-
-    def member(key, alpha, p):
-        grad = Partial(dropout.minibatch_value_and_grad, p=p, cost=costs.cross_entropy)
-        state = train.init(optimizer, mlp.init(KEY, (42, 6, 3)))
-        grad = regularize.penalised(grad, regularize.l1(alpha), regularize.l2(alpha))
-        return train.run(key, grad, optimizer, state, (xs, ys), epochs=2, batch_size=5, transform=transform)
-
-    arguments = jax.random.split(KEY, 3), jnp.array([0.0, 0.01, 0.1]), jnp.array([0.0, 0.2, 0.5])
-    _, history = jax.jit(jax.vmap(member))(*arguments)
-    assert history.losses.shape == (3, 2, 3)
-    assert np.isfinite(history.losses).all()
-
-
 # Bad input
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("call", "match"),
-    [
-        (lambda: regularize.lp_norm(jnp.ones(3), 0.5), "p must be at least 1, got 0.5"),
-        (lambda: regularize.lp_norm(jnp.ones((3, 2)), 2), r"w must be a vector \[d\], got shape \(3, 2\)"),
-        (lambda: regularize.l1(-1.0), "alpha must be at least 0, got -1.0"),
-        (lambda: regularize.l2(-1.0), "alpha must be at least 0, got -1.0"),
-        (lambda: regularize.lp(-1.0, 2), "alpha must be at least 0, got -1.0"),
-        (lambda: regularize.lp(1.0, 0.5), "p must be at least 1, got 0.5"),
-        (lambda: regularize.noise(KEY, jnp.ones(3), -0.1), "sigma must be at least 0, got -0.1"),
-        (lambda: regularize.gradient_noise(GRAD, -0.1), "sigma must be at least 0, got -0.1"),
-        (lambda: regularize.weight_noise(GRAD, -0.1), "sigma must be at least 0, got -0.1"),
-        (lambda: regularize.noisy_squared_loss(jnp.ones(2), jnp.ones((3, 2)), jnp.ones(3), -1.0), "sigma must be"),
-        (lambda: regularize.mix(jnp.array([0.5, -0.1]), *examples(1, 2, (3, 3))), r"lam must be in \[0, 1\], got \["),
-        (lambda: regularize.mixup(KEY, *examples(1, 6), beta=0.0), "beta must be positive and finite, got 0.0"),
-    ],
+test_bad_input = refuses(
+    (lambda: regularize.lp_norm(jnp.ones(3), 0.5), ValueError, "p must be at least 1, got 0.5"),
+    (lambda: regularize.lp_norm(jnp.ones((3, 2)), 2), ValueError, r"w must be a vector \[d\], got shape \(3, 2\)"),
+    (lambda: regularize.l1(-1.0), ValueError, "alpha must be at least 0, got -1.0"),
+    (lambda: regularize.l2(-1.0), ValueError, "alpha must be at least 0, got -1.0"),
+    (lambda: regularize.lp(-1.0, 2), ValueError, "alpha must be at least 0, got -1.0"),
+    (lambda: regularize.lp(1.0, 0.5), ValueError, "p must be at least 1, got 0.5"),
+    (lambda: regularize.noise(KEY, jnp.ones(3), -0.1), ValueError, "sigma must be at least 0, got -0.1"),
+    (lambda: regularize.gradient_noise(GRAD, -0.1), ValueError, "sigma must be at least 0, got -0.1"),
+    (lambda: regularize.weight_noise(GRAD, -0.1), ValueError, "sigma must be at least 0, got -0.1"),
+    (lambda: regularize.noisy_squared_loss(np.ones(2), np.ones((3, 2)), np.ones(3), -1.0), ValueError, "sigma must be"),
+    (lambda: regularize.mix(np.array([0.5, -0.1]), np.ones(2), np.ones(2)), ValueError, r"lam must be in \[0, 1\]"),
+    (lambda: regularize.mixup(KEY, *examples(1, 6), beta=0.0), ValueError, "beta must be positive and finite, got 0.0"),
+    (lambda: regularize.penalised(GRAD, 0.1), TypeError, "each penalty must be a regularize.Penalty, .*, got 0.1"),
 )
-def test_bad_values(call, match):
-    with pytest.raises(ValueError, match=match):
-        call()
-
-
-@pytest.mark.bad_input
-def test_another_kind_of_penalty():
-    with pytest.raises(TypeError, match=r"each penalty must be a regularize.Penalty, such as .*, got 0.1"):
-        regularize.penalised(GRAD, 0.1)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jax.sharding import PartitionSpec as P
 
 from jnn import costs, mlp, regularize, ridge
-from tests.helpers import examples, network, split_in_two
+from tests.helpers import examples, network, refuses, split_in_two
 
 KEY = jax.random.key(0)
 
@@ -25,29 +25,6 @@ def quadratic(seed, d=6):
 
 def quadratic_loss(hessian, w_star):
     return lambda w: 1.5 + (w - w_star) @ hessian @ (w - w_star) / 2
-
-
-@pytest.mark.equation("3.9")
-def test_the_second_order_expansion(x64):
-    """(3.9): exact for a quadratic loss; for a network's, what is left out falls with the cube of epsilon."""
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def left_out(loss, at, epsilon):
-        slope, curvature = jax.grad(loss)(at), ridge.hvp(loss, at, epsilon)
-        return loss(at + epsilon) - (loss(at) + epsilon @ slope + epsilon @ curvature / 2)
-
-    epsilon = jax.random.normal(KEY, (6,))
-    hessian, w_star = quadratic(5)
-    for at in (w_star, w_star + 0.5):
-        assert abs(left_out(quadratic_loss(hessian, w_star), at, epsilon)) < 1e-14
-    flat, unravel = jax.flatten_util.ravel_pytree(network(0, (2, 1), jnp.float64))
-    loss = loss_of(*examples(1, 9, (2, 1), jnp.float64))
-
-    def of_network(w):
-        return loss(unravel(w))
-
-    rests = [left_out(of_network, flat, size * epsilon[:3]) for size in (0.02, 0.01)]
-    np.testing.assert_allclose(rests[0] / rests[1], 8, rtol=0.05)
 
 
 @pytest.mark.equation("3.10")
@@ -100,7 +77,7 @@ def loss_of(xs, ys):
 
 @pytest.mark.equation("3.9")
 def test_the_hessians_action_and_its_top_eigenpairs(x64):
-    """The H of (3.9), for a network."""
+    """The H of (3.9), for a network, as matrix and as products with it."""
     params, (xs, ys) = network(0, (4, 3, 2), jnp.float64), examples(1, 9, (4, 3, 2), jnp.float64)
     flat, unravel = jax.flatten_util.ravel_pytree(params)
     loss = loss_of(xs, ys)
@@ -140,20 +117,13 @@ def test_devices_that_begin_from_keys_of_their_own():
 # Bad input
 
 
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("call", "match"),
-    [
-        (lambda: ridge.shrinkage(jnp.array([1.0, -1.0]), 0.1), "eigenvalues must be positive and finite, got"),
-        (lambda: ridge.solve(jnp.eye(3), jnp.ones(3), -1.0), "alpha must be at least 0, got -1.0"),
-        (lambda: ridge.solve(jnp.eye(3), jnp.ones(2), 1.0), r"hessian must have shape \(2, 2\), got \(3, 3\)"),
-        (lambda: ridge.solve(jnp.eye(2), jnp.ones((2, 1)), 1.0), r"w_star must be a vector \[d\], got shape \(2, 1\)"),
-        (lambda: ridge.lanczos(KEY, lambda v: v, 3, 4, steps=3), "got k = 4, steps = 3 and d = 3"),
-    ],
+test_bad_input = refuses(
+    (lambda: ridge.shrinkage(jnp.array([1.0, -1.0]), 0.1), ValueError, "eigenvalues must be positive and finite, got"),
+    (lambda: ridge.solve(jnp.eye(3), jnp.ones(3), -1.0), ValueError, "alpha must be at least 0, got -1.0"),
+    (lambda: ridge.solve(jnp.eye(3), jnp.ones(2), 1.0), ValueError, r"hessian must have shape \(2, 2\), got \(3, 3\)"),
+    (lambda: ridge.solve(jnp.eye(2), jnp.ones((2, 1)), 1.0), ValueError, r"w_star must be a vector \[d\], got shape"),
+    (lambda: ridge.lanczos(KEY, lambda v: v, 3, 4, steps=3), ValueError, "got k = 4, steps = 3 and d = 3"),
 )
-def test_bad_values(call, match):
-    with pytest.raises(ValueError, match=match):
-        call()
 
 
 @pytest.mark.bad_input

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jnn import rnn
-from tests.helpers import cell_case
+from tests.helpers import cell_case, refuses
 
 
 @pytest.mark.equation("section 5.1, any net")
@@ -15,10 +15,6 @@ def test_step_is_the_equation(x64):
     np.testing.assert_allclose(rnn.step(params, state, xs[0]), np.tanh(W @ xs[0] + U @ state + b), rtol=1e-13)
 
 
-@pytest.mark.bad_input
-def test_bad_parameters():
-    params, state, xs = cell_case(rnn, 0)
-    with pytest.raises(
-        ValueError, match=r"params.U must have shape \(5, 5\), got \(3, 5\): each W must be \[d, p\], each U \[d, d\]"
-    ):
-        rnn.unroll(params._replace(U=params.U[:3]), state, xs)
+PARAMS, STATE, XS = cell_case(rnn, 0)
+SAID = r"params.U must have shape \(5, 5\), got \(3, 5\): each W must be \[d, p\], each U \[d, d\]"
+test_bad_parameters = refuses((lambda: rnn.unroll(PARAMS._replace(U=PARAMS.U[:3]), STATE, XS), ValueError, SAID))

@@ -7,14 +7,12 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jax.tree_util import Partial
 
-from jnn import activations, backprop, costs, mlp, train, universal
-from tests.helpers import relative_error
+from jnn import activations, mlp, universal
+from tests.helpers import raises, refuses, relative_error
 
 evaluate = jax.jit(jax.vmap(partial(mlp.forward, output=activations.identity), in_axes=(None, 0)))
 outputs = jax.jit(jax.vmap(mlp.forward, in_axes=(None, 0)))
@@ -171,22 +169,13 @@ def test_the_bound_for_soft_networks(data, seed, m, t, h):
     assert apart <= float(universal.leak(bins, t, h=h)) * largest + 1e-5
 
 
-@pytest.mark.parametrize("m", [1, 2, 3])
-@pytest.mark.parametrize(("t", "h"), [(3.0, 6.0), (5.0, 10.0), (2.0, 4.0)])
+@pytest.mark.parametrize(("m", "t", "h"), [(1, 3.0, 6.0), (2, 5.0, 10.0), (3, 2.0, 4.0)])
 def test_the_bound_is_attained_at_the_centre_of_one_cell(m, t, h):
     half = 0.5 + (universal.CLEARANCE if m > 1 else 0)
     net = universal.approximate(lambda x: 1.0, [0.0] * m, [1.0] * m, 1, w=t / half, h=h)
     np.testing.assert_allclose(
         1 - evaluate(net, jnp.full((1, m), 0.5))[0, 0], universal.leak((1,) * m, t, h=h), rtol=1e-5
     )
-
-
-def test_means_over_a_cell_are_within_its_whole_diagonal():
-    """At a corner of the cell, |x| is farther from its mean than half the diagonal."""
-    net = universal.approximate(jnp.linalg.norm, (0.0, 0.0), (1.0, 1.0), 1, samples=16)
-    x = jnp.array([[0.01, 0.01]])
-    error = abs(evaluate(net, x)[0, 0] - jnp.linalg.norm(x))
-    assert 2**0.5 / 2 < error < 2**0.5
 
 
 def test_f_may_be_traced():
@@ -222,7 +211,7 @@ def test_knots_of_one_and_of_two_axes():
     np.testing.assert_allclose(evaluate(net, points)[:, 0], [6.5, 7.0, 3.25, 11.5, 0, 0, 0, 0], atol=1e-5)
 
 
-@pytest.mark.parametrize("per_bin", [1, 5, 89])
+@pytest.mark.parametrize("per_bin", [5, 89])
 def test_the_points_of_a_grid_are_in_cells(per_bin):
     """Also those on the boundary of the box, and where boundaries of cells cross: no output is a mean, or near 0."""
 
@@ -235,16 +224,6 @@ def test_the_points_of_a_grid_are_in_cells(per_bin):
     upper = jnp.clip(jnp.ceil(grid), 0, 1)  # a point on a boundary is in the cell below
     wanted = jax.vmap(f)(upper - 0.5)
     np.testing.assert_allclose(evaluate(net, grid)[:, 0], wanted, atol=1e-4)
-
-
-def test_one_dimension_has_no_dip_between_bins():
-    """Neighbouring indicators sum to 1 across their knot, so the output goes from one height to the other."""
-    net = universal.approximate(lambda x: 3 + x, 0.0, 2.0, 2, w=64.0, h=8.0)
-    curve = evaluate(net, jnp.linspace(0.9, 1.1, 101)[:, None])[:, 0]
-    heights = net[2].w[0]
-    assert np.all(np.diff(curve) >= -1e-6)
-    assert curve.min() >= heights.min() - 0.1
-    np.testing.assert_allclose(curve[50], heights.mean(), rtol=1e-3)
 
 
 def test_heights_are_means_over_the_samples():
@@ -265,9 +244,6 @@ def test_other_dtypes(x64):
     net = universal.approximate(jnp.sin, 0.0, 1.0, 4, dtype=jnp.float64)
     assert {leaf.dtype for leaf in jax.tree.leaves(net)} == {jnp.dtype("float64")}
     np.testing.assert_allclose(evaluate(net, jnp.array([[0.3]]))[0, 0], np.sin(0.375), rtol=1e-14)
-
-
-# As parameters like any others
 
 
 # Matmul precision
@@ -294,21 +270,8 @@ def line(x):
     return x[0]
 
 
-def test_soft_steps_are_trained():
-    """Steep ones have almost no gradient."""
-
-    def f(x):
-        return jnp.sin(6 * x)
-
-    xs = (jnp.arange(200)[:, None] + 0.5) / 200
-    grad = Partial(backprop.minibatch_value_and_grad, cost=costs.quadratic_with(activations.identity))
-    left = {}
-    for soft in (False, True):
-        net = universal.approximate(f, 0.0, 1.0, 5, soft=soft)
-        state = train.init(optax.adam(0.01), net)
-        _, history = train.run(jax.random.key(0), grad, optax.adam(0.01), state, (xs, f(xs)), epochs=100, batch_size=50)
-        left[soft] = float(history.losses[-1].mean() / history.losses[0].mean())
-    assert left[True] < 0.3 < 0.7 < left[False]
+def pole(x):
+    return 1 / (x[0] - 0.5)
 
 
 def test_what_soft_means():
@@ -336,70 +299,42 @@ def test_a_function_of_numpy(by_numpy, by_jax):
     assert relative_error(*nets) < 1e-6
 
 
-@pytest.mark.bad_input
-def test_a_function_that_raises_says_why():
-    def f(x):
-        raise TypeError("its own reason")
-
-    with pytest.raises(TypeError, match="its own reason"):
-        universal.approximate(f, 0.0, 1.0, 3)
-
-
-@pytest.mark.bad_input
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda: universal.step(0.5, -3.0), ValueError, "w must be positive and finite, got -3.0"),
-        (lambda: universal.step(float("nan")), ValueError, "s must be finite, got nan"),
-        (lambda: universal.rectangle(1.0, 1.0), ValueError, "s1 must be less than s2, got 1.0 and 1.0"),
-        (lambda: universal.rectangle(1.0, 2.0, h=-1.0), ValueError, "h must be positive .*got -1.0"),
-        (lambda: universal.tower((0.0, 1.0), (1.0, 1.0)), ValueError, r"lower\[1\] must .* got 1.0 and 1.0"),
-        (lambda: universal.tower((0.0, 1.0), (1.0,)), ValueError, r"got shapes \(2,\), \(1,\), \(\)"),
-        (lambda: universal.tower((0.0, 1.0), (1.0, 2.0), w=(1.0, 2.0, 3.0)), ValueError, r"2 axes, got shape \(3,\)"),
-        (lambda: universal.tower((0.0, 1.0), (1.0, 2.0), w=(1.0, 0.0)), ValueError, r"w must .* got \(1.0, 0.0\)"),
-        (lambda: universal.approximate(line, 1.0, 0.0, 3), ValueError, r"lower\[0\] must .* got 1.0 and 0.0"),
-        (lambda: universal.approximate(line, 0.0, float("inf"), 3), ValueError, r"upper\[0\] must be finite, got inf"),
-        (lambda: universal.approximate(line, 0.0, 1.0, 0), ValueError, r"bins\[0\] must be at least 1, got 0"),
-        (lambda: universal.approximate(line, 0.0, 1.0, 2.5), TypeError, r"bins\[0\] must be an integer, got 2.5"),
-        (
-            lambda: universal.approximate(line, (0.0, 0.0), 1.0, (2, 2, 2)),
-            ValueError,
-            "one number, or have one for each axis",
-        ),
-        (lambda: universal.approximate(line, 0.0, 1.0, 3, samples=0), ValueError, "samples must be at least 1, got 0"),
-        (lambda: universal.approximate(lambda x: jnp.eye(2), 0.0, 1.0, 3), ValueError, r"must return .*\(2, ?2\)"),
-        (lambda: universal.approximate(lambda x: (x, x), 0.0, 1.0, 3), ValueError, "f must return a number"),
-        (
-            lambda: universal.approximate(lambda x: 1 / (x[0] - 0.5), 0.0, 1.0, 5),
-            ValueError,
-            r"f must be finite on the box, but is not at 1 of 5 points, such as x = \[0.5\]",
-        ),
-        (lambda: universal.approximate(line, 1e8, 1e8 + 16, 100), ValueError, "knots .* must differ in float32"),
-        (
-            lambda: universal.approximate(line, (0.0,) * 3, (1.0,) * 3, 1000),
-            ValueError,
-            r"at most max_bytes = 1024 MiB, got .* MiB for 1000000000 indicators of 3003 steps",
-        ),
-        (lambda: universal.approximate(line, [0] * 3, [1] * 3, np.full(3, 3_000_000)), ValueError, "raise max_bytes"),
-        (lambda: universal.approximate(line, [0.0] * 3, [1.0] * 3, 20, samples=99), ValueError, "fewer samples"),
-        (lambda: universal.approximate(line, 0.0, 1.0, 100, dtype=jnp.float16), ValueError, "float16, got .* 131072"),
-        (lambda: universal.approximate(lambda x: 3e38, 0.0, 1.0, 2, samples=4), ValueError, "means of f .* overflow"),
-        (lambda: universal.approximate(line, 0.0, 1.0, 3, dtype=jnp.int32), TypeError, "must be floating, got"),
-        (lambda: universal.approximate(lambda x: 1j * x, 0.0, 1.0, 3), TypeError, "real values, got complex64"),
-        (lambda: universal.tower(0.0, 1e-37), ValueError, "must fit in float32"),
-        (lambda: universal.tower([], []), ValueError, r"got shapes \(0,\)"),
-        (lambda: universal.step(1e20, 1e20), ValueError, "must fit in float32"),
-        (lambda: universal.step(0.5, 1e-50), ValueError, "must fit in float32"),
-        (lambda: universal.step([0.1, 0.2]), TypeError, r"s must be one number, got \[0.1, 0.2\]"),
-        (lambda: universal.step(None), TypeError, "s must be one number, got None"),
-        (lambda: universal.rectangle(0.0, "1"), TypeError, "s2 must be one number, got '1'"),
-        (lambda: universal.tower(0.0, 1.0, h=[1.0, 2.0]), TypeError, "h must be one number, got"),
-        (lambda: universal.leak((10,), -1.0), ValueError, "t must be positive .*got -1.0"),
-    ],
+test_bad_input = refuses(
+    (lambda: universal.approximate(raises(TypeError("its own reason")), 0.0, 1.0, 3), TypeError, "its own reason"),
+    (lambda: universal.step(0.5, -3.0), ValueError, "w must be positive and finite, got -3.0"),
+    (lambda: universal.step(float("nan")), ValueError, "s must be finite, got nan"),
+    (lambda: universal.rectangle(1.0, 1.0), ValueError, "s1 must be less than s2, got 1.0 and 1.0"),
+    (lambda: universal.rectangle(1.0, 2.0, h=-1.0), ValueError, "h must be positive .*got -1.0"),
+    (lambda: universal.tower((0.0, 1.0), (1.0, 1.0)), ValueError, r"lower\[1\] must .* got 1.0 and 1.0"),
+    (lambda: universal.tower((0.0, 1.0), (1.0,)), ValueError, r"got shapes \(2,\), \(1,\), \(\)"),
+    (lambda: universal.tower((0.0, 1.0), (1.0, 2.0), w=(1.0, 2.0, 3.0)), ValueError, r"2 axes, got shape \(3,\)"),
+    (lambda: universal.tower((0.0, 1.0), (1.0, 2.0), w=(1.0, 0.0)), ValueError, r"w must .* got \(1.0, 0.0\)"),
+    (lambda: universal.approximate(line, 1.0, 0.0, 3), ValueError, r"lower\[0\] must .* got 1.0 and 0.0"),
+    (lambda: universal.approximate(line, 0.0, float("inf"), 3), ValueError, r"upper\[0\] must be finite, got inf"),
+    (lambda: universal.approximate(line, 0.0, 1.0, 0), ValueError, r"bins\[0\] must be at least 1, got 0"),
+    (lambda: universal.approximate(line, 0.0, 1.0, 2.5), TypeError, r"bins\[0\] must be an integer, got 2.5"),
+    (lambda: universal.approximate(line, (0.0, 0.0), 1.0, (2,) * 3), ValueError, "one number, or have one for"),
+    (lambda: universal.approximate(line, 0.0, 1.0, 3, samples=0), ValueError, "samples must be at least 1, got 0"),
+    (lambda: universal.approximate(lambda x: jnp.eye(2), 0.0, 1.0, 3), ValueError, r"must return .*\(2, ?2\)"),
+    (lambda: universal.approximate(lambda x: (x, x), 0.0, 1.0, 3), ValueError, "f must return a number"),
+    (lambda: universal.approximate(pole, 0.0, 1.0, 5), ValueError, r"f must be finite .* at 1 of 5 .* x = \[0.5\]"),
+    (lambda: universal.approximate(line, 1e8, 1e8 + 16, 100), ValueError, "knots .* must differ in float32"),
+    (lambda: universal.approximate(line, 3 * (0,), 3 * (1,), 1000), ValueError, "1000000000 indicators of 3003 st"),
+    (lambda: universal.approximate(line, [0] * 3, [1] * 3, np.full(3, 3_000_000)), ValueError, "raise max_bytes"),
+    (lambda: universal.approximate(line, [0.0] * 3, [1.0] * 3, 20, samples=99), ValueError, "fewer samples"),
+    (lambda: universal.approximate(line, 0.0, 1.0, 100, dtype=jnp.float16), ValueError, "float16, got .* 131072"),
+    (lambda: universal.approximate(lambda x: 3e38, 0.0, 1.0, 2, samples=4), ValueError, "means of f .* overflow"),
+    (lambda: universal.approximate(line, 0.0, 1.0, 3, dtype=jnp.int32), TypeError, "must be floating, got"),
+    (lambda: universal.approximate(lambda x: 1j * x, 0.0, 1.0, 3), TypeError, "real values, got complex64"),
+    (lambda: universal.tower(0.0, 1e-37), ValueError, "must fit in float32"),
+    (lambda: universal.tower([], []), ValueError, r"got shapes \(0,\)"),
+    (lambda: universal.step(1e20, 1e20), ValueError, "must fit in float32"),
+    (lambda: universal.step(0.5, 1e-50), ValueError, "must fit in float32"),
+    (lambda: universal.step([0.1, 0.2]), TypeError, r"s must be one number, got \[0.1, 0.2\]"),
+    (lambda: universal.rectangle(0.0, "1"), TypeError, "s2 must be one number, got '1'"),
+    (lambda: universal.tower(0.0, 1.0, h=[1.0, 2.0]), TypeError, "h must be one number, got"),
+    (lambda: universal.leak((10,), -1.0), ValueError, "t must be positive .*got -1.0"),
 )
-def test_bad_input(call, error, message):
-    with pytest.raises(error, match=message):
-        call()
 
 
 @pytest.mark.bad_input

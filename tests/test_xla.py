@@ -11,7 +11,7 @@ import pytest
 from jnn._internal import xla
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 255, 256, 257, 60_000, 65_536, 65_537, 2**17 + 1])
+@pytest.mark.parametrize("n", [1, 2, 255, 256, 257, 65_536, 65_537, 2**17 + 1])
 def test_the_order_is_that_of_jax_random_permutation(n):
     """Bit for bit, on either side of the sizes at which a sort has room for one digit less."""
     for seed in range(3):
