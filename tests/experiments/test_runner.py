@@ -376,7 +376,7 @@ def test_a_cpu_has_no_more_devices_than_there_are_networks(seeds, devices, tmp_p
     monkeypatch.setattr(command, "cores", lambda: 4)
     monkeypatch.setattr(command, "run", lambda *arguments, **options: True)
     monkeypatch.setattr(type(jax.config), "update", lambda _, name, value: updated.update({name: value}))
-    assert runner.main(digits, ["--seeds", str(seeds), "--out", str(tmp_path)]) == 0
+    assert runner.main(nielsen, ["--seeds", str(seeds), "--out", str(tmp_path)]) == 0
     assert updated["jax_num_cpu_devices"] == devices
 
 
