@@ -178,6 +178,8 @@ def _check_hessian(hessian: PyTree, w_star: PyTree, alpha: PyTree) -> None:
     if isinstance(hessian, Tracer):
         return
     matrix = np.asarray(hessian, np.float64)
+    if len(bad := matrix[~np.isfinite(matrix)]):
+        raise ValueError(f"hessian must be finite, got {bad[0]:g}")
     tolerance = 10 * jnp.finfo(hessian.dtype).eps * np.abs(matrix).max(initial=0)
     if not np.abs(matrix - matrix.T).max(initial=0) <= tolerance:
         i, j = np.unravel_index(np.argmax(np.abs(matrix - matrix.T)), matrix.shape)

@@ -121,6 +121,7 @@ test_bad_input = refuses(
     (lambda: ridge.shrinkage(jnp.array([1.0, -1.0]), 0.1), ValueError, "eigenvalues must be positive and finite, got"),
     (lambda: ridge.solve(jnp.eye(3), jnp.ones(3), -1.0), ValueError, "alpha must be at least 0, got -1.0"),
     (lambda: ridge.solve(jnp.eye(3), jnp.ones(2), 1.0), ValueError, r"hessian must have shape \(2, 2\), got \(3, 3\)"),
+    (lambda: ridge.solve(jnp.diag(jnp.array([1.0, jnp.inf])), jnp.ones(2), 1.0), ValueError, "must be finite, got inf"),
     (lambda: ridge.solve(jnp.eye(2), jnp.ones((2, 1)), 1.0), ValueError, r"w_star must be a vector \[d\], got shape"),
     (lambda: ridge.lanczos(KEY, lambda v: v, 3, 4, steps=3), ValueError, "got k = 4, steps = 3 and d = 3"),
 )
