@@ -53,7 +53,7 @@ def fit(data, *, epochs=3, key=KEY, state=None, **options):
 
 
 def torchs():
-    """A data loader of torch's."""
+    """A torch data loader."""
     utils, torch = map(pytest.importorskip, ("torch.utils.data", "torch"))
     return utils.DataLoader(utils.TensorDataset(torch.tensor(XS), torch.tensor(YS)), batch_size=8)
 
@@ -63,7 +63,7 @@ FORMS = {
     "a list of lists": lambda: list(map(list, CHUNKS)),
     "a generator function": lambda: lambda t: (chunk for chunk in CHUNKS),
     "a loader with one memory": Loader,
-    "arrays of JAX's": lambda: [jax.tree.map(jnp.asarray, chunk) for chunk in CHUNKS],
+    "JAX arrays": lambda: [jax.tree.map(jnp.asarray, chunk) for chunk in CHUNKS],
     "torch": torchs,
 }
 
