@@ -93,7 +93,7 @@ docs: $(READY)
 benchmarks: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,peers]'
 	$(BIN)/python -m benchmarks
-	cp out/benchmarks/*.md docs/benchmarks/
+	cp out/benchmarks/*-cores.md docs/benchmarks/
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
