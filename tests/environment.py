@@ -1,8 +1,10 @@
-"""Variables that JAX reads when it is imported: `tests.conftest` and `tests.mutants` import this before JAX."""
+"""What must be set before JAX and jnn are imported: `tests.conftest` and `tests.mutants` import this first."""
 
 import os
 from importlib.metadata import version
 from pathlib import Path
+
+from beartype import beartype
 
 OLDER = version("jaxlib").startswith("0.10.")
 # Programs that another worker or an earlier run has compiled are not compiled again.
@@ -17,3 +19,8 @@ if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
     if OLDER:  # an older way to compile, which 0.12 has not: 0.3 of the time
         flags += " --xla_cpu_use_fusion_emitters=false"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+
+
+def checked(f):
+    """Check the types of arguments at run time; those of an inner function, which each call makes anew, if shapes."""
+    return beartype(f) if "<locals>" not in f.__qualname__ or "jaxtyping" in str(f.__annotations__) else f

@@ -114,16 +114,16 @@ def place_on(sharding: NamedSharding | None, *trees: PyTree) -> tuple[PyTree, ..
     Without a sharding, and for tracers, they stay where they are. Explicit axes of a mesh, which `jax.make_mesh` makes,
     become automatic.
     """
+    return jax.tree.map(lambda leaf: _placed(leaf, sharding), trees)
 
-    def placed(leaf: PyTree) -> PyTree:
-        if isinstance(leaf, Tracer) or not isinstance(leaf, jax.Array | np.ndarray):
-            return leaf
-        leaf = _with_automatic_axes(leaf) if isinstance(leaf, jax.Array) else leaf
-        if sharding is None or (isinstance(leaf, jax.Array) and getattr(leaf.sharding, "mesh", None) == sharding.mesh):
-            return leaf
-        return put(leaf, NamedSharding(sharding.mesh, PartitionSpec()))
 
-    return jax.tree.map(placed, trees)
+def _placed(leaf: PyTree, sharding: NamedSharding | None) -> PyTree:
+    if isinstance(leaf, Tracer) or not isinstance(leaf, jax.Array | np.ndarray):
+        return leaf
+    leaf = _with_automatic_axes(leaf) if isinstance(leaf, jax.Array) else leaf
+    if sharding is None or (isinstance(leaf, jax.Array) and getattr(leaf.sharding, "mesh", None) == sharding.mesh):
+        return leaf
+    return put(leaf, NamedSharding(sharding.mesh, PartitionSpec()))
 
 
 def automatic(sharding: NamedSharding) -> NamedSharding:

@@ -65,15 +65,15 @@ def local(tree: PyTree) -> PyTree:
       >>> parallel.local({"w": jnp.ones(2)})["w"].tolist()
       [1.0, 1.0]
     """
+    return jax.tree.map(_whole, tree)
 
-    def whole(leaf: PyTree) -> PyTree:
-        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
-            return leaf
-        if leaf.is_fully_replicated:
-            return np.asarray(leaf.addressable_data(0))
-        return multihost_utils.process_allgather(leaf, tiled=True)
 
-    return jax.tree.map(whole, tree)
+def _whole(leaf: PyTree) -> PyTree:
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+        return leaf
+    if leaf.is_fully_replicated:
+        return np.asarray(leaf.addressable_data(0))
+    return multihost_utils.process_allgather(leaf, tiled=True)
 
 
 def broadcast(value: int) -> int:

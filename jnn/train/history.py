@@ -36,14 +36,15 @@ def longer(history: History | None, losses: PyTree, metrics: PyTree, axis: int) 
     if history is None:
         return epoch
     steps = max(history.losses.shape[-1], losses.shape[-1])
+    padded = _padded(history, steps), _padded(epoch, steps)
+    return History(*jax.tree.map(lambda *parts: np.concatenate(parts, axis), *padded))
 
-    def padded(part: History) -> tuple[PyTree, PyTree]:
-        if part.losses.shape[-1] == steps:
-            return part.losses, part.metrics
-        widths = [(0, 0)] * (part.losses.ndim - 1) + [(0, steps - part.losses.shape[-1])]
-        return np.pad(part.losses, widths, constant_values=np.nan), part.metrics
 
-    return History(*jax.tree.map(lambda *parts: np.concatenate(parts, axis), padded(history), padded(epoch)))
+def _padded(part: History, steps: int) -> tuple[PyTree, PyTree]:
+    if part.losses.shape[-1] == steps:
+        return part.losses, part.metrics
+    widths = [(0, 0)] * (part.losses.ndim - 1) + [(0, steps - part.losses.shape[-1])]
+    return np.pad(part.losses, widths, constant_values=np.nan), part.metrics
 
 
 def finished(
