@@ -95,9 +95,9 @@ def kill(folder, kills, seed):
     return wrong
 
 
-def process_in(folder):
+def process_in(folder, **options):
     folder.mkdir(exist_ok=True)
-    return subprocess.Popen([sys.executable, "-m", "tests.killed", "train", str(folder)])
+    return subprocess.Popen([sys.executable, "-m", "tests.killed", "train", str(folder)], **options)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ run has ended, its parameters must be bitwise those of a training run that was l
 
 import argparse
 import collections
+import contextlib
 import itertools
 import resource
 import subprocess
@@ -35,10 +36,10 @@ def soak(folder, minutes, seed):
     while time.monotonic() < start + 60 * minutes:
         how, after = draw.choice(list(CODES)), draw.uniform(0.3, 1.0) * seconds
         counts[how] += 1
-        code = run(there, how, after, limit=int(draw.integers(2000)))
+        code, said = run(there, how, after, limit=int(draw.integers(2000)))
         print(f"{there.name}: {how} after {after:.1f} s, exit code {code}", flush=True)
         if code not in CODES[how]:
-            return [*wrong, f"{there.name}: {how} ended with exit code {code}"]
+            return [*wrong, f"{there.name}: {how} ended with exit code {code}\n{said}"]
         if code == 0:
             got = load_file(there / "trained")
             wrong += [f"{there.name}: {name} differs" for name in wanted if not np.array_equal(got[name], wanted[name])]
@@ -51,18 +52,22 @@ def soak(folder, minutes, seed):
 
 
 def run(there, how, after, limit):
-    """Run a training process, and interrupt it after some seconds. Returns its exit code."""
-    process = process_in(there)
-    try:
-        return process.wait(None if how == "none" else after)
-    except subprocess.TimeoutExpired:
-        if how == "full disk":  # no file may grow beyond a few bytes from here on
-            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-        elif how == "SIGKILL":
-            process.kill()
-        else:
-            process.terminate()
-        return process.wait()
+    """Run a training process, and interrupt it after some seconds. Returns its exit code, and what it wrote to stderr.
+
+    To a pipe: a file, such as a log of this program, might not grow either.
+    """
+    process = process_in(there, stderr=subprocess.PIPE, text=True)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        said = process.communicate(timeout=None if how == "none" else after)[1]
+        return process.returncode, said
+    if how == "full disk":  # no file may grow beyond a few bytes from here on
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    elif how == "SIGKILL":
+        process.kill()
+    else:
+        process.terminate()
+    said = process.communicate()[1]
+    return process.returncode, said
 
 
 if __name__ == "__main__":
