@@ -53,11 +53,11 @@ def troubled(folder):
 
 
 def reported(call):
-    """Call a function that may raise OSError, and print the error."""
+    """Call a function that may raise OSError, and print the error with its notes."""
     try:
         call()
     except OSError as error:
-        print(error)
+        print(error, *getattr(error, "__notes__", []), sep="; ")
         return 3
     return 0
 

@@ -52,13 +52,13 @@ def soak(folder, minutes, seed):
 
 
 def run(there, how, after, limit):
-    """Run a training process, and interrupt it after some seconds. Returns its exit code, and what it wrote to stderr.
+    """Run a training process, and interrupt it after some seconds. Returns its exit code, and what it said.
 
     To a pipe: a file, such as a log of this program, might not grow either.
     """
-    process = process_in(there, stderr=subprocess.PIPE, text=True)
+    process = process_in(there, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        said = process.communicate(timeout=None if how == "none" else after)[1]
+        said = process.communicate(timeout=None if how == "none" else after)[0]
         return process.returncode, said
     if how == "full disk":  # no file may grow beyond a few bytes from here on
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
@@ -66,7 +66,7 @@ def run(there, how, after, limit):
         process.kill()
     else:
         process.terminate()
-    said = process.communicate()[1]
+    said = process.communicate()[0]
     return process.returncode, said
 
 
