@@ -13,10 +13,10 @@ Together they are (2.9). The derivatives are written out; `jax.grad` appears now
 act elementwise. For softmax the Jacobian :math:`\operatorname{diag}(a) - a a^\mathsf{T}` takes the place of
 :math:`\sigma'`, and the product simplifies to a - y, (3.6): each cost has its own :math:`\delta^L`.
 
-`value_and_grad` and `minibatch_value_and_grad` raise ValueError for shapes that do not fit, and TypeError for inputs
-that are not floating and for a cost or an activation without its derivative. `feedforward`, `errors` and
-`layer_gradient` are steps of the other functions and do not check their arguments: JAX raises ValueError or TypeError
-for shapes and dtypes that do not fit.
+`feedforward`, `value_and_grad` and `minibatch_value_and_grad` raise ValueError for shapes that do not fit, and
+TypeError for inputs that are not floating; the last two also for a cost or an activation without its derivative.
+`errors` and `layer_gradient` are steps of the other functions and do not check their arguments: JAX raises ValueError
+or TypeError for shapes and dtypes that do not fit.
 """
 
 import functools
@@ -55,6 +55,8 @@ def feedforward(
       >>> [z.shape for z in zs], [a.shape for a in below]
       ([(4,), (2,)], [(3,), (4,)])
     """
+    checks.shape("x", x, mlp.sizes(params)[:1], "one example; for a batch use minibatch_value_and_grad, or jax.vmap")
+    checks.floating("x", x)
     zs, activations = [], [x]
     for w, b in params:
         zs.append(w @ activations[-1] + b)
@@ -133,12 +135,9 @@ def value_and_grad(
       >>> grads[0].w.shape
       (4, 3)
     """
-    n_in, *_, n_out = mlp.sizes(params)
-    checks.shape("x", x, (n_in,), "one example; for a batch use minibatch_value_and_grad, or jax.vmap")
-    checks.shape("y", y, (n_out,), "one entry for each output neuron; data.one_hot makes it from a label")
-    checks.floating("x", x)
     _check_functions(cost, hidden)
     zs, activations = feedforward(params, x, hidden=hidden)
+    checks.shape("y", y, zs[-1].shape, "one entry for each output neuron; data.one_hot makes it from a label")
     deltas = errors(params, zs, y, cost=cost, hidden=hidden)
     grads = tuple(
         Layer(w=jnp.outer(delta, a), b=delta)  # (2.8), (2.7)

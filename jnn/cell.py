@@ -142,9 +142,7 @@ def check(params: PyTree, state: StateT, xs: PyTree, mask: PyTree) -> tuple[Stat
     d, p = check_params(params)
     checks.array("xs", xs)
     if jnp.ndim(xs) not in (2, 3) or jnp.shape(xs)[-1] != p or jnp.shape(xs)[0] == 0:
-        raise ValueError(
-            f"xs must have shape [T, {p}] or [T, B, {p}], time first and T at least 1, got {jnp.shape(xs)}"
-        )
+        raise ValueError(f"xs must have shape [T, {p}] or [T, B, {p}], time first, T at least 1, got {jnp.shape(xs)}")
     checks.floating("xs", xs)
     batch = jnp.shape(xs)[1:-1]
     checks.one_dtype(params=params, state=state, xs=xs)

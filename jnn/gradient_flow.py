@@ -96,10 +96,15 @@ def chain(weights: Float[Array, "L 2"], x: Float[Array, "2"]) -> Float[Array, ""
     Returns:
       The output.
 
+    Raises:
+      ValueError: If `weights` are not [L, 2], or `x` not [2].
+
     Example:
       >>> gradient_flow.chain(jnp.full((3, 2), 0.5), jnp.ones(2))
       Array(0.25, dtype=float32)
     """
+    checks.shape("weights", weights, (*jnp.shape(weights)[:1], 2), "one row for each layer of the chain in section 5.1")
+    checks.shape("x", x, (2,), "two inputs")
     return jnp.sum(jnp.prod(weights, axis=0) * x)
 
 
@@ -122,14 +127,15 @@ def chain_gradient(weights: Float[Array, "L 2"], x: Float[Array, "2"], y: Float[
       The gradient.
 
     Raises:
-      ValueError: If `weights` are not [L, 2].
+      ValueError: If `weights` are not [L, 2], `x` not [2], or `y` not one number.
 
     Example:
       >>> gradient_flow.chain_gradient(jnp.full((3, 2), 0.5), jnp.ones(2), jnp.zeros(()))[0]
       Array([0.0625, 0.0625], dtype=float32)
     """
-    checks.shape("weights", weights, (*jnp.shape(weights)[:1], 2), "one row for each layer of the chain in section 5.1")
+    checks.shape("y", y, (), "one number")
+    residual = chain(weights, x) - y
     ones = jnp.ones((1, 2), weights.dtype)
     below = jnp.concatenate([ones, jnp.cumprod(weights[:-1], axis=0)])
     above = jnp.concatenate([jnp.cumprod(weights[:0:-1], axis=0)[::-1], ones])
-    return (chain(weights, x) - y) * x[None] * below * above
+    return residual * x[None] * below * above

@@ -200,9 +200,7 @@ def sizes(params: Params) -> tuple[int, ...]:
     for i, (w, b) in enumerate(params):
         checks.unlisted(f"params[{i}].b", b)
         n_out = jnp.shape(b)[0] if jnp.ndim(b) else 0
-        advice = (
-            f"one row for each of its {n_out} biases, one column for each of {widths[-1]} neurons in the layer below"
-        )
+        advice = f"one row for each of its {n_out} biases, one column for each of {widths[-1]} neurons below"
         checks.shape(f"params[{i}].w", w, (n_out, widths[-1]), advice)
         widths.append(n_out)
     return tuple(widths)

@@ -53,6 +53,7 @@ def windows(sizes: Sequence[int], shape: Sequence[int], *, widths: Sequence[floa
     Raises:
       ValueError: If the first size is not the number of pixels, there is not one positive width for each hidden layer,
         or the margin leaves no part of the image.
+      TypeError: If a width is not one number, or a size is not an integer.
 
     Example:
       >>> [window.shape for window in receptive.windows((6, 4, 2), (2, 3), widths=(1.5,))]
@@ -68,7 +69,7 @@ def windows(sizes: Sequence[int], shape: Sequence[int], *, widths: Sequence[floa
     below = np.stack(np.meshgrid(*(np.arange(n) + 0.5 for n in shape), indexing="ij"), axis=-1).reshape(-1, 2)
     hidden = []
     for n, width in zip(sizes[1:-1], widths, strict=True):
-        checks.positive("widths", width)
+        checks.positive_number("widths", width)
         unit = (np.arange(1, n + 1)[:, None] / PLASTIC ** np.arange(1, 3)) % 1
         places = margin + unit * (np.array(shape) - 2 * margin)
         squared = np.sum((places[:, None] - below[None]) ** 2, axis=-1)

@@ -372,6 +372,8 @@ def noisy_squared_loss(
       Array(7., dtype=float32)
     """
     checks.in_range("sigma", sigma)
+    checks.shape("w", w, checks.matrix("xs", xs)[1:], "one weight for each column of xs")
+    checks.shape("ys", ys, jnp.shape(xs)[:1], "one desired output for each row of xs")
     return jnp.mean((xs @ w - ys) ** 2) + sigma**2 * jnp.sum(w**2)
 
 
@@ -395,6 +397,7 @@ def mix(lam: Float[Array, "*m"], a: Float[Array, "*m k"], b: Float[Array, "*m k"
     """
     if not isinstance(lam, Tracer) and not np.all((np.asarray(lam) >= 0) & (np.asarray(lam) <= 1)):
         raise ValueError(f"lam must be in [0, 1], got {lam}")
+    checks.shape("b", b, jnp.shape(a), "one entry for each of a")
     lam = jnp.asarray(lam)[..., None]
     return lam * a + (1 - lam) * b
 

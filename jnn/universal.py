@@ -367,10 +367,7 @@ def _box(lower: Axes, upper: Axes, bins: Bins) -> tuple[np.ndarray, np.ndarray, 
     shapes = [lower.shape, upper.shape, np.asarray(bins).shape]
     m = max((1, *itertools.chain(*shapes)))
     if not set(shapes) <= {(), (m,)}:
-        given = ", ".join(map(str, shapes))
-        raise ValueError(
-            f"lower, upper and bins must each be one number, or have one for each axis, got shapes {given}"
-        )
+        raise ValueError(f"lower, upper and bins must be one number each, or one for each axis, got shapes {shapes}")
     lower, upper = (np.broadcast_to(end, m) for end in (lower, upper))
     for k in range(m):
         checks.below(f"lower[{k}]", lower[k], f"upper[{k}]", upper[k])

@@ -135,6 +135,8 @@ def zeros(*shape):
 
 
 test_bad_input = refuses(
+    (lambda: backprop.feedforward(P, zeros(7, 5)), ValueError, r"x must have shape \(7,\), got \(7, 5\): one example"),
+    (lambda: backprop.feedforward(P, np.arange(7)), TypeError, "x must have a floating dtype, got int"),
     (lambda: ONE(P, zeros(6, 7), zeros(6, 3)), ValueError, r"x must .*, got \(6, 7\).*minibatch_value_and_grad"),
     (lambda: MANY(P, zeros(3), zeros(3)), ValueError, r"xs must .*\(3, 7\), got \(3,\).*use value_and_grad"),
     (lambda: ONE(P, zeros(7), zeros(2)), ValueError, r"y must have shape \(3,\), got .*one_hot"),

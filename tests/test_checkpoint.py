@@ -17,6 +17,7 @@ import pytest
 
 from jnn import backprop, mlp, parallel, stopping, train
 from jnn.checkpoint import Checkpoints, identity, load
+from jnn.checkpoint.store import Store
 from tests import killed
 from tests.helpers import assert_same_bits, examples
 
@@ -276,6 +277,23 @@ def test_sigterm_saves_and_ends_with_its_code(tmp_path):
     assert raised.value.code == 143
     assert epochs_in(tmp_path) == [2]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("part", ["write", "close"])
+def test_an_epoch_that_cannot_be_saved_is_not_said_to_be(part, tmp_path, monkeypatch):
+    """SIGTERM still ends the process with its code, and the error has a note of why nothing is saved."""
+    done = getattr(Store, part)
+
+    def full(store, *args):
+        done(store, *args)
+        raise OSError("full")
+
+    monkeypatch.setattr(Store, part, full)
+    with pytest.raises(SystemExit) as raised:
+        fit(Checkpoints(tmp_path, seconds=1e6), callbacks=[terminated_in(3)])
+    assert raised.value.code == 143
+    (said,) = raised.value.__notes__
+    assert said.startswith(f"cannot write a checkpoint in {tmp_path} (full)")
 
 
 def test_sigterm_of_a_user_stays_theirs(tmp_path):

@@ -183,11 +183,11 @@ GOOD = idx(np.arange(12, dtype=np.uint8))
 @pytest.mark.parametrize(
     ("content", "wrong"),
     [
-        (GOOD[:-1], "truncated or too long: it has 19 bytes"),
+        (GOOD[:-1], "truncated or too long: 19 bytes"),
         (GOOD + b"\0", "truncated or too long"),
         (GOOD[:6], "truncated or too long"),
         (b"", "must be an IDX file, gzipped or not, .*got 0x"),
-        (b"\0\0\x0d" + GOOD[3:], r"it has 20 bytes for float32 of shape \(12,\)"),
+        (b"\0\0\x0d" + GOOD[3:], r"20 bytes for float32 of shape \(12,\)"),
         (b"\0\0\x0a" + GOOD[3:], "got 0x00000a01"),
         (gzip.compress(GOOD, mtime=0)[:-3], "truncated or damaged gzip file"),
         (b"\0\0\x08\0" + GOOD[4:], "got 0x00000800"),

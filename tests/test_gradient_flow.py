@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from jax.tree_util import Partial
 
 from jnn import activations, backprop, costs, gradient_flow, lstm, mlp, rnn
-from tests.helpers import cell_case, normal, relative_error, split_in_two
+from tests.helpers import cell_case, normal, refuses, relative_error, split_in_two
 
 # The notes' chain
 
@@ -35,6 +35,16 @@ def test_chain_is_the_product_of_the_matrices():
         a = jnp.diag(diagonal) @ a
     np.testing.assert_allclose(gradient_flow.chain(weights, x), weights[-1] @ a, rtol=1e-5)
 
+
+test_bad_chain = refuses(
+    (lambda: gradient_flow.chain(jnp.ones((3, 2)), jnp.ones(())), ValueError, r"x must have shape \(2,\), got \(\)"),
+    (lambda: gradient_flow.chain(jnp.ones(2), jnp.ones(2)), ValueError, r"weights must have shape \(2, 2\)"),
+    (
+        lambda: gradient_flow.chain_gradient(*map(jnp.ones, ((3, 2), 2, 2))),
+        ValueError,
+        "y must have shape .*one number",
+    ),
+)
 
 # Gradient flow
 

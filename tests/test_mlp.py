@@ -125,7 +125,7 @@ X = jnp.zeros((2, 7))
 test_bad_input = refuses(
     (lambda: mlp.linear(network(0)[0], jnp.ones((3, 2))), ValueError, "xs must have shape .* got .3, 2.: the last"),
     (lambda: mlp.linear(network(0)[0], jnp.array(1.0)), ValueError, "xs must have shape"),
-    (lambda: mlp.init(KEY, (784,)), ValueError, "at least an input and an output width"),
+    (lambda: mlp.init(KEY, (784,)), ValueError, "an input and an output width"),
     (lambda: mlp.init(KEY, (784, 0, 10)), ValueError, r"sizes\[1\] must be at least 1, got 0"),
     (lambda: mlp.init(KEY, (784, 3.0, 10)), TypeError, r"sizes\[1\] must be an integer, got"),
     (lambda: mlp.init(KEY, (784, True, 10)), TypeError, r"sizes\[1\] must be an integer, got"),

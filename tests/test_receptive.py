@@ -93,6 +93,7 @@ test_bad_input = refuses(
     (windows(shape=(6, 6)), ValueError, r"one pixel for each of 42 inputs, got \(6, 6\)"),
     (windows(shape=(42,)), ValueError, r"shape must be \[H, W\]"),
     (windows(widths=(1.0,)), ValueError, "one entry for each of 2 hidden layers, got 1"),
+    (windows(widths=(np.ones(2), 1.0)), TypeError, "widths must be one number"),
     (windows(widths=(1.0, 0.0)), ValueError, "widths must be positive and finite, got 0.0"),
     (windows(margin=3.0), ValueError, "below half of the image's 6 pixels, got 3.0"),
     (windows(margin=-1.0), ValueError, "margin must be at least 0, got -1.0"),

@@ -186,6 +186,13 @@ test_bad_input = refuses(
     (lambda: regularize.gradient_noise(GRAD, -0.1), ValueError, "sigma must be at least 0, got -0.1"),
     (lambda: regularize.weight_noise(GRAD, -0.1), ValueError, "sigma must be at least 0, got -0.1"),
     (lambda: regularize.noisy_squared_loss(np.ones(2), np.ones((3, 2)), np.ones(3), -1.0), ValueError, "sigma must be"),
+    (
+        lambda: regularize.noisy_squared_loss(np.ones(2), np.ones((3, 2)), np.ones((3, 1)), 1.0),
+        ValueError,
+        r"ys must have shape \(3,\), got \(3, 1\)",
+    ),
+    (lambda: regularize.noisy_squared_loss(np.ones(3), np.ones((3, 2)), np.ones(3), 1.0), ValueError, "w must have"),
+    (lambda: regularize.mix(np.ones(2), np.ones((2, 3)), np.ones(3)), ValueError, r"b must have shape \(2, 3\), got"),
     (lambda: regularize.mix(np.array([0.5, -0.1]), np.ones(2), np.ones(2)), ValueError, r"lam must be in \[0, 1\]"),
     (lambda: regularize.mixup(KEY, *examples(1, 6), beta=0.0), ValueError, "beta must be positive and finite, got 0.0"),
     (lambda: regularize.penalised(GRAD, 0.1), TypeError, "each penalty must be a regularize.Penalty, .*, got 0.1"),

@@ -196,9 +196,7 @@ def shape(name: str, value: Any, expected: tuple[int, ...], advice: str) -> None
 def sizes(value: Sequence[int]) -> None:
     """Raise ValueError unless `value` lists at least two layer widths, each at least 1; TypeError for non-integers."""
     if len(value) < 2:
-        raise ValueError(
-            f"sizes must have at least an input and an output width, as in (784, 30, 10), got {tuple(value)}"
-        )
+        raise ValueError(f"sizes must have an input and an output width, as in (784, 30, 10), got {tuple(value)}")
     for i, width in enumerate(value):
         count(f"sizes[{i}]", width)
 

@@ -41,10 +41,18 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
             with self._writing():
                 self._held.enter_context(self._store.held())
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Wait until everything is written, and let go of the folder."""
-        with contextlib.suppress(*[OSError] * (kind is not None)), self._held, self._writing():
-            self._store.close()
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, *traceback: object) -> None:
+        """Wait until everything is written, and let go of the folder; an error has a note of what is saved."""
+        said = f"epoch {self.latest} is saved in {self.folder}"
+        try:
+            with self._held, self._writing():
+                self._store.close()
+        except OSError as failed:
+            if error is None:
+                raise
+            said = str(failed)
+        if error is not None and self.latest is not None:
+            error.add_note(said)
 
     def resume(self, description: Mapping[str, Any], like: Callable[[], PyTree]) -> tuple[PyTree, int, bool] | None:
         """Returns the newest tree, its epoch and whether the run had ended there, or None if there is none.

@@ -110,9 +110,7 @@ def parse(content: bytes, path: PathLike) -> np.ndarray:
     start, dtype = 4 + 4 * axes, np.dtype(_IDX_DTYPES[kind])
     shape = struct.unpack(f">{axes}I", content[4:start]) if len(content) >= start else ()
     if not shape or len(content) - start != math.prod(shape) * dtype.itemsize:
-        raise ValueError(
-            f"{path} is truncated or too long: it has {len(content)} bytes for {dtype.name} of shape {shape}"
-        )
+        raise ValueError(f"{path} is truncated or too long: {len(content)} bytes for {dtype.name} of shape {shape}")
     return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
 

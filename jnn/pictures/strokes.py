@@ -154,7 +154,8 @@ def _parts(
     labels, count = paper.ndimage().label(shown > FAINT, _NEIGHBOURS)
     strong = np.bincount(labels[shown > STRONG], minlength=count + 1)[1:] > 0
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    boxes = _boxes(labels)
+    found = paper.ndimage().find_objects(labels)
+    boxes = np.array([[y.start, x.start, y.stop, x.stop] for y, x in found]).reshape(-1, 4)
     sides = np.max(boxes[:, 2:] - boxes[:, :2], axis=1)
     border = (labels[0], labels[-1], labels[:, 0], labels[:, -1])
     around = np.max([np.bincount(line, minlength=count + 1)[1:] / len(line) for line in border], axis=0) > 0.8
@@ -222,12 +223,6 @@ def _holes(piece: Bool[np.ndarray, "h w"]) -> int:
 
 def _slices(box: Int[np.ndarray, "4"]) -> tuple[slice, slice]:
     return slice(box[0], box[2]), slice(box[1], box[3])
-
-
-def _boxes(labels: Int[np.ndarray, "h w"]) -> Int[np.ndarray, "K 4"]:
-    return np.array([[y.start, x.start, y.stop, x.stop] for y, x in paper.ndimage().find_objects(labels)]).reshape(
-        -1, 4
-    )
 
 
 def _union(boxes: Int[np.ndarray, "K 4"]) -> Int[np.ndarray, "4"]:

@@ -36,8 +36,7 @@ def longer(history: History | None, losses: PyTree, metrics: PyTree, axis: int) 
     if history is None:
         return epoch
     steps = max(history.losses.shape[-1], losses.shape[-1])
-    padded = _padded(history, steps), _padded(epoch, steps)
-    return History(*jax.tree.map(lambda *parts: np.concatenate(parts, axis), *padded))
+    return History(*jax.tree.map(lambda *a: np.concatenate(a, axis), _padded(history, steps), _padded(epoch, steps)))
 
 
 def _padded(part: History, steps: int) -> tuple[PyTree, PyTree]:

@@ -72,11 +72,13 @@ def train(
         alone = jax.process_count() == 1  # several processes are not at the same epoch
         ends = alone and catch_interrupt and isinstance(error, KeyboardInterrupt) and trained.epoch > epochs.start
         if alone:
-            with contextlib.suppress(*[OSError] * isinstance(error, Exception)):
+            try:
                 _save(saver, trained if ends else heard, epochs.start, now=True)
+            except OSError as failed:
+                if ends:
+                    raise
+                error.add_note(str(failed))
         if not ends:
-            if saver is not None and saver.latest is not None:
-                error.add_note(f"epoch {saver.latest} is saved in {saver.folder}")
             raise
     return trained
 
