@@ -4,8 +4,8 @@ The mean absolute error is `jnp.mean(jnp.abs(predicted - ys))`, the mean negativ
 `jnp.mean(costs.log_likelihood.value(logits, ys))`. On the host, `sklearn.metrics` has many more, such as the confusion
 matrix, precision and recall of `mlp.classify(params, xs)`.
 
-All raise ValueError for shapes that do not fit and for labels out of range, unless they are traced, and TypeError for
-labels that are not integers.
+All raise ValueError for shapes that do not fit, without any example, and for labels out of range, unless they are
+traced, and TypeError for labels that are not integers.
 """
 
 import jax
@@ -99,6 +99,7 @@ def calibration_error(
 
 def _check(scores: PyTree, labels: PyTree) -> None:
     m, classes = checks.matrix("scores", scores)
+    checks.examples((scores,), "scores")
     checks.floating("scores", scores)
     checks.labels("labels", labels, classes)
     checks.shape("labels", labels, (m,), "one label for each row of scores")
@@ -106,4 +107,5 @@ def _check(scores: PyTree, labels: PyTree) -> None:
 
 def _check_alike(predicted: PyTree, ys: PyTree) -> None:
     checks.floating("predicted", predicted)
+    checks.examples((jnp.atleast_1d(predicted),), "predicted", "output")
     checks.shape("ys", ys, jnp.shape(predicted), "one desired output for each prediction")

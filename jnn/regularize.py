@@ -373,7 +373,7 @@ def noisy_squared_loss(
     """
     checks.in_range("sigma", sigma)
     checks.shape("w", w, checks.matrix("xs", xs)[1:], "one weight for each column of xs")
-    checks.shape("ys", ys, jnp.shape(xs)[:1], "one desired output for each row of xs")
+    checks.shape("ys", ys, (checks.examples((xs,), "xs"),), "one desired output for each row of xs")
     return jnp.mean((xs @ w - ys) ** 2) + sigma**2 * jnp.sum(w**2)
 
 

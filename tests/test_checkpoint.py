@@ -118,8 +118,8 @@ def test_what_is_resumed_is_said(tmp_path, caplog):
     fit(Checkpoints(tmp_path), epochs=4)
     three = tmp_path / "3"
     assert caplog.messages == [
-        f"{three} holds 3 epochs, more than epochs=2: all 3 are returned, none is trained",
-        f"{three} holds all 3 epochs: none is trained",
+        f"{three} holds 3 epochs, and epochs=2: all 3 are returned, none is trained",
+        f"{three} holds 3 epochs, and epochs=3: all 3 are returned, none is trained",
         f"resuming after {three}",
     ]
 

@@ -191,6 +191,11 @@ test_bad_input = refuses(
         ValueError,
         r"ys must have shape \(3,\), got \(3, 1\)",
     ),
+    (
+        lambda: regularize.noisy_squared_loss(*map(np.ones, (2, (0, 2), 0)), 1.0),
+        ValueError,
+        "xs must hold at least one",
+    ),
     (lambda: regularize.noisy_squared_loss(np.ones(3), np.ones((3, 2)), np.ones(3), 1.0), ValueError, "w must have"),
     (lambda: regularize.mix(np.ones(2), np.ones((2, 3)), np.ones(3)), ValueError, r"b must have shape \(2, 3\), got"),
     (lambda: regularize.mix(np.array([0.5, -0.1]), np.ones(2), np.ones(2)), ValueError, r"lam must be in \[0, 1\]"),

@@ -190,10 +190,8 @@ def _with_hyperparams(state: PyTree, values: Mapping[str, Scalar]) -> PyTree:
 def _where(place: str, at: Progress, epochs: int) -> str:
     """A line that tells the user what is done with the checkpoint that was found."""
     n = at.epoch
-    if n > epochs:
-        return f"{place} holds {n} epochs, more than epochs={epochs}: all {n} are returned, none is trained"
-    if n == epochs:
-        return f"{place} holds all {epochs} epochs: none is trained"
+    if n >= epochs:
+        return f"{place} holds {n} epochs, and epochs={epochs}: all {n} are returned, none is trained"
     if at.ended:
         return f"{place} was the last epoch, by the stopping criterion or a callback: none of {epochs} is trained"
     return f"resuming after {place}"
