@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import functools
 import json
@@ -118,8 +119,8 @@ def test_what_is_resumed_is_said(tmp_path, caplog):
     fit(Checkpoints(tmp_path), epochs=4)
     three = tmp_path / "3"
     assert caplog.messages == [
-        f"{three} holds 3 epochs, and epochs=2: all 3 are returned, none is trained",
-        f"{three} holds 3 epochs, and epochs=3: all 3 are returned, none is trained",
+        f"{three} holds 3 epochs, and epochs=2: all are returned, none is trained",
+        f"{three} holds 3 epochs, and epochs=3: all are returned, none is trained",
         f"resuming after {three}",
     ]
 
@@ -248,7 +249,7 @@ def test_hyperparams_are_taken_over_where_a_run_resumes(tmp_path):
     fit(Checkpoints(tmp_path), epochs=2, optimizer=optimizer)
     slower = fit(Checkpoints(tmp_path, hyperparams={"learning_rate": 0}), epochs=4, optimizer=optimizer)
     assert_same_bits(slower[0].params, fit(epochs=2, optimizer=optimizer)[0].params)
-    with pytest.raises(ValueError, match="hyperparams must be in the optimizer's state, .* got rate"):
+    with pytest.raises(ValueError, match="hyperparams must be what optax.inject_hyperparams puts .* got rate"):
         fit(Checkpoints(tmp_path, hyperparams={"rate": 0}), epochs=4, optimizer=optimizer)
 
 
@@ -294,6 +295,24 @@ def test_an_epoch_that_cannot_be_saved_is_not_said_to_be(part, tmp_path, monkeyp
     assert raised.value.code == 143
     (said,) = raised.value.__notes__
     assert said.startswith(f"cannot write a checkpoint in {tmp_path} (full)")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_a_checkpoint_is_begun(number, tmp_path, monkeypatch):
+    """What ends a write in its middle leaves its threads behind, which disturb another write of the same epoch."""
+    write, begun = Store.write, []
+
+    def interrupted(store, epoch, *args):
+        begun.append(epoch)
+        if epoch == 2:
+            signal.raise_signal(number)
+        write(store, epoch, *args)
+
+    monkeypatch.setattr(Store, "write", interrupted)
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):
+        fit(Checkpoints(tmp_path))
+    assert begun == [1, 2]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_sigterm_of_a_user_stays_theirs(tmp_path):

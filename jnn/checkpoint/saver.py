@@ -2,6 +2,8 @@
 
 import contextlib
 import logging
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -88,16 +90,19 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
 
     def save(self, epoch: int, tree: PyTree, metrics: PyTree, *, ended: bool) -> None:
         """Save a tree of whole arrays, which `metrics` rank, in the background if orbax can."""
+        came: list[int] = []  # signals: if they ended a save, its threads would go on and disturb the next one
         if jax.process_index() == 0:
             arrays = [identity.plain(leaf) for leaf in jax.tree.leaves(tree)]
             about = {**self._description, "ended": ended, "structure": None}
             with contextlib.suppress(TypeError):
                 about["structure"] = structure.encode(tree)
-            with self._writing():
+            with on_signals(lambda number, _: came.append(number), signal.SIGINT, signal.SIGTERM), self._writing():
                 if self.latest is None and not self.options.resume:
                     self._store.clear()
                 self._store.write(epoch, arrays, about, self._error(metrics))
         self.latest, self._saved = epoch, time.monotonic()
+        for number in came:
+            signal.raise_signal(number)
 
     def say(self, message: str) -> None:
         """Write a line to the log."""
@@ -127,6 +132,18 @@ class Saver(contextlib.AbstractContextManager["Saver"]):
         kept = "" if self.latest is None else f"; epoch {self.latest} may be incomplete, earlier ones are intact"
         with errors(f"cannot write a checkpoint in {self.folder}", kept, OSError):
             yield
+
+
+@contextlib.contextmanager
+def on_signals(handler: Callable[[int, object], object], *numbers: int) -> Iterator[None]:
+    """Inside, these signals call `handler`; only the main thread can arrange that, in others nothing changes."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {n: signal.signal(n, handler) for n in numbers if main and signal.getsignal(n) is not None}
+    try:
+        yield
+    finally:
+        for number, theirs in before.items():
+            signal.signal(number, theirs)
 
 
 def _unpacked(like: PyTree, arrays: Sequence[np.ndarray]) -> PyTree:

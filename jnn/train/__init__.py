@@ -21,6 +21,8 @@ of the optimizer's state, so one program serves all.
 
 import contextlib
 import functools
+import signal
+import sys
 from collections.abc import Callable, Sequence
 
 import jax
@@ -32,7 +34,7 @@ from jaxtyping import Array, Float, Key
 from jnn import stopping as early_stopping
 from jnn._internal import checks
 from jnn.checkpoint import Checkpoints
-from jnn.checkpoint.saver import Saver
+from jnn.checkpoint.saver import Saver, on_signals
 from jnn.train import arguments, loop, monitor, program
 from jnn.train import history as histories
 from jnn.train.chunks import Chunks
@@ -288,7 +290,8 @@ def fit(
         if saver is not None:
             stack.enter_context(saver)
             at = loop.resumed(saver, plan, key, chunks, at, last)
-        stack.enter_context(loop.saved_on_sigterm(saver))
+            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # then what a scheduler ends saves its progress
+                stack.enter_context(on_signals(lambda number, _: sys.exit(128 + number), signal.SIGTERM))
         listeners = [*callbacks, *monitor.progress_bar(last, at.epoch, stack, shown=progress)]
         at = loop.train(plan, key, chunks, at, range(first, last), saver, listeners, catch_interrupt=catch_interrupt)
     loop.say_if_interrupted(at, last)

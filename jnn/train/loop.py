@@ -1,10 +1,7 @@
 """The loop over epochs on the host: progress, checkpoints, and interruptions."""
 
-import contextlib
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -81,23 +78,6 @@ def train(
         if not ends:
             raise
     return trained
-
-
-@contextlib.contextmanager
-def saved_on_sigterm(saver: Saver | None) -> Iterator[None]:
-    """Lets SIGTERM end the process as `sys.exit(143)` does, unless the user has set another handler.
-
-    A process that a scheduler ends then saves its progress, which the default handler would not let it do.
-    """
-    main = threading.current_thread() is threading.main_thread()
-    if saver is None or not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def shapes(plan: arguments.Plan, key: jax.Array, chunk: PyTree, at: Progress) -> tuple[PyTree, PyTree]:
@@ -180,18 +160,15 @@ def _with_hyperparams(state: PyTree, values: Mapping[str, Scalar]) -> PyTree:
     opt_state = state.opt_state
     for name, value in values.items():
         if (old := optax.tree.get(opt_state, name)) is None:
-            raise ValueError(
-                f"hyperparams must be in the optimizer's state, as optax.inject_hyperparams puts them there, got {name}"
-            )
+            raise ValueError(f"hyperparams must be what optax.inject_hyperparams puts in the optimizer, got {name}")
         opt_state = optax.tree.set(opt_state, **{name: jnp.full_like(old, value)})
     return state._replace(opt_state=opt_state)
 
 
 def _where(place: str, at: Progress, epochs: int) -> str:
     """A line that tells the user what is done with the checkpoint that was found."""
-    n = at.epoch
-    if n >= epochs:
-        return f"{place} holds {n} epochs, and epochs={epochs}: all {n} are returned, none is trained"
+    if at.epoch >= epochs:
+        return f"{place} holds {at.epoch} epochs, and epochs={epochs}: all are returned, none is trained"
     if at.ended:
         return f"{place} was the last epoch, by the stopping criterion or a callback: none of {epochs} is trained"
     return f"resuming after {place}"
