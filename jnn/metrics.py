@@ -107,5 +107,5 @@ def _check(scores: PyTree, labels: PyTree) -> None:
 
 def _check_alike(predicted: PyTree, ys: PyTree) -> None:
     checks.floating("predicted", predicted)
-    checks.examples((jnp.atleast_1d(predicted),), "predicted", "output")
+    checks.examples((jnp.ravel(predicted),), "predicted", "output")
     checks.shape("ys", ys, jnp.shape(predicted), "one desired output for each prediction")

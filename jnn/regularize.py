@@ -429,10 +429,10 @@ def mixup(
       Array([1., 1., 1.], dtype=float32)
     """
     checks.key("key", key)
-    checks.positive("beta", beta)
+    checks.positive_number("beta", beta)
     order_key, lambda_key = jax.random.split(key)
     m = checks.examples((xs, ys))
-    lam = jax.random.beta(lambda_key, beta, beta, (m,), xs.dtype)
+    lam = jax.random.beta(lambda_key, *jnp.full(2, beta, xs.dtype), (m,), xs.dtype)
     order = jax.random.permutation(order_key, m)
     return mix(lam, xs, xs[order]), mix(lam, ys, ys[order]), *rest
 

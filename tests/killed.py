@@ -97,7 +97,9 @@ def kill(folder, kills, seed):
 
 def process_in(folder, **options):
     folder.mkdir(exist_ok=True)
-    return subprocess.Popen([sys.executable, "-m", "tests.killed", "train", str(folder)], **options)
+    return subprocess.Popen(
+        [sys.executable, "-X", "faulthandler", "-m", "tests.killed", "train", str(folder)], **options
+    )
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ test_wrong_arguments_are_refused = refuses(
     (lambda: metrics.top_k(SCORES, LABELS[1:], 1), ValueError, r"labels must have shape \(50,\), got \(49,\)"),
     (lambda: metrics.top_k(SCORES, SCORES, 1), TypeError, "labels must be integers, got float32"),
     (lambda: metrics.top_k(SCORES[:0], LABELS[:0], 1), ValueError, "scores must hold at least one example"),
-    (lambda: metrics.rmse(YS[:0], YS[:0]), ValueError, "predicted must hold at least one output"),
+    (lambda: metrics.rmse(YS[:, :0], YS[:, :0]), ValueError, "predicted must hold at least one output"),
     (lambda: metrics.rmse(SCORES, YS[1:]), ValueError, r"ys must have shape \(50, 4\), got \(49, 4\)"),
     (lambda: metrics.r_squared(LABELS, LABELS), TypeError, "predicted must have a floating dtype, got int32"),
     (lambda: metrics.calibration_error(SCORES, LABELS, bins=0), ValueError, "bins must be at least 1, got 0"),
