@@ -432,7 +432,7 @@ def mixup(
     checks.positive_number("beta", beta)
     order_key, lambda_key = jax.random.split(key)
     m = checks.examples((xs, ys))
-    lam = jax.random.beta(lambda_key, *jnp.full(2, beta, xs.dtype), (m,), xs.dtype)
+    lam = jax.random.beta(lambda_key, b := jnp.asarray(beta, xs.dtype), b, (m,), xs.dtype)
     order = jax.random.permutation(order_key, m)
     return mix(lam, xs, xs[order]), mix(lam, ys, ys[order]), *rest
 
